@@ -1,0 +1,528 @@
+//! Counts jobs while pages stream by: each job once, by its last sighting, in a few dozen bytes.
+//!
+//! An account holds tens or hundreds of thousands of ended jobs and hundreds of open ones. So an ended job is 24 bytes (a
+//! 128-bit keyed hash of its id and a packed word), only open ones are kept as records, and the sums are made at the end of the
+//! walk: only then is it known which sighting was the last.
+
+use std::collections::btree_map::Entry as BTreeEntry;
+use std::collections::hash_map::Entry;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::hash::{BuildHasherDefault, Hash, Hasher};
+
+use siphasher::sip128::{Hasher128, SipHasher13};
+
+use crate::job::{JobSummary, OTHER, Scope, Status, TargetSelection, Timestamp, UNKNOWN, is_label_text};
+use crate::snapshot::{Counts, OpenJob, Pair};
+
+/// How many unknown statuses (and as many selections) get rows of their own; the rest is folded into [`OTHER`].
+pub const MAX_UNKNOWN_WORDS: usize = 16;
+
+/// A key of the hash of job ids. Two jobs that hash alike would be counted as one; with 128 keyed bits that is out of reach
+/// for chance and, as long as the key is not known, for intent.
+pub type HashKey = [u8; 16];
+
+/// A count in the making.
+#[derive(Debug)]
+pub struct Tally {
+    hasher: SipHasher13,
+    statuses: Words,
+    selections: Words,
+    seen: HashMap<Fingerprint, Sighting, BuildHasherDefault<AlreadyHashed>>,
+    /// Those that have neither id nor ARN can't be told apart, and are counted as they come.
+    nameless: Vec<Sighting>,
+    open: HashMap<Fingerprint, OpenRecord, BuildHasherDefault<AlreadyHashed>>,
+    duplicates: u64,
+    malformed: u64,
+}
+
+#[derive(Debug)]
+struct OpenRecord {
+    job_id: Box<str>,
+    created_at: Option<Timestamp>,
+}
+
+impl Tally {
+    /// Starts a count.
+    #[must_use]
+    pub fn new(key: &HashKey) -> Self {
+        Self {
+            hasher: SipHasher13::new_with_key(key),
+            statuses: Words::new(Status::KNOWN.iter().map(Status::as_str)),
+            selections: Words::new(TargetSelection::KNOWN.iter().map(TargetSelection::as_str)),
+            seen: HashMap::default(),
+            nameless: Vec::new(),
+            open: HashMap::default(),
+            duplicates: 0,
+            malformed: 0,
+        }
+    }
+
+    /// Counts one summary. A later summary of the same job takes the place of an earlier one.
+    pub fn add(&mut self, summary: &JobSummary) {
+        let sighting = Sighting::new(
+            self.statuses.index(summary.status.as_ref().map(Status::as_str)),
+            self.selections.index(summary.target_selection.as_ref().map(TargetSelection::as_str)),
+            summary.is_concurrent,
+            summary.created_at,
+        );
+        let id = summary.id();
+        if id.is_none() || summary.status.is_none() || summary.target_selection.is_none() {
+            self.malformed += 1;
+        }
+        let Some(id) = id else {
+            self.nameless.push(sighting);
+            return;
+        };
+
+        let mut hasher = self.hasher;
+        hasher.write(id.as_bytes());
+        let hash = hasher.finish128();
+        let fingerprint = Fingerprint(hash.h1, hash.h2);
+        match self.seen.entry(fingerprint) {
+            Entry::Vacant(vacant) => {
+                vacant.insert(sighting);
+            }
+            Entry::Occupied(mut occupied) => {
+                self.duplicates += 1;
+                occupied.insert(sighting);
+            }
+        }
+        if summary.status.as_ref().is_some_and(Status::is_open) {
+            self.open.insert(fingerprint, OpenRecord { job_id: id.into(), created_at: summary.created_at });
+        } else {
+            self.open.remove(&fingerprint);
+        }
+    }
+
+    /// Ends the count. `scope` says which pairs are known to be none where none was met.
+    #[must_use]
+    pub fn finish(self, scope: &Scope) -> Counts {
+        let sightings = || self.seen.values().chain(&self.nameless).copied();
+        // Which unknown words are shown is decided by their text, once all of them are known: never by the order of pages.
+        let statuses = self.statuses.shown(sightings().map(Sighting::status));
+        let selections = self.selections.shown(sightings().map(Sighting::selection));
+        let status = |sighting: Sighting| Status::from(statuses[sighting.status()].as_str());
+        let selection = |sighting: Sighting| TargetSelection::from(selections[sighting.selection()].as_str());
+
+        let mut counts = Counts {
+            jobs: scope.known_pairs().map(|pair| (pair, 0)).collect(),
+            concurrent: scope.known_pairs().map(|(_, selection)| (selection, 0)).collect(),
+            duplicates: self.duplicates,
+            malformed: self.malformed,
+            ..Counts::default()
+        };
+        // Packed words make few distinct groups, so texts are made once a group and not once a job.
+        let mut groups: BTreeMap<(usize, usize), Group> = BTreeMap::new();
+        for sighting in sightings() {
+            groups.entry((sighting.status(), sighting.selection())).or_default().add(sighting);
+            counts.total += 1;
+        }
+        let mut unsure = BTreeSet::new();
+        for group in groups.into_values() {
+            let Some(sample) = group.sample else { continue };
+            let pair: Pair = (status(sample), selection(sample));
+            if let (true, Some(created)) = (pair.0.is_open(), group.oldest) {
+                match counts.oldest.entry(pair.clone()) {
+                    BTreeEntry::Vacant(vacant) => drop(vacant.insert(created)),
+                    BTreeEntry::Occupied(mut known) => *known.get_mut() = created.min(*known.get()),
+                }
+            }
+            *counts.concurrent.entry(pair.1.clone()).or_default() += group.concurrent;
+            if pair.0 == Status::InProgress && group.concurrency_untold {
+                unsure.insert(pair.1.clone());
+            }
+            *counts.jobs.entry(pair).or_default() += group.jobs;
+        }
+        counts.concurrent.retain(|selection, _| !unsure.contains(selection));
+
+        let record = |(fingerprint, record): (&Fingerprint, &OpenRecord)| {
+            let sighting = *self.seen.get(fingerprint)?;
+            let (status, target_selection) = (status(sighting), selection(sighting));
+            Some(OpenJob { job_id: record.job_id.clone(), status, target_selection, created_at: record.created_at })
+        };
+        counts.open = self.open.iter().filter_map(record).collect();
+        counts.open.sort_by(|a, b| {
+            let age = |job: &OpenJob| (job.created_at.is_none(), job.created_at);
+            age(a).cmp(&age(b)).then_with(|| a.job_id.cmp(&b.job_id))
+        });
+        counts
+    }
+}
+
+/// The sums of all sightings with the same status and selection.
+#[derive(Default)]
+struct Group {
+    sample: Option<Sighting>,
+    jobs: u64,
+    concurrent: u64,
+    concurrency_untold: bool,
+    oldest: Option<Timestamp>,
+}
+
+impl Group {
+    fn add(&mut self, sighting: Sighting) {
+        self.sample.get_or_insert(sighting);
+        self.jobs += 1;
+        match sighting.is_concurrent() {
+            Some(concurrent) => self.concurrent += u64::from(concurrent),
+            None => self.concurrency_untold = true,
+        }
+        let created = sighting.created_at();
+        self.oldest = match (self.oldest, created) {
+            (Some(oldest), Some(created)) => Some(oldest.min(created)),
+            (oldest, created) => oldest.or(created),
+        };
+    }
+}
+
+/// 128 bits that stand for a job id.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Fingerprint(u64, u64);
+
+impl Hash for Fingerprint {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        state.write_u64(self.0);
+    }
+}
+
+/// A fingerprint is a hash already; hashing it again would be work for nothing.
+#[derive(Default)]
+struct AlreadyHashed(u64);
+
+impl Hasher for AlreadyHashed {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        // Not reached: `Fingerprint` writes one u64. Correct all the same.
+        for byte in bytes {
+            self.0 = self.0.rotate_left(8) ^ u64::from(*byte);
+        }
+    }
+
+    fn write_u64(&mut self, value: u64) {
+        self.0 = value;
+    }
+}
+
+/// A job's status, selection, concurrency and creation time in one word: 10, 8, 2 and 44 bits.
+///
+/// 44 bits of milliseconds reach to the year 2527; a time before 1970 or after that is kept as unknown.
+#[derive(Clone, Copy, Debug)]
+struct Sighting(u64);
+
+const STATUS_BITS: u32 = 10;
+const SELECTION_BITS: u32 = 8;
+const TIME_BITS: u32 = 44;
+const NO_TIME: u64 = (1 << TIME_BITS) - 1;
+
+impl Sighting {
+    fn new(status: usize, selection: usize, is_concurrent: Option<bool>, created_at: Option<Timestamp>) -> Self {
+        let time = created_at.and_then(|at| u64::try_from(at.as_millis()).ok()).map_or(NO_TIME, |at| at.min(NO_TIME));
+        let concurrent = match is_concurrent {
+            None => 0,
+            Some(false) => 1,
+            Some(true) => 2,
+        };
+        Self((((((status as u64) << SELECTION_BITS) | selection as u64) << 2 | concurrent) << TIME_BITS) | time)
+    }
+
+    fn status(self) -> usize {
+        mask(self.0 >> (TIME_BITS + 2 + SELECTION_BITS), STATUS_BITS)
+    }
+
+    fn selection(self) -> usize {
+        mask(self.0 >> (TIME_BITS + 2), SELECTION_BITS)
+    }
+
+    fn is_concurrent(self) -> Option<bool> {
+        match mask(self.0 >> TIME_BITS, 2) {
+            0 => None,
+            1 => Some(false),
+            _ => Some(true),
+        }
+    }
+
+    fn created_at(self) -> Option<Timestamp> {
+        let time = self.0 & NO_TIME;
+        i64::try_from(time).ok().filter(|_| time != NO_TIME).map(Timestamp::from_millis)
+    }
+}
+
+fn mask(value: u64, bits: u32) -> usize {
+    usize::try_from(value & ((1 << bits) - 1)).unwrap_or(0)
+}
+
+/// The words met for one label, each with a small number: the known ones first, then what AWS sent.
+#[derive(Debug)]
+struct Words {
+    known: usize,
+    texts: Vec<Box<str>>,
+}
+
+/// More distinct words than this are folded as they come. It keeps indices within [`SELECTION_BITS`], and is so far above
+/// [`MAX_UNKNOWN_WORDS`] that no service which means well gets there.
+const MAX_WORDS: usize = 200;
+
+impl Words {
+    fn new<'a>(known: impl Iterator<Item = &'a str>) -> Self {
+        let mut texts: Vec<Box<str>> = known.map(Into::into).collect();
+        texts.extend([UNKNOWN.into(), OTHER.into()]);
+        Self { known: texts.len(), texts }
+    }
+
+    fn index(&mut self, word: Option<&str>) -> usize {
+        let other = self.known - 1;
+        let word = match word {
+            None => UNKNOWN,
+            Some(word) if is_label_text(word) => word,
+            Some(_) => return other,
+        };
+        if let Some(index) = self.texts.iter().position(|text| **text == *word) {
+            return index;
+        }
+        if self.texts.len() >= MAX_WORDS {
+            return other;
+        }
+        self.texts.push(word.into());
+        self.texts.len() - 1
+    }
+
+    /// The text to show for each number: of the unknown words in use, the first [`MAX_UNKNOWN_WORDS`] in alphabetical order keep theirs.
+    fn shown(&self, used: impl Iterator<Item = usize>) -> Vec<String> {
+        let used: BTreeSet<&str> = used.filter(|index| *index >= self.known).map(|index| &*self.texts[index]).collect();
+        let own: BTreeSet<&str> = used.into_iter().take(MAX_UNKNOWN_WORDS).collect();
+        let text = |(index, text): (usize, &Box<str>)| {
+            let shown = index < self.known || own.contains(&**text);
+            if shown { text.to_string() } else { OTHER.to_owned() }
+        };
+        self.texts.iter().enumerate().map(text).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::collection::vec;
+    use proptest::prelude::*;
+    use proptest::sample::select;
+
+    use super::*;
+
+    const KEY: HashKey = [7; 16];
+
+    fn count<'a>(summaries: impl IntoIterator<Item = &'a JobSummary>) -> Counts {
+        let mut tally = Tally::new(&KEY);
+        for summary in summaries {
+            tally.add(summary);
+        }
+        tally.finish(&Scope::default())
+    }
+
+    fn job(id: &str, status: &str) -> JobSummary {
+        JobSummary {
+            job_id: Some(id.to_owned()),
+            status: Some(status.into()),
+            target_selection: Some(TargetSelection::Snapshot),
+            created_at: Some(Timestamp::from_secs(1_700_000_000)),
+            is_concurrent: Some(false),
+            ..JobSummary::default()
+        }
+    }
+
+    fn pair(status: &str) -> Pair {
+        (status.into(), TargetSelection::Snapshot)
+    }
+
+    fn any_summary() -> impl Strategy<Value = JobSummary> {
+        const STATUSES: &[&str] =
+            &["IN_PROGRESS", "COMPLETED", "CANCELED", "SCHEDULED", "DELETION_IN_PROGRESS", "QUEUED", "a b"];
+        (
+            proptest::option::weighted(0.95, "[a-c][0-9]"),
+            proptest::option::weighted(0.95, select(STATUSES)),
+            proptest::option::weighted(0.95, select(&["SNAPSHOT", "CONTINUOUS", "NEW"][..])),
+            proptest::option::of(-5_i64..2_000_000_000),
+            any::<Option<bool>>(),
+        )
+            .prop_map(|(id, status, selection, created, is_concurrent)| JobSummary {
+                job_id: id,
+                status: status.map(Into::into),
+                target_selection: selection.map(Into::into),
+                created_at: created.map(Timestamp::from_secs),
+                is_concurrent,
+                ..JobSummary::default()
+            })
+    }
+
+    /// Counts in the plainest way there is: a map of ids.
+    fn reference(summaries: &[JobSummary]) -> BTreeMap<(String, String), u64> {
+        let mut last: BTreeMap<String, &JobSummary> = BTreeMap::new();
+        let mut jobs = Vec::new();
+        for summary in summaries {
+            match &summary.job_id {
+                Some(id) => drop(last.insert(id.clone(), summary)),
+                None => jobs.push(summary),
+            }
+        }
+        jobs.extend(last.into_values());
+        let mut counts = BTreeMap::new();
+        let text = |text: Option<&str>| match text {
+            None => UNKNOWN.to_owned(),
+            Some("a b") => OTHER.to_owned(),
+            Some(text) => text.to_owned(),
+        };
+        for job in jobs {
+            let key = (
+                text(job.status.as_ref().map(Status::as_str)),
+                text(job.target_selection.as_ref().map(TargetSelection::as_str)),
+            );
+            *counts.entry(key).or_default() += 1;
+        }
+        counts
+    }
+
+    fn non_zero(counts: &Counts) -> BTreeMap<(String, String), u64> {
+        let text = |((status, selection), n): (&Pair, &u64)| ((status.to_string(), selection.to_string()), *n);
+        counts.jobs.iter().filter(|(_, n)| **n > 0).map(text).collect()
+    }
+
+    proptest! {
+        #[test]
+        fn counts_equal_those_of_a_plain_map_of_ids(summaries in vec(any_summary(), 0..80)) {
+            prop_assert_eq!(non_zero(&count(&summaries)), reference(&summaries));
+        }
+
+        #[test]
+        fn every_summary_is_a_job_or_a_duplicate(summaries in vec(any_summary(), 0..80)) {
+            let counts = count(&summaries);
+            prop_assert_eq!(counts.total, counts.jobs.values().sum::<u64>());
+            prop_assert_eq!(counts.total + counts.duplicates, summaries.len() as u64);
+        }
+
+        #[test]
+        fn page_boundaries_never_change_a_count(summaries in vec(any_summary(), 0..80), page in 1_usize..20) {
+            prop_assert_eq!(count(summaries.chunks(page).flatten()), count(&summaries));
+        }
+
+        #[test]
+        fn order_and_repeats_never_change_a_count(
+            jobs in proptest::collection::btree_map("[a-z]{1,3}", any_summary(), 0..40),
+            repeats in vec(any::<prop::sample::Index>(), 0..20),
+            seed in any::<u64>(),
+        ) {
+            let once: Vec<JobSummary> =
+                jobs.into_iter().map(|(id, summary)| JobSummary { job_id: Some(id), ..summary }).collect();
+            let mut again = once.clone();
+            if !once.is_empty() {
+                again.extend(repeats.iter().map(|index| index.get(&once).clone()));
+            }
+            fastrand::Rng::with_seed(seed).shuffle(&mut again);
+            let (expected, mut met) = (count(&once), count(&again));
+            prop_assert_eq!(met.duplicates, (again.len() - once.len()) as u64);
+            met.duplicates = 0;
+            met.malformed = expected.malformed;
+            prop_assert_eq!(met, expected);
+        }
+
+        #[test]
+        fn a_sighting_keeps_what_it_was_given(
+            status in 0..MAX_WORDS, selection in 0..MAX_WORDS, concurrent: Option<bool>, created in any::<Option<i64>>(),
+        ) {
+            let sighting = Sighting::new(status, selection, concurrent, created.map(Timestamp::from_millis));
+            prop_assert_eq!((sighting.status(), sighting.selection()), (status, selection));
+            prop_assert_eq!(sighting.is_concurrent(), concurrent);
+            let kept = created.filter(|ms| (0..NO_TIME.cast_signed()).contains(ms)).map(Timestamp::from_millis);
+            prop_assert_eq!(sighting.created_at(), kept);
+        }
+    }
+
+    #[test]
+    fn the_later_sighting_of_a_job_wins() {
+        let counts = count(&[job("a", "IN_PROGRESS"), job("b", "IN_PROGRESS"), job("a", "COMPLETED")]);
+        assert_eq!((counts.jobs[&pair("IN_PROGRESS")], counts.jobs[&pair("COMPLETED")]), (1, 1));
+        assert_eq!((counts.total, counts.duplicates), (2, 1));
+        assert_eq!(counts.open.iter().map(|job| &*job.job_id).collect::<Vec<_>>(), ["b"]);
+    }
+
+    #[test]
+    fn known_pairs_in_scope_are_zero_and_those_outside_absent() {
+        let scope = Scope { statuses: vec![Status::InProgress], ..Scope::default() };
+        let counts = Tally::new(&KEY).finish(&scope);
+        let expected = TargetSelection::KNOWN.iter().map(|selection| ((Status::InProgress, selection.clone()), 0));
+        assert_eq!(counts.jobs, expected.collect());
+        assert!(counts.oldest.is_empty(), "no job is no age, not an age of 0");
+    }
+
+    #[test]
+    fn jobs_without_any_name_are_counted_as_they_come_and_told() {
+        let nameless = JobSummary { job_id: None, ..job("", "IN_PROGRESS") };
+        let counts = count(&[nameless.clone(), nameless]);
+        assert_eq!((counts.jobs[&pair("IN_PROGRESS")], counts.malformed, counts.duplicates), (2, 2, 0));
+        assert!(counts.open.is_empty(), "a job that can't be named can't be listed");
+    }
+
+    #[test]
+    fn a_job_without_status_is_unknown_and_told() {
+        let counts = count(&[JobSummary { status: None, ..job("a", "") }]);
+        assert_eq!((counts.jobs[&pair(UNKNOWN)], counts.malformed), (1, 1));
+    }
+
+    #[test]
+    fn unknown_statuses_beyond_sixteen_are_folded_by_name_whatever_the_order() {
+        let mut jobs: Vec<_> = (0..20).map(|n| job(&format!("job-{n}"), &format!("NEW_{n:02}"))).collect();
+        let forward = count(&jobs);
+        jobs.reverse();
+        assert_eq!(count(&jobs), forward);
+        assert_eq!(forward.jobs[&pair("NEW_15")], 1);
+        assert_eq!(forward.jobs[&pair(OTHER)], 4);
+        assert_eq!(forward.jobs.get(&pair("NEW_16")), None);
+    }
+
+    #[test]
+    fn more_distinct_words_than_fit_are_folded_not_lost() {
+        let jobs: Vec<_> = (0..5000).map(|n| job(&format!("job-{n}"), &format!("S{n}"))).collect();
+        assert_eq!(count(&jobs).jobs.values().sum::<u64>(), 5000);
+    }
+
+    #[test]
+    fn free_text_never_becomes_a_label() {
+        assert_eq!(count(&[job("a", "some \"text\"\n")]).jobs[&pair(OTHER)], 1);
+    }
+
+    #[test]
+    fn concurrent_jobs_are_unknown_while_one_in_progress_does_not_tell() {
+        let telling = JobSummary { is_concurrent: Some(true), ..job("a", "IN_PROGRESS") };
+        let silent = JobSummary { is_concurrent: None, ..job("b", "IN_PROGRESS") };
+        let ended = JobSummary { is_concurrent: None, ..job("c", "COMPLETED") };
+        assert_eq!(count(&[telling.clone(), ended]).concurrent[&TargetSelection::Snapshot], 1);
+        assert_eq!(count(&[telling, silent]).concurrent.get(&TargetSelection::Snapshot), None);
+    }
+
+    #[test]
+    fn the_oldest_open_job_is_told_by_its_creation_time() {
+        let created = |id, secs| JobSummary { created_at: Some(Timestamp::from_secs(secs)), ..job(id, "IN_PROGRESS") };
+        let undated = JobSummary { created_at: None, ..job("c", "IN_PROGRESS") };
+        let ended = JobSummary { created_at: Some(Timestamp::from_secs(1)), ..job("d", "COMPLETED") };
+        let counts = count(&[created("a", 300), undated, created("b", 200), ended]);
+        assert_eq!(counts.oldest, BTreeMap::from([(pair("IN_PROGRESS"), Timestamp::from_secs(200))]));
+        assert_eq!(counts.open.iter().map(|job| &*job.job_id).collect::<Vec<_>>(), ["b", "a", "c"]);
+    }
+
+    /// A hash table of the standard library has a power of two of buckets, filled to 7/8 at most, and one control byte for
+    /// each; so just after it grew, 7/16 of it is in use.
+    #[test]
+    fn a_job_takes_at_most_64_bytes() {
+        let bucket = size_of::<(Fingerprint, Sighting)>() + 1;
+        assert!(bucket * 16 / 7 <= 64, "{bucket} bytes a bucket");
+        let mut seen: HashMap<Fingerprint, Sighting, BuildHasherDefault<AlreadyHashed>> = HashMap::default();
+        let mut worst = 0;
+        for n in 0..200_000_u64 {
+            seen.insert(Fingerprint(n.wrapping_mul(0x9e37_79b9_7f4a_7c15), n), Sighting(0));
+            let buckets = (seen.capacity() * 8).div_ceil(7).next_power_of_two();
+            if n >= 1000 {
+                worst = worst.max(buckets * bucket / seen.len());
+            }
+        }
+        assert!(worst <= 64, "{worst} bytes a job");
+    }
+}
