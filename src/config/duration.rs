@@ -1,0 +1,87 @@
+//! Durations as people write them: `30s`, `5m`, `1d`, `1m30s`.
+
+use std::fmt;
+use std::time::Duration;
+
+use jiff::SpanRelativeTo;
+use jiff::fmt::friendly::SpanParser;
+
+/// Reads a duration. A day is 24 hours, a week 7 of them.
+///
+/// # Errors
+/// Where it has no unit, is negative, or has months or years, whose length depends on the calendar.
+pub(super) fn parse(text: &str) -> Result<Duration, InvalidDuration> {
+    let span = SpanParser::new().parse_span(text).map_err(|_| InvalidDuration::Form)?;
+    if span.get_months() != 0 || span.get_years() != 0 {
+        return Err(InvalidDuration::Calendar);
+    }
+    let signed = span.to_duration(SpanRelativeTo::days_are_24_hours()).map_err(|_| InvalidDuration::Form)?;
+    Duration::try_from(signed).map_err(|_| InvalidDuration::Negative)
+}
+
+/// Why a text is not a duration.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub(super) enum InvalidDuration {
+    #[error("is not a duration; write a number with a unit, such as 30s, 5m or 1d")]
+    Form,
+    #[error("has months or years, which have no fixed length; write days, such as 30d")]
+    Calendar,
+    #[error("is negative; write a number with a unit, such as 30s, 5m or 1d")]
+    Negative,
+}
+
+/// A duration in the largest unit that gives a whole number, as an operator would write it.
+pub(super) struct Shown(pub(super) Duration);
+
+impl fmt::Display for Shown {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        const UNITS: [(u128, &str); 4] = [(86_400_000, "d"), (3_600_000, "h"), (60_000, "m"), (1000, "s")];
+        let millis = self.0.as_millis();
+        match UNITS.into_iter().find(|(unit, _)| millis.is_multiple_of(*unit)) {
+            Some((unit, name)) => write!(f, "{}{name}", millis / unit),
+            None => write!(f, "{millis}ms"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn durations_are_read_as_people_write_them() {
+        for (text, millis) in [
+            ("30s", 30_000),
+            ("5m", 300_000),
+            ("1d", 86_400_000),
+            ("1m30s", 90_000),
+            ("200ms", 200),
+            ("1w", 604_800_000),
+            ("1h 30m", 5_400_000),
+            ("0.5s", 500),
+            ("0s", 0),
+        ] {
+            assert_eq!(parse(text), Ok(Duration::from_millis(millis)), "{text}");
+        }
+    }
+
+    #[test]
+    fn what_has_no_unit_no_fixed_length_or_a_sign_is_refused() {
+        for text in ["", "60", "s", "1x", "1s1", "PT5M", "99999999999999999999d", "1e3s", "\u{0}", "５m"] {
+            assert_eq!(parse(text), Err(InvalidDuration::Form), "{text}");
+        }
+        for text in ["1mo", "1y", "2 years 1d"] {
+            assert_eq!(parse(text), Err(InvalidDuration::Calendar), "{text}");
+        }
+        for text in ["-5m", "5m ago"] {
+            assert_eq!(parse(text), Err(InvalidDuration::Negative), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_duration_is_shown_in_its_largest_whole_unit() {
+        for text in ["100ms", "1s", "90s", "30m", "7h", "30d"] {
+            assert_eq!(parse(text).map(|duration| Shown(duration).to_string()), Ok(text.to_owned()));
+        }
+    }
+}

@@ -1,0 +1,220 @@
+//! The configuration: its types with their units and defaults, and [`load`], which reads it from its sources.
+//!
+//! `keys` is the table of what can be configured. `sources` lays flags, environment and file over each other with
+//! figment, `check` holds the result against the table and finds everything wrong at once, `rules` ties keys
+//! together, and only what came through all of it becomes a [`Config`]. Nothing here reads the process environment or
+//! a clock. `config/exporter.yml` is the documentation for operators; a test holds it to the table.
+
+mod check;
+mod duration;
+mod form;
+mod keys;
+mod kind;
+mod listen;
+mod nearest;
+mod path;
+mod problem;
+mod rules;
+mod secret;
+mod sources;
+mod yaml;
+
+#[cfg(test)]
+mod tests;
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use figment::value::Value;
+use serde::{Deserialize, Deserializer};
+
+pub use self::listen::{Host, InvalidListenAddress, ListenAddress};
+pub use self::problem::{Problem, Problems};
+pub use self::secret::Secret;
+pub use self::sources::{Flag, FlagValue, Sources};
+use crate::job::{AccountId, Scope, Status, TargetSelection};
+
+/// Everything that can be configured. [`load`] makes it; the default is what it makes of no sources at all.
+///
+/// `Deserialize` here and below takes the checked form that [`load`] hands it, not a file.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Config {
+    /// What to watch, at least one; no two with the same name.
+    pub targets: Vec<Target>,
+    /// When to walk.
+    pub refresh: Refresh,
+    /// Bounds on what a walk may cost.
+    pub limits: Limits,
+    /// Where to serve.
+    pub web: Web,
+    /// What is logged, and how.
+    pub log: Log,
+}
+
+/// One account and region to watch, or a part of its jobs. What is `None` comes from the usual AWS sources.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Target {
+    /// What the `target` label says; the region where it is `None`.
+    pub name: Option<String>,
+    /// The AWS region.
+    pub region: Option<String>,
+    /// A profile of the AWS configuration files.
+    pub profile: Option<String>,
+    /// The ARN of a role to assume.
+    pub role_arn: Option<String>,
+    /// What the role's trust policy asks for; only beside `role_arn`.
+    pub external_id: Option<Secret>,
+    /// The only account that the credentials may belong to.
+    #[serde(default, deserialize_with = "account_id")]
+    pub account_id: Option<AccountId>,
+    /// The endpoint of every service that the target calls, IoT and STS, as `endpoint_url` in AWS's own configuration.
+    /// To redirect IoT alone there are `AWS_ENDPOINT_URL_IOT` and the `services` section of a profile.
+    pub endpoint_url: Option<String>,
+    /// Constant labels on every job series of this target; none of them is one of the exporter's own.
+    #[serde(default)]
+    pub labels: BTreeMap<String, String>,
+    /// Which of its jobs to watch; the section `jobs`.
+    #[serde(default, rename = "jobs", deserialize_with = "scope")]
+    pub scope: Scope,
+}
+
+impl Target {
+    /// The name as far as the configuration tells it: the name given, else the region.
+    #[must_use]
+    pub fn known_name(&self) -> Option<&str> {
+        self.name.as_deref().or(self.region.as_deref())
+    }
+}
+
+/// When to walk, and for how long a walk is good.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Refresh {
+    /// From the start of one walk to the start of the next; 100 ms to a day.
+    pub interval: Duration,
+    /// How long a walk may take at most; 1 s to a day.
+    pub timeout: Duration,
+    /// How long the last good walk is shown, not shorter than `interval`; see [`Refresh::stale_after`].
+    pub stale_after: Option<Duration>,
+}
+
+impl Refresh {
+    /// How long the last good walk, which took `last_walk`, is shown: what is configured, else 10 minutes, or three
+    /// times the interval and the walk together where that is longer. Two walks in a row can fail then before
+    /// anything disappears.
+    #[must_use]
+    pub fn stale_after(&self, last_walk: Duration) -> Duration {
+        const LEAST: Duration = Duration::from_mins(10);
+        let rule = || self.interval.saturating_add(last_walk).saturating_mul(3).max(LEAST);
+        self.stale_after.unwrap_or_else(rule)
+    }
+}
+
+/// Bounds on what a walk may cost.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Limits {
+    /// Attempts a second, retries included, for each account, region and operation; 0.01 to 1000.
+    pub requests_per_second: f64,
+    /// Pages of one walk; one that needs more fails.
+    pub max_pages: u32,
+}
+
+/// Where to serve.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Web {
+    /// Where to listen, at least one.
+    pub listen_addresses: Vec<ListenAddress>,
+    /// The path of the metrics, beginning with `/`.
+    pub telemetry_path: String,
+}
+
+/// What is logged, and how.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Log {
+    /// Nothing below this level is logged.
+    pub level: LogLevel,
+    /// How a line looks.
+    pub format: LogFormat,
+}
+
+/// How much is logged; each level holds those before it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum LogLevel {
+    /// What stops the exporter from doing its work.
+    Error,
+    /// What an operator should look at.
+    Warn,
+    /// Starts, stops and changes of state.
+    Info,
+    /// Every walk.
+    Debug,
+    /// Every request.
+    Trace,
+}
+
+/// How a log line looks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum LogFormat {
+    /// For people.
+    Text,
+    /// One JSON object a line.
+    Json,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        load(&Sources::default()).expect("the defaults in the table of keys are valid, as a test holds them to be")
+    }
+}
+
+/// Reads the configuration from its sources.
+///
+/// # Errors
+/// Everything that is wrong, in one go: sources that can't be read, unknown keys and variables, values of the wrong
+/// kind or out of range, and rules between keys. A value that another source overrides is not looked at.
+pub fn load(sources: &Sources) -> Result<Config, Problems> {
+    let (figment, mut problems) = sources::merge(sources);
+    let mut findings = check::Findings::default();
+    let settled = check::settle(&figment, &mut findings);
+    let config = extract(&settled)?;
+    rules::check(&config, &mut findings);
+    problems.extend(findings.into_problems());
+    if problems.is_empty() { Ok(config) } else { Err(Problems::new(problems)) }
+}
+
+/// The typed configuration. That a settled value does not fit would be a row of the table that its field contradicts.
+fn extract(settled: &Value) -> Result<Config, Problems> {
+    settled.deserialize().map_err(|error: figment::Error| {
+        let reason = format!("{} contradicts the table of keys: a fault of this program", error.path.join("."));
+        Problems::new(vec![Problem::with_source("configuration", reason)])
+    })
+}
+
+fn account_id<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<AccountId>, D::Error> {
+    let text = Option::<String>::deserialize(deserializer)?;
+    text.map(|text| AccountId::parse(&text).map_err(serde::de::Error::custom)).transpose()
+}
+
+/// The section `jobs` as the scope that it describes.
+fn scope<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Scope, D::Error> {
+    #[derive(Deserialize)]
+    #[serde(deny_unknown_fields)]
+    struct Jobs {
+        #[serde(default)]
+        status: Vec<String>,
+        target_selection: Option<String>,
+        thing_group_name: Option<String>,
+        namespace_id: Option<String>,
+    }
+    let Jobs { status, target_selection, thing_group_name, namespace_id } = Jobs::deserialize(deserializer)?;
+    let statuses = status.iter().map(|text| Status::from(text.as_str())).collect();
+    let target_selection = target_selection.as_deref().map(TargetSelection::from);
+    Ok(Scope { statuses, target_selection, thing_group_name, namespace_id })
+}

@@ -1,0 +1,567 @@
+//! What [`load`] promises, from sources to configuration or problems.
+
+use std::fs;
+use std::path::Path;
+
+use tempfile::TempDir;
+
+use super::check::Findings;
+use super::keys::KEYS;
+use super::path::KeyPath;
+use super::*;
+
+const EXAMPLE: &str = include_str!("../../config/exporter.yml");
+
+/// A directory with an `exporter.yml` in it.
+struct Files(TempDir);
+
+impl Files {
+    fn with(content: impl AsRef<[u8]>) -> Self {
+        let files = Self(tempfile::tempdir().expect("a temporary directory"));
+        fs::write(files.path(), content).expect("a file");
+        files
+    }
+
+    fn path(&self) -> std::path::PathBuf {
+        self.0.path().join("exporter.yml")
+    }
+
+    fn sources(&self) -> Sources {
+        Sources { file: Some(self.path()), ..Sources::default() }
+    }
+}
+
+fn load_yaml(content: impl AsRef<[u8]>) -> Result<Config, Problems> {
+    load(&Files::with(content).sources())
+}
+
+fn config(yaml: &str) -> Config {
+    load_yaml(yaml).unwrap_or_else(|problems| panic!("{yaml}\n{problems}"))
+}
+
+/// The problems with a file of this content, a line each, without the directory.
+fn problems(yaml: impl AsRef<[u8]>) -> Vec<String> {
+    let files = Files::with(yaml);
+    let directory = format!("{}/", files.0.path().display());
+    let found = load(&files.sources()).expect_err("problems");
+    found.iter().map(|problem| problem.to_string().replace(&directory, "")).collect()
+}
+
+/// The only problem with a file of this content.
+fn problem(yaml: &str) -> String {
+    let mut found = problems(yaml);
+    assert_eq!(found.len(), 1, "{yaml}\n{found:#?}");
+    found.remove(0)
+}
+
+fn variables(variables: &[(&str, &str)]) -> Vec<(String, String)> {
+    variables.iter().map(|(name, text)| (format!("IOT_JOBS_EXPORTER_{name}"), (*text).to_owned())).collect()
+}
+
+fn load_variables(pairs: &[(&str, &str)]) -> Result<Config, Problems> {
+    load(&Sources { environment: variables(pairs), ..Sources::default() })
+}
+
+fn millis(millis: u64) -> Duration {
+    Duration::from_millis(millis)
+}
+
+// Defaults and the documented file.
+
+#[test]
+fn without_sources_there_is_one_target_and_the_documented_defaults() {
+    let expected = Config {
+        targets: vec![Target::default()],
+        refresh: Refresh { interval: millis(60_000), timeout: millis(1_800_000), stale_after: None },
+        limits: Limits { requests_per_second: 5.0, max_pages: 20_000 },
+        web: Web {
+            listen_addresses: vec![":10114".parse().expect("an address")],
+            telemetry_path: "/metrics".to_owned(),
+        },
+        log: Log { level: LogLevel::Info, format: LogFormat::Text },
+    };
+    assert_eq!(load(&Sources::default()), Ok(expected.clone()));
+    assert_eq!(Config::default(), expected);
+}
+
+#[test]
+fn the_documented_file_says_the_defaults() {
+    assert_eq!(config(EXAMPLE), Config::default());
+}
+
+/// The documented file with its example taken out of the comments.
+fn uncommented_example() -> String {
+    let lines = EXAMPLE.lines().filter(|line| *line != "  - {}");
+    lines.map(|line| if line.starts_with("#  ") { &line[1..] } else { line }.to_owned() + "\n").collect()
+}
+
+#[test]
+fn the_commented_example_of_the_documented_file_is_valid() {
+    let config = config(&uncommented_example());
+    let [production, staging] = &config.targets[..] else { panic!("{config:#?}") };
+    assert_eq!(production.account_id, AccountId::parse("012345678901").ok());
+    assert_eq!(production.external_id.as_ref().map(Secret::expose), Some("example-external-id"));
+    assert_eq!(production.labels.get("tier").map(String::as_str), Some("1"));
+    assert_eq!(production.scope.statuses, [Status::InProgress, Status::Scheduled]);
+    assert_eq!(production.scope.target_selection, Some(TargetSelection::Snapshot));
+    assert_eq!((staging.name.as_deref(), staging.region.as_deref()), (Some("staging"), Some("us-east-1")));
+}
+
+#[test]
+fn the_documented_file_names_every_key() {
+    let parsed = yaml::read(&uncommented_example(), &KeyPath::root()).expect("YAML");
+    for key in KEYS {
+        let mut values = vec![&parsed.value];
+        for name in key.path.split('.') {
+            values = values
+                .into_iter()
+                .filter_map(|value| value.as_dict()?.get(name.trim_end_matches("[]")))
+                .flat_map(|value| {
+                    if name.ends_with("[]") {
+                        value.as_array().unwrap_or_default().iter().collect()
+                    } else {
+                        vec![value]
+                    }
+                })
+                .collect();
+        }
+        assert!(!values.is_empty(), "{} is not in config/exporter.yml", key.path);
+    }
+}
+
+#[test]
+fn every_key_of_the_table_has_a_field_to_go_to() {
+    // A row without its field is refused on extraction, and every row is in the example.
+    assert!(load_yaml(uncommented_example()).is_ok());
+    // The example changes what it can, so a field that got lost on the way shows.
+    let target = format!("{:?}", config(&uncommented_example()).targets[0]);
+    assert!(!target.contains("None") && !target.contains("[]"), "{target}");
+}
+
+// Sources and their precedence.
+
+#[test]
+fn flags_win_over_the_environment_which_wins_over_the_file_which_wins_over_the_defaults() {
+    let files =
+        Files::with("refresh: {interval: 2m, timeout: 2m}\nlog: {level: warn, format: json}\nlimits: {max_pages: 7}\n");
+    let environment = variables(&[("REFRESH__INTERVAL", "3m"), ("LOG__LEVEL", "debug")]);
+    let flags = vec![Flag { key: "log.level", flag: "--log.level", value: FlagValue::Text("trace".to_owned()) }];
+    let config = load(&Sources { file: Some(files.path()), environment, flags }).expect("a configuration");
+    assert_eq!(config.log, Log { level: LogLevel::Trace, format: LogFormat::Json });
+    assert_eq!((config.refresh.interval, config.refresh.timeout), (millis(180_000), millis(120_000)));
+    assert_eq!((config.limits.max_pages, config.limits.requests_per_second), (7, 5.0));
+}
+
+#[test]
+fn a_list_replaces_the_one_below_it_as_a_whole() {
+    let files = Files::with("targets: [{name: a}, {name: b}]\nweb: {listen_addresses: [':1', ':2']}\n");
+    let list = FlagValue::List(vec!["localhost:3".to_owned()]);
+    let flags = vec![Flag { key: "web.listen_addresses", flag: "--web.listen-address", value: list }];
+    let environment = variables(&[("TARGETS", "[{name: c, region: eu-west-1}]")]);
+    let config = load(&Sources { file: Some(files.path()), environment, flags }).expect("a configuration");
+    assert_eq!(config.web.listen_addresses, ["localhost:3".parse().expect("an address")]);
+    assert_eq!(config.targets.iter().map(Target::known_name).collect::<Vec<_>>(), [Some("c")]);
+}
+
+#[test]
+fn a_null_below_another_source_hides_nothing() {
+    let files = Files::with("refresh:\nlog: {level: }\n");
+    let environment = variables(&[("REFRESH__INTERVAL", "3m")]);
+    let config = load(&Sources { file: Some(files.path()), environment, flags: Vec::new() }).expect("a configuration");
+    assert_eq!((config.refresh.interval, config.log.level), (millis(180_000), LogLevel::Info));
+}
+
+#[test]
+fn every_kind_is_read_from_the_environment() {
+    let config = load_variables(&[
+        ("TARGETS", "[{name: a, account_id: '012345678901', labels: {team: x}}, {region: eu-west-1}]"),
+        ("REFRESH__STALE_AFTER", "1d"),
+        ("LIMITS__REQUESTS_PER_SECOND", "0.5"),
+        ("LIMITS__MAX_PAGES", "9"),
+        ("WEB__LISTEN_ADDRESSES", "127.0.0.1:1,[::1]:1"),
+        ("WEB__TELEMETRY_PATH", "/m"),
+        ("LOG__FORMAT", "json"),
+    ])
+    .expect("a configuration");
+    assert_eq!(config.targets[0].account_id.as_ref().map(AccountId::as_str), Some("012345678901"));
+    assert_eq!(config.refresh.stale_after, Some(millis(86_400_000)));
+    assert_eq!((config.limits.requests_per_second, config.limits.max_pages), (0.5, 9));
+    assert_eq!((config.web.listen_addresses.len(), config.web.telemetry_path.as_str()), (2, "/m"));
+    assert_eq!(config.log.format, LogFormat::Json);
+}
+
+#[test]
+fn a_problem_names_the_source_that_the_value_came_from() {
+    let files = Files::with("log: {level: loud}\n");
+    let environment = variables(&[("REFRESH__INTERVAL", "60")]);
+    let flags = vec![Flag { key: "log.format", flag: "--log.format", value: FlagValue::Text("xml".to_owned()) }];
+    let found = load(&Sources { file: Some(files.path()), environment, flags }).expect_err("problems");
+    let lines: Vec<_> = found.iter().map(ToString::to_string).collect();
+    assert_eq!(
+        lines,
+        [
+            "IOT_JOBS_EXPORTER_REFRESH__INTERVAL: refresh.interval: \"60\" is not a duration; \
+         write a number with a unit, such as 30s, 5m or 1d",
+            &format!("{}: log.level: \"loud\" is not one of error, warn, info, debug, trace", files.path().display()),
+            "--log.format: log.format: \"xml\" is not one of text, json",
+        ]
+    );
+    assert_eq!(
+        found.iter().map(Problem::key).collect::<Vec<_>>(),
+        [Some("refresh.interval"), Some("log.level"), Some("log.format")]
+    );
+    assert_eq!(found.to_string().lines().count(), 3);
+}
+
+// Files that are no configuration.
+
+#[test]
+fn a_file_of_nothing_but_comments_is_the_default() {
+    for content in
+        ["", "\n", "# nothing\n", "---\n", "{}", "refresh:\nweb:\nlog: ~\ntargets:\n", "\u{feff}log: {level: info}"]
+    {
+        assert_eq!(config(content), Config::default(), "{content:?}");
+    }
+}
+
+#[test]
+fn a_file_that_can_not_be_read_is_a_problem() {
+    let files = Files::with("");
+    for path in [files.0.path().join("missing.yml"), files.0.path().to_owned(), Path::new("nul\0.yml").to_owned()] {
+        let found = load(&Sources { file: Some(path), ..Sources::default() }).expect_err("problems");
+        assert!(found.to_string().contains(": can't be read: ") && found.iter().count() == 1, "{found}");
+    }
+}
+
+#[test]
+fn a_file_that_is_no_text_or_far_too_large_is_a_problem() {
+    assert_eq!(problems(b"log:\n  level: \xff\n"), ["exporter.yml: is not UTF-8 text, from byte 14 on"]);
+    assert!(problems(vec![b'#'; (1 << 20) + 1])[0].contains("larger than 1048576 bytes"));
+}
+
+#[test]
+fn a_file_that_is_no_mapping_at_its_top_is_a_problem() {
+    let expected = "at its top; write sections with keys, such as refresh:";
+    assert_eq!(problem("- a\n- b\n"), format!("exporter.yml: is a list {expected}"));
+    assert_eq!(problem("hello\n"), format!("exporter.yml: is a text {expected}"));
+    assert_eq!(problem("5\n"), format!("exporter.yml: is a number {expected}"));
+}
+
+#[test]
+fn a_text_that_is_not_yaml_is_told_with_its_place() {
+    assert!(problem("log:\n  level: [info\n").starts_with("exporter.yml: is not YAML: "));
+    assert!(problem("log:\n\tlevel: info\n").starts_with("exporter.yml: is not YAML: "));
+    assert!(problem("log: a: b\n").contains("at line 1 column 7"));
+    assert_eq!(problem("log: {level: info}\nlog: {level: warn}\n"), "exporter.yml: log: is there twice; keep one");
+    assert!(problem("5: x\n").starts_with("exporter.yml: has a key that is not a text"));
+}
+
+#[test]
+fn the_other_sources_are_checked_though_the_file_is_no_yaml() {
+    let files = Files::with("log: [");
+    let environment = variables(&[("LOG__LEVEL", "loud")]);
+    let found = load(&Sources { file: Some(files.path()), environment, flags: Vec::new() }).expect_err("problems");
+    assert_eq!(found.iter().count(), 2, "{found}");
+}
+
+// All at once.
+
+#[test]
+fn six_faults_of_six_kinds_are_six_problems() {
+    let found = problems(
+        "refresh:\n  intervall: 30s\n  timeout: 60\nlimits:\n  max_pages: 0\nlog:\n  level: warn\n  level: info\n\
+         targets:\n  - name: a\n    account_id: 123456789012\n    external_id: hunter2\n",
+    );
+    assert_eq!(
+        found,
+        [
+            "exporter.yml: log.level: is there twice; keep one",
+            "exporter.yml: targets[0].account_id: \
+             YAML reads this as the number 123456789012, and a text belongs here; put it in quotes",
+            "exporter.yml: refresh.timeout: 60 is not a duration; write a number with a unit, such as 30s, 5m or 1d",
+            "exporter.yml: refresh.intervall: unknown key; did you mean refresh.interval?",
+            "exporter.yml: limits.max_pages: 0 is out of range; accepted is 1 to 1000000",
+            "exporter.yml: targets[0].external_id: \
+             is of no use without targets[0].role_arn; give the role to assume, or leave this out",
+        ]
+    );
+}
+
+// Unknown keys.
+
+#[test]
+fn an_unknown_key_is_told_with_the_nearest_known_one() {
+    for (yaml, hint) in [
+        ("refresh: {intervall: 1m}", "refresh.intervall: unknown key; did you mean refresh.interval?"),
+        ("interval: 1m", "interval: unknown key; did you mean refresh.interval?"),
+        ("refersh: {interval: 1m, x: 5}", "refersh: unknown key; did you mean refresh?"),
+        ("targets: [{}, {regoin: x}]", "targets[1].regoin: unknown key; did you mean targets[1].region?"),
+        ("targets: [{timeout: x}]", "targets[0].timeout: unknown key; did you mean refresh.timeout?"),
+        ("log: {colour: x}", "log.colour: unknown key; known here are level, format"),
+        ("\"log.level\": info", "\"log.level\": unknown key; did you mean log.level?"),
+        ("targets: [{\"\": x}]", "targets[0].\"\": unknown key; known here are name, region, "),
+    ] {
+        let found = problems(yaml);
+        assert!(
+            found.iter().any(|problem| problem.starts_with(&format!("exporter.yml: {hint}"))),
+            "{yaml}\n{found:#?}"
+        );
+    }
+}
+
+// Secrets.
+
+#[test]
+fn a_secret_is_in_no_problem_whatever_is_wrong_around_it() {
+    for yaml in [
+        "targets: [{external_id: 'hunter2 '}]",
+        "targets: [{external_id: [hunter2]}]",
+        "targets: [{external_id: {hunter2: 1}}]",
+        "targets: [{external_idd: hunter2}]",
+        "targets: [{external-id: hunter2, password: hunter2, token: hunter2}]",
+        "targets: [{external_id:hunter2}]",
+        "targets: [external_id=hunter2]",
+        "targets: external_id=hunter2",
+        "external_id: hunter2",
+        "external_id: [hunter2",
+        "targets: [{external_id: !vault hunter2}]",
+        "targets: [{external_id: !!int hunter2}]",
+        "targets: [{external_id: hunter2, external_id: hunter2}]",
+        "targets: [{external_id: hunter2}]",
+        "targets: [{labels: hunter2}]",
+        "targets: [{jobs: hunter2}]",
+        "refresh: hunter2",
+        "hunter2",
+        "targets: [{endpoint_url: 'https://user:hunter2@host'}]",
+        "targets: [{endpoint_url: 'user:hunter2@host'}]",
+        "targets: [{endpoint_url: 'https://host/?signature=hunter2'}]",
+    ] {
+        let found = load_yaml(yaml).expect_err(yaml);
+        assert!(!format!("{found} {found:?} {found:#?}").contains("hunter2"), "{yaml}\n{found}");
+    }
+    let number = load_yaml("targets: [{external_id: 4711}]").expect_err("problems");
+    assert!(!number.to_string().contains("4711") && number.to_string().contains("in quotes"), "{number}");
+    let variable =
+        load_variables(&[("TARGETS", "{external_id: hunter2}"), ("TARGET", "hunter2")]).expect_err("problems");
+    assert!(!variable.to_string().contains("hunter2"), "{variable}");
+}
+
+#[test]
+fn a_secret_is_in_no_debug_output_of_the_configuration() {
+    let yaml = "targets: [{role_arn: 'arn:aws:iam::012345678901:role/a', external_id: hunter2}]";
+    let config = config(yaml);
+    assert_eq!(config.targets[0].external_id.as_ref().map(Secret::expose), Some("hunter2"));
+    assert!(!format!("{config:?} {config:#?}").contains("hunter2"));
+}
+
+// Single keys.
+
+#[test]
+fn every_key_refuses_what_is_not_of_its_kind_with_one_problem() {
+    for key in KEYS {
+        let mut value = Value::from("no key takes a control character: \u{7}");
+        for name in key.path.rsplit('.') {
+            let (name, in_list) = name.strip_suffix("[]").map_or((name, false), |name| (name, true));
+            let inner = if in_list { Value::from(vec![value]) } else { value };
+            value = figment::util::nest(name, inner);
+        }
+        let figment = figment::Figment::from(figment::providers::Serialized::defaults(value));
+        let mut findings = Findings::default();
+        check::settle(&figment, &mut findings);
+        let found = findings.into_problems();
+        assert_eq!(found.len(), 1, "{}\n{found:#?}", key.path);
+        assert_eq!(found[0].key(), Some(key.path.replace("[]", "[0]").as_str()));
+    }
+}
+
+#[test]
+fn an_account_id_without_quotes_is_told_to_be_quoted() {
+    assert!(problem("targets: [{account_id: 123456789012}]").ends_with("put it in quotes"));
+    assert!(problem("targets: [{account_id: 0x10}]").contains("YAML reads this as the number 16"));
+    // YAML 1.2 takes digits after a leading zero for a text, so nothing is lost.
+    let config = config("targets: [{account_id: 012345678901}]");
+    assert_eq!(config.targets[0].account_id.as_ref().map(AccountId::as_str), Some("012345678901"));
+}
+
+#[test]
+fn texts_that_yaml_reads_as_something_else_are_told_to_be_quoted() {
+    for yaml in [
+        "{name: 5}",
+        "{profile: true}",
+        "{labels: {tier: 1}}",
+        "{labels: {on: false}}",
+        "{jobs: {thing_group_name: 7}}",
+    ] {
+        assert!(problem(&format!("targets: [{yaml}]")).ends_with("put it in quotes"), "{yaml}");
+    }
+}
+
+#[test]
+fn labels_are_named_as_prometheus_allows_and_the_exporter_has_not_taken() {
+    let found = problems("targets: [{labels: {team: a, job_id: b, __x: c, 9a: d, 'a b': e, empty: , list: []}}]");
+    assert_eq!(found.len(), 6, "{found:#?}");
+    assert!(found.iter().any(|problem| problem.starts_with("exporter.yml: targets[0].labels.job_id: is a label that")));
+}
+
+#[test]
+fn a_scope_has_known_statuses_each_once() {
+    assert_eq!(
+        problem("targets: [{jobs: {status: [in_progress]}}]"),
+        "exporter.yml: targets[0].jobs.status[0]: \"in_progress\" is not one of IN_PROGRESS, SCHEDULED, \
+         DELETION_IN_PROGRESS, COMPLETED, CANCELED; did you mean IN_PROGRESS?"
+    );
+    assert_eq!(
+        problem("targets: [{jobs: {status: [CANCELED, COMPLETED, CANCELED]}}]"),
+        "exporter.yml: targets[0].jobs.status[2]: \"CANCELED\" is there already, in targets[0].jobs.status[0]"
+    );
+    assert!(problem("targets: [{jobs: {status: COMPLETED}}]").contains("is not a list"));
+    assert!(problem("targets: [{jobs: {target_selection: snapshot}}]").contains("did you mean SNAPSHOT?"));
+    assert_eq!(config("targets: [{jobs: {status: []}}]").targets[0].scope, Scope::default());
+}
+
+#[test]
+fn lists_that_need_an_item_are_not_empty() {
+    assert_eq!(problem("targets: []"), "exporter.yml: targets: is empty; leave it out for the default");
+    assert_eq!(
+        problem("web: {listen_addresses: []}"),
+        "exporter.yml: web.listen_addresses: is empty; leave it out for the default"
+    );
+    assert!(problem("targets: {name: a}").contains("is a mapping, not a list"));
+}
+
+#[test]
+fn the_same_address_twice_is_told_in_any_spelling() {
+    let found = problem("web: {listen_addresses: ['[::1]:9', ':9', '[0:0::1]:9']}");
+    assert!(found.ends_with("\"[0:0::1]:9\" is there already, in web.listen_addresses[0]"), "{found}");
+}
+
+#[test]
+fn a_section_that_is_none_is_told_with_the_keys_that_belong_in_it() {
+    assert_eq!(problem("log: info"), "exporter.yml: log: is a text, not a section; the keys in it are level, format");
+    assert!(problem("targets: [{jobs: []}]").starts_with("exporter.yml: targets[0].jobs: is a list, not a section"));
+}
+
+// Rules between keys.
+
+#[test]
+fn data_is_shown_for_an_interval_at_least() {
+    assert_eq!(
+        problem("refresh: {interval: 10m, stale_after: 5m}"),
+        "exporter.yml: refresh.stale_after: 5m is shorter than refresh.interval, which is 10m: \
+         data would go before the next walk"
+    );
+    assert!(load_yaml("refresh: {interval: 10m, stale_after: 10m}").is_ok());
+    assert!(problem("refresh: {interval: 10, stale_after: 5s}").contains("refresh.interval: 10 is not a duration"));
+}
+
+#[test]
+fn an_external_id_needs_a_role() {
+    assert!(problem("targets: [{external_id: abc}]").contains("targets[0].external_id: is of no use without"));
+    assert!(problem("targets: [{external_id: abc, role_arn: nonsense}]").contains("targets[0].role_arn: "));
+}
+
+#[test]
+fn targets_have_names_of_their_own() {
+    let clash = problem("targets: [{name: a}, {region: b}, {name: b, region: c}]");
+    assert_eq!(
+        clash,
+        "exporter.yml: targets[2].name: names this target as targets[1].region names another; \
+         give each a name of its own"
+    );
+    assert!(problem("targets: [{region: a}, {region: a}]").contains("targets[1].region: names this target as"));
+    assert!(problem("targets: [{region: a}, {}]").contains("targets[1]: has neither a name nor a region"));
+    assert!(load_yaml("targets: [{name: a, region: x}, {name: b, region: x}]").is_ok());
+    assert!(load_yaml("targets: [{profile: a}]").is_ok());
+    assert_eq!(problems("targets: [{region: a}, {account_id: x}]").len(), 2);
+}
+
+#[test]
+fn a_rule_keeps_silent_where_its_keys_are_at_fault_themselves() {
+    for yaml in [
+        "targets: [{name: 5, region: a}, {region: a}]",
+        "targets: [{region: a}, {regoin: b}]",
+        "targets: [{region: a}, {region: B}]",
+        "targets: [{region: a}, text]",
+        "targets: [{external_id: abc, role_anr: 'arn:aws:iam::012345678901:role/a'}]",
+    ] {
+        problem(yaml);
+    }
+}
+
+#[test]
+fn data_goes_stale_after_ten_minutes_or_three_times_the_interval_and_the_walk() {
+    let refresh = Config::default().refresh;
+    assert_eq!(refresh.stale_after(Duration::ZERO), millis(600_000));
+    assert_eq!(refresh.stale_after(millis(600_000)), millis(3 * 660_000));
+    assert_eq!(refresh.stale_after(Duration::MAX), Duration::MAX);
+    let fixed = Refresh { stale_after: Some(millis(1)), ..refresh };
+    assert_eq!(fixed.stale_after(Duration::MAX), millis(1));
+}
+
+// Strange input.
+
+#[test]
+fn anchors_and_merge_keys_spare_repetition() {
+    let config = config("targets:\n  - &first {name: a, profile: p, labels: {team: x}}\n  - {<<: *first, name: b}\n");
+    assert_eq!(config.targets[1].profile.as_deref(), Some("p"));
+    assert_eq!(config.targets[1].name.as_deref(), Some("b"));
+}
+
+#[test]
+fn deep_nesting_and_endless_aliases_are_problems() {
+    for yaml in
+        ["[".repeat(100_000), "a: &a {b: *a}".to_owned(), format!("targets: {}{}", "[".repeat(100), "]".repeat(100))]
+    {
+        assert!(load_yaml(yaml).is_err());
+    }
+}
+
+/// A stream of numbers that look random, the same in every run (xorshift64).
+struct Noise(u64);
+
+impl Noise {
+    fn below(&mut self, bound: usize) -> usize {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        usize::try_from(self.0 % u64::try_from(bound.max(1)).unwrap_or(1)).unwrap_or(0)
+    }
+}
+
+#[test]
+fn no_mutation_of_a_file_or_variable_makes_loading_panic() {
+    const BITS: &[&str] = &[
+        "[", "]", "{", "}", ":", "- ", "\n", "&a ", "*a", "<<: ", "!x ", "\"", "'", "\t", "\0", "é", "9", "~", "|\n",
+        "? ",
+    ];
+    let mut noise = Noise(0x9E37_79B9_7F4A_7C15);
+    let example = uncommented_example();
+    let lines = example.lines().filter(|line| !line.trim_start().starts_with('#'));
+    let base: Vec<char> = lines.flat_map(|line| line.chars().chain(['\n'])).collect();
+    for round in 0..1500 {
+        let mut chars = base.clone();
+        for _ in 0..=noise.below(8) {
+            let (at, other) = (noise.below(chars.len()), noise.below(chars.len()));
+            match noise.below(3) {
+                0 => drop(chars.splice(at..at, BITS[noise.below(BITS.len())].chars())),
+                1 => drop(chars.drain(at..chars.len().min(at + 20))),
+                _ => chars.swap(at, other),
+            }
+        }
+        let text: String = chars.iter().collect();
+        let outcome = match round % 2 {
+            0 => load_yaml(&text),
+            _ => load_variables(&[("TARGETS", &text), ("WEB__LISTEN_ADDRESSES", &text)]),
+        };
+        if let Err(found) = outcome {
+            assert!(found.iter().all(|problem| !problem.to_string().contains(char::is_control)), "{found}");
+        }
+    }
+}
+
+#[test]
+fn every_default_of_the_table_is_valid() {
+    let mut findings = Findings::default();
+    check::settle(&figment::Figment::new(), &mut findings);
+    assert_eq!(findings.into_problems(), []);
+}
