@@ -1,0 +1,91 @@
+//! HTTP/1.1 as this program serves it: sockets, the accept loop, what a client may take up, and how it all ends.
+//!
+//! This is the only place that knows hyper. Everything else sees a [`Request`] whose body is already there, gives back
+//! a [`Response`], and can be called without any socket. What is served belongs elsewhere.
+//!
+//! - [`Listener`]: binds an address, and says why where that fails.
+//! - [`serve`]: accepts until it is told to stop, then drains.
+//! - [`Limits`]: every bound on what one client, or all of them, can hold.
+
+mod accept;
+mod connection;
+mod listen;
+mod patience;
+mod server;
+#[cfg(test)]
+mod tests;
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+
+pub use ::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
+pub use listen::{BindError, Listener};
+pub use server::serve;
+
+/// A request with its whole body, read within [`Limits`] before the handler runs. The peer's [`std::net::SocketAddr`]
+/// is among its extensions where the request came over a socket.
+pub type Request = ::http::Request<Bytes>;
+
+/// A response with its whole body. `Content-Length` and `Date` are added when it is sent.
+pub type Response = ::http::Response<Bytes>;
+
+/// A boxed future that can be spawned.
+pub type BoxFuture<T> = Pin<Box<dyn Future<Output = T> + Send>>;
+
+/// What answers requests, on every connection of every listener. See [`handler`] for how to make one.
+///
+/// It is dropped half way when its client goes away, or when the drain is over. A panic ends the connection it was
+/// called on, and no other.
+pub type Handler = Arc<dyn Fn(Request) -> BoxFuture<Response> + Send + Sync>;
+
+/// Makes a [`Handler`] of an asynchronous function.
+pub fn handler<F, Answer>(answer: F) -> Handler
+where
+    F: Fn(Request) -> Answer + Send + Sync + 'static,
+    Answer: Future<Output = Response> + Send + 'static,
+{
+    Arc::new(move |request| Box::pin(answer(request)))
+}
+
+/// What a client, or all of them together, can take up.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// From the first byte of a request to the end of its header; on a fresh connection, from its start. A client that
+    /// takes longer is cut without an answer.
+    pub header_timeout: Duration,
+    /// From the end of one response to the end of the next request's header. Longer than the longest useful scrape
+    /// interval (two minutes: Prometheus takes a series for gone after five), so that a scraper's connection lives from
+    /// one scrape to the next.
+    pub idle_timeout: Duration,
+    /// From the end of the header to the end of the body. A client that takes longer gets 408.
+    pub body_timeout: Duration,
+    /// How long a client may refuse to take more of a response.
+    pub write_timeout: Duration,
+    /// Largest header, in bytes. One that is larger gets 431. Under 8192, 8192 holds: hyper takes no less.
+    pub max_header_bytes: usize,
+    /// Largest body, in bytes. One that is larger gets 413.
+    pub max_body_bytes: usize,
+    /// Connections at once, over all listeners; at least one. While there are as many, each listener holds one further
+    /// connection in hand without reading from it, and the rest wait in the kernel's queue.
+    pub max_connections: usize,
+    /// How long connections may take to finish after the shutdown; those that do not are dropped.
+    pub drain: Duration,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            header_timeout: Duration::from_secs(5),
+            idle_timeout: Duration::from_mins(3),
+            body_timeout: Duration::from_secs(5),
+            write_timeout: Duration::from_secs(30),
+            max_header_bytes: 16 * 1024,
+            max_body_bytes: 64 * 1024,
+            max_connections: 512,
+            drain: Duration::from_millis(1500),
+        }
+    }
+}

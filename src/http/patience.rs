@@ -1,0 +1,229 @@
+//! How long a connection waits for its client: a bound on the header that starts with its first byte, and one on a
+//! response that is not taken.
+//!
+//! hyper has a header timeout, but its clock runs from the end of the response before: with a bound that is short
+//! enough for a client that dawdles over its header, every connection that waits for its next scrape would be cut too.
+//! So hyper's serves as the bound on idle connections, and the one on headers is kept here, where bytes are seen to
+//! arrive.
+
+use std::io;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU8, Ordering};
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::time::Sleep;
+
+use super::Limits;
+
+/// Where a connection stands. The stream and the service of one connection share it; hyper polls both in one task.
+///
+/// A client may send the start of its next header while it still waits for a response (pipelining). That header is
+/// bounded as an idle connection is.
+#[derive(Clone, Debug)]
+pub(super) struct Phase(Arc<AtomicU8>);
+
+impl Phase {
+    /// The next request's header has started, or is due to because the connection is fresh.
+    const HEADER: u8 = 0;
+    /// A request has its header, and no response yet.
+    const BUSY: u8 = 1;
+    /// Nothing has come since the last response.
+    const IDLE: u8 = 2;
+
+    pub(super) fn fresh() -> Self {
+        Self(Arc::new(AtomicU8::new(Self::HEADER)))
+    }
+
+    pub(super) fn header_is_complete(&self) {
+        self.0.store(Self::BUSY, Ordering::Relaxed);
+    }
+
+    pub(super) fn response_is_ready(&self) {
+        self.0.store(Self::IDLE, Ordering::Relaxed);
+    }
+
+    fn header_has_started(&self) {
+        self.0.store(Self::HEADER, Ordering::Relaxed);
+    }
+
+    fn is_header(&self) -> bool {
+        self.0.load(Ordering::Relaxed) == Self::HEADER
+    }
+
+    fn is_idle(&self) -> bool {
+        self.0.load(Ordering::Relaxed) == Self::IDLE
+    }
+}
+
+/// A stream that fails with [`io::ErrorKind::TimedOut`] once its client has taken too long.
+pub(super) struct Patient<S> {
+    stream: S,
+    phase: Phase,
+    header: Timer,
+    write: Timer,
+}
+
+impl<S> Patient<S> {
+    pub(super) fn new(stream: S, phase: Phase, limits: &Limits) -> Self {
+        Self { stream, phase, header: Timer::new(limits.header_timeout), write: Timer::new(limits.write_timeout) }
+    }
+
+    /// Bounds the time without any progress: starts with the first write that has to wait, ends with the next one that
+    /// has not.
+    fn bounded<T>(&mut self, cx: &mut Context<'_>, written: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
+        if written.is_ready() {
+            self.write.stop();
+            return written;
+        }
+        self.write.poll(cx).map(|()| Err(timed_out("the client does not take the response")))
+    }
+}
+
+fn timed_out(what: &'static str) -> io::Error {
+    io::Error::new(io::ErrorKind::TimedOut, what)
+}
+
+impl<S: AsyncRead + Unpin> AsyncRead for Patient<S> {
+    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        if !this.phase.is_header() {
+            this.header.stop();
+        } else if this.header.poll(cx).is_ready() {
+            // Asked before the stream, so that one byte now and then does not put it off.
+            return Poll::Ready(Err(timed_out("the client does not finish its header")));
+        }
+        let before = buf.filled().len();
+        let read = Pin::new(&mut this.stream).poll_read(cx, buf);
+        if this.phase.is_idle() && buf.filled().len() > before {
+            this.phase.header_has_started();
+        }
+        read
+    }
+}
+
+impl<S: AsyncWrite + Unpin> AsyncWrite for Patient<S> {
+    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        let this = self.get_mut();
+        let written = Pin::new(&mut this.stream).poll_write(cx, buf);
+        this.bounded(cx, written)
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let this = self.get_mut();
+        let written = Pin::new(&mut this.stream).poll_write_vectored(cx, bufs);
+        this.bounded(cx, written)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        let flushed = Pin::new(&mut this.stream).poll_flush(cx);
+        this.bounded(cx, flushed)
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        let shut = Pin::new(&mut this.stream).poll_shutdown(cx);
+        this.bounded(cx, shut)
+    }
+}
+
+/// A timer that starts when it is first asked.
+struct Timer {
+    duration: Duration,
+    sleep: Option<Pin<Box<Sleep>>>,
+}
+
+impl Timer {
+    fn new(duration: Duration) -> Self {
+        Self { duration, sleep: None }
+    }
+
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let duration = self.duration;
+        self.sleep.get_or_insert_with(|| Box::pin(tokio::time::sleep(duration))).as_mut().poll(cx)
+    }
+
+    fn stop(&mut self) {
+        self.sleep = None;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, DuplexStream, duplex};
+    use tokio::time::{Instant, sleep};
+
+    use super::*;
+
+    fn patient() -> (Patient<DuplexStream>, Phase, DuplexStream) {
+        let (stream, client) = duplex(16);
+        let phase = Phase::fresh();
+        let patient = Patient::new(stream, phase.clone(), &Limits::default());
+        (patient, phase, client)
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_fresh_connection_has_to_send_a_header() {
+        let (mut patient, _phase, _client) = patient();
+        let start = Instant::now();
+        let error = patient.read_u8().await.expect_err("nothing comes");
+        assert_eq!((error.kind(), start.elapsed().as_secs()), (io::ErrorKind::TimedOut, 5));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn one_byte_now_and_then_does_not_put_the_bound_off() {
+        let (mut patient, _phase, mut client) = patient();
+        let start = Instant::now();
+        tokio::spawn(async move {
+            while client.write_u8(b'x').await.is_ok() {
+                sleep(Duration::from_secs(1)).await;
+            }
+        });
+        let error = patient.read_to_end(&mut Vec::new()).await.expect_err("the header never ends");
+        assert_eq!((error.kind(), start.elapsed().as_secs()), (io::ErrorKind::TimedOut, 5));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn between_requests_the_bound_starts_with_the_first_byte() {
+        let (mut patient, phase, mut client) = patient();
+        phase.header_is_complete();
+        phase.response_is_ready();
+        tokio::spawn(async move {
+            sleep(Duration::from_mins(1)).await;
+            client.write_u8(b'G').await.expect("the connection is still there");
+            sleep(Duration::from_mins(1)).await;
+        });
+        let start = Instant::now();
+        assert_eq!(patient.read_u8().await.expect("the first byte"), b'G');
+        assert_eq!(start.elapsed().as_secs(), 60);
+        let error = patient.read_u8().await.expect_err("the rest does not come");
+        assert_eq!((error.kind(), start.elapsed().as_secs()), (io::ErrorKind::TimedOut, 65));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_client_that_reads_slowly_is_kept_and_one_that_does_not_is_cut() {
+        let (mut patient, _phase, mut client) = patient();
+        let slow_reader = tokio::spawn(async move {
+            for _ in 0..4 {
+                sleep(Duration::from_secs(20)).await;
+                client.read_exact(&mut [0; 16]).await.expect("more of the response");
+            }
+            client
+        });
+        let start = Instant::now();
+        let error = patient.write_all(&[0; 16 * 6]).await.expect_err("nobody reads the end");
+        assert_eq!((error.kind(), start.elapsed().as_secs()), (io::ErrorKind::TimedOut, 80 + 30));
+        drop(slow_reader.await);
+    }
+}

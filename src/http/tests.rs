@@ -1,0 +1,307 @@
+//! What a server promises its clients, over real loopback sockets and in real time: the paused clock would let every
+//! timeout fire while a socket is waited for.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
+use tokio::sync::{Notify, oneshot};
+use tokio::task::JoinHandle;
+use tokio::time::{Instant, sleep, timeout};
+
+use super::*;
+
+/// Longer than anything here takes on a busy machine; a test that waits for so long has failed.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// A bound that is to be seen at work.
+const SHORT: Duration = Duration::from_millis(200);
+
+struct Server {
+    address: SocketAddr,
+    shutdown: oneshot::Sender<()>,
+    task: JoinHandle<()>,
+}
+
+impl Server {
+    async fn start(limits: Limits, handler: Handler) -> Self {
+        let listener = Listener::bind(Some("127.0.0.1"), 0).await.expect("a free port");
+        let address = listener.local_addr();
+        let (shutdown, stopped) = oneshot::channel();
+        let task = tokio::spawn(serve(vec![listener], limits, handler, async move { drop(stopped.await) }));
+        Self { address, shutdown, task }
+    }
+
+    async fn connect(&self) -> Client {
+        Client(TcpStream::connect(self.address).await.expect("a connection"))
+    }
+
+    /// Tells it to stop; gives back how long it took to.
+    async fn stop(self) -> Duration {
+        let start = Instant::now();
+        self.shutdown.send(()).expect("the server runs");
+        timeout(PATIENCE, self.task).await.expect("the server stops").expect("the server did not panic");
+        start.elapsed()
+    }
+}
+
+/// A client that sends exactly what it is told to, well-formed or not.
+struct Client(TcpStream);
+
+impl Client {
+    async fn send(&mut self, text: &str) {
+        self.0.write_all(text.as_bytes()).await.expect("the server reads");
+    }
+
+    /// The status line and the body of one response.
+    async fn receive(&mut self) -> (String, String) {
+        timeout(PATIENCE, self.try_receive()).await.expect("a response in time").expect("a whole response")
+    }
+
+    async fn try_receive(&mut self) -> Option<(String, String)> {
+        let mut head = String::new();
+        while !head.ends_with("\r\n\r\n") {
+            head.push(char::from(self.0.read_u8().await.ok()?));
+        }
+        let length = head.lines().find_map(|line| line.strip_prefix("content-length: ")?.parse().ok())?;
+        let mut body = vec![0; length];
+        self.0.read_exact(&mut body).await.ok()?;
+        Some((head.lines().next()?.to_owned(), String::from_utf8(body).ok()?))
+    }
+
+    async fn get(&mut self) -> (String, String) {
+        self.send("GET / HTTP/1.1\r\nhost: test\r\n\r\n").await;
+        self.receive().await
+    }
+
+    /// How long until the server closes the connection, whatever it says before.
+    async fn closed(&mut self) -> Duration {
+        let start = Instant::now();
+        let mut rest = Vec::new();
+        // A reset closes it, too.
+        let _ = timeout(PATIENCE, self.0.read_to_end(&mut rest)).await.expect("the server closes the connection");
+        start.elapsed()
+    }
+}
+
+fn echo() -> Handler {
+    handler(async |request| Response::new(request.into_body()))
+}
+
+const OK: &str = "HTTP/1.1 200 OK";
+
+#[tokio::test]
+async fn a_connection_lives_from_one_scrape_to_the_next() {
+    let limits = Limits { header_timeout: SHORT, ..Limits::default() };
+    let server = Server::start(limits, echo()).await;
+    let mut client = server.connect().await;
+    assert_eq!(client.get().await.0, OK);
+    sleep(4 * SHORT).await;
+    assert_eq!(client.get().await.0, OK, "idle for longer than a header may take");
+}
+
+#[tokio::test]
+async fn a_connection_that_stays_idle_is_closed_in_the_end() {
+    let limits = Limits { idle_timeout: SHORT, ..Limits::default() };
+    let server = Server::start(limits, echo()).await;
+    let mut client = server.connect().await;
+    client.get().await;
+    let idle = client.closed().await;
+    assert!(idle >= SHORT / 2, "{idle:?}");
+}
+
+#[tokio::test]
+async fn a_client_that_sends_half_a_header_is_cut() {
+    let limits = Limits { header_timeout: SHORT, ..Limits::default() };
+    let server = Server::start(limits, echo()).await;
+    let mut client = server.connect().await;
+    client.send("GET / HTTP/1.1\r\nhost:").await;
+    client.closed().await;
+}
+
+#[tokio::test]
+async fn half_a_header_is_cut_after_a_whole_request_too() {
+    let limits = Limits { header_timeout: SHORT, ..Limits::default() };
+    let server = Server::start(limits, echo()).await;
+    let mut client = server.connect().await;
+    client.get().await;
+    sleep(2 * SHORT).await;
+    client.send("GET / HTTP/1.1\r\nhost:").await;
+    client.closed().await;
+}
+
+#[tokio::test]
+async fn a_client_that_sends_nothing_is_cut() {
+    let limits = Limits { header_timeout: SHORT, ..Limits::default() };
+    let server = Server::start(limits, echo()).await;
+    server.connect().await.closed().await;
+}
+
+#[tokio::test]
+async fn pipelined_requests_are_answered_in_order() {
+    let server = Server::start(Limits::default(), echo()).await;
+    let mut client = server.connect().await;
+    let request = |body: &str| format!("POST / HTTP/1.1\r\nhost: test\r\ncontent-length: {}\r\n\r\n{body}", body.len());
+    client.send(&(request("first") + &request("second"))).await;
+    assert_eq!(client.receive().await.1, "first");
+    assert_eq!(client.receive().await.1, "second");
+}
+
+#[tokio::test]
+async fn a_handler_slower_than_the_header_timeout_is_not_cut() {
+    let limits = Limits { header_timeout: SHORT, idle_timeout: SHORT, ..Limits::default() };
+    let slow = handler(async |_| {
+        sleep(3 * SHORT).await;
+        Response::new(Bytes::from_static(b"done"))
+    });
+    let server = Server::start(limits, slow).await;
+    assert_eq!(server.connect().await.get().await.1, "done");
+}
+
+#[tokio::test]
+async fn the_handler_sees_the_peer() {
+    let who = handler(async |request: Request| {
+        let peer = request.extensions().get::<SocketAddr>().map(ToString::to_string).unwrap_or_default();
+        Response::new(peer.into())
+    });
+    let server = Server::start(Limits::default(), who).await;
+    let mut client = server.connect().await;
+    let own = client.0.local_addr().expect("connected").to_string();
+    assert_eq!(client.get().await.1, own);
+}
+
+#[tokio::test]
+async fn too_large_a_body_is_refused_whether_announced_or_not() {
+    let limits = Limits { max_body_bytes: 10, ..Limits::default() };
+    let server = Server::start(limits, echo()).await;
+    let chunked = "transfer-encoding: chunked\r\n\r\nb\r\n0123456789a\r\n0\r\n\r\n";
+    for rest in ["content-length: 11\r\n\r\n0123456789a", chunked] {
+        let mut client = server.connect().await;
+        client.send(&format!("POST / HTTP/1.1\r\nhost: test\r\n{rest}")).await;
+        assert_eq!(client.receive().await.0, "HTTP/1.1 413 Payload Too Large", "{rest:?}");
+        client.closed().await;
+    }
+    let mut client = server.connect().await;
+    let mb = "x".repeat(1 << 20);
+    client.send(&format!("POST / HTTP/1.1\r\nhost: test\r\ncontent-length: {}\r\n\r\n{mb}", mb.len())).await;
+    assert_eq!(client.receive().await.0, "HTTP/1.1 413 Payload Too Large", "{}", mb.len());
+    let mut client = server.connect().await;
+    client.send("POST / HTTP/1.1\r\nhost: test\r\ncontent-length: 10\r\n\r\n0123456789").await;
+    assert_eq!(client.receive().await.1, "0123456789", "the limit itself is allowed");
+}
+
+#[tokio::test]
+async fn too_slow_a_body_is_refused() {
+    let limits = Limits { body_timeout: SHORT, ..Limits::default() };
+    let server = Server::start(limits, echo()).await;
+    let mut client = server.connect().await;
+    let mb = "x".repeat(1 << 20);
+    client.send(&format!("POST / HTTP/1.1\r\nhost: test\r\ncontent-length: {}\r\n\r\n{mb}", mb.len())).await;
+    assert_eq!(client.receive().await.0, "HTTP/1.1 413 Payload Too Large", "{}", mb.len());
+    let mut client = server.connect().await;
+    client.send("POST / HTTP/1.1\r\nhost: test\r\ncontent-length: 10\r\n\r\n01234").await;
+    assert_eq!(client.receive().await.0, "HTTP/1.1 408 Request Timeout");
+    client.closed().await;
+}
+
+#[tokio::test]
+async fn too_large_a_header_is_refused() {
+    let server = Server::start(Limits { max_header_bytes: 0, ..Limits::default() }, echo()).await;
+    let mut client = server.connect().await;
+    client.send(&format!("GET / HTTP/1.1\r\nhost: test\r\nx-padding: {}\r\n\r\n", "x".repeat(7000))).await;
+    assert_eq!(client.receive().await.0, OK, "hyper's own minimum holds");
+    client.send(&format!("GET / HTTP/1.1\r\nhost: test\r\nx-padding: {}\r\n\r\n", "x".repeat(9000))).await;
+    assert_eq!(client.receive().await.0, "HTTP/1.1 431 Request Header Fields Too Large");
+}
+
+#[tokio::test]
+async fn a_panic_in_a_handler_costs_its_own_connection_only() {
+    let panics = handler(async |request: Request| {
+        assert!(request.body().is_empty(), "a panic that belongs to this test");
+        Response::new(Bytes::new())
+    });
+    let server = Server::start(Limits::default(), panics).await;
+    let mut victim = server.connect().await;
+    victim.send("POST / HTTP/1.1\r\nhost: test\r\ncontent-length: 1\r\n\r\nx").await;
+    victim.closed().await;
+    assert_eq!(server.connect().await.get().await.0, OK);
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn the_cap_on_connections_holds_over_all_listeners() {
+    let limits = Limits { max_connections: 1, ..Limits::default() };
+    let mut listeners = Vec::new();
+    for _ in 0..2 {
+        listeners.push(Listener::bind(Some("127.0.0.1"), 0).await.expect("a free port"));
+    }
+    let [first, second] = [listeners[0].local_addr(), listeners[1].local_addr()];
+    let server = tokio::spawn(serve(listeners, limits, echo(), std::future::pending()));
+
+    let mut inside = Client(TcpStream::connect(first).await.expect("a connection"));
+    inside.get().await;
+    let mut waiting = Client(TcpStream::connect(second).await.expect("the kernel accepts it"));
+    waiting.send("GET / HTTP/1.1\r\nhost: test\r\n\r\n").await;
+    timeout(SHORT, waiting.try_receive()).await.expect_err("no answer while the cap is reached");
+    drop(inside);
+    assert_eq!(waiting.receive().await.0, OK, "served once there is room");
+    server.abort();
+}
+
+#[tokio::test]
+async fn a_shutdown_closes_idle_connections_at_once() {
+    let server = Server::start(Limits { drain: PATIENCE, ..Limits::default() }, echo()).await;
+    let address = server.address;
+    let mut fresh = server.connect().await;
+    let mut idle = server.connect().await;
+    idle.get().await;
+    let took = server.stop().await;
+    assert!(took < PATIENCE / 2, "{took:?}");
+    fresh.closed().await;
+    idle.closed().await;
+    TcpStream::connect(address).await.expect_err("nobody listens any more");
+}
+
+#[tokio::test]
+async fn a_shutdown_lets_a_request_under_way_finish() {
+    let (entered, leave) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
+    let waits = {
+        let (entered, leave) = (entered.clone(), leave.clone());
+        handler(move |_| {
+            let (entered, leave) = (entered.clone(), leave.clone());
+            async move {
+                entered.notify_one();
+                leave.notified().await;
+                Response::new(Bytes::from_static(b"finished"))
+            }
+        })
+    };
+    let server = Server::start(Limits { drain: PATIENCE, ..Limits::default() }, waits).await;
+    let address = server.address;
+    let mut client = server.connect().await;
+    client.send("GET / HTTP/1.1\r\nhost: test\r\n\r\n").await;
+    entered.notified().await;
+
+    let stopping = tokio::spawn(server.stop());
+    while TcpStream::connect(address).await.is_ok() {
+        sleep(Duration::from_millis(5)).await;
+    }
+    leave.notify_one();
+    assert_eq!(client.receive().await.1, "finished");
+    client.closed().await;
+    stopping.await.expect("the server stops");
+}
+
+#[tokio::test]
+async fn a_drain_is_bounded() {
+    let hangs = handler(async |_| std::future::pending().await);
+    let server = Server::start(Limits { drain: SHORT, ..Limits::default() }, hangs).await;
+    let mut client = server.connect().await;
+    client.send("GET / HTTP/1.1\r\nhost: test\r\n\r\n").await;
+    sleep(SHORT / 2).await;
+    let took = server.stop().await;
+    assert!((SHORT..PATIENCE / 2).contains(&took), "{took:?}");
+    client.closed().await;
+}
