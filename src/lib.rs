@@ -4,7 +4,7 @@
 //! `exposition`, and at last an answer over HTTP (`web`). `refresh` decides when.
 //!
 //! A module uses only what stands to its right here, and a test holds it to that: `cli`, `demo`, `app`, `web`,
-//! `refresh`, `simulator`, `aws`, `exposition`, `telemetry`, [`http`], [`config`], [`clock`], [`tally`],
+//! `refresh`, [`simulator`], `aws`, `exposition`, `telemetry`, [`http`], [`config`], [`clock`], [`tally`],
 //! [`snapshot`], [`catalogue`], [`job`].
 
 pub mod catalogue;
@@ -12,5 +12,6 @@ pub mod clock;
 pub mod config;
 pub mod http;
 pub mod job;
+pub mod simulator;
 pub mod snapshot;
 pub mod tally;

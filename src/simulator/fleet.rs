@@ -1,0 +1,535 @@
+//! What one account has in one region: jobs and thing groups, as plain values.
+
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, HashMap};
+use std::ops::Bound;
+
+use crate::job::{Status, TargetSelection, Timestamp};
+
+use super::notation::uuid_of;
+
+/// Jobs and thing groups. The default is none of either.
+#[derive(Clone, Debug, Default)]
+pub struct Fleet {
+    jobs: BTreeMap<Place, Job>,
+    places: HashMap<String, Place>,
+    groups: BTreeMap<String, ThingGroup>,
+}
+
+impl Fleet {
+    /// A fleet of exactly these. Of jobs with the same id, and of groups with the same name, the last one stays.
+    #[must_use]
+    pub fn new(jobs: impl IntoIterator<Item = Job>, groups: impl IntoIterator<Item = ThingGroup>) -> Self {
+        let mut fleet = Self::default();
+        for job in jobs {
+            fleet.add_job(job);
+        }
+        for group in groups {
+            fleet.add_group(group);
+        }
+        fleet
+    }
+
+    /// The job with this id.
+    #[must_use]
+    pub fn job(&self, id: &str) -> Option<&Job> {
+        self.jobs.get(self.places.get(id)?)
+    }
+
+    /// All jobs, in the order in which `ListJobs` has them.
+    #[must_use]
+    pub fn jobs(&self) -> impl ExactSizeIterator<Item = &Job> {
+        self.jobs.values()
+    }
+
+    /// Adds a job, or puts it in place of the one with the same id, which it gives back.
+    pub fn add_job(&mut self, job: Job) -> Option<Job> {
+        let place = Place::of(&job);
+        let replaced = self.places.insert(job.id.clone(), place.clone());
+        let replaced = replaced.and_then(|place| self.jobs.remove(&place));
+        self.jobs.insert(place, job);
+        replaced
+    }
+
+    /// Removes a job, as AWS does when a deletion ends or a job is purged.
+    pub fn remove_job(&mut self, id: &str) -> Option<Job> {
+        self.jobs.remove(&self.places.remove(id)?)
+    }
+
+    /// Changes a job, which then takes the place that its new values ask for. Tells whether there is such a job.
+    pub fn update_job(&mut self, id: &str, change: impl FnOnce(&mut Job)) -> bool {
+        let Some(mut job) = self.remove_job(id) else { return false };
+        change(&mut job);
+        self.add_job(job);
+        true
+    }
+
+    /// The group with this name.
+    #[must_use]
+    pub fn group(&self, name: &str) -> Option<&ThingGroup> {
+        self.groups.get(name)
+    }
+
+    /// All groups, by name.
+    #[must_use]
+    pub fn groups(&self) -> impl ExactSizeIterator<Item = &ThingGroup> {
+        self.groups.values()
+    }
+
+    /// Adds a group, or puts it in place of the one with the same name, which it gives back.
+    pub fn add_group(&mut self, group: ThingGroup) -> Option<ThingGroup> {
+        self.groups.insert(group.name.clone(), group)
+    }
+
+    /// Removes a group. Jobs that target it keep its name.
+    pub fn remove_group(&mut self, name: &str) -> Option<ThingGroup> {
+        self.groups.remove(name)
+    }
+
+    /// Jobs of one status, or of all, that come after `cursor` in the order of `ListJobs`.
+    pub(super) fn jobs_after<'a>(
+        &'a self,
+        cursor: Option<&Place>,
+        status: Option<&'a Status>,
+    ) -> impl Iterator<Item = &'a Job> {
+        let first_of_status = status.map(Place::first_of);
+        let start = match (cursor, &first_of_status) {
+            (Some(place), _) => Bound::Excluded(place),
+            (None, Some(place)) => Bound::Included(place),
+            (None, None) => Bound::Unbounded,
+        };
+        let jobs = self.jobs.range::<Place, _>((start, Bound::Unbounded)).map(|(_, job)| job);
+        jobs.take_while(move |job| status.is_none_or(|status| job.status == *status))
+    }
+
+    /// Groups that come after the one named `cursor`, by name.
+    pub(super) fn groups_after(&self, cursor: Option<&str>) -> impl Iterator<Item = &ThingGroup> {
+        let start = cursor.map_or(Bound::Unbounded, Bound::Excluded);
+        self.groups.range::<str, _>((start, Bound::Unbounded)).map(|(_, group)| group)
+    }
+
+    /// The groups above `group`, from the top down.
+    pub(super) fn ancestors<'a>(&'a self, group: &'a ThingGroup) -> Vec<&'a ThingGroup> {
+        let parent_of = |group: &&'a ThingGroup| group.parent.as_deref().and_then(|parent| self.group(parent));
+        let upwards = std::iter::successors(parent_of(&group), parent_of);
+        // A circle is nothing that AWS lets happen, but nothing that a test must hang on.
+        let mut ancestors: Vec<_> = upwards.take(self.groups.len()).collect();
+        ancestors.reverse();
+        ancestors
+    }
+}
+
+/// A job's place in the order of `ListJobs`: by status, then newest first, then by id.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Place {
+    status: Status,
+    created_at: Reverse<Timestamp>,
+    id: String,
+}
+
+impl Place {
+    pub(super) fn of(job: &Job) -> Self {
+        Self { status: job.status.clone(), created_at: Reverse(job.created_at), id: job.id.clone() }
+    }
+
+    /// Before every job of `status`: the newest time there is, and an id that no job has.
+    fn first_of(status: &Status) -> Self {
+        let created_at = Reverse(Timestamp::from_millis(i64::MAX));
+        Self { status: status.clone(), created_at, id: String::new() }
+    }
+
+    pub(super) fn to_cursor(&self) -> String {
+        format!("{}\n{}\n{}", self.status, self.created_at.0.as_millis(), self.id)
+    }
+
+    pub(super) fn from_cursor(cursor: &str) -> Option<Self> {
+        let mut parts = cursor.splitn(3, '\n');
+        let (status, created_at, id) = (parts.next()?, parts.next()?, parts.next()?);
+        let created_at = Reverse(Timestamp::from_millis(created_at.parse().ok()?));
+        Some(Self { status: status.into(), created_at, id: id.to_owned() })
+    }
+}
+
+/// A job, with what `ListJobs` and `DescribeJob` tell of it. Start with [`Job::new`]; every field can be set.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Job {
+    /// 1 to 64 of `[a-zA-Z0-9_-]`; not checked.
+    pub id: String,
+    /// May be one that AWS does not have, to see what a client makes of it.
+    pub status: Status,
+    /// Which devices it is for.
+    pub target_selection: TargetSelection,
+    /// When it was created.
+    pub created_at: Timestamp,
+    /// When it last changed.
+    pub last_updated_at: Timestamp,
+    /// When it was completed or canceled.
+    pub completed_at: Option<Timestamp>,
+    /// Whether it rolls out or cancels right now.
+    pub is_concurrent: bool,
+    /// Things and thing groups. AWS demands one at least and takes a hundred at most; not checked.
+    pub targets: Vec<Target>,
+    /// How many executions it has, by status.
+    pub executions: Executions,
+    /// When it starts and ends, where it is scheduled.
+    pub scheduling: Option<Scheduling>,
+    /// How long a device may work on it.
+    pub in_progress_timeout_minutes: Option<u32>,
+    /// Which namespace it belongs to.
+    pub namespace_id: Option<String>,
+    /// What people wrote when they created it.
+    pub description: Option<String>,
+    /// What people wrote when they last changed it.
+    pub comment: Option<String>,
+    /// Why it was canceled, as upper case letters, digits and `_`.
+    pub reason_code: Option<String>,
+    /// Whether it was canceled with force, which ends executions in progress, too.
+    pub force_canceled: bool,
+    /// Where the job document came from.
+    pub document_source: Option<String>,
+}
+
+impl Job {
+    /// A SNAPSHOT job that nothing happened to since it was created, without targets and executions. One that has ended
+    /// did so when it was created.
+    #[must_use]
+    pub fn new(id: impl Into<String>, status: Status, created_at: Timestamp) -> Self {
+        let has_ended = matches!(status, Status::Completed | Status::Canceled);
+        Self {
+            id: id.into(),
+            status,
+            target_selection: TargetSelection::Snapshot,
+            created_at,
+            last_updated_at: created_at,
+            completed_at: has_ended.then_some(created_at),
+            is_concurrent: false,
+            targets: Vec::new(),
+            executions: Executions::default(),
+            scheduling: None,
+            in_progress_timeout_minutes: None,
+            namespace_id: None,
+            description: None,
+            comment: None,
+            reason_code: None,
+            force_canceled: false,
+            document_source: None,
+        }
+    }
+
+    /// The same job as a CONTINUOUS one.
+    #[must_use]
+    pub fn continuous(mut self) -> Self {
+        self.target_selection = TargetSelection::Continuous;
+        self
+    }
+
+    /// The same job with one more target, the thing group `name`.
+    #[must_use]
+    pub fn targeting_group(mut self, name: &str) -> Self {
+        self.targets.push(Target::ThingGroup(name.to_owned()));
+        self
+    }
+
+    /// The same job with one more target, the thing `name`.
+    #[must_use]
+    pub fn targeting_thing(mut self, name: &str) -> Self {
+        self.targets.push(Target::Thing(name.to_owned()));
+        self
+    }
+
+    /// The same job with `count` executions of `status`.
+    #[must_use]
+    pub fn with_executions(mut self, status: ExecutionStatus, count: u32) -> Self {
+        self.executions.set(status, count);
+        self
+    }
+
+    /// The same job, last changed and, for one that has ended, completed `at` this time.
+    #[must_use]
+    pub fn updated(mut self, at: Timestamp) -> Self {
+        self.last_updated_at = at;
+        self.completed_at = self.completed_at.map(|_| at);
+        self
+    }
+
+    /// The same job, scheduled.
+    #[must_use]
+    pub fn scheduled(mut self, scheduling: Scheduling) -> Self {
+        self.scheduling = Some(scheduling);
+        self
+    }
+
+    /// The same job in a namespace.
+    #[must_use]
+    pub fn in_namespace(mut self, namespace_id: &str) -> Self {
+        self.namespace_id = Some(namespace_id.to_owned());
+        self
+    }
+
+    /// Whether the group `name` itself, rather than a group above it, is a target.
+    pub(super) fn targets_group(&self, name: &str) -> bool {
+        self.targets.iter().any(|target| matches!(target, Target::ThingGroup(group) if group == name))
+    }
+}
+
+/// What a job is for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Target {
+    /// A device, by name.
+    Thing(String),
+    /// A thing group, by name.
+    ThingGroup(String),
+}
+
+impl Target {
+    /// The last part of its ARN.
+    pub(super) fn resource(&self) -> String {
+        match self {
+            Self::Thing(name) => format!("thing/{name}"),
+            Self::ThingGroup(name) => format!("thinggroup/{name}"),
+        }
+    }
+}
+
+/// When a job runs. The default is at once, without an end.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Scheduling {
+    /// When it starts; told with a precision of minutes.
+    pub start_time: Option<Timestamp>,
+    /// When it ends; told with a precision of minutes.
+    pub end_time: Option<Timestamp>,
+    /// `STOP_ROLLOUT`, `CANCEL` or `FORCE_CANCEL`.
+    pub end_behavior: Option<String>,
+    /// Outside of these it goes back to SCHEDULED.
+    pub maintenance_windows: Vec<MaintenanceWindow>,
+}
+
+/// A time that comes again and again in which a job may run.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MaintenanceWindow {
+    /// When it starts, as `cron(MINUTE HOUR DAY MONTH WEEKDAY YEAR)`.
+    pub start_time: String,
+    /// How long it lasts, 1 to 1430.
+    pub duration_in_minutes: u32,
+}
+
+/// The status of one execution of a job on one device.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum ExecutionStatus {
+    /// The device has not taken it up.
+    Queued,
+    /// The device works on it.
+    InProgress,
+    /// Done.
+    Succeeded,
+    /// The device says that it failed.
+    Failed,
+    /// The device took too long.
+    TimedOut,
+    /// The device does not want it.
+    Rejected,
+    /// The device is no longer a target.
+    Removed,
+    /// The job was canceled.
+    Canceled,
+}
+
+impl ExecutionStatus {
+    /// Every status.
+    pub const ALL: [Self; 8] = [
+        Self::Queued,
+        Self::InProgress,
+        Self::Succeeded,
+        Self::Failed,
+        Self::TimedOut,
+        Self::Rejected,
+        Self::Removed,
+        Self::Canceled,
+    ];
+
+    /// The text that AWS writes.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Queued => "QUEUED",
+            Self::InProgress => "IN_PROGRESS",
+            Self::Succeeded => "SUCCEEDED",
+            Self::Failed => "FAILED",
+            Self::TimedOut => "TIMED_OUT",
+            Self::Rejected => "REJECTED",
+            Self::Removed => "REMOVED",
+            Self::Canceled => "CANCELED",
+        }
+    }
+
+    /// Whether it can still change.
+    #[must_use]
+    pub fn is_open(self) -> bool {
+        matches!(self, Self::Queued | Self::InProgress)
+    }
+}
+
+/// How many executions a job has, by status.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Executions([u32; ExecutionStatus::ALL.len()]);
+
+impl Executions {
+    /// How many are of `status`.
+    #[must_use]
+    pub fn get(&self, status: ExecutionStatus) -> u32 {
+        self.0[status as usize]
+    }
+
+    /// Sets how many are of `status`.
+    pub fn set(&mut self, status: ExecutionStatus, count: u32) {
+        self.0[status as usize] = count;
+    }
+
+    /// Lets up to `count` executions go from one status to another.
+    pub fn shift(&mut self, from: ExecutionStatus, to: ExecutionStatus, count: u32) {
+        let count = count.min(self.get(from));
+        self.0[from as usize] -= count;
+        self.0[to as usize] = self.0[to as usize].saturating_add(count);
+    }
+
+    /// How many can still change.
+    #[must_use]
+    pub fn open(&self) -> u64 {
+        self.sum(ExecutionStatus::is_open)
+    }
+
+    /// How many there are.
+    #[must_use]
+    pub fn total(&self) -> u64 {
+        self.sum(|_| true)
+    }
+
+    fn sum(&self, counts: impl Fn(ExecutionStatus) -> bool) -> u64 {
+        ExecutionStatus::ALL
+            .into_iter()
+            .filter(|status| counts(*status))
+            .map(|status| u64::from(self.get(status)))
+            .sum()
+    }
+
+    /// The status of the execution on the thing with this index, from 0. Those that have ended come first, so that a
+    /// thing keeps its index, and mostly its status, while a job goes on.
+    pub(super) fn status_of(&self, index: u64) -> Option<ExecutionStatus> {
+        let mut before = 0;
+        ExecutionStatus::ALL.into_iter().rev().find(|status| {
+            before += u64::from(self.get(*status));
+            index < before
+        })
+    }
+}
+
+/// A static thing group.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ThingGroup {
+    /// 1 to 128 of `[a-zA-Z0-9:_-]`; not checked.
+    pub name: String,
+    /// 1 to 128 of `[a-zA-Z0-9-]`; AWS gives UUIDs.
+    pub id: String,
+    /// The group that it is in.
+    pub parent: Option<String>,
+    /// What people wrote about it.
+    pub description: Option<String>,
+    /// When it was created.
+    pub created_at: Timestamp,
+}
+
+impl ThingGroup {
+    /// A top group. Its id follows from its name.
+    #[must_use]
+    pub fn new(name: impl Into<String>) -> Self {
+        let name = name.into();
+        let id = uuid_of(&("thing group", &name));
+        // 2020-09-13: long ago, and the same in every test.
+        Self { name, id, parent: None, description: None, created_at: Timestamp::from_secs(1_600_000_000) }
+    }
+
+    /// The same group within another.
+    #[must_use]
+    pub fn within(mut self, parent: &str) -> Self {
+        self.parent = Some(parent.to_owned());
+        self
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(seconds: i64) -> Timestamp {
+        Timestamp::from_secs(seconds)
+    }
+
+    fn ids(fleet: &Fleet) -> Vec<&str> {
+        fleet.jobs().map(|job| job.id.as_str()).collect()
+    }
+
+    #[test]
+    fn jobs_are_ordered_by_status_then_newest_first_then_by_id() {
+        let jobs = [
+            Job::new("done", Status::Completed, at(9)),
+            Job::new("b", Status::InProgress, at(5)),
+            Job::new("old", Status::InProgress, at(4)),
+            Job::new("a", Status::InProgress, at(5)),
+        ];
+        assert_eq!(ids(&Fleet::new(jobs, [])), ["a", "b", "old", "done"]);
+    }
+
+    #[test]
+    fn a_job_that_changes_takes_its_new_place() {
+        let jobs = [Job::new("a", Status::InProgress, at(5)), Job::new("b", Status::InProgress, at(4))];
+        let mut fleet = Fleet::new(jobs, []);
+        assert!(fleet.update_job("a", |job| job.status = Status::Canceled));
+        assert_eq!(ids(&fleet), ["b", "a"]);
+        assert!(!fleet.update_job("c", |_| ()), "no such job");
+    }
+
+    #[test]
+    fn an_id_is_there_once() {
+        let mut fleet = Fleet::new([Job::new("a", Status::InProgress, at(5))], []);
+        let replaced = fleet.add_job(Job::new("a", Status::Completed, at(9)));
+        assert_eq!(replaced.map(|job| job.status), Some(Status::InProgress));
+        assert_eq!(fleet.jobs().len(), 1);
+        assert_eq!(fleet.remove_job("a").map(|job| job.status), Some(Status::Completed));
+        assert_eq!((fleet.jobs().len(), fleet.job("a")), (0, None));
+    }
+
+    #[test]
+    fn a_cursor_leads_back_to_its_place() {
+        let place = Place::of(&Job::new("a", Status::Unknown("NEW".into()), Timestamp::from_millis(-5)));
+        assert_eq!(Place::from_cursor(&place.to_cursor()), Some(place));
+        assert_eq!(Place::from_cursor("IN_PROGRESS\nx\na"), None);
+    }
+
+    #[test]
+    fn every_execution_has_the_status_that_the_counts_say() {
+        let mut executions = Executions::default();
+        executions.set(ExecutionStatus::Queued, 3);
+        executions.set(ExecutionStatus::Failed, 2);
+        let statuses: Vec<_> = (0..).map_while(|index| executions.status_of(index)).collect();
+        assert_eq!(statuses.len(), 5);
+        assert_eq!(statuses[..2], [ExecutionStatus::Failed; 2]);
+        assert_eq!(statuses[2..], [ExecutionStatus::Queued; 3]);
+    }
+
+    #[test]
+    fn executions_shift_no_further_than_there_are() {
+        let mut executions = Executions::default();
+        executions.set(ExecutionStatus::Queued, 3);
+        executions.shift(ExecutionStatus::Queued, ExecutionStatus::InProgress, 10);
+        assert_eq!((executions.open(), executions.total()), (3, 3));
+        assert_eq!(executions.get(ExecutionStatus::InProgress), 3);
+    }
+
+    #[test]
+    fn groups_in_a_circle_do_not_hang() {
+        let groups = [ThingGroup::new("a").within("b"), ThingGroup::new("b").within("a")];
+        let fleet = Fleet::new([], groups);
+        let group = fleet.group("a").expect("it was added");
+        assert_eq!(fleet.ancestors(group).len(), 2);
+    }
+}

@@ -1,0 +1,278 @@
+//! A stand-in for the AWS IoT Jobs control plane and for STS: the real SDKs talk to it over HTTP and notice no
+//! difference.
+//!
+//! [`Simulator::answer`] is the whole of it: a request and a time go in, a response comes out, without I/O and without
+//! a clock. So the same simulator serves the demo over a socket ([`serve`]) and tests on a paused clock in the process.
+//! It knows `http` for the shapes of messages and `job` for the words of AWS IoT, and nothing else of this project.
+//!
+//! # What is true to AWS
+//! Paths, parameters, names and types of fields, bounds of parameters, and error shapes follow the service models
+//! `iot/2015-05-28` and `sts/2011-06-15`. Reported behaviour is followed, too: `ListJobs` leaves SCHEDULED jobs out
+//! under a thing group filter (aws-cli#8924).
+//!
+//! # What nobody documents, and how it is here
+//! - The order of `ListJobs`: by status, then newest first, then by id. Clients must not depend on it.
+//! - Pages go on after the last item of the page before, in that order. A job that changes its place during a walk can
+//!   be seen twice or not at all; one that keeps its place is seen once. Tokens don't expire.
+//! - A page has [`DEFAULT_PAGE_SIZE`] items where `maxResults` is not given. It may change from page to page; any other
+//!   parameter that changes makes the token invalid.
+//! - `thingGroupId` of a job summary: the id of the group that is filtered by; without a filter, that of the job's
+//!   target where that is one existing group and nothing else.
+//! - A walk without `namespaceId` has the jobs of all namespaces.
+//! - A filter by a group that does not exist answers `ResourceNotFoundException`.
+//! - `ListThingGroups` without `parentGroup` has all groups, or the top ones alone with `recursive=false`; with it, the
+//!   children, or all descendants with `recursive=true`.
+//! - Executions are listed by thing: first the things that are targets themselves, then made-up members of the groups.
+//!
+//! # What is left out
+//! Signatures and their dates are not verified: the access key in the `Authorization` header picks the account, and its
+//! credential scope the region; the scope has to name the right service, though. No policy is checked; a role can be
+//! assumed by every known caller that has its external id. The request id is in a header, and not in the XML of STS as
+//! well.
+
+mod credentials;
+mod fleet;
+mod groups_api;
+mod jobs_api;
+mod notation;
+mod paging;
+mod protocol;
+mod seeded;
+mod sts;
+#[cfg(test)]
+mod tests;
+
+use std::collections::{BTreeMap, HashMap};
+use std::fmt;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+
+use crate::http::{self, Limits, Listener, Request, Response};
+use crate::job::{AccountId, Status, TargetSelection, Timestamp};
+
+use credentials::{Credentials, Principal};
+use protocol::{ApiError, Route, Service};
+
+pub use credentials::Role;
+pub use fleet::{ExecutionStatus, Executions, Fleet, Job, MaintenanceWindow, Scheduling, Target, ThingGroup};
+pub use paging::{DEFAULT_PAGE_SIZE, MAX_PAGE_SIZE};
+pub use protocol::{Operation, Params, error, json, sts_error};
+
+/// Serves `simulator` on `listeners` until `shutdown` resolves, with the default [`Limits`]. Each request sees the time
+/// that `now` tells when it arrives.
+pub async fn serve(
+    simulator: Simulator,
+    listeners: Vec<Listener>,
+    now: impl Fn() -> Timestamp + Send + Sync + 'static,
+    shutdown: impl Future<Output = ()>,
+) {
+    let handler = http::handler(move |request: Request| std::future::ready(simulator.answer(&request, now())));
+    http::serve(listeners, Limits::default(), handler, shutdown).await;
+}
+
+/// Several AWS accounts, each with its own fleet in each region. Clones share everything.
+#[derive(Clone, Default)]
+pub struct Simulator {
+    shared: Arc<Shared>,
+}
+
+#[derive(Default)]
+struct Shared {
+    state: RwLock<State>,
+    interceptor: RwLock<Option<Arc<Interceptor>>>,
+    requests: AtomicU64,
+    by_operation: [AtomicU64; Operation::ALL.len()],
+}
+
+type Interceptor = dyn Fn(&Call<'_>) -> Option<Response> + Send + Sync;
+
+#[derive(Default)]
+struct State {
+    credentials: Credentials,
+    fleets: HashMap<(AccountId, String), Fleet>,
+}
+
+impl Simulator {
+    /// A simulator without any account: it refuses everybody.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Lets requests that are signed with `access_key_id`, a long-lived key, act for `account`. An account can have
+    /// several keys, and has an empty fleet in every region.
+    pub fn add_access_key(&self, account: &AccountId, access_key_id: &str) {
+        self.write().credentials.add_access_key(account, access_key_id);
+    }
+
+    /// Lets every known caller assume `role`.
+    pub fn add_role(&self, role: Role) {
+        self.write().credentials.add_role(role);
+    }
+
+    /// Gives `account` this fleet in `region`, in place of the one it had there.
+    pub fn set_fleet(&self, account: &AccountId, region: &str, fleet: Fleet) {
+        self.write().fleets.insert((account.clone(), region.to_owned()), fleet);
+    }
+
+    /// Reads or changes a fleet between two requests. `change` must not call this simulator.
+    pub fn with_fleet<T>(&self, account: &AccountId, region: &str, change: impl FnOnce(&mut Fleet) -> T) -> T {
+        change(self.write().fleets.entry((account.clone(), region.to_owned())).or_default())
+    }
+
+    /// How many jobs there are, by status and target selection; pairs without any are left out. Counted from the fleet
+    /// itself, independently of `ListJobs` and its pages.
+    #[must_use]
+    pub fn truth(&self, account: &AccountId, region: &str) -> BTreeMap<(Status, TargetSelection), u64> {
+        let mut counts = BTreeMap::new();
+        if let Some(fleet) = self.read().fleets.get(&(account.clone(), region.to_owned())) {
+            for job in fleet.jobs() {
+                *counts.entry((job.status.clone(), job.target_selection.clone())).or_default() += 1;
+            }
+        }
+        counts
+    }
+
+    /// How many requests named `operation`, refused and intercepted ones included.
+    #[must_use]
+    pub fn requests(&self, operation: Operation) -> u64 {
+        self.shared.by_operation[operation as usize].load(Ordering::Relaxed)
+    }
+
+    /// How many requests there were, those that named no operation included.
+    #[must_use]
+    pub fn total_requests(&self) -> u64 {
+        self.shared.requests.load(Ordering::Relaxed)
+    }
+
+    /// Lets `interceptor` see every call of a known caller, and answer it in the simulator's stead where it gives a
+    /// response. Takes the place of the interceptor before. It may change fleets.
+    pub fn intercept(&self, interceptor: impl Fn(&Call<'_>) -> Option<Response> + Send + Sync + 'static) {
+        *self.shared.interceptor.write().unwrap_or_else(PoisonError::into_inner) = Some(Arc::new(interceptor));
+    }
+
+    /// Ends what [`Simulator::intercept`] began.
+    pub fn stop_intercepting(&self) {
+        *self.shared.interceptor.write().unwrap_or_else(PoisonError::into_inner) = None;
+    }
+
+    /// Answers one request as AWS would at the time `now`.
+    #[must_use]
+    pub fn answer(&self, request: &Request, now: Timestamp) -> Response {
+        let serial = self.shared.requests.fetch_add(1, Ordering::Relaxed) + 1;
+        let response = match Route::of(request) {
+            Ok(route) => self.answer_route(&route, request, now),
+            Err((service, refusal)) => refusal.into_response(service),
+        };
+        protocol::with_request_id(response, serial)
+    }
+
+    fn answer_route(&self, route: &Route, request: &Request, now: Timestamp) -> Response {
+        let attempt = self.shared.by_operation[route.operation as usize].fetch_add(1, Ordering::Relaxed) + 1;
+        let service = route.operation.service();
+        let identified = self.read().credentials.identify(request.headers(), service, now);
+        let (principal, region) = match identified {
+            Ok(identity) => identity,
+            Err(refusal) => return refusal.into_response(service),
+        };
+        let call = Call {
+            operation: route.operation,
+            account: &principal.account,
+            region: &region,
+            resource: route.resource.as_deref(),
+            params: &route.params,
+            attempt,
+            now,
+            principal: &principal,
+            simulator: self,
+        };
+        // Cloned out of the lock, so that an interceptor can install another one.
+        let interceptor = self.shared.interceptor.read().unwrap_or_else(PoisonError::into_inner).clone();
+        interceptor.and_then(|interceptor| interceptor(&call)).unwrap_or_else(|| call.answer())
+    }
+
+    /// A lock is poisoned by a test's panic inside of [`Simulator::with_fleet`]; the fleet is as far as it got, and the
+    /// panic has been told already.
+    fn read(&self) -> RwLockReadGuard<'_, State> {
+        self.shared.state.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn write(&self) -> RwLockWriteGuard<'_, State> {
+        self.shared.state.write().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl fmt::Debug for Simulator {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Simulator").field("requests", &self.total_requests()).finish_non_exhaustive()
+    }
+}
+
+/// One request of a known caller, as an interceptor sees it.
+#[derive(Debug)]
+pub struct Call<'a> {
+    /// What is asked for.
+    pub operation: Operation,
+    /// Whose fleet it is about.
+    pub account: &'a AccountId,
+    /// In which region.
+    pub region: &'a str,
+    /// The job's id or the thing group's name from the path, where the operation has one. Not validated yet.
+    pub resource: Option<&'a str>,
+    /// The query, or the form for STS. Not validated yet.
+    pub params: &'a Params,
+    /// How many requests named this operation so far, over all accounts and regions; 1 for the first.
+    pub attempt: u64,
+    /// When it came.
+    pub now: Timestamp,
+    /// What it was sent to, for interceptors that change a fleet.
+    pub simulator: &'a Simulator,
+    principal: &'a Principal,
+}
+
+impl Call<'_> {
+    /// What the simulator answers where nobody intercepts: for interceptors that alter the answer, or change the fleet
+    /// after it.
+    #[must_use]
+    pub fn answer(&self) -> Response {
+        match self.operation.service() {
+            Service::Iot => {
+                self.answer_iot().map_or_else(|error| error.into_response(Service::Iot), |body| json(&body))
+            }
+            Service::Sts => self.answer_sts().unwrap_or_else(|error| error.into_response(Service::Sts)),
+        }
+    }
+
+    fn answer_iot(&self) -> Result<serde_json::Value, ApiError> {
+        let nothing = Fleet::default();
+        let state = self.simulator.read();
+        let fleet = state.fleets.get(&(self.account.clone(), self.region.to_owned())).unwrap_or(&nothing);
+        match self.operation {
+            Operation::ListJobs => jobs_api::list_jobs(self, fleet),
+            Operation::DescribeJob => jobs_api::describe_job(self, fleet),
+            Operation::ListJobExecutionsForJob => jobs_api::list_job_executions_for_job(self, fleet),
+            Operation::ListThingGroups => groups_api::list_thing_groups(self, fleet),
+            Operation::DescribeThingGroup => groups_api::describe_thing_group(self, fleet),
+            Operation::GetCallerIdentity | Operation::AssumeRole => Err(ApiError::unknown_operation()),
+        }
+    }
+
+    fn answer_sts(&self) -> Result<Response, ApiError> {
+        match self.operation {
+            Operation::AssumeRole => {
+                sts::assume_role(&mut self.simulator.write().credentials, self.principal, self.params, self.now)
+            }
+            _ => Ok(sts::get_caller_identity(self.principal)),
+        }
+    }
+
+    /// The ARN of something of AWS IoT in this account and region.
+    fn arn(&self, resource: &str) -> String {
+        let partition = match self.region {
+            region if region.starts_with("cn-") => "aws-cn",
+            region if region.starts_with("us-gov-") => "aws-us-gov",
+            _ => "aws",
+        };
+        format!("arn:{partition}:iot:{}:{}:{resource}", self.region, self.account)
+    }
+}

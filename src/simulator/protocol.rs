@@ -1,0 +1,351 @@
+//! How requests are read and answers written: routes, parameters, constraints, errors.
+//!
+//! AWS IoT speaks rest-json: parameters in path and query, JSON answers, an error's name in `x-amzn-ErrorType`. STS
+//! speaks the query protocol: a form in, XML out.
+
+use bytes::Bytes;
+use percent_encoding::percent_decode_str;
+use serde_json::{Value, json};
+
+use crate::http::{HeaderName, HeaderValue, Method, Request, Response, StatusCode, header};
+
+use super::notation::uuid_of;
+
+const REQUEST_ID: HeaderName = HeaderName::from_static("x-amzn-requestid");
+const ERROR_TYPE: HeaderName = HeaderName::from_static("x-amzn-errortype");
+
+/// A service by the name that requests are signed for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Service {
+    Iot,
+    Sts,
+}
+
+impl Service {
+    pub(super) fn signing_name(self) -> &'static str {
+        match self {
+            Self::Iot => "iot",
+            Self::Sts => "sts",
+        }
+    }
+}
+
+/// An operation that the simulator has, by its name in the service model.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Operation {
+    /// `GET /jobs`
+    ListJobs,
+    /// `GET /jobs/{jobId}`
+    DescribeJob,
+    /// `GET /jobs/{jobId}/things`
+    ListJobExecutionsForJob,
+    /// `GET /thing-groups`
+    ListThingGroups,
+    /// `GET /thing-groups/{thingGroupName}`
+    DescribeThingGroup,
+    /// Of STS.
+    GetCallerIdentity,
+    /// Of STS.
+    AssumeRole,
+}
+
+impl Operation {
+    /// Every operation.
+    pub const ALL: [Self; 7] = [
+        Self::ListJobs,
+        Self::DescribeJob,
+        Self::ListJobExecutionsForJob,
+        Self::ListThingGroups,
+        Self::DescribeThingGroup,
+        Self::GetCallerIdentity,
+        Self::AssumeRole,
+    ];
+
+    pub(super) fn service(self) -> Service {
+        match self {
+            Self::GetCallerIdentity | Self::AssumeRole => Service::Sts,
+            _ => Service::Iot,
+        }
+    }
+}
+
+/// The decoded parameters of a request: of its query for AWS IoT, of its form for STS.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Params(Vec<(String, String)>);
+
+impl Params {
+    fn parse(encoded: &[u8]) -> Self {
+        Self(form_urlencoded::parse(encoded).into_owned().collect())
+    }
+
+    /// The first value of `name`.
+    #[must_use]
+    pub fn get(&self, name: &str) -> Option<&str> {
+        self.iter().find(|(key, _)| *key == name).map(|(_, value)| value)
+    }
+
+    /// All of them, as they came.
+    pub fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.0.iter().map(|(name, value)| (name.as_str(), value.as_str()))
+    }
+
+    /// A whole number within `range`.
+    pub(super) fn number(&self, name: &str, range: std::ops::RangeInclusive<u32>) -> Result<Option<u32>, ApiError> {
+        let Some(text) = self.get(name) else { return Ok(None) };
+        match text.parse::<i64>() {
+            Err(_) => Err(ApiError::constraint(name, text, "Member must be an integer")),
+            Ok(number) if number < i64::from(*range.start()) => {
+                let bound = format!("Member must have value greater than or equal to {}", range.start());
+                Err(ApiError::constraint(name, text, &bound))
+            }
+            Ok(number) => match u32::try_from(number) {
+                Ok(number) if number <= *range.end() => Ok(Some(number)),
+                _ => {
+                    let bound = format!("Member must have value less than or equal to {}", range.end());
+                    Err(ApiError::constraint(name, text, &bound))
+                }
+            },
+        }
+    }
+
+    pub(super) fn flag(&self, name: &str) -> Result<Option<bool>, ApiError> {
+        match self.get(name) {
+            None => Ok(None),
+            Some("true") => Ok(Some(true)),
+            Some("false") => Ok(Some(false)),
+            Some(text) => Err(ApiError::constraint(name, text, "Member must be a boolean")),
+        }
+    }
+
+    /// One of the `known` values of an enumeration, found by its text.
+    pub(super) fn one_of<'k, T>(
+        &self,
+        name: &str,
+        known: &'k [T],
+        text_of: impl Fn(&T) -> &str,
+    ) -> Result<Option<&'k T>, ApiError> {
+        let Some(text) = self.get(name) else { return Ok(None) };
+        let found = known.iter().find(|value| text_of(value) == text);
+        found.map(Some).ok_or_else(|| {
+            let set: Vec<&str> = known.iter().map(text_of).collect();
+            ApiError::constraint(name, text, &format!("Member must satisfy enum value set: [{}]", set.join(", ")))
+        })
+    }
+
+    /// A text that has the form of an identifier.
+    pub(super) fn identifier(&self, name: &str, form: &Identifier) -> Result<Option<&str>, ApiError> {
+        self.get(name).map(|text| form.check(name, text)).transpose()
+    }
+}
+
+/// The form of an identifier: ASCII letters, digits, and some marks.
+pub(super) struct Identifier {
+    marks: &'static [u8],
+    pattern: &'static str,
+    max_length: usize,
+}
+
+impl Identifier {
+    pub(super) const JOB_ID: Self = Self { marks: b"_-", pattern: "[a-zA-Z0-9_-]+", max_length: 64 };
+    /// The model gives no length for it; 64 is that of a job's id.
+    pub(super) const NAMESPACE_ID: Self = Self { marks: b"_-", pattern: "[a-zA-Z0-9_-]+", max_length: 64 };
+    pub(super) const THING_GROUP_NAME: Self = Self { marks: b":_-", pattern: "[a-zA-Z0-9:_-]+", max_length: 128 };
+    pub(super) const THING_GROUP_ID: Self = Self { marks: b"-", pattern: "[a-zA-Z0-9\\-]+", max_length: 128 };
+    pub(super) const ROLE_SESSION_NAME: Self = Self { marks: b"_=,.@+-", pattern: "[\\w+=,.@-]*", max_length: 64 };
+
+    pub(super) fn check<'t>(&self, name: &str, text: &'t str) -> Result<&'t str, ApiError> {
+        if text.is_empty() {
+            return Err(ApiError::constraint(name, text, "Member must have length greater than or equal to 1"));
+        }
+        if text.len() > self.max_length {
+            let bound = format!("Member must have length less than or equal to {}", self.max_length);
+            return Err(ApiError::constraint(name, text, &bound));
+        }
+        if text.bytes().all(|byte| byte.is_ascii_alphanumeric() || self.marks.contains(&byte)) {
+            Ok(text)
+        } else {
+            let pattern = format!("Member must satisfy regular expression pattern: {}", self.pattern);
+            Err(ApiError::constraint(name, text, &pattern))
+        }
+    }
+}
+
+/// What a request asks for.
+pub(super) struct Route {
+    pub(super) operation: Operation,
+    pub(super) resource: Option<String>,
+    pub(super) params: Params,
+}
+
+impl Route {
+    /// Reads method, path and parameters. Where they name no operation, gives the refusal, and the service to refuse
+    /// for.
+    pub(super) fn of(request: &Request) -> Result<Self, (Service, ApiError)> {
+        let path = request.uri().path();
+        if *request.method() == Method::POST && path == "/" {
+            return Self::of_form(Params::parse(request.body())).map_err(|error| (Service::Sts, error));
+        }
+        let decoded = path.trim_start_matches('/').split('/').map(|part| percent_decode_str(part).decode_utf8_lossy());
+        let segments: Vec<_> = decoded.collect();
+        let segments: Vec<&str> = segments.iter().map(AsRef::as_ref).collect();
+        let (operation, resource) = match (request.method(), segments.as_slice()) {
+            (&Method::GET, ["jobs"]) => (Operation::ListJobs, None),
+            (&Method::GET, ["jobs", id]) => (Operation::DescribeJob, Some(*id)),
+            (&Method::GET, ["jobs", id, "things"]) => (Operation::ListJobExecutionsForJob, Some(*id)),
+            (&Method::GET, ["thing-groups"]) => (Operation::ListThingGroups, None),
+            (&Method::GET, ["thing-groups", name]) => (Operation::DescribeThingGroup, Some(*name)),
+            _ => return Err((Service::Iot, ApiError::unknown_operation())),
+        };
+        let params = Params::parse(request.uri().query().unwrap_or_default().as_bytes());
+        Ok(Self { operation, resource: resource.map(str::to_owned), params })
+    }
+
+    fn of_form(params: Params) -> Result<Self, ApiError> {
+        let operation = match params.get("Action") {
+            Some("GetCallerIdentity") => Operation::GetCallerIdentity,
+            Some("AssumeRole") => Operation::AssumeRole,
+            other => {
+                let message = format!("Could not find operation {} for version 2011-06-15", other.unwrap_or_default());
+                return Err(ApiError::new(StatusCode::BAD_REQUEST, "InvalidAction", message));
+            }
+        };
+        Ok(Self { operation, resource: None, params })
+    }
+}
+
+/// A refusal, before it takes the shape of its service's protocol.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct ApiError {
+    pub(super) status: StatusCode,
+    pub(super) code: &'static str,
+    pub(super) message: String,
+}
+
+impl ApiError {
+    pub(super) fn new(status: StatusCode, code: &'static str, message: impl Into<String>) -> Self {
+        Self { status, code, message: message.into() }
+    }
+
+    pub(super) fn invalid_request(message: impl Into<String>) -> Self {
+        Self::new(StatusCode::BAD_REQUEST, "InvalidRequestException", message)
+    }
+
+    pub(super) fn not_found(message: impl Into<String>) -> Self {
+        Self::new(StatusCode::NOT_FOUND, "ResourceNotFoundException", message)
+    }
+
+    pub(super) fn unknown_operation() -> Self {
+        Self::new(StatusCode::NOT_FOUND, "UnknownOperationException", "no operation has this method and path")
+    }
+
+    /// A parameter outside of what the model allows, in the words that AWS uses for all of them.
+    pub(super) fn constraint(name: &str, value: &str, constraint: &str) -> Self {
+        Self::invalid_request(format!(
+            "1 validation error detected: Value '{value}' at '{name}' failed to satisfy constraint: {constraint}"
+        ))
+    }
+
+    pub(super) fn into_response(self, service: Service) -> Response {
+        match service {
+            Service::Iot => error(self.status, self.code, &self.message),
+            Service::Sts => {
+                // Validation is shared between the services; the name of its failure is not.
+                let code = if self.code == "InvalidRequestException" { "ValidationError" } else { self.code };
+                sts_error(self.status, code, &self.message)
+            }
+        }
+    }
+}
+
+/// An answer of AWS IoT.
+#[must_use]
+pub fn json(body: &Value) -> Response {
+    response(StatusCode::OK, "application/json", body.to_string())
+}
+
+/// Leaves out the fields that are `null`: AWS writes none where there is no value.
+pub(super) fn without_nulls(mut object: Value) -> Value {
+    if let Some(fields) = object.as_object_mut() {
+        fields.retain(|_, field| !field.is_null());
+    }
+    object
+}
+
+/// An error of AWS IoT, as `error(StatusCode::TOO_MANY_REQUESTS, "ThrottlingException", "Rate exceeded")`. A `code`
+/// that can't be a header's value is left out of the header.
+#[must_use]
+pub fn error(status: StatusCode, code: &str, message: &str) -> Response {
+    let mut response = response(status, "application/json", json!({ "message": message }).to_string());
+    if let Ok(code) = HeaderValue::from_str(code) {
+        response.headers_mut().insert(ERROR_TYPE, code);
+    }
+    response
+}
+
+/// An error of STS, as `sts_error(StatusCode::FORBIDDEN, "AccessDenied", "…")`.
+#[must_use]
+pub fn sts_error(status: StatusCode, code: &str, message: &str) -> Response {
+    let kind = if status.is_server_error() { "Receiver" } else { "Sender" };
+    let body = format!(
+        "<ErrorResponse xmlns=\"{STS_NAMESPACE}\"><Error><Type>{kind}</Type><Code>{}</Code><Message>{}</Message></Error>\
+         </ErrorResponse>",
+        escape_xml(code),
+        escape_xml(message),
+    );
+    response(status, "text/xml", body)
+}
+
+/// An answer of STS: `fields` of the result of `action`, as XML that is escaped already.
+pub(super) fn sts_result(action: &str, fields: &str) -> Response {
+    let body = format!(
+        "<{action}Response xmlns=\"{STS_NAMESPACE}\"><{action}Result>{fields}</{action}Result></{action}Response>"
+    );
+    response(StatusCode::OK, "text/xml", body)
+}
+
+const STS_NAMESPACE: &str = "https://sts.amazonaws.com/doc/2011-06-15/";
+
+/// One element of an XML answer.
+pub(super) fn xml(name: &str, text: &str) -> String {
+    format!("<{name}>{}</{name}>", escape_xml(text))
+}
+
+fn escape_xml(text: &str) -> String {
+    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;")
+}
+
+fn response(status: StatusCode, content_type: &'static str, body: String) -> Response {
+    let mut response = Response::new(Bytes::from(body));
+    *response.status_mut() = status;
+    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(content_type));
+    response
+}
+
+/// Every answer has an id, and no two the same; an interceptor's own id stays.
+pub(super) fn with_request_id(mut response: Response, serial: u64) -> Response {
+    if let Ok(id) = HeaderValue::from_str(&uuid_of(&("request", serial))) {
+        response.headers_mut().entry(REQUEST_ID).or_insert(id);
+    }
+    response
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_outside_of_their_range_are_refused() {
+        let number = |text: &str| Params::parse(format!("n={text}").as_bytes()).number("n", 1..=250);
+        assert_eq!(number("1"), Ok(Some(1)));
+        assert_eq!(number("250"), Ok(Some(250)));
+        for text in ["0", "251", "-1", "99999999999", "99999999999999999999", "", "ten", "1.5"] {
+            assert!(number(text).is_err_and(|error| error.code == "InvalidRequestException"), "{text:?}");
+        }
+        assert_eq!(Params::default().number("n", 1..=250), Ok(None));
+    }
+
+    #[test]
+    fn xml_is_escaped() {
+        assert_eq!(xml("a", "<b>&amp;"), "<a>&lt;b&gt;&amp;amp;</a>");
+    }
+}

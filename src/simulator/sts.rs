@@ -1,0 +1,64 @@
+//! The part of STS that a client needs to find out who it is, and to become somebody else.
+
+use std::time::Duration;
+
+use crate::http::{Response, StatusCode};
+use crate::job::Timestamp;
+
+use super::credentials::{Credentials, Principal};
+use super::notation::iso_8601;
+use super::protocol::{ApiError, Identifier, Params, sts_result, xml};
+
+/// `DurationSeconds` where it is not given (API reference).
+const DEFAULT_DURATION: u32 = 3600;
+
+/// The most that temporary credentials may ask for ("role chaining" in the API reference).
+const CHAINED_DURATION: u32 = 3600;
+
+pub(super) fn get_caller_identity(caller: &Principal) -> Response {
+    let fields =
+        [xml("Arn", &caller.arn), xml("UserId", &caller.user_id), xml("Account", caller.account.as_str())].concat();
+    sts_result("GetCallerIdentity", &fields)
+}
+
+pub(super) fn assume_role(
+    credentials: &mut Credentials,
+    caller: &Principal,
+    params: &Params,
+    now: Timestamp,
+) -> Result<Response, ApiError> {
+    let required = |name| params.get(name).ok_or_else(|| ApiError::constraint(name, "", "Member must not be null"));
+    let role_arn = required("RoleArn")?;
+    let session_name = Identifier::ROLE_SESSION_NAME.check("RoleSessionName", required("RoleSessionName")?)?;
+    if session_name.len() < 2 {
+        let bound = "Member must have length greater than or equal to 2";
+        return Err(ApiError::constraint("RoleSessionName", session_name, bound));
+    }
+    let duration = params.number("DurationSeconds", 900..=43_200)?.unwrap_or(DEFAULT_DURATION);
+    if caller.session.is_some() && duration > CHAINED_DURATION {
+        let message =
+            "The requested DurationSeconds exceeds the 1 hour session limit for roles assumed by role chaining";
+        return Err(ApiError::invalid_request(message));
+    }
+    let duration = Duration::from_secs(duration.into());
+    let assumed = credentials
+        .assume(role_arn, session_name, params.get("ExternalId"), duration, now)
+        .ok_or_else(|| access_denied(caller, role_arn))?;
+    let issued = [
+        xml("AccessKeyId", &assumed.access_key_id),
+        xml("SecretAccessKey", &assumed.secret_access_key),
+        xml("SessionToken", &assumed.session_token),
+        xml("Expiration", &iso_8601(assumed.expiration)),
+    ];
+    let user = [xml("AssumedRoleId", &assumed.principal.user_id), xml("Arn", &assumed.principal.arn)];
+    let fields =
+        format!("<AssumedRoleUser>{}</AssumedRoleUser><Credentials>{}</Credentials>", user.concat(), issued.concat());
+    Ok(sts_result("AssumeRole", &fields))
+}
+
+/// A role that is not there, and one that demands another external id, are refused in the same words: AWS does not tell
+/// which.
+fn access_denied(caller: &Principal, role_arn: &str) -> ApiError {
+    let message = format!("User: {} is not authorized to perform: sts:AssumeRole on resource: {role_arn}", caller.arn);
+    ApiError::new(StatusCode::FORBIDDEN, "AccessDenied", message)
+}
