@@ -1,0 +1,312 @@
+//! What the exporter tells of itself: its own metrics, the process's, and its log.
+//!
+//! Counters live here because they outlast any snapshot. What follows from the last refresh (`up`, the last walk) does not: it is
+//! made from the [board](crate::exposition::board) when somebody asks.
+
+pub mod logging;
+mod process;
+
+use std::collections::BTreeSet;
+use std::fmt;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::registry::Registry;
+
+use crate::catalogue::{self, API_ERRORS, API_REQUESTS, BUILD_INFO, REFRESH_FAILURES, REFRESHES};
+use crate::job::{OTHER, is_label_text};
+
+/// Label names and values, in the order in which they are written.
+pub type Labels = Vec<(String, String)>;
+
+/// The operations that the exporter calls, by AWS's names.
+pub const OPERATIONS: &[&str] = &["ListJobs", "GetCallerIdentity"];
+
+/// Error codes that are always shown: those that the operations declare, and the exporter's own for attempts without an answer.
+const KNOWN_CODES: &[&str] = &[
+    "AccessDeniedException",
+    "InternalFailureException",
+    "InvalidRequestException",
+    "ResourceNotFoundException",
+    "ServiceUnavailableException",
+    "ThrottlingException",
+    "malformed",
+    "network",
+    "timeout",
+];
+
+/// How many other codes a target may show before further ones are folded.
+const MAX_UNKNOWN_CODES: usize = 16;
+
+/// Why a refresh failed: few, and each with something else for the operator to do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Reason {
+    /// AWS asked to slow down, and retries did not help.
+    Throttled,
+    /// The identity may not do this.
+    Denied,
+    /// There is no identity: no credentials, or AWS did not accept them.
+    Credentials,
+    /// No whole answer in time.
+    Timeout,
+    /// No connection, or one that broke.
+    Network,
+    /// A 5xx answer.
+    Unavailable,
+    /// Any other error answer.
+    Rejected,
+    /// An answer that can't be read, or that lacks what it must have.
+    Malformed,
+    /// A page token that was seen before in the same walk.
+    TokenLoop,
+    /// More pages than allowed.
+    PageLimit,
+    /// A job of another account than the target's.
+    AccountMismatch,
+    /// The request could not even be made.
+    Configuration,
+}
+
+impl Reason {
+    /// Every reason.
+    pub const ALL: &'static [Self] = &[
+        Self::Throttled,
+        Self::Denied,
+        Self::Credentials,
+        Self::Timeout,
+        Self::Network,
+        Self::Unavailable,
+        Self::Rejected,
+        Self::Malformed,
+        Self::TokenLoop,
+        Self::PageLimit,
+        Self::AccountMismatch,
+        Self::Configuration,
+    ];
+
+    /// The value of the label `reason`.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Throttled => "throttled",
+            Self::Denied => "denied",
+            Self::Credentials => "credentials",
+            Self::Timeout => "timeout",
+            Self::Network => "network",
+            Self::Unavailable => "unavailable",
+            Self::Rejected => "rejected",
+            Self::Malformed => "malformed",
+            Self::TokenLoop => "token_loop",
+            Self::PageLimit => "page_limit",
+            Self::AccountMismatch => "account_mismatch",
+            Self::Configuration => "configuration",
+        }
+    }
+
+    /// What the operator can do about it.
+    #[must_use]
+    pub const fn advice(self) -> &'static str {
+        match self {
+            Self::Throttled => {
+                "the account's rate is shared with everything else in it: lower limits.requests_per_second or raise refresh.interval"
+            }
+            Self::Denied => {
+                "allow the action named above to the identity that the exporter runs as (the README has the whole policy)"
+            }
+            Self::Credentials => {
+                "give the exporter valid credentials (environment, profile, web identity, ECS or EC2 role) and check the machine's clock"
+            }
+            Self::Timeout => "check the route to the endpoint, or raise refresh.timeout if the walk is only long",
+            Self::Network => "check name resolution, route, proxy and firewall between the exporter and the endpoint",
+            Self::Unavailable => "AWS failed; the next refresh tries again by itself",
+            Self::Rejected => "check the target's region, endpoint_url and jobs filters against the answer",
+            Self::Malformed => "check that endpoint_url is AWS IoT and that no proxy answers in its place",
+            Self::TokenLoop => "the endpoint repeats pages, so a count would be wrong; check that it is AWS IoT",
+            Self::PageLimit => "raise limits.max_pages, or narrow the target with targets[].jobs",
+            Self::AccountMismatch => {
+                "check targets[].account_id and the credentials: they belong to different accounts"
+            }
+            Self::Configuration => "check the target's region and endpoint_url",
+        }
+    }
+}
+
+impl fmt::Display for Reason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// The exporter's own counters.
+#[derive(Debug)]
+pub struct Telemetry {
+    registry: Registry,
+    refreshes: Family<Labels, Counter>,
+    refresh_failures: Family<Labels, Counter>,
+    api_requests: Family<Labels, Counter>,
+    api_errors: Family<Labels, Counter>,
+}
+
+impl Telemetry {
+    /// Starts counting. `process` says whether `process_*` are gathered, which reads this process's files under `/proc`.
+    #[must_use]
+    pub fn new(process: bool) -> Self {
+        let mut registry = Registry::default();
+        let mut counter = |family: &catalogue::Family| {
+            let counters: Family<Labels, Counter> = Family::default();
+            registry.register(family.family_name(), family.help, counters.clone());
+            counters
+        };
+        let (refreshes, refresh_failures) = (counter(&REFRESHES), counter(&REFRESH_FAILURES));
+        let (api_requests, api_errors) = (counter(&API_REQUESTS), counter(&API_ERRORS));
+        let build: Family<Labels, Gauge> = Family::default();
+        build.get_or_create(&build_labels()).set(1);
+        registry.register(BUILD_INFO.name, BUILD_INFO.help, build);
+        if process {
+            registry.register_collector(Box::new(process::Process::new()));
+        }
+        Self { registry, refreshes, refresh_failures, api_requests, api_errors }
+    }
+
+    /// Everything counted here, for the encoder.
+    #[must_use]
+    pub const fn registry(&self) -> &Registry {
+        &self.registry
+    }
+
+    /// The counters of one target, whose labels are `labels`. They start at 0 at once, so that a rate sees the first failure.
+    #[must_use]
+    pub fn target(self: &Arc<Self>, labels: Labels) -> TargetTelemetry {
+        let target = TargetTelemetry {
+            telemetry: Arc::clone(self),
+            labels,
+            requests: Arc::default(),
+            unknown_codes: Arc::default(),
+        };
+        drop(self.refreshes.get_or_create(&target.labels));
+        for reason in Reason::ALL {
+            drop(self.refresh_failures.get_or_create(&target.with("reason", reason.as_str())));
+        }
+        for operation in OPERATIONS {
+            drop(self.api_requests.get_or_create(&target.with("operation", operation)));
+        }
+        target
+    }
+}
+
+/// The version that this was built as.
+pub const VERSION: &str = env!("CARGO_PKG_VERSION");
+/// The commit that this was built from, or `unknown`.
+pub const REVISION: &str = env!("EXPORTER_REVISION");
+/// The compiler's version.
+pub const RUSTC: &str = env!("EXPORTER_RUSTC");
+
+fn build_labels() -> Labels {
+    BUILD_INFO
+        .labels
+        .iter()
+        .map(|label| (*label).to_owned())
+        .zip([VERSION, REVISION, RUSTC].map(str::to_owned))
+        .collect()
+}
+
+/// The counters of one target. Cheap to clone; clones count together.
+#[derive(Clone, Debug)]
+pub struct TargetTelemetry {
+    telemetry: Arc<Telemetry>,
+    labels: Labels,
+    requests: Arc<AtomicU64>,
+    unknown_codes: Arc<Mutex<BTreeSet<String>>>,
+}
+
+impl TargetTelemetry {
+    /// A refresh ended, well or not.
+    pub fn refresh_ended(&self) {
+        self.telemetry.refreshes.get_or_create(&self.labels).inc();
+    }
+
+    /// It failed.
+    pub fn refresh_failed(&self, reason: Reason) {
+        self.telemetry.refresh_failures.get_or_create(&self.with("reason", reason.as_str())).inc();
+    }
+
+    /// A request goes out, a retry included.
+    pub fn request_sent(&self, operation: &str) {
+        self.requests.fetch_add(1, Ordering::Relaxed);
+        self.telemetry.api_requests.get_or_create(&self.with("operation", operation)).inc();
+    }
+
+    /// A request failed, with AWS's error code or one of the exporter's own.
+    pub fn request_failed(&self, operation: &str, code: &str) {
+        let mut labels = self.with("operation", operation);
+        labels.push(("code".to_owned(), self.shown_code(code).to_owned()));
+        self.telemetry.api_errors.get_or_create(&labels).inc();
+    }
+
+    /// Requests of this target so far, retries included.
+    #[must_use]
+    pub fn requests(&self) -> u64 {
+        self.requests.load(Ordering::Relaxed)
+    }
+
+    /// The code, if it is fit to be a label and there is room for it.
+    fn shown_code<'a>(&self, code: &'a str) -> &'a str {
+        if KNOWN_CODES.contains(&code) {
+            return code;
+        }
+        if !is_label_text(code) {
+            return OTHER;
+        }
+        let mut unknown = self.unknown_codes.lock().unwrap_or_else(PoisonError::into_inner);
+        if unknown.contains(code) {
+            return code;
+        }
+        if unknown.len() >= MAX_UNKNOWN_CODES {
+            return OTHER;
+        }
+        unknown.insert(code.to_owned());
+        code
+    }
+
+    fn with(&self, label: &str, value: &str) -> Labels {
+        let mut labels = self.labels.clone();
+        labels.push((label.to_owned(), value.to_owned()));
+        labels
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn target() -> TargetTelemetry {
+        Arc::new(Telemetry::new(false)).target(vec![("target".to_owned(), "a".to_owned())])
+    }
+
+    #[test]
+    fn error_codes_that_are_no_plain_words_are_folded() {
+        assert_eq!(target().shown_code("ThrottlingException"), "ThrottlingException");
+        assert_eq!(target().shown_code("Rate exceeded, sorry"), OTHER);
+        assert_eq!(target().shown_code(""), OTHER);
+    }
+
+    #[test]
+    fn at_most_sixteen_unknown_codes_are_shown_and_known_ones_always() {
+        let target = target();
+        for n in 0..16 {
+            assert_ne!(target.shown_code(&format!("New{n}")), OTHER);
+        }
+        assert_eq!(target.shown_code("New16"), OTHER);
+        assert_eq!(target.shown_code("New3"), "New3");
+        assert_eq!(target.shown_code("AccessDeniedException"), "AccessDeniedException");
+    }
+
+    #[test]
+    fn reasons_have_distinct_words() {
+        let words: BTreeSet<_> = Reason::ALL.iter().map(|reason| reason.as_str()).collect();
+        assert_eq!(words.len(), Reason::ALL.len());
+    }
+}
