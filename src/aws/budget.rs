@@ -1,0 +1,180 @@
+//! The request budget: attempts of one account, region and operation are spaced evenly, whoever makes them.
+//!
+//! AWS's rate quotas are per account, region and operation, and are shared with everything else that runs there. A bucket of
+//! tokens would allow bursts; here each permit is given no sooner than 1/rate after the one before, so that **no half-open
+//! second holds more than `rate` of them**.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::time::Duration;
+
+use tokio::time::{Instant, sleep_until};
+
+use crate::job::AccountId;
+
+/// Gives permits at a steady pace, in the order in which they were asked for.
+#[derive(Debug)]
+pub struct Pacer {
+    spacing: Duration,
+    /// When the last permit was given. Tokio's mutex is fair, which makes the queue.
+    last: tokio::sync::Mutex<Option<Instant>>,
+}
+
+impl Pacer {
+    /// A pacer of `rate` permits a second.
+    #[must_use]
+    pub fn new(rate: f64) -> Self {
+        Self { spacing: spacing(rate), last: tokio::sync::Mutex::new(None) }
+    }
+
+    /// Waits for a permit. One that is given up while waiting is not used up.
+    pub async fn permit(&self) {
+        let mut last = self.last.lock().await;
+        if let Some(given) = *last {
+            sleep_until(given + self.spacing).await;
+        }
+        // From when it was really given, not from when it was due: a timer that fires late must not let the next one catch up.
+        *last = Some(Instant::now());
+    }
+}
+
+/// 1/rate, rounded up: a spacing that is a nanosecond short would fit one permit too many into a second.
+fn spacing(rate: f64) -> Duration {
+    let nanos = (1e9 / rate).ceil();
+    Duration::try_from_secs_f64(nanos / 1e9).map_or(Duration::MAX, |spacing| {
+        let exact = Duration::from_nanos(spacing.as_nanos().try_into().unwrap_or(u64::MAX));
+        // The division and multiplication above can lose the last nanosecond again.
+        if exact.as_secs_f64() * rate < 1.0 { exact + Duration::from_nanos(1) } else { exact }
+    })
+}
+
+/// Whose quota a request counts against.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+enum Holder {
+    Account(AccountId),
+    /// A target whose account is not known yet, by its name.
+    Target(String),
+}
+
+/// Every budget of the process.
+#[derive(Debug)]
+pub struct Budgets {
+    rate: f64,
+    pacers: Mutex<HashMap<(Holder, String, String), Arc<Pacer>>>,
+}
+
+impl Budgets {
+    /// Budgets of `rate` requests a second each.
+    #[must_use]
+    pub fn new(rate: f64) -> Self {
+        Self { rate, pacers: Mutex::default() }
+    }
+
+    fn pacer(&self, holder: Holder, region: &str, operation: &str) -> Arc<Pacer> {
+        let mut pacers = self.pacers.lock().unwrap_or_else(PoisonError::into_inner);
+        let key = (holder, region.to_owned(), operation.to_owned());
+        Arc::clone(pacers.entry(key).or_insert_with(|| Arc::new(Pacer::new(self.rate))))
+    }
+}
+
+/// A target's share in the budgets.
+#[derive(Debug)]
+pub(super) struct Lane {
+    budgets: Arc<Budgets>,
+    name: String,
+    region: String,
+    account: RwLock<Option<AccountId>>,
+}
+
+impl Lane {
+    pub(super) fn new(budgets: Arc<Budgets>, name: &str, region: String) -> Self {
+        Self { budgets, name: name.to_owned(), region, account: RwLock::new(None) }
+    }
+
+    pub(super) fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// From now on requests count against this account's budgets.
+    pub(super) fn known_account(&self, account: &AccountId) {
+        *self.account.write().unwrap_or_else(PoisonError::into_inner) = Some(account.clone());
+    }
+
+    /// Waits until `operation` may be called.
+    pub(super) async fn permit(&self, operation: &str) {
+        let account = self.account.read().unwrap_or_else(PoisonError::into_inner).clone();
+        let holder = account.map_or_else(|| Holder::Target(self.name.clone()), Holder::Account);
+        self.budgets.pacer(holder, &self.region, operation).permit().await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn a_spacing_never_fits_more_than_rate_permits_into_a_second(rate in 0.01_f64..1000.0) {
+            let spacing = spacing(rate);
+            // The permit after the last one that may fall into [0 s, 1 s).
+            let next = (rate.floor() as u32).max(1);
+            if rate >= 1.0 {
+                prop_assert!(spacing * next >= Duration::from_secs(1) || f64::from(next) < rate, "{:?} * {}", spacing, next);
+            }
+            prop_assert!((spacing.as_secs_f64() * rate - 1.0).abs() < 1e-5);
+        }
+    }
+
+    #[test]
+    fn whole_rates_fill_a_second_exactly_or_a_nanosecond_late() {
+        for rate in 1..=1000_u32 {
+            let second = spacing(f64::from(rate)) * rate;
+            assert!(second >= Duration::from_secs(1), "{rate}: {second:?}");
+            assert!(second < Duration::from_secs(1) + Duration::from_nanos(2 * u64::from(rate)), "{rate}: {second:?}");
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn permits_come_one_by_one_without_a_burst_after_a_pause() {
+        let pacer = Pacer::new(5.0);
+        let start = Instant::now();
+        let mut given = Vec::new();
+        for wait in [0, 0, 0, 3000, 0, 0] {
+            tokio::time::sleep(Duration::from_millis(wait)).await;
+            pacer.permit().await;
+            given.push(start.elapsed().as_millis());
+        }
+        assert_eq!(given, [0, 200, 400, 3400, 3600, 3800]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_permit_that_is_given_up_is_not_used_up() {
+        let pacer = Pacer::new(1.0);
+        pacer.permit().await;
+        let start = Instant::now();
+        assert!(tokio::time::timeout(Duration::from_millis(300), pacer.permit()).await.is_err());
+        pacer.permit().await;
+        assert_eq!(start.elapsed(), Duration::from_secs(1));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn targets_of_one_account_and_region_share_a_budget_and_others_do_not() {
+        let budgets = Arc::new(Budgets::new(1.0));
+        let account = AccountId::parse("012345678901").expect("an account");
+        let lane = |name: &str, region: &str| {
+            let lane = Lane::new(Arc::clone(&budgets), name, region.to_owned());
+            lane.known_account(&account);
+            lane
+        };
+        let (a, b, elsewhere) = (lane("a", "eu-west-1"), lane("b", "eu-west-1"), lane("c", "us-east-1"));
+        let start = Instant::now();
+        a.permit("ListJobs").await;
+        elsewhere.permit("ListJobs").await;
+        a.permit("DescribeJob").await;
+        assert_eq!(start.elapsed(), Duration::ZERO);
+        b.permit("ListJobs").await;
+        assert_eq!(start.elapsed(), Duration::from_secs(1));
+    }
+}

@@ -1,0 +1,70 @@
+//! Credentials: assumed roles, and a watch on who the exporter is.
+
+use std::collections::hash_map::RandomState;
+use std::hash::BuildHasher as _;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use aws_config::SdkConfig;
+use aws_config::sts::AssumeRoleProvider;
+use aws_credential_types::provider::error::CredentialsError;
+use aws_credential_types::provider::{ProvideCredentials, SharedCredentialsProvider, future};
+
+use crate::config::Secret;
+
+/// Stands for an access key, without being one.
+pub(super) type Fingerprint = u64;
+
+/// The settings of `base`, acting as `role`.
+pub(super) async fn assume(base: &SdkConfig, role: &str, external_id: Option<&Secret>) -> SdkConfig {
+    let mut builder = AssumeRoleProvider::builder(role).configure(base).session_name(env!("CARGO_PKG_NAME"));
+    if let Some(external_id) = external_id {
+        builder = builder.external_id(external_id.expose());
+    }
+    let provider = SharedCredentialsProvider::new(builder.build().await);
+    base.clone().into_builder().credentials_provider(provider).build()
+}
+
+/// A provider that remembers whose credentials it gave out last.
+#[derive(Clone, Debug)]
+pub(super) struct Watched {
+    inner: Option<SharedCredentialsProvider>,
+    seen: Arc<Seen>,
+}
+
+#[derive(Debug, Default)]
+struct Seen {
+    key: RandomState,
+    last: Mutex<Option<Fingerprint>>,
+}
+
+impl Watched {
+    pub(super) fn new(inner: Option<SharedCredentialsProvider>) -> Self {
+        Self { inner, seen: Arc::default() }
+    }
+
+    /// The identity that was given out last; `None` before the first.
+    pub(super) fn last_seen(&self) -> Option<Fingerprint> {
+        *self.seen.last.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl ProvideCredentials for Watched {
+    fn provide_credentials<'a>(&'a self) -> future::ProvideCredentials<'a>
+    where
+        Self: 'a,
+    {
+        future::ProvideCredentials::new(async {
+            let Some(inner) = &self.inner else {
+                return Err(CredentialsError::not_loaded("no source of credentials is configured"));
+            };
+            let credentials = inner.provide_credentials().await?;
+            let fingerprint = self.seen.key.hash_one(credentials.access_key_id());
+            *self.seen.last.lock().unwrap_or_else(PoisonError::into_inner) = Some(fingerprint);
+            Ok(credentials)
+        })
+    }
+
+    fn fallback_on_interrupt(&self) -> Option<aws_credential_types::Credentials> {
+        self.inner.as_ref().and_then(ProvideCredentials::fallback_on_interrupt)
+    }
+}

@@ -1,0 +1,235 @@
+//! What goes wrong with AWS, in one line and one reason.
+
+use std::error::Error;
+use std::fmt;
+
+use aws_credential_types::provider::error::CredentialsError;
+use aws_sdk_iot::config::http::HttpResponse;
+use aws_sdk_iot::error::{ProvideErrorMetadata, SdkError};
+
+use super::wire;
+use crate::telemetry::Reason;
+
+/// A target that can't be connected at all.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ConnectError {
+    /// No region is configured anywhere.
+    #[error(
+        "{}: no AWS region: set targets[].region or AWS_REGION, or name a region in the AWS profile",
+        match target { Some(name) => format!("target {name:?}"), None => "default target".to_owned() }
+    )]
+    NoRegion {
+        /// The target's name, if it has one.
+        target: Option<String>,
+    },
+}
+
+/// A call that failed with all its attempts.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ApiError {
+    /// The operation, by AWS's name.
+    pub operation: &'static str,
+    /// The region it was tried in.
+    pub region: String,
+    /// The kind of failure.
+    pub reason: Reason,
+    /// The causes, outermost first.
+    pub cause: String,
+}
+
+impl Error for ApiError {}
+
+impl fmt::Display for ApiError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} in {}: {}", self.operation, self.region, self.cause)
+    }
+}
+
+impl ApiError {
+    pub(super) fn new(operation: &'static str, region: &str, reason: Reason, cause: String) -> Self {
+        Self { operation, region: region.to_owned(), reason, cause }
+    }
+
+    /// Sorts and shortens an error of the SDK.
+    pub(super) fn from_sdk<E>(operation: &'static str, region: &str, error: &SdkError<E, HttpResponse>) -> Self
+    where
+        E: ProvideErrorMetadata + Error + Send + Sync + 'static,
+    {
+        let (reason, cause) = classify(error);
+        Self::new(operation, region, reason, cause)
+    }
+}
+
+/// The kind of failure, and its causes in one line.
+fn classify<E>(error: &SdkError<E, HttpResponse>) -> (Reason, String)
+where
+    E: ProvideErrorMetadata + Error + Send + Sync + 'static,
+{
+    match error {
+        SdkError::ServiceError(answer) => {
+            let (status, code) = (answer.raw().status().as_u16(), answer.err().code());
+            (answered(status, code), told(status, code, answer.err().message(), answer.err()))
+        }
+        SdkError::ResponseError(_) => (Reason::Malformed, chain(error)),
+        SdkError::TimeoutError(_) => (Reason::Timeout, chain(error)),
+        SdkError::DispatchFailure(failure) => {
+            let reason = if has_cause::<CredentialsError>(error) {
+                Reason::Credentials
+            } else if has_cause::<wire::TooLarge>(error) {
+                Reason::Malformed
+            } else if failure.is_timeout() {
+                Reason::Timeout
+            } else if failure.is_user() {
+                Reason::Configuration
+            } else {
+                Reason::Network
+            };
+            (reason, chain(error))
+        }
+        _ if has_cause::<CredentialsError>(error) => (Reason::Credentials, chain(error)),
+        _ => (Reason::Configuration, chain(error)),
+    }
+}
+
+/// The reason for an answer with an error in it. Codes come before statuses: AWS IoT's model gives throttling 400, and in
+/// practice it is 429.
+fn answered(status: u16, code: Option<&str>) -> Reason {
+    match code.unwrap_or_default() {
+        "ThrottlingException"
+        | "Throttling"
+        | "TooManyRequestsException"
+        | "RequestLimitExceeded"
+        | "LimitExceededException"
+        | "SlowDown"
+        | "PriorRequestNotComplete"
+        | "BandwidthLimitExceeded"
+        | "ThrottledException"
+        | "RequestThrottled"
+        | "RequestThrottledException" => Reason::Throttled,
+        "UnrecognizedClientException"
+        | "InvalidClientTokenId"
+        | "InvalidSignatureException"
+        | "SignatureDoesNotMatch"
+        | "ExpiredToken"
+        | "ExpiredTokenException"
+        | "RequestExpired"
+        | "IncompleteSignature"
+        | "IncompleteSignatureException"
+        | "MissingAuthenticationToken"
+        | "MissingAuthenticationTokenException"
+        | "InvalidAccessKeyId"
+        | "RequestTimeTooSkewed"
+        | "InvalidToken"
+        | "TokenRefreshRequired" => Reason::Credentials,
+        "AccessDenied"
+        | "AccessDeniedException"
+        | "UnauthorizedException"
+        | "UnauthorizedOperation"
+        | "NotAuthorized" => Reason::Denied,
+        _ => match status {
+            // A good status whose answer still is an error is one that the SDK could not read.
+            200..=299 => Reason::Malformed,
+            401 | 403 => Reason::Denied,
+            429 => Reason::Throttled,
+            500.. => Reason::Unavailable,
+            _ => Reason::Rejected,
+        },
+    }
+}
+
+fn told(status: u16, code: Option<&str>, message: Option<&str>, error: &(dyn Error + 'static)) -> String {
+    let text = match (code, message) {
+        (Some(code), Some(message)) => format!("{code}: {message}"),
+        (Some(code), None) => code.to_owned(),
+        (None, Some(message)) => message.to_owned(),
+        (None, None) => chain(error),
+    };
+    one_line(&format!("{text} (HTTP {status})"))
+}
+
+/// An error code for an attempt of which only the erased error is known.
+pub(super) fn code(status: Option<u16>, code: Option<&str>) -> String {
+    match (code, status) {
+        (Some(code), _) => code.to_owned(),
+        (None, Some(200..=299)) | (None, None) => "malformed".to_owned(),
+        (None, Some(status)) => format!("HTTP_{status}"),
+    }
+}
+
+/// An error and its causes. Each level of the SDK's errors tells one thing; those that only repeat the next are left out.
+fn chain(error: &(dyn Error + 'static)) -> String {
+    let mut texts: Vec<String> = Vec::new();
+    let mut next = Some(error);
+    while let Some(error) = next {
+        let text = error.to_string();
+        if !texts.last().is_some_and(|last| last.contains(&text)) {
+            texts.push(text);
+        }
+        next = error.source();
+    }
+    one_line(&texts.join(": "))
+}
+
+fn has_cause<T: Error + 'static>(error: &(dyn Error + 'static)) -> bool {
+    let mut next = Some(error);
+    while let Some(error) = next {
+        if error.is::<T>() {
+            return true;
+        }
+        next = error.source();
+    }
+    false
+}
+
+/// What an answer says may be anything, and goes to logs and pages: control characters are written out, and its length is bounded.
+fn one_line(text: &str) -> String {
+    const MAX_CHARS: usize = 500;
+    let mut line = String::new();
+    for (count, character) in text.chars().enumerate() {
+        if count == MAX_CHARS {
+            line.push('…');
+            break;
+        }
+        if character.is_control() {
+            line.extend(character.escape_default());
+        } else {
+            line.push(character);
+        }
+    }
+    line
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn throttling_is_known_by_its_code_and_by_its_status() {
+        assert_eq!(answered(400, Some("ThrottlingException")), Reason::Throttled);
+        assert_eq!(answered(429, None), Reason::Throttled);
+        assert_eq!(answered(429, Some("SomethingNew")), Reason::Throttled);
+    }
+
+    #[test]
+    fn an_identity_that_is_not_accepted_differs_from_one_that_may_not() {
+        assert_eq!(answered(403, Some("ExpiredTokenException")), Reason::Credentials);
+        assert_eq!(answered(403, Some("UnrecognizedClientException")), Reason::Credentials);
+        assert_eq!(answered(403, Some("AccessDeniedException")), Reason::Denied);
+        assert_eq!(answered(403, None), Reason::Denied);
+    }
+
+    #[test]
+    fn other_answers_are_told_by_their_status() {
+        assert_eq!(answered(200, None), Reason::Malformed);
+        assert_eq!(answered(400, Some("InvalidRequestException")), Reason::Rejected);
+        assert_eq!(answered(404, None), Reason::Rejected);
+        assert_eq!(answered(500, Some("InternalFailureException")), Reason::Unavailable);
+        assert_eq!(answered(503, None), Reason::Unavailable);
+    }
+
+    #[test]
+    fn what_an_answer_says_stays_on_one_line_of_bounded_length() {
+        assert_eq!(one_line("a\nb\u{1b}[31m"), "a\\nb\\u{1b}[31m");
+        assert_eq!(one_line(&"x".repeat(10_000)).chars().count(), 501);
+    }
+}

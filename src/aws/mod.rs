@@ -1,0 +1,279 @@
+//! AWS, as the exporter meets it: the only place that knows the SDK's types.
+//!
+//! A [`Connection`] is one target's: its credentials, its clients, its retries. Every attempt goes through the
+//! [`wire`], which spaces, bounds and counts it; every failure becomes an [`ApiError`] with a reason.
+
+pub mod budget;
+mod credentials;
+mod error;
+mod wire;
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use aws_config::{AppName, BehaviorVersion, Region};
+use aws_credential_types::Credentials;
+use aws_credential_types::provider::SharedCredentialsProvider;
+use aws_sdk_iot::config::retry::{RetryConfig, RetryPartition};
+use aws_sdk_iot::config::timeout::TimeoutConfig;
+use aws_sdk_iot::config::{SharedHttpClient, StalledStreamProtectionConfig};
+use aws_sdk_iot::primitives::DateTime;
+use aws_sdk_iot::types;
+
+use crate::config::Target;
+use crate::job::{AccountId, JobSummary, Status, TargetSelection, Timestamp};
+use crate::telemetry::{Reason, TargetTelemetry};
+use budget::{Budgets, Lane};
+use credentials::Watched;
+pub use error::{ApiError, ConnectError};
+use wire::Proxies;
+
+/// The largest page that `ListJobs` gives. The default is not documented, so it is always asked for.
+/// Source: [ListJobs](https://docs.aws.amazon.com/iot/latest/apireference/API_ListJobs.html), `maxResults`.
+pub const PAGE_SIZE: i32 = 250;
+
+/// For the TCP and TLS handshakes. The SDK's own default.
+const CONNECT_TIMEOUT: Duration = Duration::from_millis(3100);
+
+/// For one operation with all its attempts, back-offs and waits for a permit. Three attempts at their longest and the longest
+/// back-offs are 130 s; the rest is for permits where many targets share a budget.
+const OPERATION_TIMEOUT: Duration = Duration::from_mins(10);
+
+/// Attempts of an operation, the first one included: the SDK's standard.
+const MAX_ATTEMPTS: u32 = 3;
+
+/// A page of `ListJobs`.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Page {
+    /// Its jobs; a page can be empty and still not be the last.
+    pub jobs: Vec<JobSummary>,
+    /// The token of the next page; `None` at the end.
+    pub next_token: Option<String>,
+}
+
+/// Which jobs to list: `ListJobs`' own parameters.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Query {
+    /// Only this status.
+    pub status: Option<Status>,
+    /// Only this target selection.
+    pub target_selection: Option<TargetSelection>,
+    /// Only jobs whose target is this group.
+    pub thing_group_name: Option<String>,
+    /// Only jobs of this namespace.
+    pub namespace_id: Option<String>,
+}
+
+/// One target's way to AWS.
+#[derive(Debug)]
+pub struct Connection {
+    iot: aws_sdk_iot::Client,
+    sts: aws_sdk_sts::Client,
+    region: String,
+    configured_account: Option<AccountId>,
+    credentials: Watched,
+    /// The account that `GetCallerIdentity` named, and the identity that it named it for.
+    account: Mutex<Option<(credentials::Fingerprint, AccountId)>>,
+    lane: Arc<Lane>,
+    telemetry: TargetTelemetry,
+}
+
+/// A target's settings with everything that the SDK found in the environment. It still has no name to count under.
+#[derive(Debug)]
+pub struct Resolved {
+    sdk: aws_config::SdkConfig,
+    region: String,
+    target: Target,
+}
+
+impl Resolved {
+    /// The region that the target is in.
+    #[must_use]
+    pub fn region(&self) -> &str {
+        &self.region
+    }
+
+    /// The target's name: its own, else its region.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        self.target.name.as_deref().unwrap_or(&self.region)
+    }
+}
+
+/// How AWS is reached, the same for all targets.
+#[derive(Clone, Debug)]
+pub struct Access {
+    /// Carries every request, those for credentials included.
+    pub http: SharedHttpClient,
+    /// Used in place of the usual sources where set. The demo's fleet has its own.
+    pub credentials: Option<SharedCredentialsProvider>,
+}
+
+impl Access {
+    /// The way to the real AWS: HTTPS, and credentials from where AWS's own tools find them.
+    #[must_use]
+    pub fn usual() -> Self {
+        Self { http: wire::client(Proxies::FromEnvironment), credentials: None }
+    }
+
+    /// The way to an endpoint in this process, with an access key that it knows. No proxy, no credentials of the machine.
+    #[must_use]
+    pub fn local(access_key_id: &str, secret_access_key: &str) -> Self {
+        let credentials = Credentials::new(access_key_id, secret_access_key, None, None, "local");
+        Self { http: wire::client(Proxies::None), credentials: Some(SharedCredentialsProvider::new(credentials)) }
+    }
+}
+
+/// Finds a target's region and credential sources: its own keys first, then the usual AWS variables, profiles and services.
+///
+/// # Errors
+/// Where no region is to be found.
+pub async fn resolve(target: &Target, access: &Access) -> Result<Resolved, ConnectError> {
+    let timeouts =
+        TimeoutConfig::builder().connect_timeout(CONNECT_TIMEOUT).operation_timeout(OPERATION_TIMEOUT).build();
+    let mut loader = aws_config::defaults(BehaviorVersion::v2026_01_12())
+        .http_client(access.http.clone())
+        .timeout_config(timeouts)
+        .retry_config(RetryConfig::standard().with_max_attempts(MAX_ATTEMPTS))
+        // Bodies are read whole and within the attempt's timeout on the wire; there is no stream left to watch.
+        .stalled_stream_protection(StalledStreamProtectionConfig::disabled());
+    if let Ok(name) = AppName::new(env!("CARGO_PKG_NAME")) {
+        loader = loader.app_name(name);
+    }
+    if let Some(credentials) = &access.credentials {
+        loader = loader.credentials_provider(credentials.clone());
+    }
+    if let Some(region) = &target.region {
+        loader = loader.region(Region::new(region.clone()));
+    }
+    if let Some(profile) = &target.profile {
+        loader = loader.profile_name(profile);
+    }
+    if let Some(url) = &target.endpoint_url {
+        loader = loader.endpoint_url(url);
+    }
+    let mut sdk = loader.load().await;
+    let Some(region) = sdk.region().map(ToString::to_string) else {
+        return Err(ConnectError::NoRegion { target: target.name.clone() });
+    };
+    if let Some(role) = &target.role_arn {
+        sdk = credentials::assume(&sdk, role, target.external_id.as_ref()).await;
+    }
+    Ok(Resolved { sdk, region, target: target.clone() })
+}
+
+impl Connection {
+    /// Makes the clients of a target. Sends nothing yet.
+    #[must_use]
+    pub fn open(resolved: Resolved, budgets: &Arc<Budgets>, telemetry: TargetTelemetry) -> Self {
+        let lane = Arc::new(Lane::new(Arc::clone(budgets), resolved.name(), resolved.region.clone()));
+        let Resolved { sdk, region, target } = resolved;
+        let http = sdk.http_client().map(|http| wire::metered(http, Arc::clone(&lane), telemetry.clone()));
+        let credentials = Watched::new(sdk.credentials_provider());
+        let watch = wire::Watch::new(telemetry.clone());
+        // The SDK's budget of retries is otherwise one for all accounts of a region: one that fails would use up those of all.
+        let partition = RetryPartition::custom(format!("target {}", lane.name())).build();
+
+        let mut iot = aws_sdk_iot::config::Builder::from(&sdk)
+            .credentials_provider(credentials.clone())
+            .retry_partition(partition.clone())
+            .interceptor(watch.clone());
+        let mut sts = aws_sdk_sts::config::Builder::from(&sdk)
+            .credentials_provider(credentials.clone())
+            .retry_partition(partition)
+            .interceptor(watch);
+        iot.set_http_client(http.clone());
+        sts.set_http_client(http);
+        Self {
+            iot: aws_sdk_iot::Client::from_conf(iot.build()),
+            sts: aws_sdk_sts::Client::from_conf(sts.build()),
+            region,
+            configured_account: target.account_id,
+            credentials,
+            account: Mutex::new(None),
+            lane,
+            telemetry,
+        }
+    }
+
+    /// The account whose jobs this connection lists: the configured one, else what STS says of the credentials. STS is asked
+    /// once, and again when the credentials' identity has changed.
+    ///
+    /// # Errors
+    /// Where STS has to be asked, and doesn't tell.
+    pub async fn account(&self) -> Result<AccountId, ApiError> {
+        if let Some(account) = &self.configured_account {
+            self.lane.known_account(account);
+            return Ok(account.clone());
+        }
+        let known = self.account.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        if let Some((fingerprint, account)) = known
+            && self.credentials.last_seen() == Some(fingerprint)
+        {
+            return Ok(account);
+        }
+        const OPERATION: &str = "GetCallerIdentity";
+        let answer = self.sts.get_caller_identity().send().await;
+        let answer = answer.map_err(|error| ApiError::from_sdk(OPERATION, &self.region, &error))?;
+        let account = answer.account().map(AccountId::parse).and_then(Result::ok).ok_or_else(|| {
+            ApiError::new(OPERATION, &self.region, Reason::Malformed, "the answer names no account".to_owned())
+        })?;
+        self.lane.known_account(&account);
+        let fingerprint = self.credentials.last_seen();
+        *self.account.lock().unwrap_or_else(PoisonError::into_inner) =
+            fingerprint.map(|fingerprint| (fingerprint, account.clone()));
+        Ok(account)
+    }
+
+    /// One page of jobs.
+    ///
+    /// # Errors
+    /// Where all attempts failed, or the answer has no list of jobs: that is a malformed answer, not an empty account.
+    pub async fn list_jobs(&self, query: &Query, token: Option<String>) -> Result<Page, ApiError> {
+        const OPERATION: &str = "ListJobs";
+        let request = self
+            .iot
+            .list_jobs()
+            .max_results(PAGE_SIZE)
+            .set_status(query.status.as_ref().map(|status| types::JobStatus::from(status.as_str())))
+            .set_target_selection(
+                query.target_selection.as_ref().map(|selection| types::TargetSelection::from(selection.as_str())),
+            )
+            .set_thing_group_name(query.thing_group_name.clone())
+            .set_namespace_id(query.namespace_id.clone())
+            .set_next_token(token);
+        let answer = request.send().await.map_err(|error| ApiError::from_sdk(OPERATION, &self.region, &error))?;
+        let Some(jobs) = answer.jobs else {
+            let message = "the answer has no list of jobs".to_owned();
+            return Err(ApiError::new(OPERATION, &self.region, Reason::Malformed, message));
+        };
+        // An empty token means the end, as none does.
+        let next_token = answer.next_token.filter(|token| !token.is_empty());
+        Ok(Page { jobs: jobs.into_iter().map(summary).collect(), next_token })
+    }
+
+    /// Requests sent so far, retries included.
+    #[must_use]
+    pub fn requests(&self) -> u64 {
+        self.telemetry.requests()
+    }
+}
+
+fn summary(job: types::JobSummary) -> JobSummary {
+    JobSummary {
+        target_selection: job.target_selection.map(|selection| selection.as_str().into()),
+        status: job.status.map(|status| status.as_str().into()),
+        created_at: job.created_at.and_then(timestamp),
+        last_updated_at: job.last_updated_at.and_then(timestamp),
+        completed_at: job.completed_at.and_then(timestamp),
+        is_concurrent: job.is_concurrent,
+        job_id: job.job_id,
+        job_arn: job.job_arn,
+        thing_group_id: job.thing_group_id,
+    }
+}
+
+/// A time that does not fit into milliseconds is no time that a job was created at.
+fn timestamp(time: DateTime) -> Option<Timestamp> {
+    time.to_millis().ok().map(Timestamp::from_millis)
+}

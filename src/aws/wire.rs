@@ -1,0 +1,224 @@
+//! Where attempts are made: each one waits for its permit, is bounded in time and size, and is counted.
+//!
+//! All of it sits below the SDK's retries, so that a retry is an attempt like any other. The timeout of an attempt is kept here and
+//! not by the SDK, whose own would run while an attempt waits for its permit.
+
+use std::fmt;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use aws_sdk_iot::config::http::HttpRequest;
+use aws_sdk_iot::config::interceptors::{BeforeTransmitInterceptorContextMut, FinalizerInterceptorContextRef};
+use aws_sdk_iot::config::{ConfigBag, Intercept, RuntimeComponents, SharedHttpClient};
+use aws_sdk_iot::error::ProvideErrorMetadata;
+use aws_sdk_iot::operation::list_jobs::ListJobsError;
+use aws_sdk_sts::operation::get_caller_identity::GetCallerIdentityError;
+use aws_smithy_http_client::proxy::ProxyConfig;
+use aws_smithy_http_client::{Connector, tls};
+use aws_smithy_runtime_api::box_error::BoxError;
+use aws_smithy_runtime_api::client::http::{
+    HttpClient, HttpConnector, HttpConnectorFuture, HttpConnectorSettings, SharedHttpConnector,
+};
+use aws_smithy_runtime_api::client::interceptors::context::Error as ErasedError;
+use aws_smithy_runtime_api::client::orchestrator::{HttpResponse, Metadata};
+use aws_smithy_runtime_api::client::result::ConnectorError;
+use aws_smithy_types::body::SdkBody;
+use http_body_util::{BodyExt as _, LengthLimitError, Limited};
+use tokio::time::timeout;
+
+use super::budget::Lane;
+use super::error;
+use crate::telemetry::TargetTelemetry;
+
+/// From the permit to the last byte of the answer. A page of 250 jobs is about 100 KB.
+const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// The largest answer that is read, in bytes: far above any real one, far below what would hurt.
+const MAX_ANSWER: usize = 16 << 20;
+
+/// An answer larger than [`MAX_ANSWER`].
+#[derive(Debug, thiserror::Error)]
+#[error("the answer is larger than {MAX_ANSWER} bytes")]
+pub(super) struct TooLarge;
+
+#[derive(Debug, thiserror::Error)]
+#[error("no whole answer within {} s", ATTEMPT_TIMEOUT.as_secs())]
+struct TooSlow;
+
+/// Whether requests go through a proxy.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Proxies {
+    /// As `HTTPS_PROXY`, `HTTP_PROXY` and `NO_PROXY` say.
+    FromEnvironment,
+    /// Straight to the endpoint.
+    None,
+}
+
+/// An HTTPS client: one pool of connections for all that share it.
+pub(super) fn client(proxies: Proxies) -> SharedHttpClient {
+    SharedHttpClient::new(Https { proxies, connectors: Mutex::default() })
+}
+
+#[derive(Debug)]
+struct Https {
+    proxies: Proxies,
+    /// One for each pair of connect and read timeout, which the SDK's credential sources choose differently.
+    connectors: Mutex<Vec<(Timeouts, SharedHttpConnector)>>,
+}
+
+type Timeouts = (Option<Duration>, Option<Duration>);
+
+impl HttpClient for Https {
+    fn http_connector(&self, settings: &HttpConnectorSettings, components: &RuntimeComponents) -> SharedHttpConnector {
+        let timeouts = (settings.connect_timeout(), settings.read_timeout());
+        let mut connectors = self.connectors.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((_, connector)) = connectors.iter().find(|(known, _)| *known == timeouts) {
+            return connector.clone();
+        }
+        let proxies = match self.proxies {
+            Proxies::FromEnvironment => ProxyConfig::from_env(),
+            Proxies::None => ProxyConfig::disabled(),
+        };
+        let mut builder = Connector::builder()
+            .connector_settings(settings.clone())
+            .proxy_config(proxies)
+            .tls_provider(tls::Provider::Rustls(tls::rustls_provider::CryptoMode::AwsLc));
+        builder.set_sleep_impl(components.sleep_impl());
+        let connector = SharedHttpConnector::new(builder.build());
+        connectors.push((timeouts, connector.clone()));
+        connector
+    }
+}
+
+/// `http`, with the attempts of the exporter's own operations paced, bounded and counted.
+pub(super) fn metered(http: SharedHttpClient, lane: Arc<Lane>, telemetry: TargetTelemetry) -> SharedHttpClient {
+    SharedHttpClient::new(Metered { http, lane, telemetry })
+}
+
+#[derive(Debug)]
+struct Metered {
+    http: SharedHttpClient,
+    lane: Arc<Lane>,
+    telemetry: TargetTelemetry,
+}
+
+impl HttpClient for Metered {
+    fn http_connector(&self, settings: &HttpConnectorSettings, components: &RuntimeComponents) -> SharedHttpConnector {
+        SharedHttpConnector::new(MeteredConnector {
+            inner: self.http.http_connector(settings, components),
+            lane: Arc::clone(&self.lane),
+            telemetry: self.telemetry.clone(),
+        })
+    }
+}
+
+#[derive(Clone, Debug)]
+struct MeteredConnector {
+    inner: SharedHttpConnector,
+    lane: Arc<Lane>,
+    telemetry: TargetTelemetry,
+}
+
+impl HttpConnector for MeteredConnector {
+    fn call(&self, request: HttpRequest) -> HttpConnectorFuture {
+        let this = self.clone();
+        HttpConnectorFuture::new(async move {
+            let operation = request.extension::<Operation>().map_or_else(String::new, |operation| operation.0.clone());
+            this.lane.permit(&operation).await;
+            this.telemetry.request_sent(&operation);
+            let whole = async { read_whole(this.inner.call(request).await?).await };
+            timeout(ATTEMPT_TIMEOUT, whole).await.unwrap_or_else(|_| Err(ConnectorError::timeout(TooSlow.into())))
+        })
+    }
+}
+
+/// Reads an answer to its end, so that an attempt ends here, and not while the SDK parses it.
+async fn read_whole(mut response: HttpResponse) -> Result<HttpResponse, ConnectorError> {
+    let body = Limited::new(response.take_body(), MAX_ANSWER).collect().await.map_err(|error| {
+        if error.is::<LengthLimitError>() {
+            ConnectorError::other(TooLarge.into(), None)
+        } else {
+            ConnectorError::io(error)
+        }
+    })?;
+    *response.body_mut() = SdkBody::from(body.to_bytes());
+    Ok(response)
+}
+
+/// The operation that a request is an attempt of, told by [`Watch`] to the connector.
+#[derive(Clone)]
+struct Operation(String);
+
+/// Names each attempt's operation for the connector, and counts the attempts that fail.
+#[derive(Clone)]
+pub(super) struct Watch {
+    telemetry: TargetTelemetry,
+}
+
+impl Watch {
+    pub(super) fn new(telemetry: TargetTelemetry) -> Self {
+        Self { telemetry }
+    }
+}
+
+impl fmt::Debug for Watch {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Watch")
+    }
+}
+
+impl Intercept for Watch {
+    fn name(&self) -> &'static str {
+        "Watch"
+    }
+
+    fn modify_before_transmit(
+        &self,
+        context: &mut BeforeTransmitInterceptorContextMut<'_>,
+        _components: &RuntimeComponents,
+        config: &mut ConfigBag,
+    ) -> Result<(), BoxError> {
+        context.request_mut().add_extension(Operation(operation(config)));
+        Ok(())
+    }
+
+    fn read_after_attempt(
+        &self,
+        context: &FinalizerInterceptorContextRef<'_>,
+        _components: &RuntimeComponents,
+        config: &mut ConfigBag,
+    ) -> Result<(), BoxError> {
+        let Some(Err(failed)) = context.output_or_error() else { return Ok(()) };
+        let status = context.response().map(|response| response.status().as_u16());
+        let code = if let Some(connector) = failed.as_connector_error() {
+            match connector {
+                slow if slow.is_timeout() => "timeout".to_owned(),
+                large if large.as_other().is_none() && large.is_other() && too_large(large) => "malformed".to_owned(),
+                _ => "network".to_owned(),
+            }
+        } else if failed.is_timeout_error() {
+            "timeout".to_owned()
+        } else if failed.is_operation_error() || failed.is_response_error() {
+            error::code(status, failed.as_operation_error().and_then(service_code))
+        } else {
+            // No request was made: there were no credentials for it, for one. The refresh tells of that.
+            return Ok(());
+        };
+        self.telemetry.request_failed(&operation(config), &code);
+        Ok(())
+    }
+}
+
+fn too_large(error: &ConnectorError) -> bool {
+    std::error::Error::source(error).is_some_and(|source| source.is::<TooLarge>())
+}
+
+fn operation(config: &ConfigBag) -> String {
+    config.load::<Metadata>().map_or_else(String::new, |metadata| metadata.name().to_owned())
+}
+
+/// AWS's code in an error of one of the exporter's operations, whose type the SDK has erased here.
+fn service_code(error: &ErasedError) -> Option<&str> {
+    let list_jobs = error.downcast_ref::<ListJobsError>().and_then(ProvideErrorMetadata::code);
+    list_jobs.or_else(|| error.downcast_ref::<GetCallerIdentityError>().and_then(ProvideErrorMetadata::code))
+}
