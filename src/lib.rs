@@ -1,16 +1,19 @@
 //! A Prometheus exporter for AWS IoT Jobs.
 //!
 //! Data flows one way: pages of `ListJobs` ([`aws`]) become [`job`] summaries, a [`tally`], a [`snapshot`], fragments of an
-//! [`exposition`], and at last an answer over HTTP (`web`). [`refresh`] decides when.
+//! [`exposition`], and at last an answer over HTTP ([`web`]). [`refresh`] decides when.
 //!
-//! A module uses only what stands to its right here, and a test holds it to that: `cli`, `demo`, `app`, `web`,
+//! A module uses only what stands to its right here, and a test holds it to that: [`cli`], [`demo`], [`app`], [`web`],
 //! [`refresh`], [`simulator`], [`aws`], [`exposition`], [`telemetry`], [`http`], [`config`], [`clock`], [`tally`],
 //! [`snapshot`], [`catalogue`], [`job`].
 
+pub mod app;
 pub mod aws;
 pub mod catalogue;
+pub mod cli;
 pub mod clock;
 pub mod config;
+pub mod demo;
 pub mod exposition;
 pub mod http;
 pub mod job;
@@ -19,3 +22,4 @@ pub mod simulator;
 pub mod snapshot;
 pub mod tally;
 pub mod telemetry;
+pub mod web;

@@ -1,0 +1,288 @@
+//! The command line: what can be asked of the program, and how it answers a terminal.
+
+use std::ffi::OsString;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use clap::{Args, Parser, Subcommand};
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::oneshot;
+use tracing::{error, info};
+
+use crate::app::{App, StartError};
+use crate::aws::Access;
+use crate::clock::Clock;
+use crate::config::{self, Config, Flag, FlagValue, Sources};
+use crate::demo;
+use crate::telemetry::{REVISION, RUSTC, VERSION, logging};
+
+/// Asked to stop, or done.
+const SUCCESS: u8 = 0;
+/// Anything that went wrong while running.
+const FAILURE: u8 = 1;
+/// Bad usage or configuration: `EX_USAGE` of `sysexits.h`.
+const USAGE: u8 = 64;
+
+/// How long tasks that block, a name resolution for one, may hold up the end of the process.
+const RUNTIME_GRACE: Duration = Duration::from_millis(100);
+
+/// Prometheus exporter for AWS IoT Jobs: how many jobs are in which state, and which one is stuck
+#[derive(Debug, Parser)]
+#[command(name = "aws-iot-jobs-exporter", disable_version_flag = true, args_conflicts_with_subcommands = false)]
+struct Cli {
+    #[command(flatten)]
+    flags: Flags,
+
+    /// Read and validate the configuration, print every problem, and exit
+    #[arg(long = "config.check")]
+    check: bool,
+
+    /// Print the version and exit
+    #[arg(long)]
+    version: bool,
+
+    #[command(subcommand)]
+    command: Option<Command>,
+}
+
+#[derive(Debug, Args)]
+struct Flags {
+    /// Configuration file in YAML; without one, one target from the usual AWS credential and region sources
+    #[arg(long = "config.file", value_name = "FILE", global = true)]
+    config_file: Option<PathBuf>,
+
+    /// Address to listen on; can be repeated [default: :10114]
+    #[arg(long = "web.listen-address", value_name = "[HOST]:PORT", global = true)]
+    listen_addresses: Vec<String>,
+
+    /// Path of the metrics [default: /metrics]
+    #[arg(long = "web.telemetry-path", value_name = "PATH", global = true)]
+    telemetry_path: Option<String>,
+
+    /// Least level to log: error, warn, info, debug or trace [default: info]
+    #[arg(long = "log.level", value_name = "LEVEL", global = true)]
+    log_level: Option<String>,
+
+    /// Format of the log: text or json [default: text]
+    #[arg(long = "log.format", value_name = "FORMAT", global = true)]
+    log_format: Option<String>,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run against a simulated fleet inside the process: no account, no credentials, no network
+    Demo(DemoArgs),
+}
+
+#[derive(Clone, Debug, Args)]
+struct DemoArgs {
+    /// Jobs of the simulated fleet
+    #[arg(long, value_name = "NUMBER", default_value_t = 2000, value_parser = clap::value_parser!(u32).range(..=1_000_000))]
+    jobs: u32,
+
+    /// Seed of the simulated fleet; the same seed makes the same jobs
+    #[arg(long, value_name = "NUMBER", default_value_t = 1)]
+    seed: u64,
+
+    /// Address of the simulated AWS endpoint
+    #[arg(long, value_name = "HOST:PORT", default_value = "127.0.0.1:0")]
+    simulator_address: SocketAddr,
+
+    /// Serve the simulated AWS endpoint alone, for other programs
+    #[arg(long)]
+    simulator_only: bool,
+}
+
+impl Flags {
+    fn sources(self, environment: impl Iterator<Item = (OsString, OsString)>) -> Sources {
+        let text =
+            |key, flag, value: Option<String>| value.map(|value| Flag { key, flag, value: FlagValue::Text(value) });
+        let addresses = Some(self.listen_addresses).filter(|addresses| !addresses.is_empty());
+        let flags = [
+            addresses.map(|addresses| Flag {
+                key: "web.listen_addresses",
+                flag: "--web.listen-address",
+                value: FlagValue::List(addresses),
+            }),
+            text("web.telemetry_path", "--web.telemetry-path", self.telemetry_path),
+            text("log.level", "--log.level", self.log_level),
+            text("log.format", "--log.format", self.log_format),
+        ];
+        Sources {
+            file: self.config_file,
+            // What is not text can't be one of the exporter's variables.
+            environment: environment
+                .filter_map(|(n, v)| Some((n.into_string().ok()?, v.into_string().ok()?)))
+                .collect(),
+            flags: flags.into_iter().flatten().collect(),
+        }
+    }
+}
+
+/// The whole program: reads the command line and the environment, does what they say, tells how it ended.
+#[must_use]
+pub fn run() -> ExitCode {
+    ExitCode::from(dispatch(std::env::args_os()))
+}
+
+fn dispatch(arguments: impl Iterator<Item = OsString>) -> u8 {
+    let cli = match Cli::try_parse_from(arguments) {
+        Ok(cli) => cli,
+        Err(error) => {
+            // Help is no error and goes to standard output; clap knows which is which. A closed pipe is nobody's fault.
+            let _ = error.print();
+            return if error.use_stderr() { USAGE } else { SUCCESS };
+        }
+    };
+    if cli.version {
+        println!("aws-iot-jobs-exporter {VERSION} (revision {REVISION}, rustc {RUSTC})");
+        return SUCCESS;
+    }
+    let config = match config::load(&cli.flags.sources(std::env::vars_os())) {
+        Ok(config) => config,
+        Err(problems) => {
+            eprintln!("{problems}");
+            return USAGE;
+        }
+    };
+    if cli.check {
+        println!("The configuration is valid.");
+        return SUCCESS;
+    }
+    if let Err(error) = logging::start(&config.log) {
+        eprintln!("aws-iot-jobs-exporter: the log can't be started: {error}");
+        return FAILURE;
+    }
+
+    // One thread for a walk, which parses and counts, and one that a scrape finds free. More only cost memory.
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
+    let runtime = match runtime {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            error!(%error, "the runtime can't be started: check the limits on threads and open files");
+            return FAILURE;
+        }
+    };
+    let status = runtime.block_on(async {
+        match cli.command {
+            None => daemon(&config, &Access::usual(), std::future::pending()).await,
+            Some(Command::Demo(arguments)) => run_demo(config, arguments).await,
+        }
+    });
+    runtime.shutdown_timeout(RUNTIME_GRACE);
+    status
+}
+
+/// Runs the exporter until a signal, or until `companion`, which it can't do without, ends.
+async fn daemon(config: &Config, access: &Access, companion: impl Future<Output = ()>) -> u8 {
+    // Before anything else that takes time: as PID 1 of a container the kernel drops a signal that nobody handles.
+    let stop = match stop_signal() {
+        Ok(stop) => stop,
+        Err(error) => {
+            error!(%error, "signals can't be handled");
+            return FAILURE;
+        }
+    };
+    let mut stop = std::pin::pin!(async {
+        tokio::select! {
+            () = stop => {}
+            () = companion => {}
+        }
+    });
+    let started = tokio::select! {
+        started = App::start(config, access, Clock::system()) => started,
+        () = &mut stop => return SUCCESS,
+    };
+    let app = match started {
+        Ok(app) => app,
+        Err(error) => {
+            error!(%error, "can't start");
+            let configuration = matches!(error, StartError::Connect(_) | StartError::SameName(_));
+            return if configuration { USAGE } else { FAILURE };
+        }
+    };
+    match app.run(stop).await {
+        Ok(()) => {
+            info!("stopped");
+            SUCCESS
+        }
+        Err(error) => {
+            error!(%error, "ended");
+            FAILURE
+        }
+    }
+}
+
+async fn run_demo(mut config: Config, arguments: DemoArgs) -> u8 {
+    let fleet = demo::Options { jobs: arguments.jobs as usize, seed: arguments.seed };
+    let demo = match demo::Demo::bind(arguments.simulator_address, &fleet).await {
+        Ok(demo) => demo,
+        Err(error) => {
+            error!(%error, "the simulated AWS endpoint can't be started");
+            return FAILURE;
+        }
+    };
+    if arguments.simulator_only {
+        let stop = match stop_signal() {
+            Ok(stop) => stop,
+            Err(error) => {
+                error!(%error, "signals can't be handled");
+                return FAILURE;
+            }
+        };
+        print!("{}", demo.environment());
+        demo.serve(stop).await;
+        return SUCCESS;
+    }
+    demo.configure(&mut config);
+    println!("{}", demo.welcome(&config));
+    let access = demo.access();
+    let (stop, stopped) = oneshot::channel::<()>();
+    let endpoint = tokio::spawn(demo.serve(async {
+        let _ = stopped.await;
+    }));
+    let status = daemon(&config, &access, async {
+        let _ = endpoint.await;
+    })
+    .await;
+    drop(stop);
+    status
+}
+
+/// Resolves at the first SIGTERM or SIGINT; the second ends the process where it stands.
+fn stop_signal() -> std::io::Result<impl Future<Output = ()>> {
+    let (mut interrupt, mut terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
+    let (first, seen) = oneshot::channel();
+    tokio::spawn(async move {
+        let name = either(&mut interrupt, &mut terminate).await;
+        info!(signal = name, "stopping; a second signal ends at once");
+        // Nobody waits any more where the program is ending anyhow.
+        let _ = first.send(());
+        either(&mut interrupt, &mut terminate).await;
+        std::process::exit(i32::from(FAILURE));
+    });
+    Ok(async {
+        let _ = seen.await;
+    })
+}
+
+async fn either(interrupt: &mut Signal, terminate: &mut Signal) -> &'static str {
+    tokio::select! {
+        _ = interrupt.recv() => "SIGINT",
+        _ = terminate.recv() => "SIGTERM",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+}

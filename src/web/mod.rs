@@ -1,0 +1,151 @@
+//! What the exporter serves over HTTP, and at which paths.
+
+pub mod accept;
+mod page;
+
+use std::io::Write as _;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use bytes::Bytes;
+use flate2::Compression;
+use flate2::write::GzEncoder;
+use tokio::time::Instant;
+
+use crate::clock::Clock;
+use crate::exposition::{self, board::Board};
+use crate::http::{self, HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, header};
+use crate::telemetry::Telemetry;
+
+/// How long a first refresh may hold readiness back: a target that hangs must not hide the others, nor its own `up 0`.
+const READY_AFTER: Duration = Duration::from_mins(1);
+
+/// Bodies from this size on are compressed on a thread of their own, so that other requests do not wait for it.
+const COMPRESS_APART: usize = 128 * 1024;
+
+/// Everything that is served.
+#[derive(Debug)]
+pub struct Site {
+    board: Arc<Board>,
+    telemetry: Arc<Telemetry>,
+    clock: Clock,
+    telemetry_path: String,
+    started: Instant,
+    stopping: AtomicBool,
+}
+
+impl Site {
+    /// A site that shows what is on `board`, with `/metrics` at `telemetry_path`.
+    #[must_use]
+    pub fn new(board: Arc<Board>, telemetry: Arc<Telemetry>, clock: Clock, telemetry_path: String) -> Self {
+        Self { board, telemetry, clock, telemetry_path, started: Instant::now(), stopping: AtomicBool::new(false) }
+    }
+
+    /// From now on the exporter is not ready: it is about to end.
+    pub fn stop(&self) {
+        self.stopping.store(true, Ordering::Relaxed);
+    }
+
+    /// What answers requests.
+    #[must_use]
+    pub fn handler(self: &Arc<Self>) -> http::Handler {
+        let site = Arc::clone(self);
+        http::handler(move |request| {
+            let site = Arc::clone(&site);
+            async move { site.answer(&request).await }
+        })
+    }
+
+    async fn answer(&self, request: &Request) -> Response {
+        let path = request.uri().path();
+        let known = path == self.telemetry_path || matches!(path, "/" | "/-/healthy" | "/-/ready");
+        if !known {
+            return plain(StatusCode::NOT_FOUND, "Not found. The metrics are at the path that / links to.\n");
+        }
+        if !matches!(*request.method(), Method::GET | Method::HEAD) {
+            let mut response = plain(StatusCode::METHOD_NOT_ALLOWED, "Only GET and HEAD are allowed here.\n");
+            response.headers_mut().insert(header::ALLOW, HeaderValue::from_static("GET, HEAD"));
+            return response;
+        }
+        match path {
+            "/" => self.page(),
+            "/-/healthy" => plain(StatusCode::OK, "Healthy.\n"),
+            "/-/ready" => self.ready(),
+            _ => self.metrics(request.headers()).await,
+        }
+    }
+
+    async fn metrics(&self, headers: &HeaderMap) -> Response {
+        let format = accept::format(&values(headers, &header::ACCEPT));
+        let body = exposition::body(format, &self.board, &self.telemetry, self.clock.now());
+        let wants_gzip = accept::gzip(&values(headers, &header::ACCEPT_ENCODING));
+        let (body, coding) = match wants_gzip.then_some(body.clone()) {
+            Some(plain) => match gzip(plain).await {
+                Some(compressed) => (compressed, Some(HeaderValue::from_static("gzip"))),
+                None => (body, None),
+            },
+            None => (body, None),
+        };
+        let mut response = respond(StatusCode::OK, format.content_type(), body);
+        let headers = response.headers_mut();
+        headers.insert(header::VARY, HeaderValue::from_static("Accept, Accept-Encoding"));
+        if let Some(coding) = coding {
+            headers.insert(header::CONTENT_ENCODING, coding);
+        }
+        response
+    }
+
+    fn page(&self) -> Response {
+        let page = page::render(&self.board.read(), self.clock.now(), &self.telemetry_path);
+        let mut response = respond(StatusCode::OK, "text/html; charset=utf-8", Bytes::from(page));
+        let policy = "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; frame-ancestors 'none'";
+        response.headers_mut().insert(header::CONTENT_SECURITY_POLICY, HeaderValue::from_static(policy));
+        response
+    }
+
+    fn ready(&self) -> Response {
+        if self.stopping.load(Ordering::Relaxed) {
+            return plain(StatusCode::SERVICE_UNAVAILABLE, "Not ready: stopping.\n");
+        }
+        let refreshed = self.board.read().iter().all(|target| target.state.last.is_some());
+        if refreshed || self.started.elapsed() >= READY_AFTER {
+            plain(StatusCode::OK, "Ready.\n")
+        } else {
+            plain(StatusCode::SERVICE_UNAVAILABLE, "Not ready: the first refresh of a target is under way.\n")
+        }
+    }
+}
+
+/// The values of a header that can be read as text.
+fn values<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Vec<&'a str> {
+    headers.get_all(name).iter().filter_map(|value| value.to_str().ok()).collect()
+}
+
+/// One gzip member of `body`. `None` where it can't be had, and then the body goes out as it is.
+async fn gzip(body: Bytes) -> Option<Bytes> {
+    if body.len() < COMPRESS_APART {
+        return compress(&body).ok();
+    }
+    tokio::task::spawn_blocking(move || compress(&body)).await.ok()?.ok()
+}
+
+fn compress(body: &[u8]) -> std::io::Result<Bytes> {
+    // The fastest level: an exposition repeats itself so much that the higher ones gain little for several times the work.
+    let mut encoder = GzEncoder::new(Vec::with_capacity(body.len() / 8), Compression::fast());
+    encoder.write_all(body)?;
+    encoder.finish().map(Bytes::from)
+}
+
+fn plain(status: StatusCode, text: &'static str) -> Response {
+    respond(status, "text/plain; charset=utf-8", Bytes::from_static(text.as_bytes()))
+}
+
+fn respond(status: StatusCode, content_type: &'static str, body: Bytes) -> Response {
+    let mut response = Response::new(body);
+    *response.status_mut() = status;
+    let headers = response.headers_mut();
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(content_type));
+    headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    response
+}
