@@ -1,0 +1,545 @@
+//! The daemon on the paused clock: what it publishes, when, and what it never does.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
+
+use aws_iot_jobs_exporter::http::{Response, StatusCode};
+use aws_iot_jobs_exporter::job::{AccountId, Scope, Status, TargetSelection};
+use aws_iot_jobs_exporter::simulator::{self, Call, Fleet, Job, Operation, Role, Simulator};
+use bytes::Bytes;
+use tokio::time::Instant;
+
+use crate::support::{
+    ACCESS_KEY_ID, Exporter, Fate, NOW, REGION, account, jobs, simulator as simulated, target, truth,
+};
+
+const MINUTE: Duration = Duration::from_secs(60);
+
+/// Answers `ListJobs` in the simulator's stead.
+fn list_jobs(simulator: &Simulator, answer: impl Fn(&Call) -> Option<Response> + Send + Sync + 'static) {
+    simulator.intercept(move |call| if call.operation == Operation::ListJobs { answer(call) } else { None });
+}
+
+fn status(code: u16) -> StatusCode {
+    StatusCode::from_u16(code).expect("a status")
+}
+
+fn body(text: &str) -> Response {
+    Response::new(Bytes::copy_from_slice(text.as_bytes()))
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_walk_counts_every_page_exactly() {
+    let exporter = Exporter::start(simulated([]), |_| {}).await;
+    exporter.simulator.set_fleet(&account(), REGION, Fleet::seeded(3, 1234, NOW));
+    let shown = exporter.refreshed(1).await;
+    assert_eq!(shown.jobs(), truth(&exporter.simulator));
+    assert_eq!(shown.value("aws_iot_jobs_last_walk_pages", &[]), Some(5.0));
+    assert_eq!(shown.value("aws_iot_jobs_last_walk_jobs", &[]), Some(1234.0));
+    assert_eq!(exporter.simulator.requests(Operation::ListJobs), 5);
+    assert_eq!(shown.up(), Some(1.0));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_hundred_thousand_jobs_cost_four_hundred_requests() {
+    let exporter = Exporter::start(simulated([]), |_| {}).await;
+    exporter.simulator.set_fleet(&account(), REGION, Fleet::seeded(5, 100_000, NOW));
+    let shown = exporter.refreshed(1).await;
+    assert_eq!(exporter.simulator.requests(Operation::ListJobs), 400);
+    assert_eq!(shown.jobs(), truth(&exporter.simulator));
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_account_without_jobs_shows_zeros_and_no_age() {
+    let shown = Exporter::start(simulated([]), |_| {}).await.refreshed(1).await;
+    assert_eq!(shown.family("aws_iot_jobs").count(), 10);
+    assert!(shown.family("aws_iot_jobs").all(|(_, value)| value == 0.0));
+    assert_eq!(shown.family("aws_iot_jobs_oldest_created_timestamp_seconds").count(), 0);
+    assert_eq!(shown.up(), Some(1.0));
+}
+
+#[tokio::test(start_paused = true)]
+async fn before_the_first_walk_ends_no_job_family_is_there() {
+    let exporter = Exporter::start(simulated(jobs(3)), |_| {}).await;
+    exporter.wire.decide(|_| Fate::Hangs);
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    let shown = exporter.scrape().await;
+    assert!(shown.job_lines().is_empty(), "{}", shown.text);
+    assert_eq!(shown.up(), Some(0.0));
+    assert_eq!(shown.value("aws_iot_jobs_last_success_timestamp_seconds", &[]), None);
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_first_refresh_is_at_once_and_the_next_ones_on_the_interval() {
+    let start = Instant::now();
+    let exporter = Exporter::start(simulated(jobs(1)), |_| {}).await;
+    exporter.refreshed(4).await;
+    let walks: Vec<Duration> = exporter.wire.releases("/jobs").iter().map(|at| *at - start).collect();
+    assert!(walks[0] < Duration::from_secs(1), "{walks:?}");
+    for pair in walks.windows(2) {
+        let gap = pair[1] - pair[0];
+        assert!((MINUTE..=MINUTE.mul_f64(1.05) + Duration::from_secs(1)).contains(&gap), "{walks:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_walk_slower_than_its_interval_is_followed_not_overlapped() {
+    let exporter = Exporter::start(simulated(jobs(1000)), |_| {}).await;
+    exporter.wire.decide(|request| match request.uri().path() {
+        "/jobs" => Fate::Late(Duration::from_secs(25)),
+        _ => Fate::Arrives,
+    });
+    exporter.refreshed(3).await;
+    // Four pages of 25 s each, and as long a rest.
+    let walks = exporter.wire.releases("/jobs");
+    let starts: Vec<Instant> = walks.iter().copied().step_by(4).collect();
+    for pair in starts.windows(2) {
+        assert!(pair[1] - pair[0] >= Duration::from_secs(200), "{starts:?}");
+    }
+    for pair in walks.windows(2) {
+        assert!(pair[1] - pair[0] >= Duration::from_secs(25), "two pages under way at once");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_walk_that_fails_half_way_changes_nothing_but_the_exporters_own_metrics() {
+    let exporter = Exporter::start(simulated(jobs(1000)), |_| {}).await;
+    let before = exporter.refreshed(1).await;
+    exporter.simulator.with_fleet(&account(), REGION, |fleet| {
+        for n in 0..500 {
+            fleet.remove_job(&format!("job-{n:06}"));
+        }
+    });
+    let denied = |_: &Call| Some(simulator::error(status(403), "AccessDeniedException", "no"));
+    let seen = AtomicU64::new(0);
+    list_jobs(&exporter.simulator, move |call| {
+        (seen.fetch_add(1, Ordering::Relaxed) >= 1).then(|| denied(call)).flatten()
+    });
+    let after = exporter.refreshed(2).await;
+    assert_eq!(after.job_lines(), before.job_lines());
+    let last_success =
+        |shown: &crate::support::Exposition| shown.value("aws_iot_jobs_last_success_timestamp_seconds", &[]);
+    assert_eq!(last_success(&after), last_success(&before));
+    assert_eq!((after.up(), after.failures("denied")), (Some(0.0), Some(1.0)));
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_stale_is_withdrawn_and_comes_back_with_the_next_good_walk() {
+    let exporter = Exporter::start(simulated(jobs(3)), |_| {}).await;
+    let good = exporter.refreshed(1).await;
+    list_jobs(&exporter.simulator, |_| Some(simulator::error(status(503), "ServiceUnavailableException", "no")));
+
+    tokio::time::sleep(Duration::from_secs(9 * 60)).await;
+    let shown = exporter.scrape().await;
+    assert_eq!((shown.job_lines(), shown.up()), (good.job_lines(), Some(0.0)), "shown until it is stale");
+
+    tokio::time::sleep(2 * MINUTE).await;
+    let shown = exporter.scrape().await;
+    assert!(shown.job_lines().is_empty(), "{}", shown.text);
+    assert_eq!(shown.up(), Some(0.0));
+    assert_eq!(
+        shown.value("aws_iot_jobs_last_success_timestamp_seconds", &[]),
+        good.value("aws_iot_jobs_last_success_timestamp_seconds", &[])
+    );
+
+    exporter.simulator.stop_intercepting();
+    tokio::time::sleep(2 * MINUTE).await;
+    let shown = exporter.scrape().await;
+    assert_eq!((shown.jobs(), shown.up()), (truth(&exporter.simulator), Some(1.0)));
+}
+
+#[tokio::test(start_paused = true)]
+async fn data_that_turns_stale_during_a_hanging_walk_is_not_up() {
+    let exporter = Exporter::start(simulated(jobs(3)), |_| {}).await;
+    exporter.refreshed(1).await;
+    exporter.wire.decide(|_| Fate::Late(Duration::from_secs(29)));
+    exporter.simulator.set_fleet(&account(), REGION, Fleet::seeded(1, 20_000, NOW));
+    tokio::time::sleep(12 * MINUTE).await;
+    let shown = exporter.scrape().await;
+    assert_eq!(shown.value("aws_iot_jobs_exporter_refreshes_total", &[]), Some(1.0), "the second is under way");
+    assert!(shown.job_lines().is_empty());
+    assert_eq!(shown.up(), Some(0.0), "stale is never up");
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_end_of_a_refresh_is_bounded_by_its_timeout() {
+    let exporter = Exporter::start(simulated(jobs(1000)), |config| config.refresh.timeout = MINUTE).await;
+    exporter.wire.decide(|_| Fate::Late(Duration::from_secs(25)));
+    let start = Instant::now();
+    let shown = exporter.refreshed(1).await;
+    assert!(start.elapsed() < MINUTE + Duration::from_secs(1));
+    assert_eq!((shown.failures("timeout"), shown.up()), (Some(1.0), Some(0.0)));
+    assert!(shown.job_lines().is_empty());
+}
+
+/// Each way a walk can fail, by the reason that tells it apart.
+#[tokio::test(start_paused = true)]
+async fn every_failure_is_told_by_its_reason_publishes_nothing_and_heals_by_itself() {
+    type Answer = fn(&Call) -> Option<Response>;
+    let cases: &[(&str, &str, Answer)] = &[
+        ("throttled", "429", |_| Some(simulator::error(status(429), "ThrottlingException", "Rate exceeded"))),
+        ("throttled", "400 as in the model", |_| {
+            Some(simulator::error(status(400), "ThrottlingException", "Rate exceeded"))
+        }),
+        ("denied", "no permission", |_| Some(simulator::error(status(403), "AccessDeniedException", "not you"))),
+        ("credentials", "expired", |_| Some(simulator::error(status(403), "ExpiredTokenException", "old"))),
+        ("credentials", "unknown key", |_| Some(simulator::error(status(403), "UnrecognizedClientException", "who?"))),
+        ("unavailable", "500", |_| Some(simulator::error(status(500), "InternalFailureException", "oops"))),
+        ("unavailable", "503", |_| Some(simulator::error(status(503), "ServiceUnavailableException", "later"))),
+        ("rejected", "400", |_| Some(simulator::error(status(400), "InvalidRequestException", "what?"))),
+        ("malformed", "no list of jobs", |_| Some(body("{}"))),
+        ("malformed", "a null list of jobs", |_| Some(body(r#"{"jobs": null}"#))),
+        ("malformed", "nothing at all", |_| Some(body(""))),
+        ("malformed", "HTML", |_| Some(body("<html><body>Welcome to our proxy</body></html>"))),
+        ("malformed", "cut JSON", |_| Some(body(r#"{"jobs": [{"jobId": "a""#))),
+        ("malformed", "a number for a name", |_| Some(body(r#"{"jobs": [{"jobId": 7}]}"#))),
+        ("malformed", "17 MiB", |_| Some(body(&format!(r#"{{"jobs": [], "x": "{}"}}"#, "x".repeat(17 << 20))))),
+        ("token_loop", "the same token for ever", |_| Some(body(r#"{"jobs": [], "nextToken": "again"}"#))),
+        ("token_loop", "tokens in a circle", |call| {
+            Some(body(&format!(r#"{{"jobs": [], "nextToken": "{}"}}"#, call.attempt % 5)))
+        }),
+        ("page_limit", "no end", |call| Some(body(&format!(r#"{{"jobs": [], "nextToken": "{}"}}"#, call.attempt)))),
+        ("account_mismatch", "a job of somebody else", |_| {
+            Some(body(r#"{"jobs": [{"jobArn": "arn:aws:iot:eu-west-1:999999999999:job/a", "jobId": "a"}]}"#))
+        }),
+    ];
+    for (reason, case, answer) in cases {
+        let exporter = Exporter::start(simulated(jobs(600)), |config| config.limits.max_pages = 20).await;
+        let before = exporter.refreshed(1).await;
+        list_jobs(&exporter.simulator, answer);
+        let after = exporter.refreshed(2).await;
+        assert_eq!(after.failures(reason), Some(1.0), "{case}: {}", after.text);
+        assert_eq!(after.up(), Some(0.0), "{case}");
+        assert_eq!(after.job_lines(), before.job_lines(), "{case}");
+        exporter.simulator.stop_intercepting();
+        let healed = exporter.refreshed(3).await;
+        assert_eq!((healed.up(), healed.jobs()), (Some(1.0), truth(&exporter.simulator)), "{case}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_connection_that_breaks_is_a_network_failure_and_one_that_hangs_a_timeout() {
+    for (reason, code, fate) in
+        [("network", "network", (|_| Fate::Breaks) as fn(&_) -> Fate), ("timeout", "timeout", |_| Fate::Hangs)]
+    {
+        let exporter = Exporter::start(simulated(jobs(3)), |_| {}).await;
+        exporter.refreshed(1).await;
+        exporter.wire.decide(fate);
+        let shown = exporter.refreshed(2).await;
+        assert_eq!(shown.failures(reason), Some(1.0), "{}", shown.text);
+        // Standard retries: three attempts.
+        let errors = [("operation", "ListJobs"), ("code", code)];
+        assert_eq!(shown.value("aws_iot_jobs_exporter_api_errors_total", &errors), Some(3.0));
+        exporter.wire.decide(|_| Fate::Arrives);
+        assert_eq!(exporter.refreshed(3).await.up(), Some(1.0));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_page_that_fails_once_is_tried_again_and_both_attempts_are_counted() {
+    let exporter = Exporter::start(simulated(jobs(600)), |_| {}).await;
+    list_jobs(&exporter.simulator, |call| {
+        (call.attempt == 2).then(|| simulator::error(status(500), "InternalFailureException", "oops"))
+    });
+    let shown = exporter.refreshed(1).await;
+    assert_eq!((shown.up(), shown.jobs()), (Some(1.0), truth(&exporter.simulator)));
+    let requests = shown.value("aws_iot_jobs_exporter_api_requests_total", &[("operation", "ListJobs")]);
+    assert_eq!(requests, Some(4.0), "three pages and one retry");
+    let errors = [("operation", "ListJobs"), ("code", "InternalFailureException")];
+    assert_eq!(shown.value("aws_iot_jobs_exporter_api_errors_total", &errors), Some(1.0));
+}
+
+#[tokio::test(start_paused = true)]
+async fn with_every_third_attempt_throttled_no_second_holds_a_sixth_release() {
+    let exporter = Exporter::start(simulated(jobs(10_000)), |config| config.limits.requests_per_second = 5.0).await;
+    list_jobs(&exporter.simulator, |call| {
+        (call.attempt % 3 == 0).then(|| simulator::error(status(429), "ThrottlingException", "Rate exceeded"))
+    });
+    let shown = exporter.refreshed(1).await;
+    assert_eq!((shown.up(), shown.jobs()), (Some(1.0), truth(&exporter.simulator)));
+    let releases = exporter.wire.releases("/jobs");
+    assert_eq!(releases.len(), 59, "40 pages and 19 retries");
+    for (n, first) in releases.iter().enumerate() {
+        let second = releases[n..].iter().filter(|at| **at - *first < Duration::from_secs(1)).count();
+        assert!(second <= 5, "{second} releases in the second after release {n}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn waiting_for_a_permit_does_not_count_against_an_attempts_timeout() {
+    let exporter = Exporter::start(simulated(jobs(600)), |config| config.limits.requests_per_second = 0.02).await;
+    let shown = exporter.refreshed(1).await;
+    assert_eq!(shown.up(), Some(1.0), "{}", shown.text);
+    let walk = shown.value("aws_iot_jobs_last_walk_duration_seconds", &[]).expect("a walk");
+    assert!(walk >= 100.0, "three pages, 50 s apart, took {walk} s");
+}
+
+#[tokio::test(start_paused = true)]
+async fn targets_of_one_account_and_region_share_its_budget() {
+    let exporter = Exporter::start(simulated(jobs(1000)), |config| {
+        config.limits.requests_per_second = 2.0;
+        config.targets = ["a", "b", "c"].map(|name| target(name, "http://simulator.test")).to_vec();
+    })
+    .await;
+    exporter.refreshed(3).await;
+    let releases = exporter.wire.releases("/jobs");
+    assert_eq!(releases.len(), 12);
+    for pair in releases.windows(2) {
+        assert!(pair[1] - pair[0] >= Duration::from_millis(500));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn three_targets_share_one_exposition_with_one_header_a_family() {
+    let simulator = simulated(jobs(10));
+    simulator.set_fleet(&account(), "us-east-1", Fleet::seeded(9, 400, NOW));
+    let exporter = Exporter::start(simulator, |config| {
+        let mut targets = ["a", "b", "c"].map(|name| target(name, "http://simulator.test"));
+        targets[1].region = Some("us-east-1".to_owned());
+        targets[2].region = Some("ap-south-1".to_owned());
+        targets[2].labels.insert("team".to_owned(), "say \"hi\"\\\n".to_owned());
+        config.targets = targets.to_vec();
+    })
+    .await;
+    let shown = exporter.refreshed(3).await;
+    assert_eq!(shown.text.matches("# TYPE aws_iot_jobs gauge\n").count(), 1);
+    let headers: Vec<&str> = shown.text.lines().filter(|line| line.starts_with("# TYPE")).collect();
+    let distinct: std::collections::BTreeSet<&&str> = headers.iter().collect();
+    assert_eq!(headers.len(), distinct.len(), "{headers:?}");
+    let total = |target: &str| -> f64 {
+        shown.family("aws_iot_jobs").filter(|(labels, _)| labels["target"] == target).map(|(_, value)| value).sum()
+    };
+    assert_eq!((total("a"), total("b"), total("c")), (10.0, 400.0, 0.0));
+    let (labels, _) = shown.family("aws_iot_jobs").find(|(labels, _)| labels["target"] == "c").expect("a row");
+    assert_eq!(labels["team"], "say \"hi\"\\\n");
+    assert_eq!(labels["aws_account_id"], "012345678901");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_hanging_target_hides_neither_the_others_nor_its_own_failure() {
+    let exporter = Exporter::start(simulated(jobs(10)), |config| {
+        config.targets = ["good", "hanging"].map(|name| target(name, "http://simulator.test")).to_vec();
+        config.targets[1].region = Some("us-east-1".to_owned());
+    })
+    .await;
+    exporter.wire.decide(|request| {
+        let signature = request.headers()["authorization"].to_str().unwrap_or_default();
+        if signature.contains("us-east-1/iot") { Fate::Hangs } else { Fate::Arrives }
+    });
+    tokio::time::sleep(Duration::from_secs(30)).await;
+    assert_eq!(exporter.get("/-/ready").await.status(), StatusCode::SERVICE_UNAVAILABLE);
+    assert_eq!(exporter.get("/-/healthy").await.status(), StatusCode::OK);
+    tokio::time::sleep(Duration::from_secs(31)).await;
+    assert_eq!(exporter.get("/-/ready").await.status(), StatusCode::OK);
+    let shown = exporter.scrape().await;
+    assert_eq!(shown.value("aws_iot_jobs_up", &[("target", "good")]), Some(1.0));
+    assert_eq!(shown.value("aws_iot_jobs_up", &[("target", "hanging")]), Some(0.0));
+    assert!(shown.family("aws_iot_jobs").all(|(labels, _)| labels["target"] == "good"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn readiness_comes_with_the_first_refresh_well_or_not() {
+    let exporter = Exporter::start(simulated(jobs(1)), |_| {}).await;
+    list_jobs(&exporter.simulator, |_| Some(simulator::error(status(403), "AccessDeniedException", "no")));
+    exporter.refreshed(1).await;
+    assert_eq!(exporter.get("/-/ready").await.status(), StatusCode::OK);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_targets_scope_is_passed_on_one_walk_a_status_and_nothing_outside_it_is_shown_as_zero() {
+    let fleet = vec![
+        Job::new("a", Status::InProgress, NOW),
+        Job::new("b", Status::InProgress, NOW).continuous(),
+        Job::new("c", Status::Scheduled, NOW),
+        Job::new("d", Status::Completed, NOW),
+    ];
+    let exporter = Exporter::start(simulated(fleet), |config| {
+        config.targets[0].scope = Scope {
+            statuses: vec![Status::InProgress, Status::Scheduled],
+            target_selection: Some(TargetSelection::Snapshot),
+            ..Scope::default()
+        };
+    })
+    .await;
+    let shown = exporter.refreshed(1).await;
+    let rows: Vec<_> = shown
+        .family("aws_iot_jobs")
+        .map(|(labels, value)| (labels["status"].as_str(), labels["target_selection"].as_str(), value))
+        .collect();
+    assert_eq!(rows, [("IN_PROGRESS", "SNAPSHOT", 1.0), ("SCHEDULED", "SNAPSHOT", 1.0)]);
+    assert_eq!(exporter.simulator.requests(Operation::ListJobs), 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_group_and_a_namespace_in_scope_reach_listjobs_and_every_page_is_asked_at_its_largest() {
+    let exporter = Exporter::start(simulated(jobs(1)), |config| {
+        config.targets[0].scope.thing_group_name = Some("line-1".to_owned());
+        config.targets[0].scope.namespace_id = Some("field".to_owned());
+    })
+    .await;
+    let right = Arc::new(AtomicBool::new(false));
+    let seen = Arc::clone(&right);
+    list_jobs(&exporter.simulator, move |call| {
+        let param = |name| call.params.get(name);
+        let expected = (Some("line-1"), Some("field"), Some("250"));
+        seen.store((param("thingGroupName"), param("namespaceId"), param("maxResults")) == expected, Ordering::Relaxed);
+        None
+    });
+    exporter.refreshed(1).await;
+    assert!(right.load(Ordering::Relaxed));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_job_that_moves_during_the_walk_is_counted_once_by_its_later_sighting() {
+    let exporter = Exporter::start(simulated([]), |_| {}).await;
+    list_jobs(&exporter.simulator, |call| {
+        Some(body(match call.params.get("nextToken") {
+            None => {
+                r#"{"jobs": [{"jobId": "a", "status": "IN_PROGRESS", "targetSelection": "SNAPSHOT"},
+                              {"jobId": "b", "status": "COMPLETED", "targetSelection": "SNAPSHOT"}], "nextToken": "2"}"#
+            }
+            Some("2") => r#"{"jobs": [], "nextToken": "3"}"#,
+            Some(_) => {
+                r#"{"jobs": [{"jobId": "a", "status": "COMPLETED", "targetSelection": "SNAPSHOT"}], "nextToken": ""}"#
+            }
+        }))
+    });
+    let shown = exporter.refreshed(1).await;
+    assert_eq!(shown.jobs().into_iter().collect::<Vec<_>>(), [(("COMPLETED".to_owned(), "SNAPSHOT".to_owned()), 2.0)]);
+    assert_eq!(shown.value("aws_iot_jobs_last_walk_duplicates", &[]), Some(1.0));
+    assert_eq!(
+        shown.value("aws_iot_jobs_last_walk_pages", &[]),
+        Some(3.0),
+        "an empty page is legal, an empty token is the end"
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_aws_adds_or_leaves_out_is_counted_under_its_own_text_or_as_unknown() {
+    let exporter = Exporter::start(simulated([]), |_| {}).await;
+    list_jobs(&exporter.simulator, |_| {
+        Some(body(
+            r#"{"jobs": [{"jobId": "a", "status": "QUEUED", "targetSelection": "SNAPSHOT", "newField": {"x": [1]}},
+                         {"jobId": "b", "status": "bad \"text\"\n", "targetSelection": "SNAPSHOT"},
+                         {"jobArn": "arn:aws:iot:eu-west-1:012345678901:job/c", "status": "COMPLETED"},
+                         {"status": "COMPLETED", "targetSelection": "SNAPSHOT", "createdAt": 1560787022.733}]}"#,
+        ))
+    });
+    let shown = exporter.refreshed(1).await;
+    let count = |status, selection| shown.value("aws_iot_jobs", &[("status", status), ("target_selection", selection)]);
+    assert_eq!(count("QUEUED", "SNAPSHOT"), Some(1.0));
+    assert_eq!(count("<other>", "SNAPSHOT"), Some(1.0));
+    assert_eq!(count("COMPLETED", "<unknown>"), Some(1.0));
+    assert_eq!(count("COMPLETED", "SNAPSHOT"), Some(1.0));
+    assert_eq!(shown.value("aws_iot_jobs_last_walk_malformed", &[]), Some(2.0));
+    assert_eq!(shown.up(), Some(1.0));
+}
+
+#[tokio::test(start_paused = true)]
+async fn sts_is_asked_once_for_the_account_and_not_at_all_where_it_is_configured() {
+    let exporter = Exporter::start(simulated(jobs(1)), |_| {}).await;
+    exporter.refreshed(5).await;
+    assert_eq!(exporter.simulator.requests(Operation::GetCallerIdentity), 1);
+
+    let exporter = Exporter::start(simulated(jobs(1)), |config| config.targets[0].account_id = Some(account())).await;
+    assert_eq!(exporter.refreshed(2).await.up(), Some(1.0));
+    assert_eq!(exporter.simulator.requests(Operation::GetCallerIdentity), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn while_the_account_is_not_known_what_needs_it_is_absent() {
+    let simulator = simulated(jobs(1));
+    simulator.intercept(|call| {
+        let asked = call.operation == Operation::GetCallerIdentity;
+        asked.then(|| simulator::sts_error(status(403), "AccessDenied", "not even this"))
+    });
+    let exporter = Exporter::start(simulator, |_| {}).await;
+    let shown = exporter.refreshed(1).await;
+    assert!(shown.job_lines().is_empty());
+    assert_eq!((shown.up(), shown.failures("denied")), (Some(0.0), Some(1.0)));
+    assert_eq!(exporter.simulator.requests(Operation::ListJobs), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_configured_account_that_is_not_the_credentials_fails_the_refresh_by_that_name() {
+    let exporter = Exporter::start(simulated(jobs(1)), |config| {
+        config.targets[0].account_id = AccountId::parse("999999999999").ok();
+    })
+    .await;
+    let shown = exporter.refreshed(1).await;
+    assert_eq!(shown.failures("account_mismatch"), Some(1.0));
+    assert!(shown.job_lines().is_empty());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_role_is_assumed_with_its_external_id_and_its_account_is_asked_for_again_when_credentials_change() {
+    let role_account = AccountId::parse("210987654321").expect("an account id");
+    let simulator = simulated([]);
+    simulator.set_fleet(&role_account, REGION, Fleet::new(jobs(7), []));
+    let role = Role::new(role_account.clone(), "exporter").with_external_id("between-us");
+    let arn = role.arn();
+    simulator.add_role(role);
+    let toml = |secret: &str| {
+        format!(
+            "targets: [{{name: t, region: {REGION}, endpoint_url: 'http://simulator.test', role_arn: '{arn}', external_id: {secret}}}]"
+        )
+    };
+    let load = |secret: &str| {
+        let file = tempfile::NamedTempFile::new().expect("a temporary file");
+        std::fs::write(file.path(), toml(secret)).expect("a written file");
+        let sources =
+            aws_iot_jobs_exporter::config::Sources { file: Some(file.path().to_owned()), ..Default::default() };
+        aws_iot_jobs_exporter::config::load(&sources).expect("a valid configuration").targets
+    };
+    let exporter = Exporter::start(simulator.clone(), |config| config.targets = load("between-us")).await;
+    let shown = exporter.refreshed(1).await;
+    assert_eq!(shown.up(), Some(1.0), "{}", shown.text);
+    let (labels, _) = shown.family("aws_iot_jobs").next().expect("a row");
+    assert_eq!(labels["aws_account_id"], role_account.as_str());
+    assert_eq!(shown.jobs().values().sum::<f64>(), 7.0);
+
+    let exporter = Exporter::start(simulator, |config| config.targets = load("not-it")).await;
+    let shown = exporter.refreshed(1).await;
+    assert_eq!((shown.up(), shown.failures("credentials")), (Some(0.0), Some(1.0)), "{}", shown.text);
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_status_page_tells_of_targets_errors_counts_and_the_oldest_open_jobs() {
+    let exporter = Exporter::start(simulated(jobs(20)), |_| {}).await;
+    exporter.refreshed(1).await;
+    let page = |response: Response| String::from_utf8(response.body().to_vec()).expect("text");
+    let good = page(exporter.get("/").await);
+    for expected in
+        ["<h2>t ", "account 012345678901", "succeeded", "20 jobs on 1 pages", "<code>job-000000</code>", "COMPLETED"]
+    {
+        assert!(good.contains(expected), "{expected} is not in {good}");
+    }
+    list_jobs(&exporter.simulator, |_| Some(simulator::error(status(403), "AccessDeniedException", "<b>no</b>")));
+    exporter.refreshed(2).await;
+    let bad = page(exporter.get("/").await);
+    assert!(bad.contains("failed: denied") && bad.contains("&lt;b&gt;no&lt;/b&gt;"), "{bad}");
+    assert!(!bad.contains("<b>no"), "{bad}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_scrape_never_calls_aws() {
+    let exporter = Exporter::start(simulated(jobs(20)), |_| {}).await;
+    exporter.refreshed(1).await;
+    let before = exporter.simulator.total_requests();
+    for _ in 0..50 {
+        exporter.scrape().await;
+        exporter.get("/").await;
+    }
+    assert_eq!(exporter.simulator.total_requests(), before);
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_access_key_is_the_one_that_was_given() {
+    // What the rest of this file stands on: an unknown key is refused, so every other test proves the right one is used.
+    let simulator = Simulator::new();
+    simulator.add_access_key(&account(), "AKIASOMEBODYELSE0000");
+    assert_ne!(ACCESS_KEY_ID, "AKIASOMEBODYELSE0000");
+    let exporter = Exporter::start(simulator, |_| {}).await;
+    assert_eq!(exporter.refreshed(1).await.failures("credentials"), Some(1.0));
+}

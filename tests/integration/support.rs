@@ -1,0 +1,378 @@
+//! What the tests share: a simulated account, an exporter in front of it, and a reader of expositions.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::future::pending;
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use aws_iot_jobs_exporter::app::App;
+use aws_iot_jobs_exporter::aws::Access;
+use aws_iot_jobs_exporter::clock::Clock;
+use aws_iot_jobs_exporter::config::{Config, Target};
+use aws_iot_jobs_exporter::http::{self, Listener, Request, Response, StatusCode};
+use aws_iot_jobs_exporter::job::{AccountId, Status, Timestamp};
+use aws_iot_jobs_exporter::simulator::{self, Fleet, Job, Simulator};
+use aws_smithy_runtime_api::client::http::{
+    HttpClient, HttpConnector, HttpConnectorFuture, HttpConnectorSettings, SharedHttpClient, SharedHttpConnector,
+};
+use aws_smithy_runtime_api::client::orchestrator::HttpRequest;
+use aws_smithy_runtime_api::client::result::ConnectorError;
+use aws_smithy_runtime_api::client::runtime_components::RuntimeComponents;
+use aws_smithy_types::body::SdkBody;
+use bytes::Bytes;
+use tokio::task::JoinHandle;
+use tokio::time::Instant;
+
+pub const REGION: &str = "eu-west-1";
+pub const ACCESS_KEY_ID: &str = "AKIATESTTESTTESTTEST";
+
+/// A time for fleets to be created at, and for paused walls to start from.
+pub const NOW: Timestamp = Timestamp::from_secs(1_790_000_000);
+
+pub fn account() -> AccountId {
+    AccountId::parse("012345678901").expect("an account id")
+}
+
+/// A simulator with one account that has these jobs.
+pub fn simulator(jobs: impl IntoIterator<Item = Job>) -> Simulator {
+    let simulator = Simulator::new();
+    simulator.add_access_key(&account(), ACCESS_KEY_ID);
+    simulator.set_fleet(&account(), REGION, Fleet::new(jobs, []));
+    simulator
+}
+
+/// `count` completed jobs, the first of them in progress.
+pub fn jobs(count: usize) -> Vec<Job> {
+    let status = |n| if n == 0 { Status::InProgress } else { Status::Completed };
+    (0..count).map(|n| Job::new(format!("job-{n:06}"), status(n), NOW.before(Duration::from_secs(n as u64)))).collect()
+}
+
+/// The counts of the simulator's own books, as the exposition's labels tell them.
+pub fn truth(simulator: &Simulator) -> BTreeMap<(String, String), f64> {
+    let counts = simulator.truth(&account(), REGION).into_iter();
+    counts.map(|((status, selection), n)| ((status.to_string(), selection.to_string()), n as f64)).collect()
+}
+
+/// What happens to a request on its way to the simulator.
+pub enum Fate {
+    /// It arrives.
+    Arrives,
+    /// It arrives, so much later.
+    Late(Duration),
+    /// It never gets an answer.
+    Hangs,
+    /// The connection breaks.
+    Breaks,
+}
+
+type FateOf = dyn Fn(&Request) -> Fate + Send + Sync;
+
+/// A network without sockets: requests go straight to the simulator, at the time that the clock shows.
+#[derive(Clone)]
+pub struct Wire {
+    simulator: Simulator,
+    clock: Clock,
+    fate: Arc<Mutex<Arc<FateOf>>>,
+    /// When each request was released, by path.
+    pub released: Arc<Mutex<Vec<(String, Instant)>>>,
+}
+
+impl Wire {
+    pub fn decide(&self, fate: impl Fn(&Request) -> Fate + Send + Sync + 'static) {
+        *self.fate.lock().expect("no test panics in here") = Arc::new(fate);
+    }
+
+    /// When requests to `path` were released.
+    pub fn releases(&self, path: &str) -> Vec<Instant> {
+        let released = self.released.lock().expect("no test panics in here");
+        released.iter().filter(|(of, _)| of == path).map(|(_, at)| *at).collect()
+    }
+}
+
+impl fmt::Debug for Wire {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Wire")
+    }
+}
+
+impl HttpClient for Wire {
+    fn http_connector(&self, _: &HttpConnectorSettings, _: &RuntimeComponents) -> SharedHttpConnector {
+        SharedHttpConnector::new(self.clone())
+    }
+}
+
+impl HttpConnector for Wire {
+    fn call(&self, request: HttpRequest) -> HttpConnectorFuture {
+        let this = self.clone();
+        HttpConnectorFuture::new(async move {
+            let request = request.try_into_http1x().map_err(|error| ConnectorError::user(error.into()))?;
+            let request = request.map(|body| Bytes::copy_from_slice(body.bytes().unwrap_or_default()));
+            let path = request.uri().path().to_owned();
+            this.released.lock().expect("no test panics in here").push((path, Instant::now()));
+            let decide = this.fate.lock().expect("no test panics in here").clone();
+            match decide(&request) {
+                Fate::Arrives => {}
+                Fate::Late(by) => tokio::time::sleep(by).await,
+                Fate::Hangs => pending().await,
+                Fate::Breaks => return Err(ConnectorError::io("connection reset by peer".into())),
+            }
+            let response = this.simulator.answer(&request, this.clock.now().wall);
+            response
+                .map(SdkBody::from)
+                .try_into()
+                .map_err(|error: aws_smithy_runtime_api::http::HttpError| ConnectorError::other(error.into(), None))
+        })
+    }
+}
+
+/// An exporter on the paused clock, in front of a simulator, without any socket.
+pub struct Exporter {
+    pub simulator: Simulator,
+    pub wire: Wire,
+    handler: http::Handler,
+    task: JoinHandle<()>,
+}
+
+impl Exporter {
+    /// Starts it; `configure` may change the configuration of one plain target first.
+    pub async fn start(simulator: Simulator, configure: impl FnOnce(&mut Config)) -> Self {
+        let clock = Clock::starting_at(NOW);
+        let fate: Arc<FateOf> = Arc::new(|_: &Request| Fate::Arrives);
+        let wire =
+            Wire { simulator: simulator.clone(), clock, fate: Arc::new(Mutex::new(fate)), released: Arc::default() };
+        let mut config = config("http://simulator.test");
+        config.limits.requests_per_second = 1000.0;
+        configure(&mut config);
+        let access = Access { http: SharedHttpClient::new(wire.clone()), ..Access::local(ACCESS_KEY_ID, "secret") };
+        let app = App::start(&config, &access, clock).await.expect("the exporter starts");
+        let handler = app.handler();
+        let task = tokio::spawn(async move { app.run(pending()).await.expect("the exporter runs") });
+        Self { simulator, wire, handler, task }
+    }
+
+    pub async fn get(&self, path: &str) -> Response {
+        let request = ::http::Request::get(path).body(Bytes::new()).expect("a request");
+        (self.handler)(request).await
+    }
+
+    pub async fn scrape(&self) -> Exposition {
+        let response = self.get("/metrics").await;
+        assert_eq!(response.status(), StatusCode::OK);
+        Exposition::parse(response.body())
+    }
+
+    /// Waits, on the paused clock, until so many refreshes have ended.
+    pub async fn refreshed(&self, refreshes: u32) -> Exposition {
+        for _ in 0..100_000 {
+            let exposition = self.scrape().await;
+            let ended: f64 = exposition.family("aws_iot_jobs_exporter_refreshes_total").map(|(_, value)| value).sum();
+            if ended >= f64::from(refreshes) {
+                return exposition;
+            }
+            tokio::time::sleep(Duration::from_millis(500)).await;
+        }
+        panic!("no {refreshes} refreshes in 50,000 s");
+    }
+}
+
+impl Drop for Exporter {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+/// A configuration of one plain target, without any address to listen on.
+pub fn config(endpoint: &str) -> Config {
+    let mut config = Config::default();
+    config.web.listen_addresses.clear();
+    config.targets = vec![target("t", endpoint)];
+    config
+}
+
+pub fn target(name: &str, endpoint: &str) -> Target {
+    Target {
+        name: Some(name.to_owned()),
+        region: Some(REGION.to_owned()),
+        endpoint_url: Some(endpoint.to_owned()),
+        ..Target::default()
+    }
+}
+
+/// A simulator that listens on loopback.
+pub struct Endpoint {
+    pub address: SocketAddr,
+    task: JoinHandle<()>,
+}
+
+impl Endpoint {
+    pub async fn start(simulator: Simulator) -> Self {
+        let listener = Listener::bind(Some("127.0.0.1"), 0).await.expect("a loopback port");
+        let address = listener.local_addr();
+        let now = || Clock::system().now().wall;
+        let task = tokio::spawn(simulator::serve(simulator, vec![listener], now, pending()));
+        Self { address, task }
+    }
+
+    pub fn url(&self) -> String {
+        format!("http://{}", self.address)
+    }
+}
+
+impl Drop for Endpoint {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+/// An exporter in this process that listens on loopback.
+pub struct Listening {
+    pub address: SocketAddr,
+    pub handler: http::Handler,
+    task: JoinHandle<()>,
+}
+
+impl Listening {
+    /// Starts it, and waits for the first refresh of every target.
+    pub async fn start(mut config: Config) -> Self {
+        config.web.listen_addresses = vec!["127.0.0.1:0".parse().expect("an address")];
+        let access = Access::local(ACCESS_KEY_ID, "secret");
+        let app = App::start(&config, &access, Clock::system()).await.expect("the exporter starts");
+        let (address, handler) = (app.addresses()[0], app.handler());
+        let task = tokio::spawn(async move { app.run(pending()).await.expect("the exporter runs") });
+        let listening = Self { address, handler, task };
+        listening.ready().await;
+        listening
+    }
+
+    async fn ready(&self) {
+        for _ in 0..600 {
+            let request = ::http::Request::get("/-/ready").body(Bytes::new()).expect("a request");
+            if (self.handler)(request).await.status() == StatusCode::OK {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        panic!("not ready within 30 s");
+    }
+
+    pub fn url(&self, path: &str) -> String {
+        format!("http://{}{path}", self.address)
+    }
+}
+
+impl Drop for Listening {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+/// An exposition in the text format, read line by line.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Exposition {
+    pub text: String,
+    samples: Vec<(String, Labels, f64)>,
+}
+
+pub type Labels = BTreeMap<String, String>;
+
+impl Exposition {
+    pub fn parse(body: &[u8]) -> Self {
+        let text = String::from_utf8(body.to_vec()).expect("UTF-8");
+        let samples = text.lines().filter(|line| !line.starts_with('#')).map(sample).collect();
+        Self { text, samples }
+    }
+
+    /// The samples of a name.
+    pub fn family<'a>(&'a self, name: &'a str) -> impl Iterator<Item = (&'a Labels, f64)> {
+        self.samples.iter().filter(move |(of, ..)| of == name).map(|(_, labels, value)| (labels, *value))
+    }
+
+    /// The one sample of a name that has these labels among its own; `None` where there is none.
+    pub fn value(&self, name: &str, labels: &[(&str, &str)]) -> Option<f64> {
+        let has = |of: &Labels| labels.iter().all(|(label, value)| of.get(*label).is_some_and(|known| known == value));
+        let mut matching = self.family(name).filter(|(of, _)| has(of));
+        let first = matching.next().map(|(_, value)| value);
+        assert!(matching.next().is_none(), "several samples of {name} with {labels:?}");
+        first
+    }
+
+    /// The non-zero rows of `aws_iot_jobs`, by status and selection.
+    pub fn jobs(&self) -> BTreeMap<(String, String), f64> {
+        let rows = self.family("aws_iot_jobs").filter(|(_, value)| *value > 0.0);
+        rows.map(|(labels, value)| ((labels["status"].clone(), labels["target_selection"].clone()), value)).collect()
+    }
+
+    pub fn up(&self) -> Option<f64> {
+        self.value("aws_iot_jobs_up", &[])
+    }
+
+    pub fn failures(&self, reason: &str) -> Option<f64> {
+        self.value("aws_iot_jobs_exporter_refresh_failures_total", &[("reason", reason)])
+    }
+
+    /// Every line about jobs, without those about the exporter and its targets.
+    pub fn job_lines(&self) -> Vec<&str> {
+        let families = [
+            "aws_iot_jobs{",
+            "aws_iot_jobs_oldest_created_timestamp_seconds{",
+            "aws_iot_jobs_concurrent{",
+            "aws_iot_jobs_target_info{",
+        ];
+        self.text.lines().filter(|line| families.iter().any(|family| line.starts_with(family))).collect()
+    }
+}
+
+/// Reads `name{label="value",…} number`, with the escapes of the format.
+fn sample(line: &str) -> (String, Labels, f64) {
+    fn broken<T>(line: &str) -> T {
+        panic!("not a sample: {line}")
+    }
+    let Some((name, rest)) = line.split_once('{') else {
+        let (name, value) = line.split_once(' ').unwrap_or_else(|| broken(line));
+        return (name.to_owned(), Labels::new(), value.parse().unwrap_or_else(|_| broken(line)));
+    };
+    let (mut labels, mut rest) = (Labels::new(), rest);
+    while let Some((label, after)) = rest.split_once("=\"").filter(|_| !rest.starts_with('}')) {
+        let (mut value, mut characters) = (String::new(), after.char_indices());
+        let end = loop {
+            match characters.next().unwrap_or_else(|| broken(line)) {
+                (at, '"') => break at,
+                (_, '\\') => match characters.next().unwrap_or_else(|| broken(line)).1 {
+                    'n' => value.push('\n'),
+                    other => value.push(other),
+                },
+                (_, other) => value.push(other),
+            }
+        };
+        labels.insert(label.to_owned(), value);
+        rest = after[end + 1..].trim_start_matches(',');
+    }
+    let value = rest.strip_prefix("} ").unwrap_or_else(|| broken(line));
+    (name.to_owned(), labels, value.parse().unwrap_or_else(|_| broken(line)))
+}
+
+/// A tool that the tests need, by name. One that is missing fails the test with how to get it: it never skips.
+pub fn tool(name: &str) -> std::process::Command {
+    let found = std::process::Command::new("sh").args(["-c", &format!("command -v {name}")]).output();
+    let found = found.is_ok_and(|output| output.status.success());
+    assert!(found, "{name} is not installed: tests/run.sh installs it (Debian packages curl and prometheus)");
+    std::process::Command::new(name)
+}
+
+/// The Python of the tests' own environment.
+pub fn python() -> std::process::Command {
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/target/python/bin/python3");
+    assert!(std::path::Path::new(path).exists(), "there is no {path}: tests/run.sh makes it");
+    std::process::Command::new(path)
+}
+
+/// Runs a command to its end on a thread of its own and returns what it printed.
+#[track_caller]
+pub fn output(command: &mut std::process::Command) -> String {
+    let output = command.output().unwrap_or_else(|error| panic!("{command:?} can't be started: {error}"));
+    let (printed, complained) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    assert!(output.status.success(), "{command:?} failed with {}:\n{printed}\n{complained}", output.status);
+    printed.into_owned()
+}
