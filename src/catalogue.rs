@@ -3,6 +3,8 @@
 //! The exposition writes its headers from here, `docs/metrics.md` is generated from here, and dashboards and rules are checked
 //! against it. A family that is not here can't be served.
 
+use std::fmt::Write as _;
+
 /// The type of a family, in Prometheus' words.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
@@ -197,6 +199,7 @@ pub const RESERVED_LABELS: &[&str] = &[
 /// The reference page of all families, `docs/metrics.md`.
 #[must_use]
 pub fn reference_page() -> String {
+    // Writing to a string can't fail.
     let mut page = String::from(
         "# Metrics\n\n\
          Generated from `src/catalogue.rs`; `UPDATE_DOCS=1 cargo test reference_page` writes it anew.\n\n\
@@ -219,19 +222,19 @@ pub fn reference_page() -> String {
             ),
             Subject::Exporter => ("Exporter", "About this process."),
         };
-        page.push_str(&format!("\n## {title}\n\n{about}\n"));
+        let _ = write!(page, "\n## {title}\n\n{about}\n");
         for family in ALL.iter().filter(|family| family.subject == *subject) {
             let labels: Vec<String> = family.labels.iter().map(|label| format!("`{label}`")).collect();
-            page.push_str(&format!("\n### `{}`\n\n{}", family.name, family.help));
-            page.push_str(&format!("\n\n- type: {}\n", family.kind.as_str()));
+            let _ = write!(page, "\n### `{}`\n\n{}", family.name, family.help);
+            let _ = write!(page, "\n\n- type: {}\n", family.kind.as_str());
             if let Some(unit) = family.unit {
-                page.push_str(&format!("- unit: {unit}\n"));
+                let _ = writeln!(page, "- unit: {unit}");
             }
             if !labels.is_empty() {
-                page.push_str(&format!("- labels: {}\n", labels.join(", ")));
+                let _ = writeln!(page, "- labels: {}", labels.join(", "));
             }
             if !family.notes.is_empty() {
-                page.push_str(&format!("\n{}\n", family.notes));
+                let _ = write!(page, "\n{}\n", family.notes);
             }
         }
     }

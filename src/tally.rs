@@ -293,11 +293,11 @@ impl Words {
     fn shown(&self, used: impl Iterator<Item = usize>) -> Vec<String> {
         let used: BTreeSet<&str> = used.filter(|index| *index >= self.known).map(|index| &*self.texts[index]).collect();
         let own: BTreeSet<&str> = used.into_iter().take(MAX_UNKNOWN_WORDS).collect();
-        let text = |(index, text): (usize, &Box<str>)| {
-            let shown = index < self.known || own.contains(&**text);
-            if shown { text.to_string() } else { OTHER.to_owned() }
+        let text = |(index, text): (usize, &str)| {
+            let shown = index < self.known || own.contains(text);
+            if shown { text.to_owned() } else { OTHER.to_owned() }
         };
-        self.texts.iter().enumerate().map(text).collect()
+        self.texts.iter().map(AsRef::as_ref).enumerate().map(text).collect()
     }
 }
 

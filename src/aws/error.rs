@@ -151,7 +151,7 @@ fn told(status: u16, code: Option<&str>, message: Option<&str>, error: &(dyn Err
 pub(super) fn code(status: Option<u16>, code: Option<&str>) -> String {
     match (code, status) {
         (Some(code), _) => code.to_owned(),
-        (None, Some(200..=299)) | (None, None) => "malformed".to_owned(),
+        (None, Some(200..=299) | None) => "malformed".to_owned(),
         (None, Some(status)) => format!("HTTP_{status}"),
     }
 }

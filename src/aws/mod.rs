@@ -42,6 +42,9 @@ const OPERATION_TIMEOUT: Duration = Duration::from_mins(10);
 /// Attempts of an operation, the first one included: the SDK's standard.
 const MAX_ATTEMPTS: u32 = 3;
 
+const LIST_JOBS: &str = "ListJobs";
+const GET_CALLER_IDENTITY: &str = "GetCallerIdentity";
+
 /// A page of `ListJobs`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Page {
@@ -212,11 +215,15 @@ impl Connection {
         {
             return Ok(account);
         }
-        const OPERATION: &str = "GetCallerIdentity";
         let answer = self.sts.get_caller_identity().send().await;
-        let answer = answer.map_err(|error| ApiError::from_sdk(OPERATION, &self.region, &error))?;
+        let answer = answer.map_err(|error| ApiError::from_sdk(GET_CALLER_IDENTITY, &self.region, &error))?;
         let account = answer.account().map(AccountId::parse).and_then(Result::ok).ok_or_else(|| {
-            ApiError::new(OPERATION, &self.region, Reason::Malformed, "the answer names no account".to_owned())
+            ApiError::new(
+                GET_CALLER_IDENTITY,
+                &self.region,
+                Reason::Malformed,
+                "the answer names no account".to_owned(),
+            )
         })?;
         self.lane.known_account(&account);
         let fingerprint = self.credentials.last_seen();
@@ -230,7 +237,6 @@ impl Connection {
     /// # Errors
     /// Where all attempts failed, or the answer has no list of jobs: that is a malformed answer, not an empty account.
     pub async fn list_jobs(&self, query: &Query, token: Option<String>) -> Result<Page, ApiError> {
-        const OPERATION: &str = "ListJobs";
         let request = self
             .iot
             .list_jobs()
@@ -242,10 +248,10 @@ impl Connection {
             .set_thing_group_name(query.thing_group_name.clone())
             .set_namespace_id(query.namespace_id.clone())
             .set_next_token(token);
-        let answer = request.send().await.map_err(|error| ApiError::from_sdk(OPERATION, &self.region, &error))?;
+        let answer = request.send().await.map_err(|error| ApiError::from_sdk(LIST_JOBS, &self.region, &error))?;
         let Some(jobs) = answer.jobs else {
             let message = "the answer has no list of jobs".to_owned();
-            return Err(ApiError::new(OPERATION, &self.region, Reason::Malformed, message));
+            return Err(ApiError::new(LIST_JOBS, &self.region, Reason::Malformed, message));
         };
         // An empty token means the end, as none does.
         let next_token = answer.next_token.filter(|token| !token.is_empty());

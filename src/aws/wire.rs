@@ -210,7 +210,7 @@ impl Intercept for Watch {
 }
 
 fn too_large(error: &ConnectorError) -> bool {
-    std::error::Error::source(error).is_some_and(|source| source.is::<TooLarge>())
+    std::error::Error::source(error).is_some_and(<dyn std::error::Error>::is::<TooLarge>)
 }
 
 fn operation(config: &ConfigBag) -> String {

@@ -74,7 +74,7 @@ fn write_target(page: &mut String, target: &Target, now: Moment) -> fmt::Result 
         } else {
             format!("{open} open {jobs}")
         };
-        write!(page, "<table><tr><th>{which}</th><th>status</th><th>target selection</th><th>created</th></tr>\n")?;
+        writeln!(page, "<table><tr><th>{which}</th><th>status</th><th>target selection</th><th>created</th></tr>")?;
         for job in &counts.open[..shown] {
             let created = job.created_at.map_or_else(
                 || "unknown".to_owned(),
@@ -114,7 +114,7 @@ fn write_state(page: &mut String, state: &State, now: Moment) -> fmt::Result {
         None => row("last complete walk", format_args!("none yet: nothing is known of this target's jobs"))?,
         Some(good) => {
             let walk = &good.snapshot.walk;
-            let stale = if state.fresh(now).is_some() {
+            let verdict = if state.fresh(now).is_some() {
                 String::new()
             } else {
                 format!(
@@ -125,7 +125,7 @@ fn write_state(page: &mut String, state: &State, now: Moment) -> fmt::Result {
             row(
                 "last complete walk",
                 format_args!(
-                    "{} ago, {} jobs on {} pages in {}{stale}",
+                    "{} ago, {} jobs on {} pages in {}{verdict}",
                     Age(now.wall.since(good.published.wall)),
                     good.snapshot.counts.total,
                     walk.pages,

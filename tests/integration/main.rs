@@ -4,6 +4,14 @@
 //! Where time matters the clock is paused and requests stay in the process (`paused`); where a socket or a process is the point,
 //! time is real.
 
+#![allow(unreachable_pub, reason = "nothing outside can reach into a test binary")]
+#![allow(
+    clippy::cast_precision_loss,
+    clippy::float_cmp,
+    clippy::unchecked_time_subtraction,
+    reason = "counts are small, exact, and compared as they were sent; a test that subtracts wrongly should fail"
+)]
+
 mod floors;
 mod paused;
 mod process;

@@ -14,7 +14,7 @@ use crate::support::{
     ACCESS_KEY_ID, Exporter, Fate, NOW, REGION, account, jobs, simulator as simulated, target, truth,
 };
 
-const MINUTE: Duration = Duration::from_secs(60);
+const MINUTE: Duration = Duration::from_mins(1);
 
 /// Answers `ListJobs` in the simulator's stead.
 fn list_jobs(simulator: &Simulator, answer: impl Fn(&Call) -> Option<Response> + Send + Sync + 'static) {
@@ -130,7 +130,7 @@ async fn what_is_stale_is_withdrawn_and_comes_back_with_the_next_good_walk() {
     let good = exporter.refreshed(1).await;
     list_jobs(&exporter.simulator, |_| Some(simulator::error(status(503), "ServiceUnavailableException", "no")));
 
-    tokio::time::sleep(Duration::from_secs(9 * 60)).await;
+    tokio::time::sleep(9 * MINUTE).await;
     let shown = exporter.scrape().await;
     assert_eq!((shown.job_lines(), shown.up()), (good.job_lines(), Some(0.0)), "shown until it is stale");
 

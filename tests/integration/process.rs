@@ -1,1 +1,342 @@
+//! The program as a process: its command line, exit status, log and signals.
 
+use std::path::PathBuf;
+use std::process::Stdio;
+use std::time::Duration;
+
+use aws_iot_jobs_exporter::simulator::{self, Operation};
+use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, BufReader};
+use tokio::process::{Child, Command};
+use tokio::time::{Instant, timeout};
+
+use crate::support::{ACCESS_KEY_ID, Endpoint, REGION, jobs, simulator as simulated};
+
+const PROGRAM: &str = env!("CARGO_BIN_EXE_aws-iot-jobs-exporter");
+const SECRET: &str = "wJalrXUtnFEMISECRETKEY";
+const SESSION_TOKEN: &str = "IQoJb3JpZ2luX2VjSESSIONTOKEN";
+
+/// The program with an environment of its own: nothing of the machine's AWS settings reaches it.
+fn program(arguments: &[&str]) -> Command {
+    isolated(Command::new(PROGRAM), arguments)
+}
+
+fn isolated(mut command: Command, arguments: &[&str]) -> Command {
+    command.args(arguments).env_clear().env("PATH", std::env::var_os("PATH").unwrap_or_default());
+    command.env("AWS_EC2_METADATA_DISABLED", "true").env("AWS_CONFIG_FILE", "/dev/null").env("HOME", "/nonexistent");
+    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
+    command
+}
+
+/// With credentials and an endpoint, as an operator would give them.
+fn pointed_at(mut command: Command, endpoint: &Endpoint) -> Command {
+    command.env("AWS_ENDPOINT_URL", endpoint.url()).env("AWS_REGION", REGION);
+    command.env("AWS_ACCESS_KEY_ID", ACCESS_KEY_ID).env("AWS_SECRET_ACCESS_KEY", SECRET);
+    command
+}
+
+async fn ran(arguments: &[&str]) -> (Option<i32>, String, String) {
+    let output = timeout(Duration::from_secs(20), program(arguments).output()).await.expect("an end").expect("a start");
+    let text = |bytes: Vec<u8>| String::from_utf8(bytes).expect("UTF-8");
+    (output.status.code(), text(output.stdout), text(output.stderr))
+}
+
+/// A program that runs, and its log as far as it was read.
+struct Running {
+    child: Child,
+    lines: tokio::io::Lines<BufReader<tokio::process::ChildStderr>>,
+    log: String,
+}
+
+impl Running {
+    fn start(mut command: Command) -> Self {
+        let mut child = command.spawn().expect("a started program");
+        let lines = BufReader::new(child.stderr.take().expect("an error output")).lines();
+        Self { child, lines, log: String::new() }
+    }
+
+    /// Reads the log up to a line that contains `text`.
+    async fn until(&mut self, text: &str) -> String {
+        let read = timeout(Duration::from_secs(20), async {
+            while let Some(line) = self.lines.next_line().await.expect("a log of UTF-8") {
+                self.log.push_str(&line);
+                self.log.push('\n');
+                if line.contains(text) {
+                    return Some(line);
+                }
+            }
+            None
+        });
+        read.await.ok().flatten().unwrap_or_else(|| panic!("no line with {text:?} in\n{}", self.log))
+    }
+
+    async fn rest(&mut self) {
+        while let Ok(Some(line)) = self.lines.next_line().await {
+            self.log.push_str(&line);
+            self.log.push('\n');
+        }
+    }
+
+    /// The address in the log's first line, with the port that the system picked.
+    async fn address(&mut self) -> String {
+        let line = self.until("started").await;
+        let after = line.split_once("addresses=").expect("addresses in the first line").1;
+        after.split(' ').next().expect("an address").trim_matches('"').to_owned()
+    }
+
+    fn signal(&self, name: &str) {
+        let id = self.child.id().expect("a running program").to_string();
+        let sent = std::process::Command::new("kill").args(["-s", name, &id]).status().expect("kill");
+        assert!(sent.success());
+    }
+
+    async fn exit_code(&mut self, within: Duration) -> Option<i32> {
+        timeout(within, self.child.wait()).await.expect("an end in time").expect("a status").code()
+    }
+}
+
+#[tokio::test]
+async fn help_says_what_is_pinned_here() {
+    let (code, help, errors) = ran(&["--help"]).await;
+    assert_eq!((code, errors.as_str()), (Some(0), ""));
+    pinned("help.txt", &help);
+    let (code, help, _) = ran(&["demo", "--help"]).await;
+    assert_eq!(code, Some(0));
+    pinned("help-demo.txt", &help);
+}
+
+/// Compares with a file beside the tests; `UPDATE_DOCS=1` writes it anew.
+fn pinned(name: &str, text: &str) {
+    let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/pinned").join(name);
+    if std::env::var_os("UPDATE_DOCS").is_some() {
+        std::fs::write(&path, text).expect("a written file");
+    }
+    let pinned = std::fs::read_to_string(&path).unwrap_or_default();
+    assert_eq!(text, pinned, "{name} changed: if it should, run `UPDATE_DOCS=1 cargo test`");
+}
+
+#[tokio::test]
+async fn the_version_names_what_it_was_built_from() {
+    let (code, version, _) = ran(&["--version"]).await;
+    assert_eq!(code, Some(0));
+    assert!(
+        version.starts_with(concat!("aws-iot-jobs-exporter ", env!("CARGO_PKG_VERSION"), " (revision ")),
+        "{version}"
+    );
+}
+
+#[tokio::test]
+async fn bad_usage_exits_64_with_the_nearest_flag() {
+    let (code, _, errors) = ran(&["--web.listen-adress=:1"]).await;
+    assert_eq!(code, Some(64));
+    assert!(errors.contains("--web.listen-address"), "{errors}");
+}
+
+#[tokio::test]
+async fn config_check_tells_every_problem_at_once_and_exits_64() {
+    let file = tempfile::NamedTempFile::new().expect("a temporary file");
+    let faults = "refresh: {intervall: 1m, timeout: 60}\nlimits: {requests_per_second: -1, max_pages: many}\n\
+                  targets: [{account_id: 123456789012, external_id: hunter2}]\n";
+    std::fs::write(file.path(), faults).expect("a written file");
+    let flag = format!("--config.file={}", file.path().display());
+    let (code, printed, errors) = ran(&[&flag, "--config.check"]).await;
+    assert_eq!((code, printed.as_str()), (Some(64), ""));
+    assert_eq!(errors.lines().count(), 6, "{errors}");
+    for key in [
+        "refresh.interval",
+        "refresh.timeout",
+        "limits.requests_per_second",
+        "limits.max_pages",
+        "account_id",
+        "external_id",
+    ] {
+        assert!(errors.contains(key), "{key} is not in\n{errors}");
+    }
+    assert!(!errors.contains("hunter2"), "{errors}");
+    // The daemon itself says the same instead of starting.
+    let (code, _, again) = ran(&[&flag]).await;
+    assert_eq!((code, again), (Some(64), errors));
+}
+
+#[tokio::test]
+async fn config_check_of_nothing_at_all_and_of_the_shipped_file_is_valid() {
+    let shipped = concat!("--config.file=", env!("CARGO_MANIFEST_DIR"), "/config/exporter.yml");
+    for arguments in [&["--config.check"][..], &["--config.check", shipped]] {
+        let (code, printed, errors) = ran(arguments).await;
+        assert_eq!((code, printed.as_str(), errors.as_str()), (Some(0), "The configuration is valid.\n", ""));
+    }
+}
+
+#[tokio::test]
+async fn a_file_that_is_not_there_is_told_by_name() {
+    let (code, _, errors) = ran(&["--config.file=/nonexistent/exporter.yml"]).await;
+    assert_eq!(code, Some(64));
+    assert!(errors.contains("/nonexistent/exporter.yml"), "{errors}");
+}
+
+#[tokio::test]
+async fn without_any_region_it_exits_64_and_says_where_to_name_one() {
+    let (code, _, errors) = ran(&["--web.listen-address=127.0.0.1:0"]).await;
+    assert_eq!(code, Some(64), "{errors}");
+    assert!(errors.contains("AWS_REGION") && errors.contains("targets[].region"), "{errors}");
+}
+
+#[tokio::test]
+async fn an_address_in_use_exits_1_and_is_told() {
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+    let address = taken.local_addr().expect("an address").to_string();
+    let (code, _, errors) = ran(&["demo", &format!("--web.listen-address={address}")]).await;
+    assert_eq!(code, Some(1));
+    assert!(errors.contains(&address), "{errors}");
+}
+
+#[tokio::test]
+async fn the_demo_serves_metrics_of_a_simulated_fleet_without_anything_else() {
+    let mut demo = Running::start(program(&["demo", "--jobs=600", "--web.listen-address=127.0.0.1:0"]));
+    let address = demo.address().await;
+    let line = demo.until("refreshed").await;
+    assert!(line.contains("jobs=600") && line.contains("pages=3"), "{line}");
+    let metrics = get(&address, "/metrics").await;
+    assert!(metrics.contains("aws_iot_jobs_up{target=\"demo\",aws_region=\"eu-west-1\"} 1\n"), "{metrics}");
+    demo.signal("INT");
+    assert_eq!(demo.exit_code(Duration::from_secs(2)).await, Some(0));
+}
+
+async fn get(address: &str, path: &str) -> String {
+    use tokio::io::AsyncWriteExt as _;
+    let mut socket = tokio::net::TcpStream::connect(address).await.expect("a connection");
+    let request = format!("GET {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n");
+    socket.write_all(request.as_bytes()).await.expect("a sent request");
+    let mut answer = String::new();
+    socket.read_to_string(&mut answer).await.expect("an answer");
+    answer
+}
+
+#[tokio::test]
+async fn several_addresses_are_served_and_their_real_ports_logged() {
+    let two = ["demo", "--jobs=1", "--web.listen-address=127.0.0.1:0", "--web.listen-address=127.0.0.2:0"];
+    let mut demo = Running::start(program(&two));
+    let line = demo.until("started").await;
+    let addresses = line.split_once("addresses=").expect("addresses").1;
+    let addresses: Vec<&str> =
+        addresses.split("targets=").next().expect("a part").trim().trim_matches('"').split(' ').collect();
+    assert_eq!(addresses.len(), 2, "{line}");
+    for address in addresses {
+        assert!(!address.ends_with(":0"), "{line}");
+        assert!(get(address, "/-/healthy").await.ends_with("Healthy.\n"));
+    }
+}
+
+/// A walk that never ends by itself: each page takes its time, and there are many.
+async fn walking() -> (simulator::Simulator, Endpoint, Running) {
+    let simulator = simulated(jobs(50_000));
+    let endpoint = Endpoint::start(simulator.clone()).await;
+    let mut daemon = Running::start(pointed_at(program(&["--web.listen-address=127.0.0.1:0"]), &endpoint));
+    daemon.until("started").await;
+    while simulator.requests(Operation::ListJobs) < 2 {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    (simulator, endpoint, daemon)
+}
+
+#[tokio::test]
+async fn sigterm_in_the_middle_of_a_walk_ends_it_with_0_within_two_seconds() {
+    for name in ["TERM", "INT"] {
+        let (simulator, _endpoint, mut daemon) = walking().await;
+        let asked = Instant::now();
+        daemon.signal(name);
+        assert_eq!(daemon.exit_code(Duration::from_secs(2)).await, Some(0), "SIG{name}");
+        assert!(asked.elapsed() < Duration::from_secs(2));
+        assert!(simulator.requests(Operation::ListJobs) < 50, "the walk was dropped, not finished");
+    }
+}
+
+#[tokio::test]
+async fn as_pid_1_sigterm_ends_it_too() {
+    let simulator = simulated(jobs(10));
+    let endpoint = Endpoint::start(simulator).await;
+    // A process of a new PID namespace; mapping root makes it work for other users too.
+    let mut unshare = Command::new("unshare");
+    let arguments =
+        ["--user", "--map-root-user", "--pid", "--fork", "--kill-child", PROGRAM, "--web.listen-address=127.0.0.1:0"];
+    unshare.args(["--mount-proc"]);
+    let mut daemon = Running::start(pointed_at(isolated(unshare, &arguments), &endpoint));
+    daemon.until("refreshed").await;
+    let children = format!("/proc/{0}/task/{0}/children", daemon.child.id().expect("a running program"));
+    let child = std::fs::read_to_string(children).expect("the children of unshare").trim().to_owned();
+    let status = std::fs::read_to_string(format!("/proc/{child}/status")).expect("the daemon's status");
+    let inner = status.lines().find(|line| line.starts_with("NSpid:")).expect("its ids");
+    assert_eq!(inner.split_whitespace().last(), Some("1"), "{inner}");
+    let sent = std::process::Command::new("kill").args(["-s", "TERM", &child]).status().expect("kill");
+    assert!(sent.success());
+    assert_eq!(daemon.exit_code(Duration::from_secs(2)).await, Some(0));
+}
+
+#[tokio::test]
+async fn a_second_signal_ends_it_at_once() {
+    let simulator = simulated(jobs(10));
+    let endpoint = Endpoint::start(simulator).await;
+    let mut daemon = Running::start(pointed_at(program(&["--web.listen-address=127.0.0.1:0"]), &endpoint));
+    let address = daemon.address().await;
+    // Half a request keeps the drain waiting.
+    let mut socket = tokio::net::TcpStream::connect(&address).await.expect("a connection");
+    tokio::io::AsyncWriteExt::write_all(&mut socket, b"GET / HTTP/1.1\r\nHost").await.expect("half a request");
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    daemon.signal("TERM");
+    daemon.until("stopping").await;
+    let asked = Instant::now();
+    daemon.signal("TERM");
+    assert_eq!(daemon.exit_code(Duration::from_secs(1)).await, Some(1));
+    assert!(asked.elapsed() < Duration::from_secs(1));
+}
+
+#[tokio::test]
+async fn no_secret_reaches_the_log_at_any_level_in_either_format() {
+    for format in ["text", "json"] {
+        let simulator = simulated(jobs(10));
+        let endpoint = Endpoint::start(simulator.clone()).await;
+        let mut command = program(&["--web.listen-address=127.0.0.1:0", "--log.level=trace", "--log.format", format]);
+        command = pointed_at(command, &endpoint);
+        command.env("AWS_SESSION_TOKEN", SESSION_TOKEN).env("IOT_JOBS_EXPORTER_REFRESH__INTERVAL", "200ms");
+        let mut daemon = Running::start(command);
+        daemon.until("refreshed").await;
+        simulator.intercept(|_| {
+            let status = aws_iot_jobs_exporter::http::StatusCode::FORBIDDEN;
+            Some(simulator::error(status, "AccessDeniedException", "no"))
+        });
+        daemon.until("refresh failed").await;
+        daemon.signal("TERM");
+        daemon.rest().await;
+        for secret in [SECRET, SESSION_TOKEN, "Signature=", "Credential="] {
+            assert!(!daemon.log.contains(secret), "{secret} is in the log");
+        }
+        if format == "json" {
+            for line in daemon.log.lines() {
+                let event: serde_json::Value = serde_json::from_str(line).expect("a JSON object a line");
+                assert!(event["message"].is_string() && event["level"].is_string(), "{line}");
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_failure_is_logged_whole_once_and_shorter_while_it_lasts() {
+    let simulator = simulated(jobs(10));
+    simulator.intercept(|call| {
+        let status = aws_iot_jobs_exporter::http::StatusCode::FORBIDDEN;
+        let denied =
+            || simulator::error(status, "AccessDeniedException", "User: x is not authorized to perform: iot:ListJobs");
+        (call.operation == Operation::ListJobs).then(denied)
+    });
+    let endpoint = Endpoint::start(simulator.clone()).await;
+    let mut command = pointed_at(program(&["--web.listen-address=127.0.0.1:0"]), &endpoint);
+    command.env("IOT_JOBS_EXPORTER_REFRESH__INTERVAL", "300ms");
+    let mut daemon = Running::start(command);
+    let first = daemon.until("refresh failed").await;
+    for part in ["reason=denied", "ListJobs in eu-west-1", "AccessDeniedException", "iot:ListJobs", "advice="] {
+        assert!(first.contains(part), "{part} is not in {first}");
+    }
+    let again = daemon.until("refresh failed again").await;
+    assert!(!again.contains("AccessDeniedException") && again.contains("failures=2"), "{again}");
+    simulator.stop_intercepting();
+    daemon.until("refreshed again after failures").await;
+}

@@ -1,1 +1,125 @@
+//! A real Prometheus scrapes the daemon, and promtool judges what it serves.
 
+use std::net::TcpListener;
+use std::path::Path;
+use std::process::Stdio;
+use std::sync::Arc;
+use std::time::Duration;
+
+use aws_iot_jobs_exporter::http::{self, HeaderValue, Listener, header};
+use aws_iot_jobs_exporter::simulator::Fleet;
+use tokio::io::AsyncWriteExt as _;
+
+use crate::support::{
+    Endpoint, Listening, NOW, REGION, account, config, output, simulator as simulated, target, tool, truth,
+};
+
+/// A Prometheus of the test's own; it ends with the test.
+struct Prometheus {
+    url: String,
+    _process: tokio::process::Child,
+}
+
+impl Prometheus {
+    fn start(folder: &Path, scrape: &str) -> Self {
+        // Prometheus can't report a port that it picked itself, so one is picked for it.
+        let port = TcpListener::bind("127.0.0.1:0").and_then(|free| free.local_addr()).expect("a free port").port();
+        let file = folder.join("prometheus.yml");
+        std::fs::write(&file, scrape).expect("a written configuration");
+        output(tool("promtool").args(["check", "config"]).arg(&file));
+        let process = tokio::process::Command::from(tool("prometheus"))
+            .arg(format!("--config.file={}", file.display()))
+            .arg(format!("--storage.tsdb.path={}", folder.join("data").display()))
+            .arg(format!("--web.listen-address=127.0.0.1:{port}"))
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .kill_on_drop(true)
+            .spawn()
+            .expect("a started Prometheus");
+        Self { url: format!("http://127.0.0.1:{port}"), _process: process }
+    }
+
+    /// The result of an instant query once it has `rows` rows, as promtool prints it.
+    async fn query(&self, expression: &str, rows: usize) -> String {
+        let mut last = String::new();
+        for _ in 0..120 {
+            let printed =
+                tool("promtool").args(["query", "instant", &self.url, expression]).output().expect("promtool");
+            last = String::from_utf8_lossy(&printed.stdout).into_owned();
+            if printed.status.success() && last.lines().count() == rows {
+                return last;
+            }
+            tokio::time::sleep(Duration::from_millis(250)).await;
+        }
+        panic!("{expression} has not {rows} rows after 30 s:\n{last}");
+    }
+}
+
+/// The daemon's handler once more, for clients that take text only: Prometheus asks for `OpenMetrics` and can't be told not to.
+async fn serve_text_only(handler: http::Handler) -> String {
+    let listener = Listener::bind(Some("127.0.0.1"), 0).await.expect("a loopback port");
+    let address = listener.local_addr().to_string();
+    let text_only: http::Handler = Arc::new(move |mut request: http::Request| {
+        request.headers_mut().insert(header::ACCEPT, HeaderValue::from_static("text/plain;version=0.0.4"));
+        handler(request)
+    });
+    tokio::spawn(http::serve(vec![listener], http::Limits::default(), text_only, std::future::pending()));
+    address
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_real_prometheus_scrapes_both_formats_and_answers_queries_for_every_series() {
+    let simulator = simulated([]);
+    simulator.set_fleet(&account(), REGION, Fleet::seeded(21, 900, NOW));
+    let endpoint = Endpoint::start(simulator.clone()).await;
+    let mut config = config(&endpoint.url());
+    config.targets[0].labels.insert("team".to_owned(), "say \"hi\"\\\n".to_owned());
+    config.targets.push(target("other", &endpoint.url()));
+    let listening = Listening::start(config).await;
+    let text_only = serve_text_only(listening.handler.clone()).await;
+
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let scrape = format!(
+        "global: {{scrape_interval: 1s, scrape_timeout: 1s}}\nscrape_configs:\n\
+         - {{job_name: openmetrics, static_configs: [{{targets: ['{}']}}]}}\n\
+         - {{job_name: text, static_configs: [{{targets: ['{text_only}']}}]}}\n",
+        listening.address
+    );
+    let prometheus = Prometheus::start(folder.path(), &scrape);
+
+    let up = prometheus.query("up == 1", 2).await;
+    assert!(up.contains("job=\"openmetrics\"") && up.contains("job=\"text\""), "{up}");
+    // Two targets, two formats.
+    for ((status, selection), count) in truth(&simulator) {
+        let selector = format!("aws_iot_jobs{{status=\"{status}\",target_selection=\"{selection}\"}} == {count}");
+        prometheus.query(&selector, 4).await;
+    }
+    prometheus.query("aws_iot_jobs", 40).await;
+    prometheus.query("aws_iot_jobs{team=\"say \\\"hi\\\"\\\\\\n\"}", 20).await;
+    prometheus.query("aws_iot_jobs_up == 1", 4).await;
+    prometheus.query("time() - aws_iot_jobs_last_success_timestamp_seconds < 60", 4).await;
+    prometheus.query("aws_iot_jobs_exporter_refreshes_total >= 1", 4).await;
+    prometheus.query("process_cpu_seconds_total", 2).await;
+    // A label of ours that Prometheus attaches itself would come back as exported_….
+    prometheus.query("count({__name__=~\"aws_iot_.+\", exported_job!=\"\"}) or vector(0) == 0", 1).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn promtool_finds_nothing_to_complain_of_in_live_metrics() {
+    let simulator = simulated([]);
+    simulator.set_fleet(&account(), REGION, Fleet::seeded(22, 300, NOW));
+    let endpoint = Endpoint::start(simulator).await;
+    let listening = Listening::start(config(&endpoint.url())).await;
+    let metrics = output(tool("curl").args(["--fail", "--silent", "--show-error"]).arg(listening.url("/metrics")));
+    let mut check = tokio::process::Command::from(tool("promtool"))
+        .args(["check", "metrics"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("promtool");
+    check.stdin.take().expect("an input").write_all(metrics.as_bytes()).await.expect("written metrics");
+    let judged = check.wait_with_output().await.expect("a judgement");
+    let complaints = format!("{}{}", String::from_utf8_lossy(&judged.stdout), String::from_utf8_lossy(&judged.stderr));
+    assert!(judged.status.success() && complaints.is_empty(), "{complaints}");
+}

@@ -1,1 +1,45 @@
+//! Clients that nobody here wrote, in Python: boto3 reads the simulator, the official parser reads the exposition.
 
+use aws_iot_jobs_exporter::job::AccountId;
+use aws_iot_jobs_exporter::simulator::{Fleet, Role};
+
+use crate::support::{
+    ACCESS_KEY_ID, Endpoint, Listening, NOW, REGION, account, config, output, python, simulator as simulated, target,
+};
+
+fn script(name: &str) -> String {
+    format!("{}/tests/python/{name}", env!("CARGO_MANIFEST_DIR"))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn boto3_reads_every_answer_of_the_simulator_under_the_real_service_model() {
+    let simulator = simulated([]);
+    simulator.set_fleet(&account(), REGION, Fleet::seeded(11, 1234, NOW));
+    let role = Role::new(AccountId::parse("210987654321").expect("an account id"), "checker").with_external_id("check");
+    let arn = role.arn();
+    simulator.add_role(role);
+    let endpoint = Endpoint::start(simulator).await;
+    let printed = output(python().arg(script("check_simulator.py")).arg(endpoint.url()).args([
+        "--region",
+        REGION,
+        "--access-key-id",
+        ACCESS_KEY_ID,
+        "--role-arn",
+        &arn,
+        "--external-id",
+        "check",
+    ]));
+    assert!(printed.lines().count() > 10, "the script checked next to nothing:\n{printed}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_official_parser_reads_both_formats_and_finds_the_same_samples() {
+    let simulator = simulated([]);
+    simulator.set_fleet(&account(), REGION, Fleet::seeded(12, 700, NOW));
+    let endpoint = Endpoint::start(simulator).await;
+    let mut config = config(&endpoint.url());
+    config.targets.push(target("quo\"te\\back\nline", &endpoint.url()));
+    let listening = Listening::start(config).await;
+    let printed = output(python().arg(script("check_exposition.py")).arg(listening.url("/metrics")));
+    assert!(printed.contains("samples are the same"), "{printed}");
+}

@@ -1,1 +1,154 @@
+//! The daemon over real sockets: paths, methods, formats, codings, and the pace at which requests arrive.
 
+use std::io::Read as _;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use aws_iot_jobs_exporter::simulator::{self, Fleet, Operation};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
+use tokio::time::Instant;
+
+use crate::support::{
+    Endpoint, Exposition, Listening, NOW, REGION, account, config, jobs, output, simulator as simulated, tool, truth,
+};
+
+/// One HTTP exchange, by hand: what a client sees on the wire and nothing that a library makes of it.
+async fn exchange(listening: &Listening, request: &str) -> (String, Vec<u8>) {
+    let mut socket = TcpStream::connect(listening.address).await.expect("a connection");
+    let request = request.replace('\n', "\r\n").replace("{HOST}", "exporter.test");
+    socket.write_all(request.as_bytes()).await.expect("a sent request");
+    let mut answer = Vec::new();
+    socket.read_to_end(&mut answer).await.expect("an answer");
+    let end = answer.windows(4).position(|bytes| bytes == b"\r\n\r\n").expect("the end of a header");
+    let head = String::from_utf8(answer[..end].to_vec()).expect("text").to_ascii_lowercase();
+    (head, answer[end + 4..].to_vec())
+}
+
+fn get(path: &str, headers: &str) -> String {
+    format!("GET {path} HTTP/1.1\nHost: {{HOST}}\nConnection: close\n{headers}\n")
+}
+
+async fn exporter() -> (simulator::Simulator, Endpoint, Listening) {
+    let simulator = simulated(jobs(600));
+    let endpoint = Endpoint::start(simulator.clone()).await;
+    let listening = Listening::start(config(&endpoint.url())).await;
+    (simulator, endpoint, listening)
+}
+
+#[tokio::test]
+async fn the_real_sdk_walks_the_simulator_over_http() {
+    let (simulator, _endpoint, listening) = exporter().await;
+    let (_, body) = exchange(&listening, &get("/metrics", "")).await;
+    assert_eq!(Exposition::parse(&body).jobs(), truth(&simulator));
+    assert_eq!(simulator.requests(Operation::ListJobs), 3);
+}
+
+#[tokio::test]
+async fn each_format_is_served_to_whom_asks_for_it_with_its_content_type() {
+    let (_simulator, _endpoint, listening) = exporter().await;
+    let (head, body) = exchange(&listening, &get("/metrics", "")).await;
+    assert!(head.contains("content-type: text/plain; version=0.0.4; charset=utf-8"), "{head}");
+    let text = String::from_utf8(body).expect("text");
+    assert!(text.contains("# TYPE aws_iot_jobs_exporter_refreshes_total counter\n"), "{text}");
+    assert!(!text.contains("# EOF") && !text.contains("# UNIT"), "{text}");
+
+    let openmetrics = "Accept: application/openmetrics-text;version=1.0.0,text/plain;q=0.5\n";
+    let (head, body) = exchange(&listening, &get("/metrics", openmetrics)).await;
+    assert!(head.contains("content-type: application/openmetrics-text; version=1.0.0; charset=utf-8"), "{head}");
+    let text = String::from_utf8(body).expect("text");
+    assert!(text.contains("# TYPE aws_iot_jobs_exporter_refreshes counter\n"), "{text}");
+    assert!(text.contains("# UNIT process_resident_memory_bytes bytes\n"), "{text}");
+    assert!(text.ends_with("# EOF\n"), "{text}");
+}
+
+#[tokio::test]
+async fn gzip_is_one_member_and_reads_back_as_the_plain_body() {
+    let (_simulator, _endpoint, listening) = exporter().await;
+    let (head, body) = exchange(&listening, &get("/metrics", "Accept-Encoding: gzip\n")).await;
+    assert!(head.contains("content-encoding: gzip") && head.contains("vary: accept, accept-encoding"), "{head}");
+    let mut decoder = flate2::bufread::GzDecoder::new(&body[..]);
+    let mut text = String::new();
+    decoder.read_to_string(&mut text).expect("gzip");
+    assert!(decoder.into_inner().is_empty(), "bytes after the first member, which curl and browsers would not read");
+    assert!(text.contains("aws_iot_jobs{") && text.contains("process_threads"), "{text}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn curl_reads_the_compressed_metrics_whole() {
+    let (simulator, _endpoint, listening) = exporter().await;
+    let url = listening.url("/metrics");
+    let read = |arguments: &[&str]| {
+        output(tool("curl").args(["--fail", "--silent", "--show-error"]).args(arguments).arg(&url))
+    };
+    let (plain, compressed) = (read(&[]), read(&["--compressed"]));
+    let families =
+        |text: &str| text.lines().filter(|line| line.starts_with("# TYPE")).map(str::to_owned).collect::<Vec<_>>();
+    assert_eq!(families(&plain), families(&compressed));
+    assert_eq!(Exposition::parse(compressed.as_bytes()).jobs(), truth(&simulator));
+}
+
+#[tokio::test]
+async fn unknown_paths_are_404_and_other_methods_405_with_allow() {
+    let (_simulator, _endpoint, listening) = exporter().await;
+    for path in ["/nothing", "/metrics/", "/-/", "/../metrics", "/-/reload"] {
+        let (head, _) = exchange(&listening, &get(path, "")).await;
+        assert!(head.starts_with("http/1.1 404"), "{path}: {head}");
+    }
+    for method in ["POST", "PUT", "DELETE", "OPTIONS", "PATCH"] {
+        let request = format!("{method} /metrics HTTP/1.1\nHost: {{HOST}}\nContent-Length: 0\nConnection: close\n\n");
+        let (head, _) = exchange(&listening, &request).await;
+        assert!(head.starts_with("http/1.1 405") && head.contains("allow: get, head"), "{method}: {head}");
+    }
+}
+
+#[tokio::test]
+async fn head_answers_like_get_without_the_body() {
+    let (_simulator, _endpoint, listening) = exporter().await;
+    for path in ["/", "/metrics", "/-/healthy", "/-/ready"] {
+        let (head, body) = exchange(&listening, &get(path, "").replacen("GET", "HEAD", 1)).await;
+        assert!(head.starts_with("http/1.1 200"), "{path}: {head}");
+        assert!(body.is_empty(), "{path}");
+        assert!(!head.contains("content-length: 0"), "{path}: {head}");
+    }
+}
+
+#[tokio::test]
+async fn a_connection_is_kept_for_the_next_scrape() {
+    let (_simulator, _endpoint, listening) = exporter().await;
+    let mut socket = TcpStream::connect(listening.address).await.expect("a connection");
+    for _ in 0..3 {
+        socket.write_all(b"GET /-/healthy HTTP/1.1\r\nHost: a\r\n\r\n").await.expect("a sent request");
+        let mut answer = vec![0; 1024];
+        let read = socket.read(&mut answer).await.expect("an answer");
+        assert!(answer[..read].ends_with(b"Healthy.\n"), "{}", String::from_utf8_lossy(&answer[..read]));
+    }
+}
+
+/// What AWS sees, whose clock is its own: releases are 200 ms apart, and a network can push two of them together.
+#[tokio::test]
+async fn at_five_requests_a_second_with_throttling_at_most_six_arrive_in_any_second() {
+    let simulator = simulated([]);
+    simulator.set_fleet(&account(), REGION, Fleet::seeded(4, 2500, NOW));
+    let arrivals: Arc<Mutex<Vec<Instant>>> = Arc::default();
+    let seen = Arc::clone(&arrivals);
+    simulator.intercept(move |call| {
+        if call.operation != Operation::ListJobs {
+            return None;
+        }
+        seen.lock().expect("no test panics in here").push(Instant::now());
+        let throttled = call.attempt.is_multiple_of(3);
+        let status = aws_iot_jobs_exporter::http::StatusCode::TOO_MANY_REQUESTS;
+        throttled.then(|| simulator::error(status, "ThrottlingException", "Rate exceeded"))
+    });
+    let endpoint = Endpoint::start(simulator.clone()).await;
+    let listening = Listening::start(config(&endpoint.url())).await;
+    let (_, body) = exchange(&listening, &get("/metrics", "")).await;
+    assert_eq!(Exposition::parse(&body).jobs(), truth(&simulator));
+    let arrivals = arrivals.lock().expect("no test panics in here");
+    assert_eq!(arrivals.len(), 14, "10 pages and 4 retries");
+    for (n, first) in arrivals.iter().enumerate() {
+        let second = arrivals[n..].iter().filter(|at| **at - *first < Duration::from_secs(1)).count();
+        assert!(second <= 6, "{second} arrivals in the second after arrival {n}");
+    }
+}

@@ -1,0 +1,130 @@
+#!/usr/bin/env python3
+"""What a large account costs: requests, memory, and the time of a scrape while a walk is under way.
+
+Usage: cargo build --release && python3 benches/large_account.py [--jobs 100000] [--rate 1000]
+
+Starts the simulated AWS endpoint in one process and the daemon in another, both on loopback, lets the daemon walk twice, scrapes it all
+the while, counts the jobs itself, and prints what it saw. It needs Linux (peak memory is read from /proc) and Python 3.8.
+"""
+
+import argparse
+import collections
+import json
+import os
+import re
+import subprocess
+import sys
+import time
+import urllib.parse
+import urllib.request
+
+ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+PROGRAM = os.path.join(ROOT, "target", "release", "aws-iot-jobs-exporter")
+
+
+def start_simulator(jobs):
+    process = subprocess.Popen(
+        [PROGRAM, "demo", "--simulator-only", f"--jobs={jobs}"], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+    )
+    environment = {}
+    while "AWS_SECRET_ACCESS_KEY" not in environment:
+        name, _, value = process.stdout.readline().removeprefix("export ").strip().partition("=")
+        environment[name] = value
+    return process, environment
+
+
+def start_daemon(environment, rate):
+    environment = dict(
+        environment,
+        AWS_EC2_METADATA_DISABLED="true",
+        IOT_JOBS_EXPORTER_REFRESH__INTERVAL="1s",
+        IOT_JOBS_EXPORTER_LIMITS__REQUESTS_PER_SECOND=str(rate),
+    )
+    process = subprocess.Popen(
+        [PROGRAM, "--web.listen-address=127.0.0.1:0"], env=environment, stderr=subprocess.PIPE, text=True
+    )
+    address = re.search(r"addresses=\"?([^ \"]+)", process.stderr.readline()).group(1)
+    return process, f"http://{address}/metrics"
+
+
+def count_independently(environment):
+    """Walks the simulator's pages with nothing but the standard library; it asks for an access key, not for a valid signature."""
+    key, region = environment["AWS_ACCESS_KEY_ID"], environment["AWS_REGION"]
+    authorization = f"AWS4-HMAC-SHA256 Credential={key}/20260101/{region}/iot/aws4_request, SignedHeaders=host, Signature=0"
+    last, token = {}, None
+    while True:
+        query = {"maxResults": 250, **({"nextToken": token} if token else {})}
+        url = f"{environment['AWS_ENDPOINT_URL']}/jobs?{urllib.parse.urlencode(query)}"
+        with urllib.request.urlopen(urllib.request.Request(url, headers={"Authorization": authorization})) as response:
+            page = json.load(response)
+        for job in page["jobs"]:
+            last[job["jobId"]] = (job["status"], job["targetSelection"])
+        token = page.get("nextToken")
+        if not token:
+            return collections.Counter(last.values())
+
+
+def scrape(url):
+    before = time.perf_counter()
+    with urllib.request.urlopen(url, timeout=10) as response:
+        text = response.read().decode()
+    return time.perf_counter() - before, text
+
+
+def value(text, name):
+    match = re.search(rf"^{name}(?:{{[^}}]*}})? (\S+)$", text, re.M)
+    return float(match.group(1)) if match else None
+
+
+def shown_jobs(text):
+    rows = re.findall(r'^aws_iot_jobs\{.*?status="([^"]*)",target_selection="([^"]*)"\} (\S+)$', text, re.M)
+    return collections.Counter({(status, selection): int(count) for status, selection, count in rows if int(count)})
+
+
+def main():
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--jobs", type=int, default=100_000)
+    parser.add_argument("--rate", type=float, default=1000)
+    arguments = parser.parse_args()
+
+    processes = []
+    try:
+        simulator, environment = start_simulator(arguments.jobs)
+        processes.append(simulator)
+        daemon, url = start_daemon(environment, arguments.rate)
+        processes.append(daemon)
+        while not (value(scrape(url)[1], "aws_iot_jobs_exporter_refreshes_total") or 0) >= 1:
+            time.sleep(0.1)
+        # The second walk: scrapes must go on as ever, with the first one's counts.
+        times, text = [], ""
+        listed = r"aws_iot_jobs_exporter_api_requests_total\{[^}]*operation=\"ListJobs\"\}"
+        first = float(re.search(rf"^{listed} (\S+)$", scrape(url)[1], re.M).group(1))
+        while not value(text, "aws_iot_jobs_exporter_refreshes_total") == 2:
+            elapsed, text = scrape(url)
+            requests = float(re.search(rf"^{listed} (\S+)$", text, re.M).group(1))
+            if requests > first:
+                times.append(elapsed)
+            time.sleep(0.005)
+        status = open(f"/proc/{daemon.pid}/status").read()
+        peak = int(re.search(r"VmHWM:\s+(\d+) kB", status).group(1)) / 1024
+        expected, shown = count_independently(environment), shown_jobs(text)
+        times.sort()
+        print(f"machine: {os.cpu_count()} cores")
+        print(f"jobs: {arguments.jobs}, at {arguments.rate:g} requests a second")
+        print(f"ListJobs requests a refresh: {requests - first:.0f}")
+        print(f"a walk: {value(text, 'aws_iot_jobs_last_walk_duration_seconds'):.2f} s")
+        print(f"counts: {'exact' if expected == shown else f'WRONG: {shown} instead of {expected}'}")
+        print(f"the daemon's peak memory: {peak:.1f} MiB")
+        print(
+            f"scrapes during the walk: {len(times)}, median {times[len(times) // 2] * 1000:.2f} ms, "
+            f"99th percentile {times[len(times) * 99 // 100] * 1000:.2f} ms, slowest {times[-1] * 1000:.2f} ms"
+        )
+        return expected != shown
+    finally:
+        for process in processes:
+            process.terminate()
+            process.wait()
+
+
+if __name__ == "__main__":
+    sys.exit(main())
