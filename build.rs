@@ -15,11 +15,11 @@ fn main() {
     println!("cargo::rustc-env=EXPORTER_RUSTC={rustc}");
     println!("cargo::rerun-if-env-changed=EXPORTER_REVISION");
     println!("cargo::rerun-if-changed=build.rs");
-    // Only where there is a checkout: a path that does not exist would make cargo run this every time.
-    for path in [".git/HEAD", ".git/logs/HEAD"] {
-        if std::path::Path::new(path).exists() {
-            println!("cargo::rerun-if-changed={path}");
-        }
+    // A commit moves the log and not HEAD itself. Named only where there is a checkout: cargo would run this every time
+    // for a path that does not exist.
+    if std::path::Path::new(".git/HEAD").exists() {
+        println!("cargo::rerun-if-changed=.git/HEAD");
+        println!("cargo::rerun-if-changed=.git/logs/HEAD");
     }
 }
 
