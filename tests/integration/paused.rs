@@ -1,9 +1,13 @@
 //! The daemon on the paused clock: what it publishes, when, and what it never does.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::time::Duration;
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, SystemTime};
 
+use aws_credential_types::Credentials;
+use aws_credential_types::provider::future::ProvideCredentials as ProvidedCredentials;
+use aws_credential_types::provider::{ProvideCredentials, SharedCredentialsProvider};
+use aws_iot_jobs_exporter::config::{self, Sources};
 use aws_iot_jobs_exporter::http::{Response, StatusCode};
 use aws_iot_jobs_exporter::job::{AccountId, Scope, Status, TargetSelection};
 use aws_iot_jobs_exporter::simulator::{self, Call, Fleet, Job, Operation, Role, Simulator};
@@ -473,35 +477,78 @@ async fn a_configured_account_that_is_not_the_credentials_fails_the_refresh_by_t
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_role_is_assumed_with_its_external_id_and_its_account_is_asked_for_again_when_credentials_change() {
+async fn a_role_is_assumed_with_its_external_id_and_not_without_the_right_one() {
     let role_account = AccountId::parse("210987654321").expect("an account id");
     let simulator = simulated([]);
     simulator.set_fleet(&role_account, REGION, Fleet::new(jobs(7), []));
     let role = Role::new(role_account.clone(), "exporter").with_external_id("between-us");
     let arn = role.arn();
     simulator.add_role(role);
-    let toml = |secret: &str| {
-        format!(
-            "targets: [{{name: t, region: {REGION}, endpoint_url: 'http://simulator.test', role_arn: '{arn}', external_id: {secret}}}]"
-        )
-    };
-    let load = |secret: &str| {
+    let targets = |external_id: &str| {
         let file = tempfile::NamedTempFile::new().expect("a temporary file");
-        std::fs::write(file.path(), toml(secret)).expect("a written file");
-        let sources =
-            aws_iot_jobs_exporter::config::Sources { file: Some(file.path().to_owned()), ..Default::default() };
-        aws_iot_jobs_exporter::config::load(&sources).expect("a valid configuration").targets
+        let target = format!(
+            "{{region: {REGION}, endpoint_url: 'http://simulator.test', role_arn: '{arn}', external_id: {external_id}}}"
+        );
+        std::fs::write(file.path(), format!("targets: [{target}]")).expect("a written file");
+        let sources = Sources { file: Some(file.path().to_owned()), ..Sources::default() };
+        config::load(&sources).expect("a valid configuration").targets
     };
-    let exporter = Exporter::start(simulator.clone(), |config| config.targets = load("between-us")).await;
+    let exporter = Exporter::start(simulator.clone(), |config| config.targets = targets("between-us")).await;
     let shown = exporter.refreshed(1).await;
     assert_eq!(shown.up(), Some(1.0), "{}", shown.text);
     let (labels, _) = shown.family("aws_iot_jobs").next().expect("a row");
     assert_eq!(labels["aws_account_id"], role_account.as_str());
     assert_eq!(shown.jobs().values().sum::<f64>(), 7.0);
 
-    let exporter = Exporter::start(simulator, |config| config.targets = load("not-it")).await;
+    let exporter = Exporter::start(simulator, |config| config.targets = targets("not-it")).await;
     let shown = exporter.refreshed(1).await;
     assert_eq!((shown.up(), shown.failures("credentials")), (Some(0.0), Some(1.0)), "{}", shown.text);
+}
+
+/// Credentials that are asked for again at every request, since they are always about to expire.
+#[derive(Clone, Debug)]
+struct Rotating(Arc<Mutex<&'static str>>);
+
+impl ProvideCredentials for Rotating {
+    fn provide_credentials<'a>(&'a self) -> ProvidedCredentials<'a>
+    where
+        Self: 'a,
+    {
+        let key = *self.0.lock().expect("no test panics in here");
+        ProvidedCredentials::ready(Ok(Credentials::new(key, "secret", None, Some(SystemTime::UNIX_EPOCH), "test")))
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_account_is_asked_for_again_when_the_credentials_identity_changes() {
+    const ROTATED: &str = "AKIAROTATEDROTATED00";
+    const OF_ANOTHER: &str = "AKIAANOTHERANOTHER00";
+    let another = AccountId::parse("210987654321").expect("an account id");
+    let simulator = simulated(jobs(600));
+    simulator.add_access_key(&account(), ROTATED);
+    simulator.add_access_key(&another, OF_ANOTHER);
+    simulator.set_fleet(&another, REGION, Fleet::new(jobs(7), []));
+    let credentials = Rotating(Arc::new(Mutex::new(ACCESS_KEY_ID)));
+    let provider = SharedCredentialsProvider::new(credentials.clone());
+    let exporter = Exporter::start_as(simulator, Some(provider), |_| {}).await;
+    let rotate = |key| *credentials.0.lock().expect("no test panics in here") = key;
+    let asked = || exporter.simulator.requests(Operation::GetCallerIdentity);
+    exporter.refreshed(2).await;
+    assert_eq!(asked(), 1);
+
+    rotate(ROTATED);
+    let shown = exporter.refreshed(3).await;
+    assert_eq!((shown.up(), asked()), (Some(1.0), 2), "a new key of the same account is no failure");
+
+    rotate(OF_ANOTHER);
+    // The first page after the change is already another account's, so that refresh must not be published as this one's.
+    let shown = exporter.refreshed(4).await;
+    assert_eq!((shown.up(), shown.failures("account_mismatch")), (Some(0.0), Some(1.0)), "{}", shown.text);
+    assert_eq!(shown.jobs().values().sum::<f64>(), 600.0);
+
+    let shown = exporter.refreshed(5).await;
+    let (labels, _) = shown.family("aws_iot_jobs").next().expect("a row");
+    assert_eq!((labels["aws_account_id"].as_str(), shown.jobs().values().sum::<f64>()), (another.as_str(), 7.0));
 }
 
 #[tokio::test(start_paused = true)]

@@ -7,6 +7,7 @@ use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use aws_credential_types::provider::SharedCredentialsProvider;
 use aws_iot_jobs_exporter::app::App;
 use aws_iot_jobs_exporter::aws::Access;
 use aws_iot_jobs_exporter::clock::Clock;
@@ -138,6 +139,15 @@ pub struct Exporter {
 impl Exporter {
     /// Starts it; `configure` may change the configuration of one plain target first.
     pub async fn start(simulator: Simulator, configure: impl FnOnce(&mut Config)) -> Self {
+        Self::start_as(simulator, None, configure).await
+    }
+
+    /// The same with credentials of the test's own.
+    pub async fn start_as(
+        simulator: Simulator,
+        credentials: Option<SharedCredentialsProvider>,
+        configure: impl FnOnce(&mut Config),
+    ) -> Self {
         let clock = Clock::starting_at(NOW);
         let fate: Arc<FateOf> = Arc::new(|_: &Request| Fate::Arrives);
         let wire =
@@ -145,7 +155,8 @@ impl Exporter {
         let mut config = config("http://simulator.test");
         config.limits.requests_per_second = 1000.0;
         configure(&mut config);
-        let access = Access { http: SharedHttpClient::new(wire.clone()), ..Access::local(ACCESS_KEY_ID, "secret") };
+        let mut access = Access { http: SharedHttpClient::new(wire.clone()), ..Access::local(ACCESS_KEY_ID, "secret") };
+        access.credentials = credentials.or(access.credentials);
         let app = App::start(&config, &access, clock).await.expect("the exporter starts");
         let handler = app.handler();
         let task = tokio::spawn(async move { app.run(pending()).await.expect("the exporter runs") });
