@@ -11,7 +11,7 @@ use tokio::time::{Instant, timeout};
 
 use crate::support::{ACCESS_KEY_ID, Endpoint, REGION, jobs, simulator as simulated};
 
-const PROGRAM: &str = env!("CARGO_BIN_EXE_aws-iot-jobs-exporter");
+pub const PROGRAM: &str = env!("CARGO_BIN_EXE_aws-iot-jobs-exporter");
 const SECRET: &str = "wJalrXUtnFEMISECRETKEY";
 const SESSION_TOKEN: &str = "IQoJb3JpZ2luX2VjSESSIONTOKEN";
 
@@ -20,7 +20,7 @@ fn program(arguments: &[&str]) -> Command {
     isolated(Command::new(PROGRAM), arguments)
 }
 
-fn isolated(mut command: Command, arguments: &[&str]) -> Command {
+pub fn isolated(mut command: Command, arguments: &[&str]) -> Command {
     command.args(arguments).env_clear().env("PATH", std::env::var_os("PATH").unwrap_or_default());
     command.env("AWS_EC2_METADATA_DISABLED", "true").env("AWS_CONFIG_FILE", "/dev/null").env("HOME", "/nonexistent");
     command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
@@ -41,14 +41,14 @@ async fn ran(arguments: &[&str]) -> (Option<i32>, String, String) {
 }
 
 /// A program that runs, and its log as far as it was read.
-struct Running {
+pub struct Running {
     child: Child,
     lines: tokio::io::Lines<BufReader<tokio::process::ChildStderr>>,
     log: String,
 }
 
 impl Running {
-    fn start(mut command: Command) -> Self {
+    pub fn start(mut command: Command) -> Self {
         let mut child = command.spawn().expect("a started program");
         let lines = BufReader::new(child.stderr.take().expect("an error output")).lines();
         Self { child, lines, log: String::new() }
@@ -77,19 +77,19 @@ impl Running {
     }
 
     /// The address in the log's first line, with the port that the system picked.
-    async fn address(&mut self) -> String {
+    pub async fn address(&mut self) -> String {
         let line = self.until("started").await;
         let after = line.split_once("addresses=").expect("addresses in the first line").1;
         after.split(' ').next().expect("an address").trim_matches('"').to_owned()
     }
 
-    fn signal(&self, name: &str) {
+    pub fn signal(&self, name: &str) {
         let id = self.child.id().expect("a running program").to_string();
         let sent = std::process::Command::new("kill").args(["-s", name, &id]).status().expect("kill");
         assert!(sent.success());
     }
 
-    async fn exit_code(&mut self, within: Duration) -> Option<i32> {
+    pub async fn exit_code(&mut self, within: Duration) -> Option<i32> {
         timeout(within, self.child.wait()).await.expect("an end in time").expect("a status").code()
     }
 }
@@ -201,7 +201,7 @@ async fn the_demo_serves_metrics_of_a_simulated_fleet_without_anything_else() {
     assert_eq!(demo.exit_code(Duration::from_secs(2)).await, Some(0));
 }
 
-async fn get(address: &str, path: &str) -> String {
+pub async fn get(address: &str, path: &str) -> String {
     use tokio::io::AsyncWriteExt as _;
     let mut socket = tokio::net::TcpStream::connect(address).await.expect("a connection");
     let request = format!("GET {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n");

@@ -1,0 +1,223 @@
+//! AWS lookalikes that nobody here wrote: what they say and what boto3 counts of it must be what the daemon shows.
+
+use std::collections::BTreeMap;
+use std::net::TcpListener;
+use std::process::Stdio;
+use std::time::Duration;
+
+use tokio::net::TcpStream;
+use tokio::process::{Child, Command};
+
+use crate::process::{Running, get, isolated};
+use crate::support::{Exposition, output, python, tool};
+
+const PYTHON_PROGRAMS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/target/python/bin");
+
+/// A server in Python, of the test's own: it ends with the test.
+struct Server {
+    url: String,
+    _process: Child,
+}
+
+impl Server {
+    /// Starts `program` on a free loopback port; `prepare` gets the command and the port.
+    async fn start(program: &str, prepare: impl FnOnce(&mut Command, u16)) -> Self {
+        let port = TcpListener::bind("127.0.0.1:0").and_then(|free| free.local_addr()).expect("a free port").port();
+        let path = format!("{PYTHON_PROGRAMS}/{program}");
+        assert!(std::path::Path::new(&path).exists(), "there is no {path}: tests/run.sh installs it");
+        let mut command = Command::new(path);
+        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).kill_on_drop(true);
+        prepare(&mut command, port);
+        let mut process = command.spawn().expect("a started server");
+        for _ in 0..300 {
+            if TcpStream::connect(("127.0.0.1", port)).await.is_ok() {
+                return Self { url: format!("http://127.0.0.1:{port}"), _process: process };
+            }
+            assert!(process.try_wait().expect("a status").is_none(), "{program} ended before it listened");
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+        panic!("{program} does not listen after 30 s");
+    }
+
+    async fn ministack() -> Self {
+        Self::start("ministack", |command, port| {
+            // Without a host it would listen on every interface.
+            command.env("BIND_HOST", "127.0.0.1").env("GATEWAY_PORT", port.to_string());
+            command.env("IOT_MTLS_ENABLED", "0").env("LOG_LEVEL", "WARNING");
+        })
+        .await
+    }
+
+    async fn moto() -> Self {
+        Self::start("moto_server", |command, port| {
+            command.args(["-H", "127.0.0.1", "-p", &port.to_string()]);
+        })
+        .await
+    }
+
+    async fn microburst(upstream: &Self) -> Self {
+        Self::start("microburst", |command, port| {
+            command.args(["--host", "127.0.0.1", "--port", &port.to_string(), "--upstream", &upstream.url]);
+        })
+        .await
+    }
+
+    /// Does something to the jobs with boto3 and returns boto3's own count of them.
+    fn fleet(&self, command: &str) -> BTreeMap<(String, String), f64> {
+        let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/python/fleet.py");
+        let printed = output(python().args([script, &self.url]).args(command.split(' ')));
+        let counts: BTreeMap<String, f64> = serde_json::from_str(&printed).expect("counts");
+        let pair = |text: String| text.split_once(' ').map(|(a, b)| (a.to_owned(), b.to_owned())).expect("two words");
+        counts.into_iter().map(|(text, count)| (pair(text), count)).collect()
+    }
+
+    /// Sets microburst's rules.
+    fn rules(&self, rules: &str) {
+        let url = format!("{}/_microburst/rules", self.url);
+        output(tool("curl").args(["--fail", "--silent", "--show-error", "--request", "POST", "--data", rules, &url]));
+    }
+}
+
+/// The daemon with nothing configured but an endpoint, credentials, a region, and an interval that a test can wait for.
+struct Daemon {
+    running: Running,
+    address: String,
+}
+
+impl Daemon {
+    async fn start(endpoint: &Server) -> Self {
+        let mut command = isolated(Command::new(crate::process::PROGRAM), &["--web.listen-address=127.0.0.1:0"]);
+        command.env("AWS_ENDPOINT_URL", &endpoint.url).env("AWS_REGION", "eu-west-1");
+        command.env("AWS_ACCESS_KEY_ID", "test").env("AWS_SECRET_ACCESS_KEY", "test");
+        command.env("IOT_JOBS_EXPORTER_REFRESH__INTERVAL", "200ms");
+        command.env("IOT_JOBS_EXPORTER_LIMITS__REQUESTS_PER_SECOND", "100");
+        let mut running = Running::start(command);
+        let address = running.address().await;
+        Self { running, address }
+    }
+
+    async fn scrape(&self) -> Exposition {
+        let answer = get(&self.address, "/metrics").await;
+        let (head, body) = answer.split_once("\r\n\r\n").expect("a header and a body");
+        assert!(head.starts_with("HTTP/1.1 200"), "{head}");
+        Exposition::parse(body.as_bytes())
+    }
+
+    /// What it shows after a refresh that started later than this call.
+    async fn refreshed(&self) -> Exposition {
+        let refreshes =
+            |shown: &Exposition| shown.value("aws_iot_jobs_exporter_refreshes_total", &[]).expect("a counter");
+        // The one under way may have begun before.
+        let enough = refreshes(&self.scrape().await) + 2.0;
+        for _ in 0..600 {
+            let shown = self.scrape().await;
+            if refreshes(&shown) >= enough {
+                return shown;
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        panic!("no two refreshes in 30 s");
+    }
+
+    async fn stop(mut self) {
+        self.running.signal("TERM");
+        assert_eq!(self.running.exit_code(Duration::from_secs(2)).await, Some(0));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn ministack_jobs_are_counted_as_boto3_counts_them_after_every_step_of_their_lives() {
+    let ministack = Server::ministack().await;
+    let daemon = Daemon::start(&ministack).await;
+    assert_eq!(daemon.refreshed().await.jobs(), BTreeMap::new());
+    for step in [
+        "things d0 d1 d2",
+        "create snap SNAPSHOT d0 d1",
+        "create cont CONTINUOUS group:line",
+        "create group SNAPSHOT group:line d0",
+        "create gone SNAPSHOT d2",
+        "finish snap d0 SUCCEEDED",
+        "finish snap d1 FAILED",
+        "cancel gone",
+        "delete gone",
+        "finish cont d2 SUCCEEDED",
+        "finish cont d0 SUCCEEDED",
+        "finish group d0 SUCCEEDED",
+    ] {
+        let counted = ministack.fleet(step);
+        let shown = daemon.refreshed().await;
+        assert_eq!((shown.jobs(), shown.up()), (counted, Some(1.0)), "after {step}");
+    }
+    let completed = ("COMPLETED".to_owned(), "SNAPSHOT".to_owned());
+    let shown = daemon.scrape().await;
+    assert_eq!(shown.jobs()[&completed], 1.0, "a job whose executions have all ended, one of them badly");
+    let (labels, _) = shown.family("aws_iot_jobs").next().expect("a row");
+    assert_eq!((labels["aws_account_id"].as_str(), labels["target"].as_str()), ("000000000000", "eu-west-1"));
+    daemon.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_status_that_aws_does_not_know_is_shown_as_moto_gives_it() {
+    let moto = Server::moto().await;
+    moto.fleet("things d0");
+    let counted = moto.fleet("create a SNAPSHOT d0");
+    assert_eq!(counted.keys().next().expect("a job").0, "QUEUED", "what this test is about");
+    let daemon = Daemon::start(&moto).await;
+    let shown = daemon.refreshed().await;
+    assert_eq!((shown.jobs(), shown.up()), (counted, Some(1.0)));
+    daemon.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn motos_broken_paging_is_a_token_loop_and_publishes_nothing() {
+    let moto = Server::moto().await;
+    moto.fleet("things d0");
+    moto.fleet("many x 260 d0");
+    let daemon = Daemon::start(&moto).await;
+    let shown = daemon.refreshed().await;
+    assert!(shown.job_lines().is_empty(), "{}", shown.text);
+    assert_eq!(shown.up(), Some(0.0));
+    assert!(shown.failures("token_loop") >= Some(2.0), "{}", shown.text);
+    daemon.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_microburst_does_to_ministacks_answers_is_told_by_its_reason_and_heals() {
+    let ministack = Server::ministack().await;
+    ministack.fleet("things d0");
+    let counted = ministack.fleet("create a SNAPSHOT d0");
+    let microburst = Server::microburst(&ministack).await;
+    let daemon = Daemon::start(&microburst).await;
+    assert_eq!(daemon.refreshed().await.jobs(), counted);
+    let on = |fault: &str| format!(r#"[{{"service": "iot", {fault}}}]"#);
+    for (reason, fault) in [
+        ("throttled", r#""error": {"code": "ThrottlingException"}"#),
+        ("denied", r#""error": {"code": "AccessDeniedException", "status": 403}"#),
+        ("credentials", r#""error": {"code": "ExpiredTokenException", "status": 403}"#),
+        ("unavailable", r#""error": {"code": "ServiceUnavailableException", "status": 503}"#),
+        ("network", r#""reset": true"#),
+        ("network", r#""response": {"abort_frac": 0.5}"#),
+        ("malformed", r#""response": {"truncate_frac": 0.5}"#),
+    ] {
+        microburst.rules(&on(fault));
+        let before = daemon.scrape().await.failures(reason).expect("a counter from the start");
+        let shown = daemon.refreshed().await;
+        assert!(shown.failures(reason) > Some(before), "{fault} is not {reason}: {}", shown.text);
+        assert_eq!((shown.up(), shown.jobs()), (Some(0.0), counted.clone()), "{fault}: the last good walk is shown");
+        microburst.rules("[]");
+        let healed = daemon.refreshed().await;
+        assert_eq!((healed.up(), healed.jobs()), (Some(1.0), counted.clone()), "after {fault}");
+    }
+
+    // What one retry mends is no failure.
+    let failures =
+        |shown: &Exposition| shown.family("aws_iot_jobs_exporter_refresh_failures_total").map(|(_, n)| n).sum::<f64>();
+    let before = failures(&daemon.scrape().await);
+    microburst.rules(&on(r#""error": {"code": "ThrottlingException"}, "times": 1"#));
+    daemon.refreshed().await;
+    microburst.rules(&on(r#""latency": 400"#));
+    let slow = daemon.refreshed().await;
+    assert!(slow.value("aws_iot_jobs_last_walk_duration_seconds", &[]) >= Some(0.4), "{}", slow.text);
+    assert_eq!((slow.up(), failures(&slow)), (Some(1.0), before));
+    daemon.stop().await;
+}

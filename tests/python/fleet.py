@@ -1,0 +1,74 @@
+"""Does one thing to the jobs of an AWS lookalike with boto3, then counts them with boto3 and prints the counts as JSON.
+
+Usage: fleet.py ENDPOINT_URL COMMAND [ARGUMENT ...]
+
+  things NAME ...            creates things, all of them in the thing group `line`
+  create JOB SELECTION TARGET ...
+                             creates a job; a TARGET is a thing's name, or `group:NAME`
+  many PREFIX COUNT THING    creates COUNT jobs for a thing
+  finish JOB THING STATUS    plays a device: takes its next job execution and ends it, through the jobs data plane
+  cancel JOB, delete JOB
+  count
+"""
+
+import collections
+import json
+import os
+import sys
+
+import boto3
+
+
+def client(service, url):
+    return boto3.client(
+        service,
+        endpoint_url=url,
+        region_name=os.environ.get("AWS_REGION", "eu-west-1"),
+        aws_access_key_id="test",
+        aws_secret_access_key="test",
+    )
+
+
+def main():
+    url, command, *arguments = sys.argv[1:]
+    iot = client("iot", url)
+
+    def arn(target):
+        if target.startswith("group:"):
+            return iot.describe_thing_group(thingGroupName=target.removeprefix("group:"))["thingGroupArn"]
+        return iot.describe_thing(thingName=target)["thingArn"]
+
+    if command == "things":
+        iot.create_thing_group(thingGroupName="line")
+        for name in arguments:
+            iot.create_thing(thingName=name)
+            iot.add_thing_to_thing_group(thingGroupName="line", thingName=name)
+    elif command == "create":
+        job, selection, *targets = arguments
+        targets = [arn(target) for target in targets]
+        iot.create_job(jobId=job, targets=targets, document="{}", targetSelection=selection)
+    elif command == "many":
+        prefix, count, thing = arguments
+        targets = [arn(thing)]
+        for number in range(int(count)):
+            iot.create_job(jobId=f"{prefix}-{number}", targets=targets, document="{}", targetSelection="SNAPSHOT")
+    elif command == "finish":
+        job, thing, status = arguments
+        data = client("iot-jobs-data", url)
+        started = data.start_next_pending_job_execution(thingName=thing)["execution"]
+        assert started["jobId"] == job, f"{thing} has {started['jobId']} to do, not {job}"
+        data.update_job_execution(jobId=job, thingName=thing, status=status)
+    elif command == "cancel":
+        iot.cancel_job(jobId=arguments[0], force=True)
+    elif command == "delete":
+        iot.delete_job(jobId=arguments[0], force=True)
+    else:
+        assert command == "count", f"there is no command {command}"
+
+    counts = collections.Counter()
+    for job in iot.list_jobs(maxResults=250)["jobs"]:
+        counts[f"{job['status']} {job['targetSelection']}"] += 1
+    print(json.dumps(counts))
+
+
+main()
