@@ -156,13 +156,16 @@ pub(super) fn code(status: Option<u16>, code: Option<&str>) -> String {
     }
 }
 
-/// An error and its causes. Each level of the SDK's errors tells one thing; those that only repeat the next are left out.
+/// An error and its causes. Levels of the SDK's errors that only repeat another one, or say no more than that there is a
+/// cause, are left out.
 fn chain(error: &(dyn Error + 'static)) -> String {
+    const SAY_NOTHING: &[&str] = &["dispatch failure", "io error", "other", "service error", "unhandled error"];
     let mut texts: Vec<String> = Vec::new();
     let mut next = Some(error);
     while let Some(error) = next {
         let text = error.to_string();
-        if !texts.last().is_some_and(|last| last.contains(&text)) {
+        let empty = SAY_NOTHING.contains(&text.as_str()) && error.source().is_some();
+        if !empty && !texts.last().is_some_and(|last| last.contains(&text)) {
             texts.push(text);
         }
         next = error.source();
@@ -181,11 +184,12 @@ fn has_cause<T: Error + 'static>(error: &(dyn Error + 'static)) -> bool {
     false
 }
 
-/// What an answer says may be anything, and goes to logs and pages: control characters are written out, and its length is bounded.
+/// What an answer says may be anything, and goes to logs and pages: it is put on one line, other control characters are
+/// written out, and its length is bounded.
 fn one_line(text: &str) -> String {
-    const MAX_CHARS: usize = 500;
+    const MAX_CHARS: usize = 1000;
     let mut line = String::new();
-    for (count, character) in text.chars().enumerate() {
+    for (count, character) in text.split_whitespace().collect::<Vec<_>>().join(" ").chars().enumerate() {
         if count == MAX_CHARS {
             line.push('…');
             break;
@@ -229,7 +233,7 @@ mod tests {
 
     #[test]
     fn what_an_answer_says_stays_on_one_line_of_bounded_length() {
-        assert_eq!(one_line("a\nb\u{1b}[31m"), "a\\nb\\u{1b}[31m");
-        assert_eq!(one_line(&"x".repeat(10_000)).chars().count(), 501);
+        assert_eq!(one_line("a\n  b\u{1b}[31m"), "a b\\u{1b}[31m");
+        assert_eq!(one_line(&"x".repeat(10_000)).chars().count(), 1001);
     }
 }
