@@ -256,14 +256,14 @@ async fn a_page_that_fails_once_is_tried_again_and_both_attempts_are_counted() {
 
 #[tokio::test(start_paused = true)]
 async fn with_every_third_attempt_throttled_no_second_holds_a_sixth_release() {
-    let exporter = Exporter::start(simulated(jobs(10_000)), |config| config.limits.requests_per_second = 5.0).await;
+    let exporter = Exporter::start(simulated(jobs(100_000)), |config| config.limits.requests_per_second = 5.0).await;
     list_jobs(&exporter.simulator, |call| {
         (call.attempt % 3 == 0).then(|| simulator::error(status(429), "ThrottlingException", "Rate exceeded"))
     });
     let shown = exporter.refreshed(1).await;
     assert_eq!((shown.up(), shown.jobs()), (Some(1.0), truth(&exporter.simulator)));
     let releases = exporter.wire.releases("/jobs");
-    assert_eq!(releases.len(), 59, "40 pages and 19 retries");
+    assert_eq!(releases.len(), 599, "400 pages and 199 retries");
     for (n, first) in releases.iter().enumerate() {
         let second = releases[n..].iter().filter(|at| **at - *first < Duration::from_secs(1)).count();
         assert!(second <= 5, "{second} releases in the second after release {n}");
