@@ -1,20 +1,27 @@
-//! One connection: its requests' bodies are read within bounds, then the handler answers.
+//! One connection: its requests' bodies are read within bounds, then the replier decides what becomes of them.
 
+use std::convert::Infallible;
+use std::future::pending;
 use std::net::SocketAddr;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
 
 use ::http::{HeaderValue, StatusCode, header};
 use bytes::Bytes;
-use http_body_util::{BodyExt as _, Full, LengthLimitError, Limited};
-use hyper::body::{Body as _, Incoming};
+use http_body_util::{BodyExt as _, LengthLimitError, Limited};
+use hyper::body::{Body as _, Frame, Incoming, SizeHint};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::graceful::GracefulShutdown;
-use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::TcpStream;
 use tokio::time::timeout;
+use tracing::debug;
 
+use super::door::Door;
 use super::patience::{Patient, Phase};
-use super::{Handler, Limits, Response};
+use super::{Body, Limits, Replier, Reply, Response};
 
 type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
@@ -25,34 +32,34 @@ const SMALLEST_BUFFER: usize = 8192;
 pub(super) struct Protocol {
     http1: http1::Builder,
     limits: Limits,
-    handler: Handler,
+    replier: Replier,
+    door: Arc<Door>,
 }
 
 impl Protocol {
-    pub(super) fn new(limits: Limits, handler: Handler) -> Self {
+    pub(super) fn new(limits: Limits, replier: Replier, door: Arc<Door>) -> Self {
         let mut http1 = http1::Builder::new();
         http1
             .timer(TokioTimer::new())
             // Runs from the end of a response to the end of the next header: see `patience`.
             .header_read_timeout(limits.idle_timeout)
             .max_buf_size(limits.max_header_bytes.max(SMALLEST_BUFFER));
-        Self { http1, limits, handler }
+        Self { http1, limits, replier, door }
     }
 
     /// The future that serves `stream` until either side closes it, or `graceful` tells it to finish.
-    pub(super) fn serve<S>(
+    pub(super) fn serve(
         &self,
-        stream: S,
+        stream: TcpStream,
         peer: SocketAddr,
         graceful: &GracefulShutdown,
-    ) -> impl Future<Output = hyper::Result<()>> + use<S>
-    where
-        S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
-    {
+    ) -> impl Future<Output = hyper::Result<()>> + use<> {
         let phase = Phase::fresh();
-        let io = TokioIo::new(Patient::new(stream, phase.clone(), &self.limits));
-        let (limits, handler) = (self.limits.clone(), self.handler.clone());
-        let service = service_fn(move |request| respond(request, peer, phase.clone(), limits.clone(), handler.clone()));
+        let io = TokioIo::new(Patient::new(stream, phase.clone(), TcpStream::set_zero_linger, &self.limits));
+        let (limits, replier, door) = (self.limits.clone(), self.replier.clone(), self.door.clone());
+        let service = service_fn(move |request| {
+            respond(request, peer, phase.clone(), limits.clone(), replier.clone(), door.clone())
+        });
         graceful.watch(self.http1.serve_connection(io, service))
     }
 }
@@ -62,21 +69,65 @@ async fn respond(
     peer: SocketAddr,
     phase: Phase,
     limits: Limits,
-    handler: Handler,
-) -> Result<hyper::Response<Full<Bytes>>, BoxError> {
+    replier: Replier,
+    door: Arc<Door>,
+) -> Result<hyper::Response<Sending>, BoxError> {
     phase.header_is_complete();
     let (mut head, body) = request.into_parts();
-    let response = match read_whole(body, &limits).await {
+    let reply = match read_whole(body, &limits).await {
         Ok(body) => {
             head.extensions.insert(peer);
-            handler(super::Request::from_parts(head, body)).await
+            replier(super::Request::from_parts(head, body)).await
         }
-        Err(BodyFault::TooLarge) => refusal(StatusCode::PAYLOAD_TOO_LARGE),
-        Err(BodyFault::TooSlow) => refusal(StatusCode::REQUEST_TIMEOUT),
+        Err(BodyFault::TooLarge) => refusal(StatusCode::PAYLOAD_TOO_LARGE).into(),
+        Err(BodyFault::TooSlow) => refusal(StatusCode::REQUEST_TIMEOUT).into(),
         Err(BodyFault::Broken(error)) => return Err(error),
     };
-    phase.response_is_ready();
-    Ok(response.map(Full::new))
+    match reply {
+        Reply::Response(response) => {
+            phase.response_is_ready();
+            return Ok(response.map(|body| Sending { body, phase }));
+        }
+        Reply::Hang => debug!(%peer, "leaving a request without a response"),
+        Reply::Reset => phase.reset(),
+        Reply::Refuse(pause) => {
+            door.close_for(pause);
+            phase.reset();
+        }
+    }
+    // The end of the connection ends this: the client's, the drain's, or the one that was just asked for.
+    pending().await
+}
+
+/// A body on its way to its client. Where it fails, the connection is closed once what came before is sent: an error
+/// told to hyper would throw that away.
+struct Sending {
+    body: Body,
+    phase: Phase,
+}
+
+impl hyper::body::Body for Sending {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        match ready!(Pin::new(&mut self.body).poll_frame(cx)) {
+            None => Poll::Ready(None),
+            Some(Ok(frame)) => Poll::Ready(Some(Ok(frame))),
+            Some(Err(_)) => {
+                self.phase.close();
+                Poll::Pending
+            }
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
 }
 
 /// Why a request has no whole body.

@@ -5,12 +5,16 @@
 //!
 //! - [`Listener`]: binds an address, and says why where that fails.
 //! - [`serve`]: accepts until it is told to stop, then drains.
+//! - [`Reply`]: what a server can do to a client other than to answer it, for those that stand in for a failing one.
+//!   They are served by [`serve_replies`].
 //! - [`Limits`]: every bound on what one client, or all of them, can hold.
 
 mod accept;
 mod connection;
+mod door;
 mod listen;
 mod patience;
+mod reply;
 mod server;
 #[cfg(test)]
 mod tests;
@@ -23,13 +27,14 @@ use bytes::Bytes;
 
 pub use ::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
 pub use listen::{BindError, Listener};
-pub use server::serve;
+pub use reply::{Body, Replier, Reply, replier};
+pub use server::{serve, serve_replies};
 
 /// A request with its whole body, read within [`Limits`] before the handler runs. The peer's [`std::net::SocketAddr`]
 /// is among its extensions where the request came over a socket.
 pub type Request = ::http::Request<Bytes>;
 
-/// A response with its whole body. `Content-Length` and `Date` are added when it is sent.
+/// A response with its whole body. `Content-Length` is added when it is sent, and `Date` where it has none.
 pub type Response = ::http::Response<Bytes>;
 
 /// A boxed future that can be spawned.

@@ -18,7 +18,8 @@ use tokio::time::Sleep;
 
 use super::Limits;
 
-/// Where a connection stands. The stream and the service of one connection share it; hyper polls both in one task.
+/// Where a connection stands. The stream, the service and the body that is sent on one connection share it; hyper polls
+/// all of them in one task.
 ///
 /// A client may send the start of its next header while it still waits for a response (pipelining). That header is
 /// bounded as an idle connection is.
@@ -32,6 +33,10 @@ impl Phase {
     const BUSY: u8 = 1;
     /// Nothing has come since the last response.
     const IDLE: u8 = 2;
+    /// To be closed once all is sent that was written.
+    const CLOSING: u8 = 3;
+    /// The same, by a reset.
+    const RESETTING: u8 = 4;
 
     pub(super) fn fresh() -> Self {
         Self(Arc::new(AtomicU8::new(Self::HEADER)))
@@ -45,6 +50,17 @@ impl Phase {
         self.0.store(Self::IDLE, Ordering::Relaxed);
     }
 
+    /// Lets the next flush end the connection. hyper flushes after each time that it has asked the service or the body,
+    /// so that what they wait for after this never comes.
+    pub(super) fn close(&self) {
+        self.0.store(Self::CLOSING, Ordering::Relaxed);
+    }
+
+    /// As [`Phase::close`], by a reset.
+    pub(super) fn reset(&self) {
+        self.0.store(Self::RESETTING, Ordering::Relaxed);
+    }
+
     fn header_has_started(&self) {
         self.0.store(Self::HEADER, Ordering::Relaxed);
     }
@@ -56,19 +72,41 @@ impl Phase {
     fn is_idle(&self) -> bool {
         self.0.load(Ordering::Relaxed) == Self::IDLE
     }
+
+    fn is_closing(&self) -> bool {
+        self.0.load(Ordering::Relaxed) == Self::CLOSING
+    }
+
+    fn is_resetting(&self) -> bool {
+        self.0.load(Ordering::Relaxed) == Self::RESETTING
+    }
 }
 
-/// A stream that fails with [`io::ErrorKind::TimedOut`] once its client has taken too long.
+/// A stream that fails with [`io::ErrorKind::TimedOut`] once its client has taken too long, and with
+/// [`io::ErrorKind::ConnectionAborted`] where its [`Phase`] says that it is to end.
 pub(super) struct Patient<S> {
     stream: S,
     phase: Phase,
+    /// Makes the stream end with a reset when it is dropped.
+    prepare_reset: fn(&S) -> io::Result<()>,
     header: Timer,
     write: Timer,
 }
 
 impl<S> Patient<S> {
-    pub(super) fn new(stream: S, phase: Phase, limits: &Limits) -> Self {
-        Self { stream, phase, header: Timer::new(limits.header_timeout), write: Timer::new(limits.write_timeout) }
+    pub(super) fn new(stream: S, phase: Phase, prepare_reset: fn(&S) -> io::Result<()>, limits: &Limits) -> Self {
+        let (header, write) = (Timer::new(limits.header_timeout), Timer::new(limits.write_timeout));
+        Self { stream, phase, prepare_reset, header, write }
+    }
+
+    /// What a stream says that is asked to send the rest, and has: nothing, unless this is where it has to end.
+    fn flushed(&self) -> io::Result<()> {
+        if self.phase.is_resetting() {
+            (self.prepare_reset)(&self.stream)?;
+        } else if !self.phase.is_closing() {
+            return Ok(());
+        }
+        Err(io::Error::new(io::ErrorKind::ConnectionAborted, "the connection was to end here"))
     }
 
     /// Bounds the time without any progress: starts with the first write that has to wait, ends with the next one that
@@ -128,7 +166,7 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Patient<S> {
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
         let flushed = Pin::new(&mut this.stream).poll_flush(cx);
-        this.bounded(cx, flushed)
+        this.bounded(cx, flushed).map(|flushed| flushed.and_then(|()| this.flushed()))
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -169,7 +207,7 @@ mod tests {
     fn patient() -> (Patient<DuplexStream>, Phase, DuplexStream) {
         let (stream, client) = duplex(16);
         let phase = Phase::fresh();
-        let patient = Patient::new(stream, phase.clone(), &Limits::default());
+        let patient = Patient::new(stream, phase.clone(), |_| Ok(()), &Limits::default());
         (patient, phase, client)
     }
 

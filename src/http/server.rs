@@ -12,20 +12,33 @@ use tracing::{debug, error, info};
 
 use super::accept::Acceptor;
 use super::connection::Protocol;
-use super::{Handler, Limits, Listener};
+use super::door::Door;
+use super::reply::responding;
+use super::{Handler, Limits, Listener, Replier};
 
 /// Serves `handler` on all `listeners` until `shutdown` resolves.
 ///
 /// Then no listener accepts any more, idle connections are closed, and requests under way are finished. Returns once
 /// none is left, or after [`Limits::drain`], whichever comes first; what is left then is dropped.
 pub async fn serve(listeners: Vec<Listener>, limits: Limits, handler: Handler, shutdown: impl Future<Output = ()>) {
+    serve_replies(listeners, limits, responding(handler), shutdown).await;
+}
+
+/// As [`serve`], for what may do other things to its clients than answer them.
+pub async fn serve_replies(
+    listeners: Vec<Listener>,
+    limits: Limits,
+    replier: Replier,
+    shutdown: impl Future<Output = ()>,
+) {
     let slots = Arc::new(Semaphore::new(limits.max_connections.clamp(1, Semaphore::MAX_PERMITS)));
-    let protocol = Arc::new(Protocol::new(limits.clone(), handler));
+    let door = Arc::new(Door::default());
+    let protocol = Arc::new(Protocol::new(limits.clone(), replier, door.clone()));
     let (running, stopped) = watch::channel(());
     // Owned by this future: where it is dropped, so is all that it started.
     let mut servers = JoinSet::new();
     for listener in listeners {
-        let connections = Connections::new(protocol.clone());
+        let connections = Connections::new(protocol.clone(), door.clone());
         servers.spawn(serve_listener(listener, limits.clone(), connections, slots.clone(), stopped.clone()));
     }
     shutdown.await;
@@ -47,7 +60,7 @@ async fn serve_listener(
         () = accept_all(acceptor, &mut connections, slots) => {}
         _ = stopped.changed() => {}
     }
-    info!(%address, "no longer accepting connections");
+    debug!(%address, "no longer accepting connections");
     connections.drain(&limits).await;
 }
 
@@ -56,6 +69,7 @@ async fn serve_listener(
 async fn accept_all(mut acceptor: Acceptor, connections: &mut Connections, slots: Arc<Semaphore>) {
     loop {
         let (stream, peer) = acceptor.accept().await;
+        let Some(stream) = connections.door.admit(stream) else { continue };
         let Ok(slot) = slots.clone().acquire_owned().await else { return };
         connections.start(stream, peer, slot);
     }
@@ -64,13 +78,14 @@ async fn accept_all(mut acceptor: Acceptor, connections: &mut Connections, slots
 /// The connections of one listener.
 struct Connections {
     protocol: Arc<Protocol>,
+    door: Arc<Door>,
     graceful: GracefulShutdown,
     tasks: JoinSet<()>,
 }
 
 impl Connections {
-    fn new(protocol: Arc<Protocol>) -> Self {
-        Self { protocol, graceful: GracefulShutdown::new(), tasks: JoinSet::new() }
+    fn new(protocol: Arc<Protocol>, door: Arc<Door>) -> Self {
+        Self { protocol, door, graceful: GracefulShutdown::new(), tasks: JoinSet::new() }
     }
 
     fn start(&mut self, stream: TcpStream, peer: SocketAddr, slot: OwnedSemaphorePermit) {

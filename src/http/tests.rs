@@ -27,10 +27,14 @@ struct Server {
 
 impl Server {
     async fn start(limits: Limits, handler: Handler) -> Self {
+        Self::replying(limits, reply::responding(handler)).await
+    }
+
+    async fn replying(limits: Limits, replier: Replier) -> Self {
         let listener = Listener::bind(Some("127.0.0.1"), 0).await.expect("a free port");
         let address = listener.local_addr();
         let (shutdown, stopped) = oneshot::channel();
-        let task = tokio::spawn(serve(vec![listener], limits, handler, async move { drop(stopped.await) }));
+        let task = tokio::spawn(serve_replies(vec![listener], limits, replier, async move { drop(stopped.await) }));
         Self { address, shutdown, task }
     }
 
@@ -183,10 +187,11 @@ async fn too_large_a_body_is_refused_whether_announced_or_not() {
         assert_eq!(client.receive().await.0, "HTTP/1.1 413 Payload Too Large", "{rest:?}");
         client.closed().await;
     }
+    // One that does not fit into the sockets' buffers: the refusal must arrive although nobody reads the rest.
     let mut client = server.connect().await;
-    let mb = "x".repeat(1 << 20);
-    client.send(&format!("POST / HTTP/1.1\r\nhost: test\r\ncontent-length: {}\r\n\r\n{mb}", mb.len())).await;
-    assert_eq!(client.receive().await.0, "HTTP/1.1 413 Payload Too Large", "{}", mb.len());
+    let large = "x".repeat(1 << 20);
+    client.send(&format!("POST / HTTP/1.1\r\nhost: test\r\ncontent-length: {}\r\n\r\n{large}", large.len())).await;
+    assert_eq!(client.receive().await.0, "HTTP/1.1 413 Payload Too Large");
     let mut client = server.connect().await;
     client.send("POST / HTTP/1.1\r\nhost: test\r\ncontent-length: 10\r\n\r\n0123456789").await;
     assert_eq!(client.receive().await.1, "0123456789", "the limit itself is allowed");
@@ -196,10 +201,6 @@ async fn too_large_a_body_is_refused_whether_announced_or_not() {
 async fn too_slow_a_body_is_refused() {
     let limits = Limits { body_timeout: SHORT, ..Limits::default() };
     let server = Server::start(limits, echo()).await;
-    let mut client = server.connect().await;
-    let mb = "x".repeat(1 << 20);
-    client.send(&format!("POST / HTTP/1.1\r\nhost: test\r\ncontent-length: {}\r\n\r\n{mb}", mb.len())).await;
-    assert_eq!(client.receive().await.0, "HTTP/1.1 413 Payload Too Large", "{}", mb.len());
     let mut client = server.connect().await;
     client.send("POST / HTTP/1.1\r\nhost: test\r\ncontent-length: 10\r\n\r\n01234").await;
     assert_eq!(client.receive().await.0, "HTTP/1.1 408 Request Timeout");
@@ -304,4 +305,175 @@ async fn a_drain_is_bounded() {
     let took = server.stop().await;
     assert!((SHORT..PATIENCE / 2).contains(&took), "{took:?}");
     client.closed().await;
+}
+
+/// A server that does the same to every request but those for `/`, which it answers.
+async fn failing(limits: Limits, fail: impl Fn() -> Reply + Send + Sync + 'static) -> Server {
+    let replier = replier(move |request: Request| {
+        let reply = if request.uri() == "/" { Response::new(Bytes::new()).into() } else { fail() };
+        std::future::ready(reply)
+    });
+    Server::replying(limits, replier).await
+}
+
+fn with_body(body: Body) -> Reply {
+    Reply::Response(::http::Response::new(body))
+}
+
+impl Client {
+    async fn fail(&mut self) {
+        self.send("GET /fail HTTP/1.1\r\nhost: test\r\n\r\n").await;
+    }
+
+    /// What comes until the server closes the connection, and the error that it does so with.
+    async fn rest(&mut self) -> (Vec<u8>, Option<std::io::ErrorKind>) {
+        let mut rest = Vec::new();
+        let read = timeout(PATIENCE, self.0.read_to_end(&mut rest)).await.expect("the server closes the connection");
+        (rest, read.err().map(|error| error.kind()))
+    }
+
+    /// The body of a response whose connection is closed after it, well or not.
+    async fn cut_off_body(&mut self) -> Vec<u8> {
+        let (rest, error) = self.rest().await;
+        assert_eq!(error, None, "closed, not reset");
+        let head = rest.windows(4).position(|window| window == b"\r\n\r\n").expect("a whole header");
+        rest[head + 4..].to_vec()
+    }
+
+    /// Whether the connection is open, and nothing more comes.
+    async fn is_silent(&mut self) -> bool {
+        timeout(3 * SHORT, self.0.read_u8()).await.is_err()
+    }
+}
+
+#[tokio::test]
+async fn a_reset_is_told_from_an_end() {
+    let server = failing(Limits::default(), || Reply::Reset).await;
+    let mut client = server.connect().await;
+    assert_eq!(client.get().await.0, OK);
+    client.fail().await;
+    assert_eq!(client.rest().await, (Vec::new(), Some(std::io::ErrorKind::ConnectionReset)));
+}
+
+#[tokio::test]
+async fn a_refusal_lets_nobody_in_for_a_while() {
+    let server = failing(Limits::default(), || Reply::Refuse(4 * SHORT)).await;
+    let mut inside = server.connect().await;
+    inside.get().await;
+    let mut client = server.connect().await;
+    let start = Instant::now();
+    client.fail().await;
+    assert_eq!(client.rest().await.1, Some(std::io::ErrorKind::ConnectionReset));
+    let mut refused = 0;
+    loop {
+        let mut client = server.connect().await;
+        // The reset can be there before the request is sent.
+        let _ = client.0.write_all(b"GET / HTTP/1.1\r\nhost: test\r\n\r\n").await;
+        if client.try_receive().await.is_some() {
+            break;
+        }
+        refused += 1;
+        sleep(SHORT / 4).await;
+    }
+    assert!(refused > 0);
+    assert!(start.elapsed() >= 4 * SHORT, "{:?}", start.elapsed());
+    assert_eq!(inside.get().await.0, OK, "who is inside already stays");
+}
+
+#[tokio::test]
+async fn a_hanging_request_is_forgotten_once_its_client_is_gone() {
+    type Fail = fn() -> Reply;
+    let stalls: Fail = || with_body(Body::stalled(Bytes::from_static(b"0123456789"), 4));
+    for hangs in [stalls, || Reply::Hang] {
+        let server = failing(Limits { max_connections: 1, ..Limits::default() }, hangs).await;
+        let mut gone = server.connect().await;
+        gone.fail().await;
+        let mut next = server.connect().await;
+        next.send("GET / HTTP/1.1\r\nhost: test\r\n\r\n").await;
+        assert!(next.is_silent().await, "the only place is taken");
+        drop(gone);
+        assert_eq!(next.receive().await.0, OK);
+    }
+}
+
+#[tokio::test]
+async fn hanging_requests_do_not_hold_up_the_drain() {
+    type Fail = fn() -> Reply;
+    let stalls: Fail = || with_body(Body::stalled(Bytes::from_static(b"0123456789"), 4));
+    for hangs in [stalls, || Reply::Hang] {
+        let entered = Arc::new(Notify::new());
+        let enter = entered.clone();
+        let hang = move || {
+            enter.notify_one();
+            hangs()
+        };
+        let server = failing(Limits { drain: SHORT, ..Limits::default() }, hang).await;
+        let mut client = server.connect().await;
+        client.fail().await;
+        entered.notified().await;
+        let took = server.stop().await;
+        assert!((SHORT..PATIENCE / 2).contains(&took), "{took:?}");
+        client.closed().await;
+    }
+}
+
+#[tokio::test]
+async fn a_stalled_body_stops_and_leaves_the_connection_open() {
+    let limits = Limits { header_timeout: SHORT, idle_timeout: SHORT, ..Limits::default() };
+    let stalls = || with_body(Body::stalled(Bytes::from_static(b"0123456789"), 4));
+    let server = failing(limits, stalls).await;
+    let mut client = server.connect().await;
+    client.fail().await;
+    let mut head = Vec::new();
+    while !head.ends_with(b"\r\n\r\n0123") {
+        head.push(timeout(PATIENCE, client.0.read_u8()).await.expect("in time").expect("more of the response"));
+    }
+    assert!(String::from_utf8_lossy(&head).contains("content-length: 10\r\n"));
+    assert!(client.is_silent().await);
+}
+
+#[tokio::test]
+async fn a_truncated_body_is_sent_up_to_its_cut() {
+    // The second is more than a socket takes at once.
+    for size in [10, 20 << 20] {
+        let data: Bytes = vec![b'x'; size].into();
+        let server = failing(Limits::default(), move || with_body(Body::truncated(data.clone(), size / 2))).await;
+        let mut client = server.connect().await;
+        client.fail().await;
+        sleep(SHORT).await;
+        assert_eq!(client.cut_off_body().await.len(), size / 2);
+    }
+}
+
+#[tokio::test]
+async fn a_padded_body_has_its_whole_size_on_the_wire() {
+    let size = 20 << 20;
+    let server = failing(Limits::default(), move || with_body(Body::padded(Bytes::from_static(b"{}"), size))).await;
+    let mut client = server.connect().await;
+    client.fail().await;
+    let (_, body) = client.receive().await;
+    assert_eq!((u64::try_from(body.len()), body.trim_end()), (Ok(size), "{}"));
+    assert_eq!(client.get().await.0, OK, "the connection goes on");
+}
+
+#[tokio::test]
+async fn a_response_keeps_the_date_that_it_has() {
+    let dated = handler(async |request: Request| {
+        let mut response = Response::new(Bytes::new());
+        if let Some(date) = request.headers().get("x-date") {
+            response.headers_mut().insert(header::DATE, date.clone());
+        }
+        response
+    });
+    let server = Server::start(Limits::default(), dated).await;
+    let date_headers = async |headers: &str| {
+        let mut client = server.connect().await;
+        client.send(&format!("GET / HTTP/1.1\r\nhost: test\r\nconnection: close\r\n{headers}\r\n")).await;
+        let head = String::from_utf8(client.rest().await.0).expect("text");
+        head.lines().filter_map(|line| line.strip_prefix("date: ").map(str::to_owned)).collect::<Vec<_>>()
+    };
+    let date = "Sat, 25 Jul 2026 14:30:00 GMT";
+    assert_eq!(date_headers(&format!("x-date: {date}\r\n")).await, [date]);
+    let added = date_headers("").await;
+    assert!(added.len() == 1 && added[0] != date, "{added:?}");
 }

@@ -196,12 +196,12 @@ fn wrong_service(service: Service) -> ApiError {
     forbidden(service, "InvalidSignatureException", "SignatureDoesNotMatch", message)
 }
 
-fn unknown_key(service: Service) -> ApiError {
+pub(super) fn unknown_key(service: Service) -> ApiError {
     let message = "The security token included in the request is invalid.";
     forbidden(service, "UnrecognizedClientException", "InvalidClientTokenId", message)
 }
 
-fn expired(service: Service) -> ApiError {
+pub(super) fn expired(service: Service) -> ApiError {
     let message = "The security token included in the request is expired";
     forbidden(service, "ExpiredTokenException", "ExpiredToken", message)
 }

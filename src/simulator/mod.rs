@@ -3,6 +3,7 @@
 //!
 //! [`Simulator::answer`] is the whole of it: a request and a time go in, a response comes out, without I/O and without
 //! a clock. So the same simulator serves the demo over a socket ([`serve`]) and tests on a paused clock in the process.
+//! [`Simulator::reply`] does the same, and lets the faults of a [`Script`] strike; without one, it is no different.
 //! It knows `http` for the shapes of messages and `job` for the words of AWS IoT, and nothing else of this project.
 //!
 //! # What is true to AWS
@@ -13,7 +14,7 @@
 //! # What nobody documents, and how it is here
 //! - The order of `ListJobs`: by status, then newest first, then by id. Clients must not depend on it.
 //! - Pages go on after the last item of the page before, in that order. A job that changes its place during a walk can
-//!   be seen twice or not at all; one that keeps its place is seen once. Tokens don't expire.
+//!   be seen twice or not at all; one that keeps its place is seen once. Tokens don't expire, unless a fault makes one.
 //! - A page has [`DEFAULT_PAGE_SIZE`] items where `maxResults` is not given. It may change from page to page; any other
 //!   parameter that changes makes the token invalid.
 //! - `thingGroupId` of a job summary: the id of the group that is filtered by; without a filter, that of the job's
@@ -31,6 +32,7 @@
 //! well.
 
 mod credentials;
+mod faults;
 mod fleet;
 mod groups_api;
 mod jobs_api;
@@ -47,13 +49,14 @@ use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
-use crate::http::{self, Limits, Listener, Request, Response};
+use crate::http::{self, HeaderMap, Limits, Listener, Request, Response};
 use crate::job::{AccountId, Status, TargetSelection, Timestamp};
 
 use credentials::{Credentials, Principal};
 use protocol::{ApiError, Route, Service};
 
 pub use credentials::Role;
+pub use faults::{CLOCK_SKEW, Consequence, Fault, OVERSIZE, ParseScriptError, Position, REFUSAL, Rule, Script};
 pub use fleet::{ExecutionStatus, Executions, Fleet, Job, MaintenanceWindow, Scheduling, Target, ThingGroup};
 pub use paging::{DEFAULT_PAGE_SIZE, MAX_PAGE_SIZE};
 pub use protocol::{Operation, Params, error, json, sts_error};
@@ -66,8 +69,8 @@ pub async fn serve(
     now: impl Fn() -> Timestamp + Send + Sync + 'static,
     shutdown: impl Future<Output = ()>,
 ) {
-    let handler = http::handler(move |request: Request| std::future::ready(simulator.answer(&request, now())));
-    http::serve(listeners, Limits::default(), handler, shutdown).await;
+    let replier = http::replier(move |request: Request| std::future::ready(simulator.reply(&request, now())));
+    http::serve_replies(listeners, Limits::default(), replier, shutdown).await;
 }
 
 /// Several AWS accounts, each with its own fleet in each region. Clones share everything.
@@ -80,6 +83,7 @@ pub struct Simulator {
 struct Shared {
     state: RwLock<State>,
     interceptor: RwLock<Option<Arc<Interceptor>>>,
+    faults: faults::Faults,
     requests: AtomicU64,
     by_operation: [AtomicU64; Operation::ALL.len()],
 }
@@ -156,31 +160,45 @@ impl Simulator {
         *self.shared.interceptor.write().unwrap_or_else(PoisonError::into_inner) = None;
     }
 
-    /// Answers one request as AWS would at the time `now`.
+    /// Answers one request as AWS would at the time `now`. No fault strikes here: see [`Simulator::reply`].
     #[must_use]
     pub fn answer(&self, request: &Request, now: Timestamp) -> Response {
-        let serial = self.shared.requests.fetch_add(1, Ordering::Relaxed) + 1;
-        let response = match Route::of(request) {
-            Ok(route) => self.answer_route(&route, request, now),
-            Err((service, refusal)) => refusal.into_response(service),
-        };
-        protocol::with_request_id(response, serial)
+        self.handle(request, now, |_, response| response)
     }
 
-    fn answer_route(&self, route: &Route, request: &Request, now: Timestamp) -> Response {
+    /// Answers one request, and lets `finish` make something of the answer where a known caller gets it.
+    fn handle<R: From<Response>>(
+        &self,
+        request: &Request,
+        now: Timestamp,
+        finish: impl FnOnce(&Call<'_>, Response) -> R,
+    ) -> R {
+        let serial = self.shared.requests.fetch_add(1, Ordering::Relaxed) + 1;
+        let with_id = |response| protocol::with_request_id(response, serial);
+        let answered = Route::of(request).and_then(|route| {
+            self.answer_route(&route, request, now, |call, response| finish(call, with_id(response)))
+                .map_err(|refusal| (route.operation.service(), refusal))
+        });
+        answered.unwrap_or_else(|(service, refusal)| with_id(refusal.into_response(service)).into())
+    }
+
+    fn answer_route<R>(
+        &self,
+        route: &Route,
+        request: &Request,
+        now: Timestamp,
+        finish: impl FnOnce(&Call<'_>, Response) -> R,
+    ) -> Result<R, ApiError> {
         let attempt = self.shared.by_operation[route.operation as usize].fetch_add(1, Ordering::Relaxed) + 1;
-        let service = route.operation.service();
-        let identified = self.read().credentials.identify(request.headers(), service, now);
-        let (principal, region) = match identified {
-            Ok(identity) => identity,
-            Err(refusal) => return refusal.into_response(service),
-        };
+        let identified = self.read().credentials.identify(request.headers(), route.operation.service(), now);
+        let (principal, region) = identified?;
         let call = Call {
             operation: route.operation,
             account: &principal.account,
             region: &region,
             resource: route.resource.as_deref(),
             params: &route.params,
+            headers: request.headers(),
             attempt,
             now,
             principal: &principal,
@@ -188,7 +206,8 @@ impl Simulator {
         };
         // Cloned out of the lock, so that an interceptor can install another one.
         let interceptor = self.shared.interceptor.read().unwrap_or_else(PoisonError::into_inner).clone();
-        interceptor.and_then(|interceptor| interceptor(&call)).unwrap_or_else(|| call.answer())
+        let response = interceptor.and_then(|interceptor| interceptor(&call)).unwrap_or_else(|| call.answer());
+        Ok(finish(&call, response))
     }
 
     /// A lock is poisoned by a test's panic inside of [`Simulator::with_fleet`]; the fleet is as far as it got, and the
@@ -221,6 +240,8 @@ pub struct Call<'a> {
     pub resource: Option<&'a str>,
     /// The query, or the form for STS. Not validated yet.
     pub params: &'a Params,
+    /// What else it says: how it is signed, among others.
+    pub headers: &'a HeaderMap,
     /// How many requests named this operation so far, over all accounts and regions; 1 for the first.
     pub attempt: u64,
     /// When it came.

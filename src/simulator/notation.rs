@@ -38,6 +38,25 @@ pub(super) fn iso_8601(time: Timestamp) -> String {
     utc(time).strftime("%Y-%m-%dT%H:%M:%SZ").to_string()
 }
 
+/// `20260725T143000Z`: how a signature's date is written.
+pub(super) fn basic_iso_8601(time: Timestamp) -> String {
+    utc(time).strftime(BASIC_ISO_8601).to_string()
+}
+
+/// The time that a signature's date tells.
+pub(super) fn from_basic_iso_8601(text: &str) -> Option<Timestamp> {
+    let time = jiff::civil::DateTime::strptime(BASIC_ISO_8601, text).ok()?;
+    let time = time.to_zoned(jiff::tz::TimeZone::UTC).ok()?;
+    Some(Timestamp::from_millis(time.timestamp().as_millisecond()))
+}
+
+const BASIC_ISO_8601: &str = "%Y%m%dT%H%M%SZ";
+
+/// `Sat, 25 Jul 2026 14:30:00 GMT`: how HTTP writes a date.
+pub(super) fn http_date(time: Timestamp) -> String {
+    utc(time).strftime("%a, %d %b %Y %H:%M:%S GMT").to_string()
+}
+
 /// Times before 1970 and after the last that jiff has (9999-12-30) are taken for the nearest ones within.
 fn utc(time: Timestamp) -> jiff::Timestamp {
     jiff::Timestamp::from_millisecond(time.as_millis().max(0)).unwrap_or(jiff::Timestamp::MAX)
@@ -61,6 +80,17 @@ mod tests {
             assert_eq!(iso_8601(Timestamp::from_secs(seconds)), expected);
         }
         assert_eq!(schedule_time(Timestamp::from_secs(1_772_323_199)), "2026-02-28 23:59");
+    }
+
+    #[test]
+    fn dates_of_headers_and_of_signatures_are_written_in_utc() {
+        let time = Timestamp::from_secs(1_784_989_800);
+        assert_eq!(http_date(time), "Sat, 25 Jul 2026 14:30:00 GMT");
+        assert_eq!(basic_iso_8601(time), "20260725T143000Z");
+        assert_eq!(from_basic_iso_8601("20260725T143000Z"), Some(time));
+        for text in ["", "2026-07-25T14:30:00Z", "20260725T143000", "20261325T143000Z", "20260725T143000Z."] {
+            assert_eq!(from_basic_iso_8601(text), None, "{text:?}");
+        }
     }
 
     #[test]

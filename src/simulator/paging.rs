@@ -15,6 +15,10 @@ pub const MAX_PAGE_SIZE: u32 = 250;
 /// clients that forget to ask are found out.
 pub const DEFAULT_PAGE_SIZE: u32 = 50;
 
+/// In front of a token, any number of times: it leads to the same page, and is another one to a client. Alone, it leads
+/// to the first page. For pages that are empty and still not the last.
+pub(super) const AGAIN: char = '~';
+
 /// Where a page starts, and how long it may be.
 pub(super) struct Paging {
     size: usize,
@@ -34,7 +38,10 @@ impl Paging {
         let scope = scope_of(call);
         let after = match call.params.get("nextToken") {
             None => None,
-            Some(token) => Some(decode(token, scope).ok_or_else(invalid_token)?),
+            Some(token) => match token.trim_start_matches(AGAIN) {
+                "" if !token.is_empty() => None,
+                token => Some(decode(token, scope).ok_or_else(invalid_token)?),
+            },
         };
         Ok(Self { size: usize::try_from(size).unwrap_or(usize::MAX), scope, after })
     }
@@ -60,7 +67,7 @@ fn invalid_token() -> ApiError {
 }
 
 /// Everything that must stay the same from one page to the next: the size need not.
-fn scope_of(call: &Call<'_>) -> u64 {
+pub(super) fn scope_of(call: &Call<'_>) -> u64 {
     let mut params: Vec<_> =
         call.params.iter().filter(|(name, _)| *name != "maxResults" && *name != "nextToken").collect();
     params.sort_unstable();

@@ -11,7 +11,7 @@ use crate::http::{HeaderName, HeaderValue, Method, Request, Response, StatusCode
 
 use super::notation::uuid_of;
 
-const REQUEST_ID: HeaderName = HeaderName::from_static("x-amzn-requestid");
+pub(super) const REQUEST_ID: HeaderName = HeaderName::from_static("x-amzn-requestid");
 const ERROR_TYPE: HeaderName = HeaderName::from_static("x-amzn-errortype");
 
 /// A service by the name that requests are signed for.
@@ -60,6 +60,20 @@ impl Operation {
         Self::GetCallerIdentity,
         Self::AssumeRole,
     ];
+
+    /// Its name in the service model.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::ListJobs => "ListJobs",
+            Self::DescribeJob => "DescribeJob",
+            Self::ListJobExecutionsForJob => "ListJobExecutionsForJob",
+            Self::ListThingGroups => "ListThingGroups",
+            Self::DescribeThingGroup => "DescribeThingGroup",
+            Self::GetCallerIdentity => "GetCallerIdentity",
+            Self::AssumeRole => "AssumeRole",
+        }
+    }
 
     pub(super) fn service(self) -> Service {
         match self {

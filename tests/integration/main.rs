@@ -13,6 +13,7 @@
 )]
 
 mod emulators;
+mod faults;
 mod floors;
 mod paused;
 mod process;

@@ -119,9 +119,15 @@ impl HttpConnector for Wire {
                 Fate::Hangs => pending().await,
                 Fate::Breaks => return Err(ConnectorError::io("connection reset by peer".into())),
             }
-            let response = this.simulator.answer(&request, this.clock.now().wall);
+            let response = match this.simulator.reply(&request, this.clock.now().wall) {
+                http::Reply::Response(response) => response,
+                http::Reply::Hang => pending().await,
+                http::Reply::Reset | http::Reply::Refuse(_) => {
+                    return Err(ConnectorError::io("connection reset by peer".into()));
+                }
+            };
             response
-                .map(SdkBody::from)
+                .map(SdkBody::from_body_1_x)
                 .try_into()
                 .map_err(|error: aws_smithy_runtime_api::http::HttpError| ConnectorError::other(error.into(), None))
         })
@@ -169,9 +175,7 @@ impl Exporter {
     }
 
     pub async fn scrape(&self) -> Exposition {
-        let response = self.get("/metrics").await;
-        assert_eq!(response.status(), StatusCode::OK);
-        Exposition::parse(response.body())
+        scrape_handler(&self.handler).await
     }
 
     /// Waits, on the paused clock, until so many refreshes have ended.
@@ -192,6 +196,14 @@ impl Drop for Exporter {
     fn drop(&mut self) {
         self.task.abort();
     }
+}
+
+/// What a handler has at `/metrics`.
+pub async fn scrape_handler(handler: &http::Handler) -> Exposition {
+    let request = ::http::Request::get("/metrics").body(Bytes::new()).expect("a request");
+    let response = handler(request).await;
+    assert_eq!(response.status(), StatusCode::OK);
+    Exposition::parse(response.body())
 }
 
 /// A configuration of one plain target, without any address to listen on.

@@ -1,0 +1,366 @@
+//! How a fault is made of the right answer.
+
+use std::time::Duration;
+
+use serde_json::{Map, Value};
+
+use crate::http::{Body, HeaderValue, Reply, Response, StatusCode, header};
+use crate::job::{Status, Timestamp};
+use crate::simulator::credentials::{expired, unknown_key};
+use crate::simulator::notation::{basic_iso_8601, epoch_seconds, from_basic_iso_8601, http_date};
+use crate::simulator::paging::{AGAIN, scope_of};
+use crate::simulator::protocol::{ApiError, REQUEST_ID, Service};
+use crate::simulator::{Call, Operation};
+
+use super::fault::Fault;
+use super::walks::Walks;
+
+/// For how long [`Fault::Refused`] refuses: less than the SDKs wait before they try again, mostly.
+pub const REFUSAL: Duration = Duration::from_millis(100);
+
+/// The size of an answer by [`Fault::Oversized`], in bytes.
+pub const OVERSIZE: u64 = 64 << 20;
+
+/// How far the server's clock is ahead in [`Fault::ClockSkew`].
+pub const CLOCK_SKEW: Duration = Duration::from_hours(1);
+
+/// How far a request's date can be from the server's clock ("Troubleshooting Signature Version 4" in the IAM guide).
+const TOLERATED_SKEW: Duration = Duration::from_mins(5);
+
+/// A status that AWS does not have.
+const UNKNOWN_STATUS: &str = "PAUSED";
+
+const LOGIN_PAGE: &str = "<!DOCTYPE html>\n<html><head><title>Sign in</title></head>\
+    <body><h1>Sign in to use this network</h1><form method=\"post\"><input name=\"user\"></form></body></html>\n";
+
+/// The right answer to a call.
+pub(super) struct Answer<'a> {
+    pub(super) call: &'a Call<'a>,
+    pub(super) response: Response,
+    /// Which page it is. `None` where its walk is not known.
+    pub(super) page: Option<u64>,
+    /// Whether no page follows.
+    pub(super) is_last: bool,
+    /// What it says, where it is one of AWS IoT, and no error: an object.
+    body: Option<Value>,
+    scope: u64,
+}
+
+/// What a fault made of an answer.
+pub(super) enum Struck {
+    /// Something in its place.
+    Reply(Reply),
+    /// The same answer with another body.
+    Body(Value),
+}
+
+impl<'a> Answer<'a> {
+    pub(super) fn new(call: &'a Call<'a>, response: Response, walks: &Walks) -> Self {
+        let is_good = response.status() == StatusCode::OK;
+        let is_json = is_good && call.operation.service() == Service::Iot;
+        let body = is_json.then(|| serde_json::from_slice(response.body()).ok()).flatten().filter(Value::is_object);
+        let has_next = body.as_ref().is_some_and(|body| next_token(body).is_some());
+        let scope = scope_of(call);
+        let page = walks.page(scope, call.params.get("nextToken"));
+        Self { call, response, page, is_last: is_good && !has_next, body, scope }
+    }
+
+    /// Lets the walks know of this page.
+    pub(super) fn note(&self, walks: &mut Walks) {
+        if let (Some(list), Some(body), Some(page)) = (self.list(), &self.body, self.page) {
+            walks.page_is_cut(self.scope, page, next_token(body), body[list].get(0));
+        }
+    }
+
+    /// Lets the walks know of the token that the client gets.
+    pub(super) fn note_altered(&self, body: &Value, walks: &mut Walks) {
+        if let (Some(token), Some(page)) = (next_token(body), self.page) {
+            walks.token_is_given(self.scope, page, token);
+        }
+    }
+
+    /// The name of the list in it, where the operation has pages.
+    fn list(&self) -> Option<&'static str> {
+        match self.call.operation {
+            Operation::ListJobs => Some("jobs"),
+            Operation::ListJobExecutionsForJob => Some("executionSummaries"),
+            Operation::ListThingGroups => Some("thingGroups"),
+            _ => None,
+        }
+    }
+
+    /// The token that it was asked for with.
+    fn token(&self) -> Option<&str> {
+        self.list().and_then(|_| self.call.params.get("nextToken"))
+    }
+}
+
+fn next_token(body: &Value) -> Option<&str> {
+    body["nextToken"].as_str()
+}
+
+impl Fault {
+    /// What this fault makes of an answer; `None` where it can't be made of this one.
+    pub(super) fn strike(self, answer: &Answer<'_>, walks: &Walks) -> Option<Struck> {
+        if let Some(reply) = self.replace(answer) {
+            return Some(Struck::Reply(reply));
+        }
+        let original = answer.body.as_ref()?;
+        let mut body = original.clone();
+        self.alter(answer, walks, &mut body);
+        (body != *original).then_some(Struck::Body(body))
+    }
+
+    /// What comes in place of the answer; `None` for faults that alter it.
+    fn replace(self, answer: &Answer<'_>) -> Option<Reply> {
+        let refuse = |status, iot: &'static str, sts: &'static str, message: &str| {
+            let code = by_service(answer.call, iot, sts);
+            Some(refusal(answer, ApiError::new(status, code, message)).into())
+        };
+        let service = answer.call.operation.service();
+        let broken = |body: fn(bytes::Bytes, usize) -> Body| {
+            let half = answer.response.body().len() / 2;
+            Some(Reply::Response(answer.response.clone().map(|data| body(data, half))))
+        };
+        match self {
+            Self::Throttle400 => refuse(StatusCode::BAD_REQUEST, "ThrottlingException", "Throttling", "Rate exceeded"),
+            Self::Throttle429 => {
+                refuse(StatusCode::TOO_MANY_REQUESTS, "ThrottlingException", "Throttling", "Rate exceeded")
+            }
+            Self::Error500 => refuse(
+                StatusCode::INTERNAL_SERVER_ERROR,
+                "InternalFailureException",
+                "InternalFailure",
+                "An unexpected error has occurred.",
+            ),
+            Self::Error503 => refuse(
+                StatusCode::SERVICE_UNAVAILABLE,
+                "ServiceUnavailableException",
+                "ServiceUnavailable",
+                "The service is temporarily unavailable.",
+            ),
+            Self::Denied => {
+                refuse(StatusCode::FORBIDDEN, "AccessDeniedException", "AccessDenied", &denial(answer.call))
+            }
+            Self::ExpiredCredentials => Some(refusal(answer, expired(service)).into()),
+            Self::InvalidCredentials => Some(refusal(answer, unknown_key(service)).into()),
+            Self::ClockSkew => Some(by_another_clock(answer).into()),
+            Self::Reset => Some(Reply::Reset),
+            Self::Refused => Some(Reply::Refuse(REFUSAL)),
+            Self::Hang => Some(Reply::Hang),
+            Self::HangInBody => broken(Body::stalled),
+            Self::Truncated => broken(Body::truncated),
+            Self::Oversized => broken(|data, _| Body::padded(data, OVERSIZE)),
+            Self::WrongJson => broken(|data, half| Body::whole(data.slice(..half))),
+            Self::Html => Some(login_page().into()),
+            Self::ExpiredToken => {
+                answer.token()?;
+                Some(refusal(answer, ApiError::invalid_request("The nextToken has expired")).into())
+            }
+            Self::WrongTypes
+            | Self::RepeatedToken
+            | Self::TokenCycle
+            | Self::EmptyPage
+            | Self::EmptyToken
+            | Self::MissingJobs
+            | Self::DuplicateJob
+            | Self::MovedJob
+            | Self::UnknownStatus
+            | Self::MissingFields
+            | Self::NullFields => None,
+        }
+    }
+
+    /// Alters what the answer says. Leaves it as it is where this fault can't be made of it.
+    fn alter(self, answer: &Answer<'_>, walks: &Walks, body: &mut Value) {
+        match self {
+            Self::WrongTypes => retype(body),
+            Self::MissingFields => each_loses_one(answer, body, |fields, name| {
+                fields.remove(name);
+            }),
+            Self::NullFields => each_loses_one(answer, body, |fields, name| {
+                fields.insert(name.to_owned(), Value::Null);
+            }),
+            Self::UnknownStatus => {
+                let place = match answer.call.operation {
+                    Operation::ListJobs => "/jobs/0/status",
+                    Operation::DescribeJob => "/job/status",
+                    Operation::ListJobExecutionsForJob => "/executionSummaries/0/jobExecutionSummary/status",
+                    _ => return,
+                };
+                if let Some(status) = body.pointer_mut(place) {
+                    *status = UNKNOWN_STATUS.into();
+                }
+            }
+            Self::DuplicateJob => {
+                if let Some(jobs) = jobs(answer, body)
+                    && let Some(last) = jobs.last().cloned()
+                {
+                    jobs.push(last);
+                }
+            }
+            Self::MovedJob => {
+                if let Some(jobs) = jobs(answer, body)
+                    && let Some(job) = moved_job(answer, walks, jobs)
+                {
+                    jobs.push(job);
+                }
+            }
+            _ => {
+                if let Some(list) = answer.list() {
+                    self.alter_page(answer, walks, list, body);
+                }
+            }
+        }
+    }
+
+    /// Alters what makes an answer a page: its token, and its `list`.
+    fn alter_page(self, answer: &Answer<'_>, walks: &Walks, list: &str, body: &mut Value) {
+        match self {
+            Self::RepeatedToken => {
+                if let Some(token) = answer.token() {
+                    body["nextToken"] = token.into();
+                }
+            }
+            Self::TokenCycle => {
+                if answer.page.is_some_and(|page| page > 2)
+                    && let Some(token) = walks.to_second_page(answer.scope)
+                {
+                    body["nextToken"] = token.into();
+                }
+            }
+            Self::EmptyPage => {
+                body[list] = Value::Array(Vec::new());
+                body["nextToken"] = format!("{AGAIN}{}", answer.token().unwrap_or_default()).into();
+            }
+            Self::EmptyToken if answer.is_last => body["nextToken"] = "".into(),
+            Self::MissingJobs => {
+                if let Some(fields) = body.as_object_mut() {
+                    fields.remove(list);
+                }
+            }
+            _ => {}
+        }
+    }
+}
+
+fn by_service(call: &Call<'_>, iot: &'static str, sts: &'static str) -> &'static str {
+    match call.operation.service() {
+        Service::Iot => iot,
+        Service::Sts => sts,
+    }
+}
+
+/// A refusal in place of an answer, whose request id it has.
+fn refusal(answer: &Answer<'_>, error: ApiError) -> Response {
+    let mut response = error.into_response(answer.call.operation.service());
+    if let Some(id) = answer.response.headers().get(REQUEST_ID) {
+        response.headers_mut().insert(REQUEST_ID, id.clone());
+    }
+    response
+}
+
+fn denial(call: &Call<'_>) -> String {
+    let action = format!("{}:{}", call.operation.service().signing_name(), call.operation.as_str());
+    format!(
+        "User: {} is not authorized to perform: {action} because no identity-based policy allows the {action} action",
+        call.principal.arn
+    )
+}
+
+/// What a server answers whose clock is ahead by [`CLOCK_SKEW`].
+fn by_another_clock(answer: &Answer<'_>) -> Response {
+    let clock = answer.call.now.after(CLOCK_SKEW);
+    let signed = answer.call.headers.get("x-amz-date").and_then(|date| date.to_str().ok()).unwrap_or_default();
+    let mut response = match complaint(signed, clock) {
+        None => answer.response.clone(),
+        Some(message) => {
+            let code = by_service(answer.call, "InvalidSignatureException", "SignatureDoesNotMatch");
+            refusal(answer, ApiError::new(StatusCode::FORBIDDEN, code, message))
+        }
+    };
+    if let Ok(date) = HeaderValue::from_str(&http_date(clock)) {
+        response.headers_mut().insert(header::DATE, date);
+    }
+    response
+}
+
+/// What a server has to say of a request that was signed at a time which its own clock does not believe.
+fn complaint(signed: &str, clock: Timestamp) -> Option<String> {
+    let time = from_basic_iso_8601(signed);
+    let (earliest, latest) = (clock.before(TOLERATED_SKEW), clock.after(TOLERATED_SKEW));
+    let (earliest_text, latest_text, clock) = (basic_iso_8601(earliest), basic_iso_8601(latest), basic_iso_8601(clock));
+    match time {
+        Some(time) if time > latest => {
+            Some(format!("Signature not yet current: {signed} is still later than {latest_text} ({clock} + 5 min.)"))
+        }
+        Some(time) if time >= earliest => None,
+        _ => Some(format!("Signature expired: {signed} is now earlier than {earliest_text} ({clock} - 5 min.)")),
+    }
+}
+
+fn login_page() -> Response {
+    let mut response = Response::new(LOGIN_PAGE.into());
+    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("text/html; charset=utf-8"));
+    response
+}
+
+/// Texts become numbers, numbers and booleans become texts; what they are in stays.
+fn retype(value: &mut Value) {
+    match value {
+        Value::String(text) => *value = text.len().into(),
+        Value::Number(_) | Value::Bool(_) => *value = value.to_string().into(),
+        Value::Array(items) => items.iter_mut().for_each(retype),
+        Value::Object(fields) => fields.values_mut().for_each(retype),
+        Value::Null => {}
+    }
+}
+
+/// The first item of a page loses the first of its fields, the second one the second, and so on; a description loses
+/// all of them.
+fn each_loses_one(answer: &Answer<'_>, body: &mut Value, lose: impl Fn(&mut Map<String, Value>, &str)) {
+    let names_of = |fields: &Map<String, Value>| fields.keys().cloned().collect::<Vec<_>>();
+    if let Some(list) = answer.list() {
+        let items = body.get_mut(list).and_then(Value::as_array_mut).into_iter().flatten();
+        for (n, fields) in items.filter_map(Value::as_object_mut).enumerate() {
+            let names = names_of(fields);
+            if let Some(name) = names.get(n % names.len().max(1)) {
+                lose(fields, name);
+            }
+        }
+        return;
+    }
+    let description = match answer.call.operation {
+        Operation::DescribeJob => body.get_mut("job"),
+        _ => Some(body),
+    };
+    if let Some(fields) = description.and_then(Value::as_object_mut) {
+        for name in names_of(fields) {
+            lose(fields, &name);
+        }
+    }
+}
+
+fn jobs<'b>(answer: &Answer<'_>, body: &'b mut Value) -> Option<&'b mut Vec<Value>> {
+    (answer.call.operation == Operation::ListJobs).then(|| body.get_mut("jobs")?.as_array_mut()).flatten()
+}
+
+/// The first job of a walk as it may be found on a later page that does not have it.
+fn moved_job(answer: &Answer<'_>, walks: &Walks, jobs: &[Value]) -> Option<Value> {
+    if answer.page.is_none_or(|page| page == 1) || answer.call.params.get("status").is_some() {
+        return None;
+    }
+    let mut job = walks.first_item(answer.scope).filter(|job| job.is_object())?.clone();
+    if jobs.iter().any(|other| other["jobId"] == job["jobId"]) {
+        return None;
+    }
+    let now = epoch_seconds(answer.call.now);
+    if job["status"] == Status::Completed.as_str() {
+        job["status"] = Status::DeletionInProgress.as_str().into();
+    } else {
+        job["status"] = Status::Completed.as_str().into();
+        job["completedAt"] = now.clone();
+    }
+    job["lastUpdatedAt"] = now;
+    Some(job)
+}

@@ -1,0 +1,187 @@
+//! Every scripted fault, one by one: what is published meanwhile, what `up` and the reason say, and that it heals by itself.
+//!
+//! `cargo test --test integration faults -- --nocapture --test-threads=1` prints the tables.
+
+use aws_iot_jobs_exporter::simulator::{Consequence, Fault, Operation, Position, Rule, Script};
+
+use crate::support::{
+    Endpoint, Exporter, Exposition, Listening, config, jobs, scrape_handler, simulator as simulated, truth,
+};
+
+/// Three pages: a first, a middle and a last one.
+const JOBS: usize = 600;
+
+/// The reason that a refresh fails by while a fault lasts; `None` where it does not fail.
+fn expected_reason(fault: Fault) -> Option<&'static str> {
+    match fault {
+        Fault::Throttle400 | Fault::Throttle429 => Some("throttled"),
+        Fault::Error500 | Fault::Error503 => Some("unavailable"),
+        Fault::Denied => Some("denied"),
+        Fault::ExpiredCredentials | Fault::InvalidCredentials => Some("credentials"),
+        Fault::Reset | Fault::Refused | Fault::Truncated => Some("network"),
+        Fault::Hang | Fault::HangInBody => Some("timeout"),
+        Fault::Oversized | Fault::Html | Fault::WrongJson | Fault::WrongTypes | Fault::MissingJobs => Some("malformed"),
+        Fault::RepeatedToken | Fault::TokenCycle => Some("token_loop"),
+        Fault::ExpiredToken => Some("rejected"),
+        // Page after page without a job, for ever.
+        Fault::EmptyPage => Some("page_limit"),
+        // The SDK corrects its clock by the answer, and what is odd in an answer is counted as it comes.
+        Fault::ClockSkew
+        | Fault::EmptyToken
+        | Fault::DuplicateJob
+        | Fault::MovedJob
+        | Fault::UnknownStatus
+        | Fault::MissingFields
+        | Fault::NullFields => None,
+    }
+}
+
+fn reasons(before: &Exposition, after: &Exposition) -> Vec<String> {
+    let failures = |shown: &Exposition| {
+        let family = shown.family("aws_iot_jobs_exporter_refresh_failures_total");
+        family.map(|(labels, count)| (labels["reason"].clone(), count)).collect::<Vec<_>>()
+    };
+    let (before, after) = (failures(before), failures(after));
+    after.into_iter().filter(|row| !before.contains(row)).map(|(reason, _)| reason).collect()
+}
+
+fn total(shown: &Exposition) -> f64 {
+    shown.jobs().values().sum()
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_fault_that_strikes_once_fails_a_refresh_only_where_no_retry_can_help() {
+    println!("\n{:<20} {:<10} {:<4} {:<12} jobs", "struck once", "expected", "up", "reason");
+    for &fault in Fault::ALL {
+        let exporter = Exporter::start(simulated(jobs(JOBS)), |_| {}).await;
+        let before = exporter.refreshed(1).await;
+        exporter.simulator.set_script(Script::new([Rule::new(fault).on(Operation::ListJobs).times(1)]));
+        let shown = exporter.refreshed(2).await;
+        let (up, reasons) = (shown.up(), reasons(&before, &shown));
+        println!(
+            "{:<20} {:<10} {:<4} {:<12} {}",
+            fault.as_str(),
+            format!("{:?}", fault.consequence()),
+            up.unwrap_or(f64::NAN),
+            reasons.join(" "),
+            total(&shown)
+        );
+        assert_eq!(exporter.simulator.struck().get(&fault), Some(&1), "{fault} did not strike");
+        let fails = fault.consequence() == Consequence::Fatal;
+        assert_eq!((up, reasons.len()), (Some(f64::from(u8::from(!fails))), usize::from(fails)), "{fault}");
+        assert_eq!(total(&shown), 600.0, "{fault}: a job is neither lost nor counted twice");
+        assert_eq!(exporter.refreshed(3).await.jobs(), truth(&exporter.simulator), "{fault} heals");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn while_a_fault_lasts_the_last_good_walk_is_shown_with_its_reason_and_then_it_heals() {
+    println!("\n{:<20} {:<14} {:<4} {:<12} recovered", "lasting", "published", "up", "reason");
+    for &fault in Fault::ALL {
+        let exporter = Exporter::start(simulated(jobs(JOBS)), |config| config.limits.max_pages = 50).await;
+        let before = exporter.refreshed(1).await;
+        exporter.simulator.set_script(Script::new([Rule::new(fault).on(Operation::ListJobs)]));
+        let shown = exporter.refreshed(2).await;
+        let reasons = reasons(&before, &shown);
+        let page = exporter.get("/").await;
+        exporter.simulator.clear_script();
+        let healed = exporter.refreshed(3).await;
+
+        let unchanged = shown.job_lines() == before.job_lines();
+        println!(
+            "{:<20} {:<14} {:<4} {:<12} {}",
+            fault.as_str(),
+            if reasons.is_empty() {
+                "this walk"
+            } else if unchanged {
+                "the walk before"
+            } else {
+                "SOMETHING ELSE"
+            },
+            shown.up().unwrap_or(f64::NAN),
+            reasons.join(" "),
+            if healed.up() == Some(1.0) { "yes" } else { "NO" },
+        );
+        let expected: Vec<&str> = expected_reason(fault).into_iter().collect();
+        assert_eq!(reasons, expected, "{fault}");
+        assert_eq!(shown.up(), Some(f64::from(u8::from(expected.is_empty()))), "{fault}");
+        if let Some(reason) = expected.first() {
+            assert!(unchanged, "{fault}: a failed walk changed what is shown");
+            let page = String::from_utf8_lossy(page.body()).into_owned();
+            assert!(page.contains(&format!("failed: {reason}")) && page.contains("what to do"), "{fault}: {page}");
+        }
+        assert_eq!(total(&shown), 600.0, "{fault}: a job is neither lost nor counted twice");
+        assert_eq!((healed.up(), healed.jobs()), (Some(1.0), truth(&exporter.simulator)), "{fault} heals");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_fault_on_any_page_of_the_first_walk_ever_publishes_nothing() {
+    for &fault in Fault::ALL.iter().filter(|fault| fault.consequence() != Consequence::Tolerated) {
+        for position in [Position::FIRST, Position::Middle, Position::Last] {
+            let Some(reason) = expected_reason(fault) else { continue };
+            let simulator = simulated(jobs(JOBS));
+            simulator.set_script(Script::new([Rule::new(fault).on(Operation::ListJobs).at(position)]));
+            let exporter = Exporter::start(simulator, |_| {}).await;
+            let shown = exporter.refreshed(1).await;
+            if !exporter.simulator.struck().contains_key(&fault) {
+                // A page that was asked for without a token has none to repeat, and the last one has no next.
+                continue;
+            }
+            assert!(shown.job_lines().is_empty(), "{fault} at {position:?}: {}", shown.text);
+            assert_eq!((shown.up(), shown.failures(reason)), (Some(0.0), Some(1.0)), "{fault} at {position:?}");
+            exporter.simulator.clear_script();
+            let healed = exporter.refreshed(2).await;
+            assert_eq!(
+                (healed.up(), healed.jobs()),
+                (Some(1.0), truth(&exporter.simulator)),
+                "{fault} at {position:?}"
+            );
+        }
+    }
+}
+
+/// The same over real sockets, where resets and cut bodies are what they are. Hangs cost half a minute an attempt there.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_fault_on_a_real_socket_does_what_it_does_on_the_paused_clock() {
+    println!("\n{:<20} {:<10} {:<4} reason", "on a socket, once", "expected", "up");
+    for &fault in Fault::ALL.iter().filter(|fault| !matches!(fault, Fault::Hang | Fault::HangInBody)) {
+        let simulator = simulated(jobs(JOBS));
+        simulator.set_script(Script::new([Rule::new(fault).on(Operation::ListJobs).times(1)]));
+        let endpoint = Endpoint::start(simulator.clone()).await;
+        let mut config = config(&endpoint.url());
+        config.limits.requests_per_second = 1000.0;
+        let listening = Listening::start(config).await;
+        let shown = scrape_handler(&listening.handler).await;
+        let fails = fault.consequence() == Consequence::Fatal;
+        println!(
+            "{:<20} {:<10} {:<4}",
+            fault.as_str(),
+            format!("{:?}", fault.consequence()),
+            shown.up().unwrap_or(f64::NAN)
+        );
+        assert_eq!(simulator.struck().get(&fault), Some(&1), "{fault} did not strike");
+        assert_eq!(shown.up(), Some(f64::from(u8::from(!fails))), "{fault}: {}", shown.text);
+        assert_eq!(total(&shown), if fails { 0.0 } else { 600.0 }, "{fault}");
+        if fails {
+            let reason = expected_reason(fault).expect("a fatal fault has a reason");
+            assert_eq!(shown.failures(reason), Some(1.0), "{fault}: {}", shown.text);
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn under_the_demos_mixture_of_faults_it_stays_up_most_of_the_time_and_is_never_wrong() {
+    let simulator = simulated(jobs(JOBS));
+    simulator.set_script(Script::mixture(7));
+    let exporter = Exporter::start(simulator, |_| {}).await;
+    let (mut up, refreshes) = (0.0, 300);
+    for refresh in 1..=refreshes {
+        let shown = exporter.refreshed(refresh).await;
+        up += shown.up().unwrap_or_default();
+        let total = total(&shown);
+        assert!(total == 600.0 || (shown.up() == Some(0.0) && shown.job_lines().is_empty()), "{total} jobs of 600");
+    }
+    assert!(exporter.simulator.struck().len() > 10, "{:?}", exporter.simulator.struck());
+    assert!(up > 0.85 * f64::from(refreshes), "up in {up} of {refreshes} refreshes");
+}
