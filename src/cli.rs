@@ -2,6 +2,7 @@
 
 use std::ffi::OsString;
 use std::net::SocketAddr;
+use std::num::NonZeroU32;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
@@ -15,7 +16,7 @@ use crate::app::{App, StartError};
 use crate::aws::Access;
 use crate::clock::Clock;
 use crate::config::{self, Config, Flag, FlagValue, Sources};
-use crate::demo;
+use crate::demo::{self, Faults};
 use crate::telemetry::{REVISION, RUSTC, VERSION, logging};
 
 /// Asked to stop, or done.
@@ -82,9 +83,25 @@ struct DemoArgs {
     #[arg(long, value_name = "NUMBER", default_value_t = 2000, value_parser = clap::value_parser!(u32).range(..=1_000_000))]
     jobs: u32,
 
-    /// Seed of the simulated fleet; the same seed makes the same jobs
+    /// Seed of the simulated fleet; the same seed makes the same jobs and the same life
     #[arg(long, value_name = "NUMBER", default_value_t = 1)]
     seed: u64,
+
+    /// How many times faster than real ones its rollouts go, up to 3600
+    #[arg(long, value_name = "NUMBER", default_value = "1", value_parser = speed)]
+    speed: NonZeroU32,
+
+    /// Faults between the fleet and the exporter: `mixture`, or a script such as
+    /// `throttle-429:chance=0.2;reset:page=last,count=3`
+    #[arg(
+        long,
+        value_name = "SCRIPT",
+        num_args = 0..=1,
+        require_equals = true,
+        default_missing_value = "mixture",
+        value_parser = clap::value_parser!(Faults)
+    )]
+    faults: Option<Faults>,
 
     /// Address of the simulated AWS endpoint
     #[arg(long, value_name = "HOST:PORT", default_value = "127.0.0.1:0")]
@@ -93,6 +110,11 @@ struct DemoArgs {
     /// Serve the simulated AWS endpoint alone, for other programs
     #[arg(long)]
     simulator_only: bool,
+}
+
+fn speed(text: &str) -> Result<NonZeroU32, String> {
+    let speed = text.parse::<NonZeroU32>().ok().filter(|speed| speed.get() <= 3600);
+    speed.ok_or_else(|| "a speed is a whole number from 1 to 3600".to_owned())
 }
 
 impl Flags {
@@ -216,8 +238,13 @@ async fn daemon(config: &Config, access: &Access, companion: impl Future<Output 
 }
 
 async fn run_demo(mut config: Config, arguments: DemoArgs) -> u8 {
-    let fleet = demo::Options { jobs: arguments.jobs as usize, seed: arguments.seed };
-    let demo = match demo::Demo::bind(arguments.simulator_address, &fleet).await {
+    let options = demo::Options {
+        jobs: arguments.jobs as usize,
+        seed: arguments.seed,
+        speed: arguments.speed,
+        faults: arguments.faults.unwrap_or_default(),
+    };
+    let demo = match demo::Demo::bind(arguments.simulator_address, options).await {
         Ok(demo) => demo,
         Err(error) => {
             error!(%error, "the simulated AWS endpoint can't be started");

@@ -2,14 +2,16 @@
 
 use std::fmt::Write as _;
 use std::net::SocketAddr;
+use std::num::NonZeroU32;
+use std::str::FromStr;
 use std::time::Duration;
 
 use crate::aws::Access;
 use crate::clock::Clock;
-use crate::config::{Config, Target};
+use crate::config::{Config, ListenAddress, Target};
 use crate::http::{BindError, Listener};
 use crate::job::{AccountId, InvalidAccountId};
-use crate::simulator::{self, Fleet, Simulator};
+use crate::simulator::{self, Life, ParseScriptError, Script, Simulator};
 
 const ACCOUNT: &str = "111122223333";
 const REGION: &str = "eu-west-1";
@@ -20,13 +22,40 @@ const SECRET_ACCESS_KEY: &str = "demo";
 /// A first look should not wait a minute for the second walk.
 const INTERVAL: Duration = Duration::from_secs(15);
 
-/// What the simulated fleet looks like.
-#[derive(Clone, Copy, Debug)]
+/// What the simulated fleet looks like, and how it behaves.
+#[derive(Clone, Debug)]
 pub struct Options {
     /// Jobs in it.
     pub jobs: usize,
-    /// The same seed makes the same jobs.
+    /// The same seed makes the same jobs, and the same life.
     pub seed: u64,
+    /// How many times faster than real ones its rollouts go.
+    pub speed: NonZeroU32,
+    /// What goes wrong between it and the exporter.
+    pub faults: Faults,
+}
+
+/// The faults that a demo has.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub enum Faults {
+    /// None at all.
+    #[default]
+    None,
+    /// Every fault there is, each so rarely that most refreshes succeed.
+    Mixture,
+    /// Those of a script.
+    Script(Script),
+}
+
+impl FromStr for Faults {
+    type Err = ParseScriptError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        match text {
+            "mixture" => Ok(Self::Mixture),
+            script => script.parse().map(Self::Script),
+        }
+    }
 }
 
 /// Why there is no demo.
@@ -45,7 +74,7 @@ pub enum DemoError {
 pub struct Demo {
     simulator: Simulator,
     listener: Listener,
-    jobs: usize,
+    options: Options,
 }
 
 impl Demo {
@@ -53,13 +82,19 @@ impl Demo {
     ///
     /// # Errors
     /// Where the address can't be had.
-    pub async fn bind(address: SocketAddr, options: &Options) -> Result<Self, DemoError> {
+    pub async fn bind(address: SocketAddr, options: Options) -> Result<Self, DemoError> {
         let listener = Listener::bind(Some(&address.ip().to_string()), address.port()).await?;
         let (account, now) = (AccountId::parse(ACCOUNT)?, Clock::system().now().wall);
         let simulator = Simulator::new();
         simulator.add_access_key(&account, ACCESS_KEY_ID);
-        simulator.set_fleet(&account, REGION, Fleet::seeded(options.seed, options.jobs, now));
-        Ok(Self { simulator, listener, jobs: options.jobs })
+        let (fleet, life) = Life::begin(options.seed, options.jobs, options.speed, now);
+        simulator.set_living_fleet(&account, REGION, fleet, life);
+        match &options.faults {
+            Faults::None => {}
+            Faults::Mixture => simulator.set_script(Script::mixture(options.seed)),
+            Faults::Script(script) => simulator.set_script(script.clone()),
+        }
+        Ok(Self { simulator, listener, options })
     }
 
     fn url(&self) -> String {
@@ -85,21 +120,31 @@ impl Demo {
         Access::local(ACCESS_KEY_ID, SECRET_ACCESS_KEY)
     }
 
-    /// What to tell somebody who has just started the demo.
+    /// What to tell somebody who has just started the demo: one screen.
     #[must_use]
     pub fn welcome(&self, config: &Config) -> String {
+        let Options { jobs, speed, faults, .. } = &self.options;
+        let faults = match faults {
+            Faults::None => "nothing goes wrong on the way to it (--faults)".to_owned(),
+            Faults::Mixture => "a mixture of faults strikes on the way to it".to_owned(),
+            Faults::Script(script) => format!("on the way to it strikes {script}"),
+        };
         let mut text = format!(
-            "\nA simulated fleet with {} jobs in account {ACCOUNT}, region {REGION}, is at {}.\n\
-             Nothing leaves this machine. Open, in a browser or with curl:\n\n",
-            self.jobs,
-            self.url()
+            "\nA simulated fleet of {jobs} jobs in account {ACCOUNT}, region {REGION}. It lives at {speed} times the pace of a real one\n\
+             (--speed), and {faults}. Nothing leaves this machine.\n\nOpen in a browser:\n"
         );
-        for address in &config.web.listen_addresses {
-            let host = address.host().map_or_else(|| "localhost".to_owned(), ToString::to_string);
-            let base = format!("http://{host}:{}", address.port());
+        for base in config.web.listen_addresses.iter().map(base_url) {
             let _ = writeln!(text, "  {base}/  the status page\n  {base}{}  the metrics", config.web.telemetry_path);
         }
-        text.push_str("\nCtrl-C ends it.\n");
+        let base = config.web.listen_addresses.first().map(base_url).unwrap_or_default();
+        let path = &config.web.telemetry_path;
+        let _ = write!(
+            text,
+            "\nTry:\n  curl -s {base}{path} | grep '^aws_iot_jobs{{'\n  \
+             watch -n 5 \"curl -s {base}{path} | grep -E '^aws_iot_jobs(_up|_last_walk)?[{{_]'\"\n\n\
+             The endpoint speaks AWS IoT's protocol to any AWS program:\n{}\nCtrl-C ends it.\n",
+            indented(&self.environment())
+        );
         text
     }
 
@@ -118,4 +163,14 @@ impl Demo {
         let clock = Clock::system();
         simulator::serve(self.simulator, vec![self.listener], move || clock.now().wall, shutdown).await;
     }
+}
+
+/// Where a listen address is found from this machine.
+fn base_url(address: &ListenAddress) -> String {
+    let host = address.host().map_or_else(|| "localhost".to_owned(), ToString::to_string);
+    format!("http://{host}:{}", address.port())
+}
+
+fn indented(lines: &str) -> String {
+    lines.lines().flat_map(|line| ["  ", line, "\n"]).collect()
 }

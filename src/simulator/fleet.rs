@@ -1,18 +1,24 @@
 //! What one account has in one region: jobs and thing groups, as plain values.
 
-use std::cmp::Reverse;
-use std::collections::{BTreeMap, HashMap};
+use std::borrow::Borrow;
+use std::cmp::{Ordering, Reverse};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::hash::{Hash, Hasher};
 use std::ops::Bound;
+use std::sync::Arc;
 
 use crate::job::{Status, TargetSelection, Timestamp};
 
 use super::notation::uuid_of;
 
 /// Jobs and thing groups. The default is none of either.
+///
+/// An account can have a million jobs, so each is held once, and both ways to it cost a pointer. What jobs have in
+/// common ([`Job::targets`], [`Job::texts`]) they can share.
 #[derive(Clone, Debug, Default)]
 pub struct Fleet {
-    jobs: BTreeMap<Place, Job>,
-    places: HashMap<String, Place>,
+    in_order: BTreeSet<ByPlace>,
+    by_id: HashSet<ById>,
     groups: BTreeMap<String, ThingGroup>,
 }
 
@@ -20,40 +26,44 @@ impl Fleet {
     /// A fleet of exactly these. Of jobs with the same id, and of groups with the same name, the last one stays.
     #[must_use]
     pub fn new(jobs: impl IntoIterator<Item = Job>, groups: impl IntoIterator<Item = ThingGroup>) -> Self {
-        let mut fleet = Self::default();
+        let jobs = jobs.into_iter();
+        let mut by_id = HashSet::with_capacity(jobs.size_hint().0);
         for job in jobs {
-            fleet.add_job(job);
+            by_id.replace(ById(Arc::new(job)));
         }
-        for group in groups {
-            fleet.add_group(group);
-        }
-        fleet
+        // Made of all jobs at once, the tree has no half-empty nodes, and takes no search for each of them.
+        let in_order = by_id.iter().map(|ById(job)| ByPlace(job.clone())).collect();
+        let groups = groups.into_iter().map(|group| (group.name.clone(), group)).collect();
+        Self { in_order, by_id, groups }
     }
 
     /// The job with this id.
     #[must_use]
     pub fn job(&self, id: &str) -> Option<&Job> {
-        self.jobs.get(self.places.get(id)?)
+        self.by_id.get(id).map(|ById(job)| &**job)
     }
 
     /// All jobs, in the order in which `ListJobs` has them.
     #[must_use]
     pub fn jobs(&self) -> impl ExactSizeIterator<Item = &Job> {
-        self.jobs.values()
+        self.in_order.iter().map(|ByPlace(job)| &**job)
     }
 
     /// Adds a job, or puts it in place of the one with the same id, which it gives back.
     pub fn add_job(&mut self, job: Job) -> Option<Job> {
-        let place = Place::of(&job);
-        let replaced = self.places.insert(job.id.clone(), place.clone());
-        let replaced = replaced.and_then(|place| self.jobs.remove(&place));
-        self.jobs.insert(place, job);
+        let replaced = self.remove_job(&job.id);
+        let job = Arc::new(job);
+        self.by_id.insert(ById(job.clone()));
+        self.in_order.insert(ByPlace(job));
         replaced
     }
 
     /// Removes a job, as AWS does when a deletion ends or a job is purged.
     pub fn remove_job(&mut self, id: &str) -> Option<Job> {
-        self.jobs.remove(&self.places.remove(id)?)
+        let ById(job) = self.by_id.take(id)?;
+        let job = ByPlace(job);
+        self.in_order.remove(&job);
+        Some(Arc::unwrap_or_clone(job.0))
     }
 
     /// Changes a job, which then takes the place that its new values ask for. Tells whether there is such a job.
@@ -62,6 +72,16 @@ impl Fleet {
         change(&mut job);
         self.add_job(job);
         true
+    }
+
+    /// The job with this id as the fleet holds it: for others that hold many jobs, too.
+    pub(super) fn shared_job(&self, id: &str) -> Option<&Arc<Job>> {
+        self.by_id.get(id).map(|ById(job)| job)
+    }
+
+    /// All jobs as the fleet holds them, in the order of `ListJobs`.
+    pub(super) fn shared_jobs(&self) -> impl ExactSizeIterator<Item = &Arc<Job>> {
+        self.in_order.iter().map(|ByPlace(job)| job)
     }
 
     /// The group with this name.
@@ -92,13 +112,13 @@ impl Fleet {
         cursor: Option<&Place>,
         status: Option<&'a Status>,
     ) -> impl Iterator<Item = &'a Job> {
-        let first_of_status = status.map(Place::first_of);
-        let start = match (cursor, &first_of_status) {
-            (Some(place), _) => Bound::Excluded(place),
-            (None, Some(place)) => Bound::Included(place),
+        let start = match (cursor, status) {
+            (Some(place), _) => Bound::Excluded(place.clone()),
+            (None, Some(status)) => Bound::Included(Place::first_of(status)),
             (None, None) => Bound::Unbounded,
         };
-        let jobs = self.jobs.range::<Place, _>((start, Bound::Unbounded)).map(|(_, job)| job);
+        let start = start.map(|place| ByPlace(Arc::new(place.into_probe())));
+        let jobs = self.in_order.range((start, Bound::Unbounded)).map(|ByPlace(job)| &**job);
         jobs.take_while(move |job| status.is_none_or(|status| job.status == *status))
     }
 
@@ -119,33 +139,92 @@ impl Fleet {
     }
 }
 
-/// A job's place in the order of `ListJobs`: by status, then newest first, then by id.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+/// A job, found by its id.
+#[derive(Clone, Debug)]
+struct ById(Arc<Job>);
+
+impl Borrow<str> for ById {
+    fn borrow(&self) -> &str {
+        &self.0.id
+    }
+}
+
+impl PartialEq for ById {
+    fn eq(&self, other: &Self) -> bool {
+        self.0.id == other.0.id
+    }
+}
+
+impl Eq for ById {}
+
+impl Hash for ById {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.0.id.as_str().hash(state);
+    }
+}
+
+/// A job, found by its place in the order of `ListJobs`.
+#[derive(Clone, Debug)]
+struct ByPlace(Arc<Job>);
+
+impl ByPlace {
+    /// By status, then newest first, then by id.
+    fn key(&self) -> (&Status, Reverse<Timestamp>, &str) {
+        (&self.0.status, Reverse(self.0.created_at), &self.0.id)
+    }
+}
+
+impl PartialEq for ByPlace {
+    fn eq(&self, other: &Self) -> bool {
+        self.cmp(other).is_eq()
+    }
+}
+
+impl Eq for ByPlace {}
+
+impl PartialOrd for ByPlace {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Ord for ByPlace {
+    fn cmp(&self, other: &Self) -> Ordering {
+        self.key().cmp(&other.key())
+    }
+}
+
+/// A job's place in the order of `ListJobs`, without the job.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Place {
     status: Status,
-    created_at: Reverse<Timestamp>,
+    created_at: Timestamp,
     id: String,
 }
 
 impl Place {
     pub(super) fn of(job: &Job) -> Self {
-        Self { status: job.status.clone(), created_at: Reverse(job.created_at), id: job.id.clone() }
+        Self { status: job.status.clone(), created_at: job.created_at, id: job.id.clone() }
     }
 
     /// Before every job of `status`: the newest time there is, and an id that no job has.
     fn first_of(status: &Status) -> Self {
-        let created_at = Reverse(Timestamp::from_millis(i64::MAX));
-        Self { status: status.clone(), created_at, id: String::new() }
+        Self { status: status.clone(), created_at: Timestamp::from_millis(i64::MAX), id: String::new() }
+    }
+
+    /// A job that has this place, to search for it.
+    fn into_probe(self) -> Job {
+        Job::new(self.id, self.status, self.created_at)
     }
 
     pub(super) fn to_cursor(&self) -> String {
-        format!("{}\n{}\n{}", self.status, self.created_at.0.as_millis(), self.id)
+        format!("{}\n{}\n{}", self.status, self.created_at.as_millis(), self.id)
     }
 
     pub(super) fn from_cursor(cursor: &str) -> Option<Self> {
         let mut parts = cursor.splitn(3, '\n');
         let (status, created_at, id) = (parts.next()?, parts.next()?, parts.next()?);
-        let created_at = Reverse(Timestamp::from_millis(created_at.parse().ok()?));
+        let created_at = Timestamp::from_millis(created_at.parse().ok()?);
         Some(Self { status: status.into(), created_at, id: id.to_owned() })
     }
 }
@@ -167,26 +246,18 @@ pub struct Job {
     pub completed_at: Option<Timestamp>,
     /// Whether it rolls out or cancels right now.
     pub is_concurrent: bool,
-    /// Things and thing groups. AWS demands one at least and takes a hundred at most; not checked.
-    pub targets: Vec<Target>,
+    /// Things and thing groups. AWS demands one at least and takes a hundred at most; not checked. Jobs can share them.
+    pub targets: Arc<[Target]>,
     /// How many executions it has, by status.
     pub executions: Executions,
     /// When it starts and ends, where it is scheduled.
-    pub scheduling: Option<Scheduling>,
+    pub scheduling: Option<Box<Scheduling>>,
     /// How long a device may work on it.
     pub in_progress_timeout_minutes: Option<u32>,
-    /// Which namespace it belongs to.
-    pub namespace_id: Option<String>,
-    /// What people wrote when they created it.
-    pub description: Option<String>,
-    /// What people wrote when they last changed it.
-    pub comment: Option<String>,
-    /// Why it was canceled, as upper case letters, digits and `_`.
-    pub reason_code: Option<String>,
     /// Whether it was canceled with force, which ends executions in progress, too.
     pub force_canceled: bool,
-    /// Where the job document came from.
-    pub document_source: Option<String>,
+    /// What is written about it. Jobs can share it.
+    pub texts: Arc<Texts>,
 }
 
 impl Job {
@@ -203,16 +274,12 @@ impl Job {
             last_updated_at: created_at,
             completed_at: has_ended.then_some(created_at),
             is_concurrent: false,
-            targets: Vec::new(),
+            targets: Arc::default(),
             executions: Executions::default(),
             scheduling: None,
             in_progress_timeout_minutes: None,
-            namespace_id: None,
-            description: None,
-            comment: None,
-            reason_code: None,
             force_canceled: false,
-            document_source: None,
+            texts: Arc::default(),
         }
     }
 
@@ -225,15 +292,18 @@ impl Job {
 
     /// The same job with one more target, the thing group `name`.
     #[must_use]
-    pub fn targeting_group(mut self, name: &str) -> Self {
-        self.targets.push(Target::ThingGroup(name.to_owned()));
-        self
+    pub fn targeting_group(self, name: &str) -> Self {
+        self.targeting(Target::ThingGroup(name.to_owned()))
     }
 
     /// The same job with one more target, the thing `name`.
     #[must_use]
-    pub fn targeting_thing(mut self, name: &str) -> Self {
-        self.targets.push(Target::Thing(name.to_owned()));
+    pub fn targeting_thing(self, name: &str) -> Self {
+        self.targeting(Target::Thing(name.to_owned()))
+    }
+
+    fn targeting(mut self, target: Target) -> Self {
+        self.targets = self.targets.iter().cloned().chain([target]).collect();
         self
     }
 
@@ -255,21 +325,41 @@ impl Job {
     /// The same job, scheduled.
     #[must_use]
     pub fn scheduled(mut self, scheduling: Scheduling) -> Self {
-        self.scheduling = Some(scheduling);
+        self.scheduling = Some(Box::new(scheduling));
         self
     }
 
     /// The same job in a namespace.
     #[must_use]
     pub fn in_namespace(mut self, namespace_id: &str) -> Self {
-        self.namespace_id = Some(namespace_id.to_owned());
+        Arc::make_mut(&mut self.texts).namespace_id = Some(namespace_id.to_owned());
         self
+    }
+
+    /// Whether it was completed or canceled.
+    pub(super) fn has_ended(&self) -> bool {
+        matches!(self.status, Status::Completed | Status::Canceled)
     }
 
     /// Whether the group `name` itself, rather than a group above it, is a target.
     pub(super) fn targets_group(&self, name: &str) -> bool {
         self.targets.iter().any(|target| matches!(target, Target::ThingGroup(group) if group == name))
     }
+}
+
+/// What is written about a job.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Texts {
+    /// Which namespace it belongs to.
+    pub namespace_id: Option<String>,
+    /// What people wrote when they created it.
+    pub description: Option<String>,
+    /// What people wrote when they last changed it.
+    pub comment: Option<String>,
+    /// Why it was canceled, as upper case letters, digits and `_`.
+    pub reason_code: Option<String>,
+    /// Where the job document came from.
+    pub document_source: Option<String>,
 }
 
 /// What a job is for.
@@ -385,11 +475,16 @@ impl Executions {
         self.0[status as usize] = count;
     }
 
+    /// Adds `count` executions of `status`.
+    pub fn add(&mut self, status: ExecutionStatus, count: u32) {
+        self.set(status, self.get(status).saturating_add(count));
+    }
+
     /// Lets up to `count` executions go from one status to another.
     pub fn shift(&mut self, from: ExecutionStatus, to: ExecutionStatus, count: u32) {
         let count = count.min(self.get(from));
         self.0[from as usize] -= count;
-        self.0[to as usize] = self.0[to as usize].saturating_add(count);
+        self.add(to, count);
     }
 
     /// How many can still change.
@@ -496,6 +591,28 @@ mod tests {
         assert_eq!(fleet.jobs().len(), 1);
         assert_eq!(fleet.remove_job("a").map(|job| job.status), Some(Status::Completed));
         assert_eq!((fleet.jobs().len(), fleet.job("a")), (0, None));
+    }
+
+    #[test]
+    fn of_jobs_with_the_same_id_the_last_stays() {
+        let jobs = [Job::new("a", Status::InProgress, at(5)), Job::new("a", Status::Completed, at(4))];
+        let fleet = Fleet::new(jobs, []);
+        assert_eq!(fleet.jobs().map(|job| &job.status).collect::<Vec<_>>(), [&Status::Completed]);
+    }
+
+    #[test]
+    fn a_clone_keeps_what_it_had() {
+        let mut fleet = Fleet::new([Job::new("a", Status::InProgress, at(5))], []);
+        let before = fleet.clone();
+        fleet.update_job("a", |job| job.status = Status::Canceled);
+        assert_eq!(before.job("a").map(|job| &job.status), Some(&Status::InProgress));
+        assert_eq!(before.jobs().map(|job| &job.status).collect::<Vec<_>>(), [&Status::InProgress]);
+    }
+
+    #[test]
+    fn a_job_takes_little_room() {
+        // An account can have a million.
+        assert!(size_of::<Job>() <= 200, "{}", size_of::<Job>());
     }
 
     #[test]

@@ -56,14 +56,14 @@ impl<'a> JobFilter<'a> {
     /// Whether `job` passes. The status is left out: it is what narrows the range of jobs that are looked at.
     fn has(&self, job: &Job) -> bool {
         self.target_selection.is_none_or(|selection| job.target_selection == *selection)
-            && self.namespace_id.is_none_or(|namespace| job.namespace_id.as_deref() == Some(namespace))
+            && self.namespace_id.is_none_or(|namespace| job.texts.namespace_id.as_deref() == Some(namespace))
             // Reported in aws-cli#8924: under a group filter, SCHEDULED jobs are missing.
             && self.group.is_none_or(|group| job.status != Status::Scheduled && job.targets_group(&group.name))
     }
 }
 
 fn summary(call: &Call<'_>, fleet: &Fleet, filter: &JobFilter<'_>, job: &Job) -> Value {
-    let only_target = || match job.targets.as_slice() {
+    let only_target = || match &*job.targets {
         [Target::ThingGroup(name)] => fleet.group(name),
         _ => None,
     };
@@ -83,7 +83,7 @@ fn summary(call: &Call<'_>, fleet: &Fleet, filter: &JobFilter<'_>, job: &Job) ->
 
 pub(super) fn describe_job(call: &Call<'_>, fleet: &Fleet) -> Result<Value, ApiError> {
     let job = named_job(call, fleet)?;
-    Ok(without_nulls(json!({ "documentSource": job.document_source, "job": description(call, job) })))
+    Ok(without_nulls(json!({ "documentSource": job.texts.document_source, "job": description(call, job) })))
 }
 
 /// The whole `Job`. Configurations that are not set are there and empty, as reported of AWS.
@@ -95,10 +95,10 @@ fn description(call: &Call<'_>, job: &Job) -> Value {
         "targetSelection": job.target_selection.as_str(),
         "status": job.status.as_str(),
         "forceCanceled": (job.status == Status::Canceled).then_some(job.force_canceled),
-        "reasonCode": job.reason_code,
-        "comment": job.comment,
+        "reasonCode": job.texts.reason_code,
+        "comment": job.texts.comment,
         "targets": targets,
-        "description": job.description,
+        "description": job.texts.description,
         "presignedUrlConfig": {},
         "jobExecutionsRolloutConfig": {},
         "createdAt": epoch_seconds(job.created_at),
@@ -106,9 +106,9 @@ fn description(call: &Call<'_>, job: &Job) -> Value {
         "completedAt": job.completed_at.map(epoch_seconds),
         "jobProcessDetails": process_details(job, &targets),
         "timeoutConfig": without_nulls(json!({ "inProgressTimeoutInMinutes": job.in_progress_timeout_minutes })),
-        "namespaceId": job.namespace_id,
+        "namespaceId": job.texts.namespace_id,
         "isConcurrent": job.is_concurrent,
-        "schedulingConfig": job.scheduling.as_ref().map(scheduling_config),
+        "schedulingConfig": job.scheduling.as_deref().map(scheduling_config),
     }))
 }
 

@@ -6,6 +6,8 @@
 //! [`Simulator::reply`] does the same, and lets the faults of a [`Script`] strike; without one, it is no different.
 //! It knows `http` for the shapes of messages and `job` for the words of AWS IoT, and nothing else of this project.
 //!
+//! A fleet stays as it is until somebody changes it, or it has a [`Life`] of its own.
+//!
 //! # What is true to AWS
 //! Paths, parameters, names and types of fields, bounds of parameters, and error shapes follow the service models
 //! `iot/2015-05-28` and `sts/2011-06-15`. Reported behaviour is followed, too: `ListJobs` leaves SCHEDULED jobs out
@@ -36,6 +38,7 @@ mod faults;
 mod fleet;
 mod groups_api;
 mod jobs_api;
+mod life;
 mod notation;
 mod paging;
 mod protocol;
@@ -43,6 +46,7 @@ mod seeded;
 mod sts;
 #[cfg(test)]
 mod tests;
+mod window;
 
 use std::collections::{BTreeMap, HashMap};
 use std::fmt;
@@ -57,7 +61,8 @@ use protocol::{ApiError, Route, Service};
 
 pub use credentials::Role;
 pub use faults::{CLOCK_SKEW, Consequence, Fault, OVERSIZE, ParseScriptError, Position, REFUSAL, Rule, Script};
-pub use fleet::{ExecutionStatus, Executions, Fleet, Job, MaintenanceWindow, Scheduling, Target, ThingGroup};
+pub use fleet::{ExecutionStatus, Executions, Fleet, Job, MaintenanceWindow, Scheduling, Target, Texts, ThingGroup};
+pub use life::Life;
 pub use paging::{DEFAULT_PAGE_SIZE, MAX_PAGE_SIZE};
 pub use protocol::{Operation, Params, error, json, sts_error};
 
@@ -94,6 +99,8 @@ type Interceptor = dyn Fn(&Call<'_>) -> Option<Response> + Send + Sync;
 struct State {
     credentials: Credentials,
     fleets: HashMap<(AccountId, String), Fleet>,
+    /// What happens to the fleets that live.
+    lives: HashMap<(AccountId, String), Life>,
 }
 
 impl Simulator {
@@ -116,7 +123,31 @@ impl Simulator {
 
     /// Gives `account` this fleet in `region`, in place of the one it had there.
     pub fn set_fleet(&self, account: &AccountId, region: &str, fleet: Fleet) {
-        self.write().fleets.insert((account.clone(), region.to_owned()), fleet);
+        let (mut state, place) = (self.write(), (account.clone(), region.to_owned()));
+        state.lives.remove(&place);
+        state.fleets.insert(place, fleet);
+    }
+
+    /// Gives `account` a fleet that lives in `region`, in place of the one it had there. Each request about it lets
+    /// happen first what is due by then, so that no task has to run beside.
+    pub fn set_living_fleet(&self, account: &AccountId, region: &str, fleet: Fleet, life: Life) {
+        let (mut state, place) = (self.write(), (account.clone(), region.to_owned()));
+        state.lives.insert(place.clone(), life);
+        state.fleets.insert(place, fleet);
+    }
+
+    /// Lets happen to a fleet that lives what is due by `now`. Requests do so themselves.
+    pub fn advance(&self, account: &AccountId, region: &str, now: Timestamp) {
+        let place = (account.clone(), region.to_owned());
+        let is_due = |life: &Life| life.next().is_some_and(|next| next <= now);
+        // Most of the time nothing is due, and requests need not wait for each other.
+        if !self.read().lives.get(&place).is_some_and(is_due) {
+            return;
+        }
+        let state = &mut *self.write();
+        if let (Some(life), Some(fleet)) = (state.lives.get_mut(&place), state.fleets.get_mut(&place)) {
+            life.advance(fleet, now);
+        }
     }
 
     /// Reads or changes a fleet between two requests. `change` must not call this simulator.
@@ -125,7 +156,7 @@ impl Simulator {
     }
 
     /// How many jobs there are, by status and target selection; pairs without any are left out. Counted from the fleet
-    /// itself, independently of `ListJobs` and its pages.
+    /// itself, independently of `ListJobs` and its pages; one that lives, as the last request about it found it.
     #[must_use]
     pub fn truth(&self, account: &AccountId, region: &str) -> BTreeMap<(Status, TargetSelection), u64> {
         let mut counts = BTreeMap::new();
@@ -192,6 +223,7 @@ impl Simulator {
         let attempt = self.shared.by_operation[route.operation as usize].fetch_add(1, Ordering::Relaxed) + 1;
         let identified = self.read().credentials.identify(request.headers(), route.operation.service(), now);
         let (principal, region) = identified?;
+        self.advance(&principal.account, &region, now);
         let call = Call {
             operation: route.operation,
             account: &principal.account,

@@ -1,16 +1,21 @@
 //! Fleets out of a seed, with the proportions of real accounts: ended jobs by the thousands, because AWS keeps them for
 //! up to 730 days, and open ones by the dozens, because quotas bound those.
 
+use std::collections::HashMap;
+use std::num::NonZeroU32;
+use std::sync::Arc;
 use std::time::Duration;
 
 use fastrand::Rng;
 
 use crate::job::{Status, Timestamp};
 
-use super::fleet::{ExecutionStatus, Executions, Fleet, Job, MaintenanceWindow, Scheduling, Target, ThingGroup};
+use super::fleet::{ExecutionStatus, Executions, Fleet, Job, Scheduling, Target, Texts, ThingGroup};
 use super::notation::uuid_from;
+use super::window::HourlyWindow;
 
-const HOUR: Duration = Duration::from_hours(1);
+pub(super) const MINUTE: Duration = Duration::from_mins(1);
+pub(super) const HOUR: Duration = Duration::from_hours(1);
 const DAY: Duration = Duration::from_hours(24);
 
 /// How long AWS keeps a job after it has ended (AWS IoT quotas, 2020).
@@ -29,48 +34,60 @@ const RINGS: [&str; 3] = ["ring:canary", "ring:early", "ring:broad"];
 /// The namespace in which Greengrass keeps its deployments; seen in the MQTT topics of the Greengrass nucleus.
 const GREENGRASS_NAMESPACE: &str = "aws-gg-deployment";
 
-/// What kinds of open jobs there are, in the proportions in which a fleet has them.
-#[derive(Clone, Copy)]
-enum Open {
+/// How many different lists of targets there are. People roll out to the same devices again and again.
+const TARGET_LISTS: usize = 200;
+
+/// AWS wants a job's start and end to be so far ahead when it is created (API reference, `SchedulingConfig`).
+pub(super) const NOTICE: Duration = Duration::from_mins(30);
+
+/// What kinds of open jobs there are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Kind {
     /// A SNAPSHOT job that makes progress.
     RollingOut,
-    /// A SNAPSHOT job that waits for devices which don't come back.
+    /// A SNAPSHOT job that waits for devices which are offline.
     Stuck,
     /// A CONTINUOUS job, which stays in progress by design.
     Continuous,
+    /// A CONTINUOUS job with open executions that don't move.
+    Stalled,
     /// Starts at a time to come.
     Scheduled,
     /// Should have started, and has not.
     Overdue,
-    /// Waits for its next maintenance window.
-    BetweenWindows,
-    /// Runs in its maintenance window.
-    InWindow,
+    /// Runs in its maintenance windows, and is `SCHEDULED` between them.
+    Windowed,
     /// Goes away.
     Deleting,
 }
 
-const OPEN_KINDS: [Open; 20] = [
-    Open::RollingOut,
-    Open::Continuous,
-    Open::Stuck,
-    Open::Scheduled,
-    Open::RollingOut,
-    Open::BetweenWindows,
-    Open::Continuous,
-    Open::Deleting,
-    Open::RollingOut,
-    Open::Overdue,
-    Open::InWindow,
-    Open::RollingOut,
-    Open::Continuous,
-    Open::Scheduled,
-    Open::RollingOut,
-    Open::Continuous,
-    Open::RollingOut,
-    Open::Stuck,
-    Open::RollingOut,
-    Open::Continuous,
+impl Kind {
+    /// How many kinds there are.
+    pub(super) const COUNT: usize = Self::Deleting as usize + 1;
+}
+
+/// The kinds in the proportions in which a fleet has them; the first few are what a small one has.
+const PROPORTIONS: [Kind; 20] = [
+    Kind::RollingOut,
+    Kind::Continuous,
+    Kind::Stuck,
+    Kind::Scheduled,
+    Kind::RollingOut,
+    Kind::Windowed,
+    Kind::Continuous,
+    Kind::Deleting,
+    Kind::RollingOut,
+    Kind::Overdue,
+    Kind::Stalled,
+    Kind::RollingOut,
+    Kind::Continuous,
+    Kind::Scheduled,
+    Kind::RollingOut,
+    Kind::Windowed,
+    Kind::RollingOut,
+    Kind::Stuck,
+    Kind::RollingOut,
+    Kind::Continuous,
 ];
 
 impl Fleet {
@@ -81,68 +98,140 @@ impl Fleet {
     /// the last 730 days. The execution counts of each job fit its status.
     #[must_use]
     pub fn seeded(seed: u64, size: usize, now: Timestamp) -> Self {
-        let mut rng = Rng::with_seed(seed);
-        let groups = groups(&mut rng, now);
-        let mut maker = Maker { rng, now, group_names: groups.iter().map(|group| group.name.clone()).collect() };
-        let mut jobs: Vec<Job> = open_kinds(size).enumerate().map(|(serial, kind)| maker.open(serial, kind)).collect();
-        jobs.extend((jobs.len()..size).map(|serial| maker.ended(serial)));
-        Self::new(jobs, groups)
+        Seeded::new(seed, size, NonZeroU32::MIN, now).fleet
+    }
+}
+
+/// A seeded fleet, and what it takes to go on with it.
+pub(super) struct Seeded {
+    pub(super) fleet: Fleet,
+    /// The id of each open job, and its kind.
+    pub(super) open: Vec<(String, Kind)>,
+    pub(super) maker: Maker,
+}
+
+impl Seeded {
+    pub(super) fn new(seed: u64, size: usize, pace: NonZeroU32, now: Timestamp) -> Self {
+        let (mut maker, groups) = Maker::new(seed, pace, now);
+        let (mut kinds, mut open) = (open_kinds(size), Vec::new());
+        // One by one into the fleet, because a million jobs take room.
+        let jobs = (0..size).map(|_| match kinds.next() {
+            Some(kind) => {
+                let job = maker.open(kind, now);
+                open.push((job.id.clone(), kind));
+                job
+            }
+            None => maker.ended(now),
+        });
+        Self { fleet: Fleet::new(jobs, groups), open, maker }
     }
 }
 
 /// The kinds of the open jobs of a fleet of `size` jobs.
-fn open_kinds(size: usize) -> impl Iterator<Item = Open> {
+fn open_kinds(size: usize) -> impl Iterator<Item = Kind> {
     let open = (size / 2).min(60 + size / 1000).min(MAX_OPEN);
-    OPEN_KINDS.into_iter().cycle().take(open)
+    PROPORTIONS.into_iter().cycle().take(open)
 }
 
-fn groups(rng: &mut Rng, now: Timestamp) -> Vec<ThingGroup> {
-    let mut groups: Vec<ThingGroup> = REGIONS.into_iter().chain(RINGS).map(ThingGroup::new).collect();
-    for region in REGIONS {
-        groups.extend(PRODUCTS.map(|product| ThingGroup::new(format!("{region}-{product}s")).within(region)));
-    }
-    for group in &mut groups {
-        group.id = uuid_from(rng.u128(..));
-        group.created_at = now.before(RETENTION + DAY);
-        group.description = Some(format!("Simulated devices of {}", group.name));
-    }
-    groups
-}
-
-struct Maker {
+/// Makes jobs and groups, each a little different.
+pub(super) struct Maker {
     rng: Rng,
-    now: Timestamp,
+    pace: NonZeroU32,
+    /// How many jobs it has made.
+    jobs: usize,
     group_names: Vec<String>,
+    /// What jobs can target. Shared by the jobs that do.
+    target_lists: Vec<Arc<[Target]>>,
+    texts: HashMap<(&'static str, Style, Written), Arc<Texts>>,
+}
+
+/// Who made a job, which shows in its id.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+enum Style {
+    Greengrass,
+    FreeRtos,
+    Plain,
+}
+
+/// When the texts of a job were written.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+enum Written {
+    AtCreation,
+    AtCancellation,
 }
 
 impl Maker {
-    fn open(&mut self, serial: usize, kind: Open) -> Job {
-        match kind {
-            Open::RollingOut => self.rolling_out(serial),
-            Open::Stuck => self.stuck(serial),
-            Open::Continuous => self.continuous(serial),
-            Open::Scheduled => {
-                let start = self.now.after(self.between(HOUR, 14 * DAY));
-                self.scheduled(serial, start)
-            }
-            Open::Overdue => {
-                let start = self.now.before(self.between(HOUR / 4, 3 * HOUR));
-                self.scheduled(serial, start)
-            }
-            Open::BetweenWindows => self.windowed(serial, Status::Scheduled),
-            Open::InWindow => self.windowed(serial, Status::InProgress),
-            Open::Deleting => self.deleting(serial),
+    fn new(seed: u64, pace: NonZeroU32, now: Timestamp) -> (Self, Vec<ThingGroup>) {
+        let rng = Rng::with_seed(seed);
+        let (group_names, target_lists) = (Vec::new(), Vec::new());
+        let mut maker = Self { rng, pace, jobs: 0, group_names, target_lists, texts: HashMap::new() };
+        let long_ago = now.before(RETENTION + DAY);
+        let mut groups: Vec<ThingGroup> =
+            REGIONS.into_iter().chain(RINGS).map(|name| maker.group(name, None, long_ago)).collect();
+        for region in REGIONS {
+            let in_region = |product| maker.group(&format!("{region}-{product}s"), Some(region), long_ago);
+            groups.extend(PRODUCTS.map(in_region));
+        }
+        maker.target_lists = (0..TARGET_LISTS).map(|_| maker.target_list()).collect();
+        (maker, groups)
+    }
+
+    fn group(&mut self, name: &str, parent: Option<&str>, created_at: Timestamp) -> ThingGroup {
+        self.group_names.push(name.to_owned());
+        ThingGroup {
+            name: name.to_owned(),
+            id: uuid_from(self.rng.u128(..)),
+            parent: parent.map(str::to_owned),
+            description: Some(format!("Simulated devices of {name}")),
+            created_at,
         }
     }
 
-    fn ended(&mut self, serial: usize) -> Job {
-        let completed_at = self.now.before(self.between(Duration::ZERO, RETENTION));
+    /// A new group of a product in a region. From now on jobs target it. Its name can be that of a group that is there.
+    pub(super) fn new_group(&mut self, now: Timestamp) -> ThingGroup {
+        let (region, product) = (self.pick(&REGIONS), self.pick(&PRODUCTS));
+        let parent = format!("{region}-{product}s");
+        let name = format!("{parent}-line-{}", self.rng.u8(1..=9));
+        self.forget_group(&name);
+        let lists = [Target::ThingGroup(name.clone())].into();
+        self.target_lists.push(lists);
+        self.group(&name, Some(&parent), now)
+    }
+
+    /// From now on no job targets this group.
+    pub(super) fn forget_group(&mut self, name: &str) {
+        let is_it = |target: &Target| matches!(target, Target::ThingGroup(group) if group == name);
+        self.group_names.retain(|known| known != name);
+        self.target_lists.retain(|targets| !targets.iter().any(is_it));
+    }
+
+    fn open(&mut self, kind: Kind, now: Timestamp) -> Job {
+        match kind {
+            Kind::RollingOut => self.rolling_out(now),
+            Kind::Stuck => self.stuck(now),
+            Kind::Continuous => self.continuous(now),
+            Kind::Stalled => self.stalled(now),
+            Kind::Scheduled => {
+                let start = now.after(self.ahead(2 * MINUTE, 4 * HOUR));
+                self.scheduled(now, start)
+            }
+            Kind::Overdue => {
+                let start = now.before(self.between(HOUR / 4, 3 * HOUR));
+                self.scheduled(now, start)
+            }
+            Kind::Windowed => self.windowed(now),
+            Kind::Deleting => self.deleting(now),
+        }
+    }
+
+    fn ended(&mut self, now: Timestamp) -> Job {
+        let completed_at = now.before(self.between(Duration::ZERO, RETENTION));
         let created_at = completed_at.before(self.between(HOUR / 4, 14 * DAY));
         let things = self.things();
         if self.one_in(6) {
-            return self.canceled(serial, created_at, things).updated(completed_at);
+            return self.canceled(created_at, things).updated(completed_at);
         }
-        let mut job = self.job(serial, Status::Completed, created_at);
+        let mut job = self.job(Status::Completed, created_at);
         job.executions = self.finished(things);
         if self.one_in(10) {
             let end_time = Some(completed_at);
@@ -153,11 +242,9 @@ impl Maker {
     }
 
     /// Without force, executions in progress go on, so some of them may never end.
-    fn canceled(&mut self, serial: usize, created_at: Timestamp, things: u32) -> Job {
-        let mut job = self.job(serial, Status::Canceled, created_at);
+    fn canceled(&mut self, created_at: Timestamp, things: u32) -> Job {
+        let mut job = self.job(Status::Canceled, created_at);
         job.force_canceled = self.one_in(3);
-        job.reason_code = Some("SUPERSEDED".to_owned());
-        job.comment = Some("A newer version is out".to_owned());
         let canceled = self.rng.u32(1..=things);
         job.executions = self.finished(things - canceled);
         let in_progress = u32::from(!job.force_canceled && self.one_in(10));
@@ -166,9 +253,9 @@ impl Maker {
             .with_executions(ExecutionStatus::InProgress, in_progress)
     }
 
-    fn rolling_out(&mut self, serial: usize) -> Job {
+    fn rolling_out(&mut self, now: Timestamp) -> Job {
         let age = self.between(HOUR / 12, DAY);
-        let mut job = self.job(serial, Status::InProgress, self.now.before(age));
+        let mut job = self.job(Status::InProgress, now.before(age));
         job.is_concurrent = self.rng.bool();
         let (done, things) = (self.things(), self.things());
         job.executions = self.finished(done);
@@ -177,88 +264,125 @@ impl Maker {
             .with_executions(ExecutionStatus::InProgress, in_progress)
             .with_executions(ExecutionStatus::Queued, things - in_progress);
         let since = self.between(Duration::ZERO, age);
-        job.updated(self.now.before(since))
+        job.updated(now.before(since))
     }
 
-    fn stuck(&mut self, serial: usize) -> Job {
+    fn stuck(&mut self, now: Timestamp) -> Job {
         let age = self.between(2 * DAY, 60 * DAY);
-        let mut job = self.job(serial, Status::InProgress, self.now.before(age));
+        let mut job = self.job(Status::InProgress, now.before(age));
         let done = self.things();
         job.executions = self.finished(done);
         let offline = self.rng.u32(1..=5);
-        job.with_executions(ExecutionStatus::Queued, offline).updated(self.now.before(age).after(DAY))
+        job.with_executions(ExecutionStatus::Queued, offline).updated(now.before(age).after(DAY))
     }
 
-    fn continuous(&mut self, serial: usize) -> Job {
-        let age = self.between(DAY, 400 * DAY);
-        let mut job = self.job(serial, Status::InProgress, self.now.before(age)).continuous();
-        let done = self.things();
-        job.executions = self.finished(done);
-        let queued = self.rng.u32(0..=3);
-        let since = self.between(Duration::ZERO, age);
-        job.with_executions(ExecutionStatus::Queued, queued).updated(self.now.before(since))
-    }
-
-    /// Nothing is queued before the start.
-    fn scheduled(&mut self, serial: usize, start: Timestamp) -> Job {
-        let created_at = self.now.before(self.between(4 * HOUR, 14 * DAY));
-        let scheduling = Scheduling {
-            start_time: Some(start),
-            end_time: Some(start.after(7 * DAY)),
-            end_behavior: Some("STOP_ROLLOUT".to_owned()),
-            maintenance_windows: Vec::new(),
-        };
-        self.job(serial, Status::Scheduled, created_at).scheduled(scheduling)
-    }
-
-    fn windowed(&mut self, serial: usize, status: Status) -> Job {
-        let age = self.between(2 * DAY, 30 * DAY);
-        let created_at = self.now.before(age);
-        let window = MaintenanceWindow {
-            start_time: format!("cron(0 {} ? * * *)", self.rng.u8(0..=5)),
-            duration_in_minutes: 60 * self.rng.u32(1..=4),
-        };
-        let scheduling = Scheduling {
-            start_time: Some(created_at.after(HOUR)),
-            maintenance_windows: vec![window],
-            ..Scheduling::default()
-        };
-        let (done, queued) = (self.things(), self.things());
-        let mut job = self.job(serial, status, created_at).scheduled(scheduling);
-        job.executions = self.finished(done);
-        job.with_executions(ExecutionStatus::Queued, queued).updated(self.now.before(self.between(HOUR, DAY)))
-    }
-
-    fn deleting(&mut self, serial: usize) -> Job {
-        let age = self.between(DAY, 300 * DAY);
-        let mut job = self.job(serial, Status::DeletionInProgress, self.now.before(age));
-        let things = self.things();
-        job.executions = self.finished(things);
-        job.updated(self.now.before(self.between(Duration::ZERO, HOUR)))
-    }
-
-    /// A job with an id, targets and a description, and nothing else that differs from the default.
-    fn job(&mut self, serial: usize, status: Status, created_at: Timestamp) -> Job {
-        let product = self.pick(&PRODUCTS);
-        let style = self.rng.u32(0..10);
-        let id = match style {
-            0..=1 => uuid_from(self.rng.u128(..)),
-            2 => format!("AFR_OTA-{product}-{serial:06}"),
-            _ => format!("{product}-fw-{}-{}-{serial:06}", self.rng.u32(1..6), self.rng.u32(0..40)),
-        };
-        let mut job = Job::new(id, status, created_at);
-        job.targets = self.targets();
-        job.document_source = Some(format!("https://s3.amazonaws.com/simulated-firmware/{product}.json"));
-        match style {
-            0..=1 => job.namespace_id = Some(GREENGRASS_NAMESPACE.to_owned()),
-            _ => job.description = Some(format!("Firmware of {product}s")),
+    /// Half of them end some day.
+    fn continuous(&mut self, now: Timestamp) -> Job {
+        let job = self.without_end(now, 0);
+        if self.one_in(2) {
+            let end = now.after(self.ahead(HOUR / 4, 6 * HOUR));
+            return job.scheduled(ending(end));
         }
-        job.in_progress_timeout_minutes = self.one_in(2).then_some(60);
         job
     }
 
+    fn stalled(&mut self, now: Timestamp) -> Job {
+        self.without_end(now, 1)
+    }
+
+    /// A CONTINUOUS job with few executions queued, but no fewer than `min_queued`.
+    fn without_end(&mut self, now: Timestamp, min_queued: u32) -> Job {
+        let age = self.between(DAY, 400 * DAY);
+        let mut job = self.job(Status::InProgress, now.before(age)).continuous();
+        let done = self.things();
+        job.executions = self.finished(done);
+        let queued = self.rng.u32(min_queued..=3);
+        let since = self.between(Duration::ZERO, age);
+        job.with_executions(ExecutionStatus::Queued, queued).updated(now.before(since))
+    }
+
+    /// Nothing is queued before the start.
+    fn scheduled(&mut self, now: Timestamp, start: Timestamp) -> Job {
+        let created_at = now.before(self.between(4 * HOUR, 14 * DAY));
+        self.job(Status::Scheduled, created_at).scheduled(starting(start))
+    }
+
+    fn windowed(&mut self, now: Timestamp) -> Job {
+        let created_at = now.before(self.between(2 * DAY, 30 * DAY));
+        let window = self.window();
+        let status = if window.contains(now) { Status::InProgress } else { Status::Scheduled };
+        let (done, queued) = (self.things(), self.things());
+        let mut job = self.job(status, created_at).scheduled(in_window(created_at.after(HOUR), window));
+        job.executions = self.finished(done);
+        job.with_executions(ExecutionStatus::Queued, queued).updated(window.last_change(now))
+    }
+
+    fn deleting(&mut self, now: Timestamp) -> Job {
+        let age = self.between(DAY, 300 * DAY);
+        let mut job = self.job(Status::DeletionInProgress, now.before(age));
+        let things = self.things();
+        job.executions = self.finished(things);
+        job.updated(now.before(self.between(Duration::ZERO, HOUR)))
+    }
+
+    /// A job that is created `now` and rolls out to its devices at once.
+    pub(super) fn new_rollout(&mut self, now: Timestamp) -> Job {
+        self.job(Status::InProgress, now)
+    }
+
+    /// A CONTINUOUS job that is created `now`; half of them have an end.
+    pub(super) fn new_continuous(&mut self, now: Timestamp) -> Job {
+        let job = self.job(Status::InProgress, now).continuous();
+        if self.one_in(2) {
+            let end = now.after(self.ahead(NOTICE, 2 * HOUR));
+            return job.scheduled(ending(end));
+        }
+        job
+    }
+
+    /// A job that is created `now`, and starts later.
+    pub(super) fn new_scheduled(&mut self, now: Timestamp) -> Job {
+        let start = now.after(self.ahead(NOTICE, 3 * HOUR));
+        self.job(Status::Scheduled, now).scheduled(starting(start))
+    }
+
+    /// A job that is created `now`, and starts in its first maintenance window.
+    pub(super) fn new_windowed(&mut self, now: Timestamp) -> Job {
+        let start = now.after(self.ahead(NOTICE, HOUR));
+        let window = self.window();
+        self.job(Status::Scheduled, now).scheduled(in_window(start, window))
+    }
+
+    fn window(&mut self) -> HourlyWindow {
+        HourlyWindow { minute: self.rng.u8(0..60), length_in_minutes: self.rng.u8(10..=40) }
+    }
+
+    /// A job with an id, targets and texts, and nothing else that differs from the default.
+    fn job(&mut self, status: Status, created_at: Timestamp) -> Job {
+        let serial = self.jobs;
+        self.jobs += 1;
+        let product = self.pick(&PRODUCTS);
+        let style = match self.rng.u32(0..10) {
+            0..=1 => Style::Greengrass,
+            2 => Style::FreeRtos,
+            _ => Style::Plain,
+        };
+        let mut id = match style {
+            Style::Greengrass => uuid_from(self.rng.u128(..)),
+            Style::FreeRtos => format!("AFR_OTA-{product}-{serial:06}"),
+            Style::Plain => format!("{product}-fw-{}-{}-{serial:06}", self.rng.u32(1..6), self.rng.u32(0..40)),
+        };
+        id.shrink_to_fit();
+        let written = if status == Status::Canceled { Written::AtCancellation } else { Written::AtCreation };
+        let texts = self.texts.entry((product, style, written));
+        let texts = texts.or_insert_with(|| Arc::new(texts_of(product, style, written))).clone();
+        let targets = self.rng.choice(&self.target_lists).cloned().unwrap_or_default();
+        let in_progress_timeout_minutes = self.one_in(2).then_some(60);
+        Job { targets, in_progress_timeout_minutes, texts, ..Job::new(id, status, created_at) }
+    }
+
     /// Mostly one group; sometimes several groups, things and groups, or things only.
-    fn targets(&mut self) -> Vec<Target> {
+    fn target_list(&mut self) -> Arc<[Target]> {
         let (groups, things) = match self.rng.u32(0..10) {
             0..=6 => (1, 0),
             7 => (self.rng.usize(2..=4), 0),
@@ -269,11 +393,11 @@ impl Maker {
         let mut targets: Vec<Target> = groups.into_iter().map(|name| Target::ThingGroup(name.clone())).collect();
         let first = self.rng.u32(0..100_000);
         targets.extend((first..first + things).map(|number| Target::Thing(format!("device-{number:06}"))));
-        targets
+        targets.into()
     }
 
     /// How many devices a job is for: 1 to 4096, of every magnitude as often as of any other.
-    fn things(&mut self) -> u32 {
+    pub(super) fn things(&mut self) -> u32 {
         let magnitude = self.rng.u32(0..12);
         self.rng.u32(1 << magnitude..=2 << magnitude)
     }
@@ -300,17 +424,76 @@ impl Maker {
         Duration::from_millis(self.rng.u64(millis(shortest)..=millis(longest)))
     }
 
-    fn one_in(&mut self, n: u32) -> bool {
+    /// A duration into the future, where everything goes at the fleet's own pace. Time goes on with it: it is never
+    /// zero.
+    pub(super) fn ahead(&mut self, shortest: Duration, longest: Duration) -> Duration {
+        (self.between(shortest, longest) / self.pace.get()).max(Duration::from_millis(1))
+    }
+
+    pub(super) fn one_in(&mut self, n: u32) -> bool {
         self.rng.u32(0..n) == 0
     }
 
-    fn pick<'a>(&mut self, from: &[&'a str]) -> &'a str {
-        self.rng.choice(from.iter().copied()).unwrap_or_default()
+    pub(super) fn rng(&mut self) -> &mut Rng {
+        &mut self.rng
+    }
+
+    fn pick(&mut self, from: &[&'static str]) -> &'static str {
+        self.rng.choice(from).copied().unwrap_or_default()
     }
 }
 
+fn texts_of(product: &str, style: Style, written: Written) -> Texts {
+    let mut texts = Texts {
+        document_source: Some(format!("https://s3.amazonaws.com/simulated-firmware/{product}.json")),
+        ..Texts::default()
+    };
+    match style {
+        Style::Greengrass => texts.namespace_id = Some(GREENGRASS_NAMESPACE.to_owned()),
+        Style::FreeRtos | Style::Plain => texts.description = Some(format!("Firmware of {product}s")),
+    }
+    match written {
+        Written::AtCreation => {}
+        Written::AtCancellation => explain_cancellation(&mut texts),
+    }
+    texts
+}
+
+/// What people write when they cancel a job.
+pub(super) fn explain_cancellation(texts: &mut Texts) {
+    texts.reason_code = Some("SUPERSEDED".to_owned());
+    texts.comment = Some("A newer version is out".to_owned());
+}
+
+fn starting(start: Timestamp) -> Scheduling {
+    let start = whole_minute(start);
+    Scheduling {
+        start_time: Some(start),
+        end_time: Some(start.after(7 * DAY)),
+        end_behavior: Some("STOP_ROLLOUT".to_owned()),
+        maintenance_windows: Vec::new(),
+    }
+}
+
+fn ending(end: Timestamp) -> Scheduling {
+    let (end_time, end_behavior) = (Some(whole_minute(end)), Some("FORCE_CANCEL".to_owned()));
+    Scheduling { end_time, end_behavior, ..Scheduling::default() }
+}
+
+fn in_window(start: Timestamp, window: HourlyWindow) -> Scheduling {
+    let start_time = Some(whole_minute(start));
+    Scheduling { start_time, maintenance_windows: vec![window.into()], ..Scheduling::default() }
+}
+
+/// The next whole minute: AWS takes and tells schedules with that precision, so what happens at another time would not
+/// happen when it was said to.
+fn whole_minute(time: Timestamp) -> Timestamp {
+    const MILLIS: i64 = 60_000;
+    Timestamp::from_millis(time.as_millis().saturating_add(MILLIS - 1).div_euclid(MILLIS).saturating_mul(MILLIS))
+}
+
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use std::collections::HashMap;
 
     use crate::job::TargetSelection;
@@ -318,6 +501,28 @@ mod tests {
     use super::*;
 
     const NOW: Timestamp = Timestamp::from_millis(1_784_986_200_123);
+
+    pub(in crate::simulator) fn has_windows(job: &Job) -> bool {
+        job.scheduling.as_ref().is_some_and(|scheduling| !scheduling.maintenance_windows.is_empty())
+    }
+
+    /// Checks that a job's execution counts are ones that its status allows.
+    #[track_caller]
+    pub(in crate::simulator) fn assert_fits(job: &Job) {
+        let executions = job.executions;
+        let queued = executions.get(ExecutionStatus::Queued);
+        let fits = match job.status {
+            Status::Completed => executions.open() == 0 && executions.total() > 0,
+            Status::Canceled => queued == 0 && (executions.open() == 0 || !job.force_canceled),
+            Status::DeletionInProgress => executions.open() == 0,
+            Status::Scheduled if has_windows(job) => executions.get(ExecutionStatus::InProgress) == 0,
+            Status::Scheduled => executions.total() == 0,
+            Status::InProgress if job.target_selection == TargetSelection::Continuous => true,
+            Status::InProgress => executions.open() > 0,
+            Status::Unknown(_) => false,
+        };
+        assert!(fits, "{job:?}");
+    }
 
     fn fleet(size: usize) -> Fleet {
         Fleet::seeded(42, size, NOW)
@@ -357,27 +562,22 @@ mod tests {
 
     #[test]
     fn no_more_than_ten_jobs_are_being_deleted_in_the_largest_fleet() {
-        let deleting = open_kinds(usize::MAX).filter(|kind| matches!(kind, Open::Deleting)).count();
+        let deleting = open_kinds(usize::MAX).filter(|kind| *kind == Kind::Deleting).count();
         assert!((1..=10).contains(&deleting), "{deleting}");
     }
 
     #[test]
     fn execution_counts_fit_the_status() {
         for job in fleet(8_000).jobs() {
-            let executions = job.executions;
-            let queued = executions.get(ExecutionStatus::Queued);
-            let windows = job.scheduling.as_ref().is_some_and(|scheduling| !scheduling.maintenance_windows.is_empty());
-            let fits = match job.status {
-                Status::Completed => executions.open() == 0 && executions.total() > 0,
-                Status::Canceled => queued == 0 && (executions.open() == 0 || !job.force_canceled),
-                Status::DeletionInProgress => executions.open() == 0,
-                Status::Scheduled if windows => executions.get(ExecutionStatus::InProgress) == 0,
-                Status::Scheduled => executions.total() == 0,
-                Status::InProgress if job.target_selection == TargetSelection::Continuous => true,
-                Status::InProgress => executions.open() > 0,
-                Status::Unknown(_) => false,
-            };
-            assert!(fits, "{job:?}");
+            assert_fits(job);
+        }
+    }
+
+    #[test]
+    fn a_job_with_windows_is_in_progress_in_them_only() {
+        for job in fleet(8_000).jobs().filter(|job| has_windows(job)) {
+            let window = HourlyWindow::of(job).expect("an hourly window");
+            assert_eq!(job.status == Status::InProgress, window.contains(NOW), "{job:?}");
         }
     }
 
@@ -398,14 +598,14 @@ mod tests {
             let well_formed = job.id.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_' || b == b'-');
             assert!(well_formed && (1..=64).contains(&job.id.len()), "{}", job.id);
             assert!((1..=100).contains(&job.targets.len()), "{job:?}");
-            for target in &job.targets {
+            for target in job.targets.iter() {
                 assert!(!matches!(target, Target::ThingGroup(name) if fleet.group(name).is_none()), "{job:?}");
             }
         }
         for style in ["AFR_OTA-", "gateway-fw-"] {
             assert!(fleet.jobs().any(|job| job.id.starts_with(style)), "{style}");
         }
-        assert!(fleet.jobs().any(|job| job.namespace_id.is_some()), "Greengrass deployments");
+        assert!(fleet.jobs().any(|job| job.texts.namespace_id.is_some()), "Greengrass deployments");
     }
 
     #[test]

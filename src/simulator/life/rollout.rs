@@ -1,0 +1,173 @@
+//! How the executions of one job go on.
+
+use std::time::Duration;
+
+use fastrand::Rng;
+
+use super::super::fleet::{ExecutionStatus, Executions};
+
+/// How a job's executions go on, step by step: devices are told of the job, take it up, and come to an end of it.
+#[derive(Clone, Debug)]
+pub(super) struct Rollout {
+    /// Devices that AWS has not told yet: they have no execution.
+    pub(super) waiting: u32,
+    /// Devices that don't take it up, because they are offline.
+    pub(super) offline: u32,
+    /// How many of a hundred devices fail.
+    pub(super) failing_percent: u32,
+    /// Whether there is a limit of time that a device can miss.
+    pub(super) has_timeout: bool,
+    /// In about how many steps it is over, this one included.
+    pub(super) steps_left: u32,
+    /// The time from step to step.
+    pub(super) interval: Duration,
+    /// What people do about it on the way.
+    pub(super) intervention: Option<Intervention>,
+}
+
+/// What people do about a job before it is over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Intervention {
+    /// When so many steps are left.
+    pub(super) at_steps_left: u32,
+    pub(super) deed: Deed,
+}
+
+/// How people end a job early.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Deed {
+    Cancel,
+    Delete,
+}
+
+impl Rollout {
+    /// Whether AWS has still to tell devices of the job, which is what makes a job concurrent.
+    pub(super) fn is_concurrent(&self) -> bool {
+        self.waiting > 0
+    }
+
+    /// Whether nothing goes on by itself any more: only devices that are offline are left.
+    pub(super) fn is_over(&self, executions: &Executions) -> bool {
+        self.waiting == 0 && self.idle(executions) == 0 && executions.get(ExecutionStatus::InProgress) == 0
+    }
+
+    /// What people do now.
+    pub(super) fn deed(&self) -> Option<Deed> {
+        self.intervention.filter(|due| due.at_steps_left == self.steps_left).map(|due| due.deed)
+    }
+
+    /// Takes a share of the devices one stage further, the last stage first, so that none goes two stages in a step. As
+    /// long as there are devices to tell, some execution is open.
+    pub(super) fn step(&mut self, executions: &mut Executions, rng: &mut Rng) {
+        let done = share(executions.get(ExecutionStatus::InProgress), self.steps_left, rng);
+        self.end(done, executions, rng);
+        let taken_up = share(self.idle(executions), self.steps_left - 1, rng);
+        executions.shift(ExecutionStatus::Queued, ExecutionStatus::InProgress, taken_up);
+        self.tell(executions, rng);
+        self.steps_left = self.steps_left.saturating_sub(1).max(1);
+    }
+
+    /// Queues executions for some of the devices that wait, for one at least.
+    pub(super) fn tell(&mut self, executions: &mut Executions, rng: &mut Rng) {
+        let told = share(self.waiting, self.steps_left / 2, rng).max(1).min(self.waiting);
+        self.waiting -= told;
+        executions.add(ExecutionStatus::Queued, told);
+    }
+
+    /// Ends all executions in progress.
+    pub(super) fn end_all(&self, executions: &mut Executions, rng: &mut Rng) {
+        self.end(executions.get(ExecutionStatus::InProgress), executions, rng);
+    }
+
+    fn end(&self, devices: u32, executions: &mut Executions, rng: &mut Rng) {
+        let too_late = if self.has_timeout { 3 } else { 0 };
+        let mut left = devices;
+        for (status, percent) in [
+            (ExecutionStatus::Failed, self.failing_percent),
+            (ExecutionStatus::TimedOut, too_late),
+            (ExecutionStatus::Rejected, 2),
+            (ExecutionStatus::Removed, 1),
+        ] {
+            let some = percent_of(devices, percent, rng).min(left);
+            executions.shift(ExecutionStatus::InProgress, status, some);
+            left -= some;
+        }
+        executions.shift(ExecutionStatus::InProgress, ExecutionStatus::Succeeded, left);
+    }
+
+    /// Devices that could take the job up.
+    fn idle(&self, executions: &Executions) -> u32 {
+        executions.get(ExecutionStatus::Queued).saturating_sub(self.offline)
+    }
+}
+
+/// A random part of `all`, such that nothing is left after about `steps` of them, and for sure after the last.
+fn share(all: u32, steps: u32, rng: &mut Rng) -> u32 {
+    if steps <= 1 {
+        return all;
+    }
+    rng.u32(0..=all.div_ceil(steps).saturating_mul(2).min(all))
+}
+
+/// Rounded up or down at random: of few devices, some fail, too.
+fn percent_of(all: u32, percent: u32, rng: &mut Rng) -> u32 {
+    let part = (u64::from(all) * u64::from(percent) + rng.u64(0..100)) / 100;
+    u32::try_from(part).unwrap_or(all)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn rollout(devices: u32, steps_left: u32) -> Rollout {
+        Rollout {
+            waiting: devices,
+            offline: 0,
+            failing_percent: 6,
+            has_timeout: true,
+            steps_left,
+            interval: Duration::from_secs(1),
+            intervention: None,
+        }
+    }
+
+    #[test]
+    fn every_rollout_is_over_after_its_last_step_and_open_before() {
+        let mut rng = Rng::with_seed(1);
+        for devices in [1, 2, 3, 17, 500, 4096, u32::MAX] {
+            for steps in 3..30 {
+                let (mut rollout, mut executions) = (rollout(devices, steps), Executions::default());
+                rollout.tell(&mut executions, &mut rng);
+                let mut taken = 0;
+                while !rollout.is_over(&executions) {
+                    assert!(executions.open() > 0, "{devices} devices, {steps} steps: {executions:?}");
+                    rollout.step(&mut executions, &mut rng);
+                    taken += 1;
+                }
+                assert!(taken <= steps, "{devices} devices took {taken} steps of {steps}");
+                assert_eq!((executions.open(), executions.total()), (0, u64::from(devices)));
+            }
+        }
+    }
+
+    #[test]
+    fn devices_that_are_offline_stay_queued() {
+        let (mut rollout, mut executions) = (rollout(20, 9), Executions::default());
+        rollout.offline = 3;
+        while !rollout.is_over(&executions) {
+            rollout.step(&mut executions, &mut Rng::with_seed(2));
+        }
+        assert_eq!((executions.get(ExecutionStatus::Queued), executions.open()), (3, 3));
+    }
+
+    #[test]
+    fn without_a_limit_of_time_no_device_misses_it() {
+        let (mut rollout, mut executions) = (rollout(4096, 9), Executions::default());
+        rollout.has_timeout = false;
+        while !rollout.is_over(&executions) {
+            rollout.step(&mut executions, &mut Rng::with_seed(3));
+        }
+        assert_eq!(executions.get(ExecutionStatus::TimedOut), 0);
+        assert!(executions.get(ExecutionStatus::Failed) > 0);
+    }
+}

@@ -1,0 +1,506 @@
+//! What the life of a fleet promises.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+
+use bytes::Bytes;
+use proptest::prelude::*;
+use serde_json::Value;
+
+use crate::http::Request;
+use crate::job::{AccountId, TargetSelection};
+
+use super::super::fleet::Executions;
+use super::super::seeded::NOTICE;
+use super::super::seeded::tests::{assert_fits, has_windows};
+use super::super::{Operation, Simulator, ThingGroup};
+use super::*;
+
+const START: Timestamp = Timestamp::from_millis(1_784_986_200_123);
+const DAY: Duration = Duration::from_hours(24);
+
+fn pace(times: u32) -> NonZeroU32 {
+    NonZeroU32::new(times).expect("not 0")
+}
+
+/// Begins a life of the pace 1.
+fn begin(seed: u64, size: usize) -> (Fleet, Life) {
+    Life::begin(seed, size, pace(1), START)
+}
+
+/// Lets a fleet live for `time`, and looks at it every `interval`.
+fn watch(
+    (fleet, life): &mut (Fleet, Life),
+    time: Duration,
+    interval: Duration,
+    mut look: impl FnMut(&Fleet, Timestamp),
+) {
+    let (mut now, end) = (START, START.after(time));
+    while now < end {
+        now = now.after(interval);
+        life.advance(fleet, now);
+        look(fleet, now);
+    }
+}
+
+fn contents(fleet: &Fleet) -> (Vec<Job>, Vec<ThingGroup>) {
+    (fleet.jobs().cloned().collect(), fleet.groups().cloned().collect())
+}
+
+fn count_by_status(fleet: &Fleet) -> BTreeMap<Status, usize> {
+    let mut counts = BTreeMap::new();
+    for job in fleet.jobs() {
+        *counts.entry(job.status.clone()).or_default() += 1;
+    }
+    counts
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(16))]
+
+    #[test]
+    fn one_long_step_and_many_short_ones_lead_to_the_same_fleet(
+        seed in any::<u64>(),
+        size in 0_usize..400,
+        times in 1_u32..30,
+        steps in prop::collection::vec(0_u64..60_000, 1..60),
+    ) {
+        let (mut leaping, mut leaping_life) = Life::begin(seed, size, pace(times), START);
+        let (mut walking, mut walking_life) = Life::begin(seed, size, pace(times), START);
+        let mut now = START;
+        for step in steps {
+            now = now.after(Duration::from_millis(step));
+            walking_life.advance(&mut walking, now);
+        }
+        // A step with more to happen than one call does is made up for by the next.
+        while leaping_life.advance(&mut leaping, now) > 0 {}
+        prop_assert_eq!(contents(&leaping), contents(&walking));
+        prop_assert_eq!(leaping_life.next(), walking_life.next());
+    }
+}
+
+#[test]
+fn an_hour_at_once_and_second_by_second_lead_to_the_same_fleet() {
+    let (mut leaping, mut walking) = (begin(5, 500), begin(5, 500));
+    leaping.1.advance(&mut leaping.0, START.after(HOUR));
+    watch(&mut walking, HOUR, SECOND, |_, _| ());
+    assert_eq!(contents(&leaping.0), contents(&walking.0));
+}
+
+#[test]
+fn another_seed_leads_another_life() {
+    let (mut one, mut other) = (begin(1, 100), begin(2, 100));
+    assert_ne!(contents(&one.0), contents(&other.0));
+    one.1.advance(&mut one.0, START.after(HOUR));
+    other.1.advance(&mut other.0, START.after(HOUR));
+    assert_ne!(contents(&one.0), contents(&other.0));
+}
+
+#[test]
+fn a_life_begins_with_the_seeded_fleet() {
+    let (fleet, _) = begin(42, 500);
+    assert_eq!(contents(&fleet), contents(&Fleet::seeded(42, 500, START)));
+}
+
+#[test]
+fn every_status_and_selection_is_there_all_day() {
+    for size in [200, 500] {
+        watch(&mut begin(7, size), DAY, MINUTE, |fleet, now| {
+            let counts = count_by_status(fleet);
+            for status in Status::KNOWN {
+                assert!(counts.contains_key(status), "no {status} at {now:?} of {size}");
+            }
+            for selection in TargetSelection::KNOWN {
+                let is_open = |job: &Job| job.target_selection == *selection && job.status.is_open();
+                assert!(fleet.jobs().any(is_open), "no {selection} at {now:?} of {size}");
+            }
+        });
+    }
+}
+
+#[test]
+fn counts_fit_statuses_and_times_are_in_order_after_everything_that_happens() {
+    let (mut fleet, mut life) = begin(3, 300);
+    let mut now = START;
+    let mut seen: HashMap<String, Job> = HashMap::new();
+    while now < START.after(3 * HOUR) {
+        now = life.next().expect("something always happens");
+        life.advance(&mut fleet, now);
+        // What has not changed was fine before.
+        for job in fleet.jobs() {
+            if seen.get(&job.id) == Some(job) {
+                continue;
+            }
+            assert_fits(job);
+            assert!(job.created_at <= job.last_updated_at && job.last_updated_at <= now, "{job:?}");
+            if job.has_ended() {
+                assert_eq!(job.completed_at, Some(job.last_updated_at), "{job:?}");
+            }
+            seen.insert(job.id.clone(), job.clone());
+        }
+    }
+}
+
+#[test]
+fn statuses_change_only_as_they_do_at_aws() {
+    use Status::{Canceled, Completed, DeletionInProgress, InProgress, Scheduled};
+    let (mut fleet, mut life) = begin(3, 300);
+    let mut before: HashMap<String, Job> = fleet.jobs().map(|job| (job.id.clone(), job.clone())).collect();
+    let mut seen = BTreeSet::new();
+    while life.next().is_some_and(|next| next < START.after(DAY / 4)) {
+        let now = life.next().expect("there is a next");
+        life.advance(&mut fleet, now);
+        for job in fleet.jobs() {
+            let old = before.get(&job.id).filter(|old| old.created_at == job.created_at);
+            if old == Some(job) {
+                continue;
+            }
+            let change = (old.map(|old| old.status.clone()), job.status.clone());
+            let is_right = match &change {
+                (Some(old), new) if old == new => true,
+                (None, InProgress | Scheduled)
+                | (Some(Scheduled), InProgress)
+                | (Some(InProgress), Completed | Canceled | DeletionInProgress)
+                | (Some(Completed | Canceled), DeletionInProgress) => true,
+                (Some(InProgress), Scheduled) => has_windows(job),
+                _ => false,
+            };
+            assert!(is_right, "{change:?}: {job:?}");
+            let has_moved = old.is_some_and(|old| old.last_updated_at != job.last_updated_at);
+            assert_eq!(has_moved, change.0.as_ref().is_some_and(|old| *old != change.1), "{job:?}");
+            seen.insert(change);
+            before.insert(job.id.clone(), job.clone());
+        }
+    }
+    assert!(seen.contains(&(Some(InProgress), Scheduled)), "windows close: {seen:?}");
+    assert!(seen.contains(&(Some(InProgress), Canceled)), "jobs are canceled: {seen:?}");
+    assert!(seen.contains(&(Some(InProgress), DeletionInProgress)), "open jobs are deleted: {seen:?}");
+}
+
+#[test]
+fn jobs_with_windows_are_in_progress_in_them_only_and_there_is_always_one() {
+    watch(&mut begin(9, 500), DAY, MINUTE, |fleet, now| {
+        let mut windowed = 0;
+        for job in fleet.jobs().filter(|job| has_windows(job) && job.status != Status::Completed) {
+            let window = HourlyWindow::of(job).expect("an hourly window");
+            let has_started = job.scheduling.as_deref().and_then(|schedule| schedule.start_time) <= Some(now);
+            match job.status {
+                Status::InProgress => assert!(window.contains(now), "{now:?} {job:?}"),
+                // It starts with the first window that opens after its start.
+                Status::Scheduled if has_started && window.contains(now) => {
+                    assert_eq!(job.last_updated_at, job.created_at, "{now:?} {job:?}");
+                }
+                _ => {}
+            }
+            windowed += 1;
+        }
+        assert!(windowed > 0);
+    });
+}
+
+#[test]
+fn a_job_is_overdue_at_any_time() {
+    watch(&mut begin(11, 500), DAY, MINUTE, |fleet, now| {
+        let start = |job: &Job| job.scheduling.as_deref().and_then(|schedule| schedule.start_time);
+        let is_late = |job: &Job| !has_windows(job) && start(job).is_some_and(|start| start < now);
+        assert!(fleet.jobs().any(|job| job.status == Status::Scheduled && is_late(job)));
+    });
+}
+
+#[test]
+fn jobs_start_on_time_or_late_but_never_early() {
+    let (mut on_time, mut late) = (0, 0);
+    watch(&mut begin(11, 500), DAY / 4, MINUTE, |fleet, now| {
+        let started = |job: &&Job| now.since(job.last_updated_at) < MINUTE && !has_windows(job);
+        for job in fleet.jobs().filter(|job| job.status == Status::InProgress).filter(started) {
+            let Some(start) = job.scheduling.as_deref().and_then(|schedule| schedule.start_time) else { continue };
+            assert!(job.last_updated_at >= start, "{job:?}");
+            *(if job.last_updated_at == start { &mut on_time } else { &mut late }) += 1;
+        }
+    });
+    assert!(on_time > 0 && late > 0, "{on_time} on time, {late} late");
+}
+
+#[test]
+fn new_schedules_give_the_notice_that_aws_asks_for() {
+    let mut schedules = 0;
+    watch(&mut begin(11, 500), DAY / 4, MINUTE, |fleet, _| {
+        for job in fleet.jobs().filter(|job| job.created_at > START) {
+            let Some(schedule) = job.scheduling.as_deref() else { continue };
+            for time in [schedule.start_time, schedule.end_time].into_iter().flatten() {
+                assert!(time.since(job.created_at) >= NOTICE, "{job:?}");
+                assert_eq!(time.as_millis() % 60_000, 0, "{job:?}");
+            }
+            schedules += 1;
+        }
+    });
+    assert!(schedules > 0);
+}
+
+#[test]
+fn a_snapshot_job_is_stuck_and_a_continuous_one_stalled_at_any_time() {
+    let mut last_moves: HashMap<String, (Executions, Timestamp)> = HashMap::new();
+    watch(&mut begin(13, 500), DAY, MINUTE, |fleet, now| {
+        let mut still: BTreeMap<TargetSelection, usize> = BTreeMap::new();
+        for job in fleet.jobs().filter(|job| job.status == Status::InProgress) {
+            let entry = last_moves.entry(job.id.clone()).or_insert((job.executions, now));
+            if entry.0 != job.executions {
+                *entry = (job.executions, now);
+            }
+            if job.executions.open() > 0 && now.since(entry.1) > HOUR / 2 {
+                *still.entry(job.target_selection.clone()).or_default() += 1;
+            }
+        }
+        if now.since(START) > HOUR {
+            assert_eq!(still.len(), 2, "{still:?} at {now:?}");
+        }
+    });
+}
+
+#[test]
+fn devices_come_back_to_some_stuck_jobs() {
+    let (mut fleet, mut life) = begin(13, 500);
+    let is_old = |job: &&Job| job.target_selection == TargetSelection::Snapshot && START.since(job.created_at) > DAY;
+    let stuck = |fleet: &Fleet| -> Vec<String> {
+        let in_progress = fleet.jobs().filter(|job| job.status == Status::InProgress && !has_windows(job));
+        in_progress.filter(is_old).map(|job| job.id.clone()).collect()
+    };
+    let before = stuck(&fleet);
+    life.advance(&mut fleet, START.after(13 * HOUR));
+    let after = stuck(&fleet);
+    assert!(!after.is_empty() && after.len() < before.len(), "{before:?} {after:?}");
+}
+
+#[test]
+fn the_size_stays_about_what_was_asked_for() {
+    for size in [1, 2, 19, 200, 500, 5000] {
+        watch(&mut begin(17, size), DAY / 4, MINUTE, |fleet, now| {
+            let jobs = fleet.jobs().len();
+            assert!(jobs <= size + 10 && jobs + 30 >= size, "{jobs} instead of {size} at {now:?}");
+        });
+    }
+}
+
+#[test]
+fn a_fleet_of_none_stays_one() {
+    let (mut fleet, mut life) = begin(1, 0);
+    assert_eq!((life.next(), life.advance(&mut fleet, START.after(DAY))), (None, 0));
+    assert_eq!(fleet.jobs().len(), 0);
+}
+
+#[test]
+fn no_more_deletions_than_aws_allows() {
+    let (mut fleet, mut life) = begin(19, 200_000);
+    let deleting = |fleet: &Fleet| fleet.jobs_after(None, Some(&Status::DeletionInProgress)).count();
+    let mut most = 0;
+    while life.next().is_some_and(|next| next < START.after(3 * HOUR)) {
+        let now = life.next().expect("there is a next");
+        life.advance(&mut fleet, now);
+        let now_deleting = deleting(&fleet);
+        assert!((1..=MAX_DELETIONS).contains(&now_deleting), "{now_deleting}");
+        most = most.max(now_deleting);
+    }
+    assert_eq!(most, MAX_DELETIONS, "the limit is reached");
+}
+
+#[test]
+fn something_is_to_be_seen_within_a_minute() {
+    let (mut created, mut ended, mut moved) = (Vec::new(), Vec::new(), 0);
+    let mut executions: HashMap<String, Executions> = HashMap::new();
+    let mut living = begin(23, 2000);
+    watch(&mut living, MINUTE * 30, 5 * SECOND, |fleet, now| {
+        let is_new = |time: Timestamp| time > now.before(5 * SECOND);
+        created.push(fleet.jobs().filter(|job| is_new(job.created_at)).count());
+        ended.push(fleet.jobs().filter(|job| job.completed_at.is_some_and(is_new)).count());
+        let in_progress = fleet.jobs().filter(|job| job.status == Status::InProgress);
+        let changes =
+            in_progress.filter(|job| executions.insert(job.id.clone(), job.executions) != Some(job.executions));
+        moved += usize::from(changes.count() > 0);
+    });
+    for minute in created.chunks(12).zip(ended.chunks(12)) {
+        let (created, ended): (usize, usize) = (minute.0.iter().sum(), minute.1.iter().sum());
+        assert!(created <= 20 && ended <= 20, "{created} created, {ended} ended");
+    }
+    let (created, ended): (usize, usize) = (created.iter().sum(), ended.iter().sum());
+    assert!((40..=300).contains(&created) && (30..=300).contains(&ended), "{created} created, {ended} ended");
+    assert!(moved > 300, "counts move every few seconds, not {moved} times");
+}
+
+#[test]
+fn no_count_jumps() {
+    for (size, time, most) in [(500, DAY / 2, 8), (100_000, HOUR / 6, 12)] {
+        let mut before: Option<BTreeMap<Status, usize>> = None;
+        watch(&mut begin(29, size), time, 15 * SECOND, |fleet, now| {
+            let after = count_by_status(fleet);
+            for (status, count) in &after {
+                let jump = before.as_ref().map_or(0, |before| before[status].abs_diff(*count));
+                assert!(jump <= most, "{status} of {size} jumps by {jump} at {now:?}");
+            }
+            before = Some(after);
+        });
+    }
+}
+
+#[test]
+fn ids_are_used_again() {
+    let mut created: HashMap<String, BTreeSet<Timestamp>> = HashMap::new();
+    watch(&mut begin(31, 500), DAY / 4, MINUTE, |fleet, _| {
+        for job in fleet.jobs() {
+            created.entry(job.id.clone()).or_default().insert(job.created_at);
+        }
+    });
+    let again = created.values().filter(|times| times.len() > 1).count();
+    assert!(again > 3, "{again}");
+}
+
+#[test]
+fn deletions_take_seconds_or_long() {
+    let (mut begun, mut took): (HashMap<String, Timestamp>, Vec<Duration>) = Default::default();
+    watch(&mut begin(37, 2000), DAY / 4, 5 * SECOND, |fleet, now| {
+        let deleting: BTreeSet<&str> =
+            fleet.jobs_after(None, Some(&Status::DeletionInProgress)).map(|job| job.id.as_str()).collect();
+        took.extend(begun.extract_if(|id, _| !deleting.contains(id.as_str())).map(|(_, begun)| now.since(begun)));
+        for id in deleting {
+            begun.entry(id.to_owned()).or_insert(now);
+        }
+    });
+    assert!(took.iter().any(|time| *time < 2 * MINUTE), "{took:?}");
+    assert!(took.iter().any(|time| *time > 20 * MINUTE), "{took:?}");
+}
+
+#[test]
+fn groups_come_and_go_and_new_jobs_target_existing_ones() {
+    let mut names: BTreeSet<Vec<String>> = BTreeSet::new();
+    watch(&mut begin(41, 500), DAY / 2, MINUTE, |fleet, now| {
+        names.insert(fleet.groups().map(|group| group.name.clone()).collect());
+        for job in fleet.jobs().filter(|job| now.since(job.created_at) < SECOND) {
+            assert!((1..=100).contains(&job.targets.len()), "{job:?}");
+        }
+        for group in fleet.groups() {
+            assert!(group.parent.as_deref().is_none_or(|parent| fleet.group(parent).is_some()), "{group:?}");
+        }
+    });
+    let sizes: BTreeSet<usize> = names.iter().map(Vec::len).collect();
+    assert!(sizes.len() > 2, "{sizes:?}");
+}
+
+#[test]
+fn at_a_higher_pace_the_same_sort_of_day_takes_a_minute() {
+    let (mut fleet, mut life) = Life::begin(43, 500, pace(1440), START);
+    let day = std::iter::from_fn(|| Some(life.advance(&mut fleet, START.after(MINUTE)))).take_while(|n| *n > 0);
+    let fast: usize = day.sum();
+    let (mut fleet, mut life) = begin(43, 500);
+    let day = std::iter::from_fn(|| Some(life.advance(&mut fleet, START.after(DAY)))).take_while(|n| *n > 0);
+    let real: usize = day.sum();
+    assert!(fast * 2 > real && real * 2 > fast, "{fast} and {real} events");
+    let newest = fleet.jobs().map(|job| job.created_at).max();
+    assert!(newest.is_some_and(|time| START.after(DAY).since(time) < 5 * MINUTE), "times are the caller's");
+}
+
+#[test]
+fn even_the_highest_pace_ends_a_call() {
+    let (mut fleet, mut life) = Life::begin(47, 500, NonZeroU32::MAX, START);
+    assert_eq!(life.advance(&mut fleet, START.after(DAY)), MAX_EVENTS);
+    for job in fleet.jobs() {
+        assert_fits(job);
+    }
+}
+
+#[test]
+fn what_others_change_is_left_alone_and_made_up_for() {
+    let (mut fleet, mut life) = begin(53, 200);
+    let open: Vec<String> = fleet.jobs().filter(|job| job.status.is_open()).map(|job| job.id.clone()).collect();
+    for (n, id) in open.iter().enumerate() {
+        match n % 3 {
+            0 => drop(fleet.remove_job(id)),
+            1 => drop(fleet.add_job(Job::new(id.clone(), Status::InProgress, START))),
+            _ => drop(fleet.update_job(id, |job| job.status = Status::Unknown("NEW".into()))),
+        }
+    }
+    life.advance(&mut fleet, START.after(DAY));
+    for (n, id) in open.iter().enumerate() {
+        match n % 3 {
+            1 => assert_eq!(fleet.job(id), Some(&Job::new(id.clone(), Status::InProgress, START))),
+            2 => assert_eq!(fleet.job(id).map(|job| job.status.as_str()), Some("NEW")),
+            _ => {}
+        }
+    }
+    assert!(fleet.jobs().filter(|job| job.status.is_open() && job.created_at > START).count() > 20);
+}
+
+const REGION: &str = "eu-west-1";
+const KEY: &str = "AKIASIMULATED0000001";
+
+fn account() -> AccountId {
+    AccountId::parse("111122223333").expect("12 digits")
+}
+
+fn living(seed: u64, size: usize) -> Simulator {
+    let simulator = Simulator::new();
+    simulator.add_access_key(&account(), KEY);
+    let (fleet, life) = begin(seed, size);
+    simulator.set_living_fleet(&account(), REGION, fleet, life);
+    simulator
+}
+
+/// One page of `ListJobs`, and the token of the next.
+fn page(simulator: &Simulator, query: &str, now: Timestamp) -> (Vec<Value>, Option<String>) {
+    let scope = format!("Credential={KEY}/20260725/{REGION}/iot/aws4_request");
+    let authorization = format!("AWS4-HMAC-SHA256 {scope}, SignedHeaders=host, Signature=0");
+    let request = ::http::Request::get(format!("/jobs?{query}")).header("authorization", authorization);
+    let request: Request = request.body(Bytes::new()).expect("a request");
+    let answer: Value = serde_json::from_slice(simulator.answer(&request, now).body()).expect("JSON");
+    let jobs = answer["jobs"].as_array().expect("a list of jobs").clone();
+    (jobs, answer["nextToken"].as_str().map(str::to_owned))
+}
+
+/// What a fleet has in a place of the order: an id that changes its status or its job is another one.
+fn places(simulator: &Simulator) -> BTreeSet<(String, Status, Timestamp)> {
+    simulator.with_fleet(&account(), REGION, |fleet| {
+        fleet.jobs().map(|job| (job.id.clone(), job.status.clone(), job.created_at)).collect()
+    })
+}
+
+#[test]
+fn a_job_that_stays_in_its_place_is_seen_exactly_once_in_a_walk() {
+    for seed in 0..8 {
+        let (simulator, mut now) = (living(seed, 400), START);
+        let mut stayed = places(&simulator);
+        let (mut seen, mut query): (HashMap<String, usize>, String) = (HashMap::new(), "maxResults=9".to_owned());
+        loop {
+            let (jobs, token) = page(&simulator, &query, now);
+            for job in jobs {
+                *seen.entry(job["jobId"].as_str().expect("an id").to_owned()).or_default() += 1;
+            }
+            let here = places(&simulator);
+            stayed.retain(|place| here.contains(place));
+            let Some(token) = token else { break };
+            query = format!("maxResults=9&nextToken={token}");
+            now = now.after(7 * SECOND);
+        }
+        assert!(stayed.len() > 200 && stayed.len() < 400, "{} jobs stayed", stayed.len());
+        for (id, ..) in stayed {
+            assert_eq!(seen.get(&id), Some(&1), "{id}");
+        }
+    }
+}
+
+#[test]
+fn every_request_finds_the_fleet_as_it_is_by_then() {
+    let simulator = living(1, 100);
+    let all = |now| page(&simulator, "maxResults=250", now).0;
+    let before = all(START);
+    assert_eq!(all(START), before);
+    let after = all(START.after(HOUR));
+    assert_ne!(after, before);
+    assert_eq!(all(START), after, "a clock that is set back undoes nothing");
+    assert_eq!(simulator.requests(Operation::ListJobs), 4);
+    let walked = u64::try_from(after.len()).expect("a page");
+    assert_eq!(simulator.truth(&account(), REGION).values().sum::<u64>(), walked);
+}
+
+#[test]
+fn a_fleet_that_is_put_in_the_place_of_one_that_lives_does_not_live() {
+    let simulator = living(1, 100);
+    simulator.set_fleet(&account(), REGION, Fleet::seeded(1, 100, START));
+    assert_eq!(page(&simulator, "", START), page(&simulator, "", START.after(DAY)));
+}
