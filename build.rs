@@ -6,7 +6,7 @@ fn main() {
     let revision = std::env::var("EXPORTER_REVISION")
         .ok()
         .filter(|revision| !revision.is_empty())
-        .or_else(|| output("git", &["rev-parse", "--short=12", "HEAD"]))
+        .or_else(|| is_own_checkout().then(|| output("git", &["rev-parse", "--short=12", "HEAD"])).flatten())
         .unwrap_or_else(|| "unknown".to_owned());
     let rustc = std::env::var("RUSTC").unwrap_or_else(|_| "rustc".to_owned());
     let rustc = output(&rustc, &["--version"]).unwrap_or_else(|| "unknown".to_owned());
@@ -15,12 +15,19 @@ fn main() {
     println!("cargo::rustc-env=EXPORTER_RUSTC={rustc}");
     println!("cargo::rerun-if-env-changed=EXPORTER_REVISION");
     println!("cargo::rerun-if-changed=build.rs");
-    // A commit moves the log and not HEAD itself. Named only where there is a checkout: cargo would run this every time
-    // for a path that does not exist.
-    if std::path::Path::new(".git/HEAD").exists() {
-        println!("cargo::rerun-if-changed=.git/HEAD");
-        println!("cargo::rerun-if-changed=.git/logs/HEAD");
+    // A commit moves the log and not HEAD itself. Git says where they are: in a worktree, elsewhere.
+    for name in ["HEAD", "logs/HEAD"] {
+        if let Some(path) = is_own_checkout().then(|| output("git", &["rev-parse", "--git-path", name])).flatten() {
+            println!("cargo::rerun-if-changed={path}");
+        }
     }
+}
+
+/// Whether the checkout around this is one of this project, and not of something that has it as a part.
+fn is_own_checkout() -> bool {
+    let own = std::env::var_os("CARGO_MANIFEST_DIR").map(std::path::PathBuf::from);
+    let top = output("git", &["rev-parse", "--show-toplevel"]).map(std::path::PathBuf::from);
+    matches!((own.and_then(|own| own.canonicalize().ok()), top), (Some(own), Some(top)) if own == top)
 }
 
 fn output(program: &str, arguments: &[&str]) -> Option<String> {

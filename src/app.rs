@@ -67,7 +67,7 @@ impl App {
         let mut board = Board::default();
         let (mut refreshers, mut names) = (Vec::new(), BTreeSet::new());
         for target in &config.targets {
-            let resolved = aws::resolve(target, access).await?;
+            let resolved = aws::resolve(target, access, config.refresh.timeout).await?;
             let identity = Arc::new(Identity {
                 name: resolved.name().to_owned(),
                 region: resolved.region().to_owned(),

@@ -1,6 +1,7 @@
 //! The command line: what can be asked of the program, and how it answers a terminal.
 
 use std::ffi::OsString;
+use std::io::Write as _;
 use std::net::SocketAddr;
 use std::num::NonZeroU32;
 use std::path::PathBuf;
@@ -16,7 +17,7 @@ use crate::app::{App, StartError};
 use crate::aws::Access;
 use crate::clock::Clock;
 use crate::config::{self, Config, Flag, FlagValue, Sources};
-use crate::demo::{self, Faults};
+use crate::demo::{self, Demo, Faults};
 use crate::telemetry::{REVISION, RUSTC, VERSION, logging};
 
 /// Asked to stop, or done.
@@ -159,22 +160,22 @@ fn dispatch(arguments: impl Iterator<Item = OsString>) -> u8 {
         }
     };
     if cli.version {
-        println!("aws-iot-jobs-exporter {VERSION} (revision {REVISION}, rustc {RUSTC})");
+        say(&format!("aws-iot-jobs-exporter {VERSION} (revision {REVISION}, rustc {RUSTC})\n"));
         return SUCCESS;
     }
     let config = match config::load(&cli.flags.sources(std::env::vars_os())) {
         Ok(config) => config,
         Err(problems) => {
-            eprintln!("{problems}");
+            complain(&format!("{problems}\n"));
             return USAGE;
         }
     };
     if cli.check {
-        println!("The configuration is valid.");
+        say("The configuration is valid.\n");
         return SUCCESS;
     }
     if let Err(error) = logging::start(&config.log) {
-        eprintln!("aws-iot-jobs-exporter: the log can't be started: {error}");
+        complain(&format!("aws-iot-jobs-exporter: the log can't be started: {error}\n"));
         return FAILURE;
     }
 
@@ -188,31 +189,31 @@ fn dispatch(arguments: impl Iterator<Item = OsString>) -> u8 {
         }
     };
     let status = runtime.block_on(async {
+        // Before anything that takes time: as PID 1 of a container the kernel drops a signal that nobody handles.
+        let stop = match stop_signal() {
+            Ok(stop) => stop,
+            Err(error) => {
+                error!(%error, "signals can't be handled");
+                return FAILURE;
+            }
+        };
         match cli.command {
-            None => daemon(&config, &Access::usual(), std::future::pending()).await,
-            Some(Command::Demo(arguments)) => run_demo(config, arguments).await,
+            None => daemon(&config, &Access::usual(), stop, |_| {}).await,
+            Some(Command::Demo(arguments)) => run_demo(config, arguments, stop).await,
         }
     });
     runtime.shutdown_timeout(RUNTIME_GRACE);
     status
 }
 
-/// Runs the exporter until a signal, or until `companion`, which it can't do without, ends.
-async fn daemon(config: &Config, access: &Access, companion: impl Future<Output = ()>) -> u8 {
-    // Before anything else that takes time: as PID 1 of a container the kernel drops a signal that nobody handles.
-    let stop = match stop_signal() {
-        Ok(stop) => stop,
-        Err(error) => {
-            error!(%error, "signals can't be handled");
-            return FAILURE;
-        }
-    };
-    let mut stop = std::pin::pin!(async {
-        tokio::select! {
-            () = stop => {}
-            () = companion => {}
-        }
-    });
+/// Runs the exporter until `stop`; `listening` hears of its addresses before it starts.
+async fn daemon(
+    config: &Config,
+    access: &Access,
+    stop: impl Future<Output = ()>,
+    listening: impl FnOnce(&[SocketAddr]),
+) -> u8 {
+    let mut stop = std::pin::pin!(stop);
     let started = tokio::select! {
         started = App::start(config, access, Clock::system()) => started,
         () = &mut stop => return SUCCESS,
@@ -225,6 +226,7 @@ async fn daemon(config: &Config, access: &Access, companion: impl Future<Output 
             return if configuration { USAGE } else { FAILURE };
         }
     };
+    listening(&app.addresses());
     match app.run(stop).await {
         Ok(()) => {
             info!("stopped");
@@ -237,14 +239,19 @@ async fn daemon(config: &Config, access: &Access, companion: impl Future<Output 
     }
 }
 
-async fn run_demo(mut config: Config, arguments: DemoArgs) -> u8 {
+async fn run_demo(mut config: Config, arguments: DemoArgs, stop: impl Future<Output = ()>) -> u8 {
+    let mut stop = std::pin::pin!(stop);
     let options = demo::Options {
         jobs: arguments.jobs as usize,
         seed: arguments.seed,
         speed: arguments.speed,
         faults: arguments.faults.unwrap_or_default(),
     };
-    let demo = match demo::Demo::bind(arguments.simulator_address, options).await {
+    let bound = tokio::select! {
+        bound = Demo::bind(arguments.simulator_address, options) => bound,
+        () = &mut stop => return SUCCESS,
+    };
+    let demo = match bound {
         Ok(demo) => demo,
         Err(error) => {
             error!(%error, "the simulated AWS endpoint can't be started");
@@ -252,30 +259,29 @@ async fn run_demo(mut config: Config, arguments: DemoArgs) -> u8 {
         }
     };
     if arguments.simulator_only {
-        let stop = match stop_signal() {
-            Ok(stop) => stop,
-            Err(error) => {
-                error!(%error, "signals can't be handled");
-                return FAILURE;
-            }
-        };
-        print!("{}", demo.environment());
+        say(&demo.environment());
         demo.serve(stop).await;
         return SUCCESS;
     }
     demo.configure(&mut config);
-    println!("{}", demo.welcome(&config));
-    let access = demo.access();
-    let (stop, stopped) = oneshot::channel::<()>();
-    let endpoint = tokio::spawn(demo.serve(async {
-        let _ = stopped.await;
-    }));
-    let status = daemon(&config, &access, async {
-        let _ = endpoint.await;
-    })
-    .await;
-    drop(stop);
-    status
+    let (access, welcome) = (demo.access(), demo.welcome());
+    let path = config.web.telemetry_path.clone();
+    // The endpoint goes when this future does, after the exporter has ended.
+    let endpoint = demo.serve(std::future::pending());
+    tokio::select! {
+        status = daemon(&config, &access, stop, |addresses| say(&welcome.page(addresses, &path))) => status,
+        () = endpoint => FAILURE,
+    }
+}
+
+/// Prints to standard output. Somebody who has closed it does not want to read it, which is no failure.
+fn say(text: &str) {
+    let _ = std::io::stdout().write_all(text.as_bytes());
+}
+
+/// Prints to standard error; see [`say`].
+fn complain(text: &str) {
+    let _ = std::io::stderr().write_all(text.as_bytes());
 }
 
 /// Resolves at the first SIGTERM or SIGINT; the second ends the process where it stands.

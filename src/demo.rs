@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use crate::aws::Access;
 use crate::clock::Clock;
-use crate::config::{Config, ListenAddress, Target};
+use crate::config::{Config, Target};
 use crate::http::{BindError, Listener};
 use crate::job::{AccountId, InvalidAccountId};
 use crate::simulator::{self, Life, ParseScriptError, Script, Simulator};
@@ -67,6 +67,9 @@ pub enum DemoError {
     /// The demo's own account id is none.
     #[error(transparent)]
     Account(#[from] InvalidAccountId),
+    /// The fleet could not be made.
+    #[error("the simulated fleet could not be made, which is a fault in the exporter")]
+    Fleet,
 }
 
 /// A simulated AWS endpoint, bound and not yet serving.
@@ -87,7 +90,10 @@ impl Demo {
         let (account, now) = (AccountId::parse(ACCOUNT)?, Clock::system().now().wall);
         let simulator = Simulator::new();
         simulator.add_access_key(&account, ACCESS_KEY_ID);
-        let (fleet, life) = Life::begin(options.seed, options.jobs, options.speed, now);
+        let Options { seed, jobs, speed, .. } = options;
+        // A million jobs take a second or more, in which a signal should be heard.
+        let begun = tokio::task::spawn_blocking(move || Life::begin(seed, jobs, speed, now)).await;
+        let (fleet, life) = begun.map_err(|_| DemoError::Fleet)?;
         simulator.set_living_fleet(&account, REGION, fleet, life);
         match &options.faults {
             Faults::None => {}
@@ -120,32 +126,10 @@ impl Demo {
         Access::local(ACCESS_KEY_ID, SECRET_ACCESS_KEY)
     }
 
-    /// What to tell somebody who has just started the demo: one screen.
+    /// What to tell somebody who has just started the demo.
     #[must_use]
-    pub fn welcome(&self, config: &Config) -> String {
-        let Options { jobs, speed, faults, .. } = &self.options;
-        let faults = match faults {
-            Faults::None => "nothing goes wrong on the way to it (--faults)".to_owned(),
-            Faults::Mixture => "a mixture of faults strikes on the way to it".to_owned(),
-            Faults::Script(script) => format!("on the way to it strikes {script}"),
-        };
-        let mut text = format!(
-            "\nA simulated fleet of {jobs} jobs in account {ACCOUNT}, region {REGION}. It lives at {speed} times the pace of a real one\n\
-             (--speed), and {faults}. Nothing leaves this machine.\n\nOpen in a browser:\n"
-        );
-        for base in config.web.listen_addresses.iter().map(base_url) {
-            let _ = writeln!(text, "  {base}/  the status page\n  {base}{}  the metrics", config.web.telemetry_path);
-        }
-        let base = config.web.listen_addresses.first().map(base_url).unwrap_or_default();
-        let path = &config.web.telemetry_path;
-        let _ = write!(
-            text,
-            "\nTry:\n  curl -s {base}{path} | grep '^aws_iot_jobs{{'\n  \
-             watch -n 5 \"curl -s {base}{path} | grep -E '^aws_iot_jobs(_up|_last_walk)?[{{_]'\"\n\n\
-             The endpoint speaks AWS IoT's protocol to any AWS program:\n{}\nCtrl-C ends it.\n",
-            indented(&self.environment())
-        );
-        text
+    pub fn welcome(&self) -> Welcome {
+        Welcome { options: self.options.clone(), environment: self.environment() }
     }
 
     /// Shell lines that point any AWS program at this endpoint.
@@ -165,12 +149,66 @@ impl Demo {
     }
 }
 
-/// Where a listen address is found from this machine.
-fn base_url(address: &ListenAddress) -> String {
-    let host = address.host().map_or_else(|| "localhost".to_owned(), ToString::to_string);
-    format!("http://{host}:{}", address.port())
+/// What to tell somebody who has just started the demo, once it is known where it listens.
+#[derive(Clone, Debug)]
+pub struct Welcome {
+    options: Options,
+    environment: String,
+}
+
+impl Welcome {
+    /// One screen: what this is, what to open, what to try.
+    #[must_use]
+    pub fn page(&self, addresses: &[SocketAddr], telemetry_path: &str) -> String {
+        let Options { jobs, speed, faults, .. } = &self.options;
+        let faults = match faults {
+            Faults::None => "nothing goes wrong on the way to it (--faults)".to_owned(),
+            Faults::Mixture => "a mixture of faults strikes on the way to it".to_owned(),
+            Faults::Script(script) => format!("on the way to it strikes {script}"),
+        };
+        let mut text = format!(
+            "\nA simulated fleet of {jobs} jobs in account {ACCOUNT}, region {REGION}. It lives at {speed} times the pace of a real\n\
+             one (--speed), and {faults}. Nothing leaves this machine.\n\nOpen in a browser:\n"
+        );
+        for base in addresses.iter().map(base_url) {
+            let _ = writeln!(text, "  {base}/  the status page\n  {base}{telemetry_path}  the metrics");
+        }
+        let metrics =
+            addresses.first().map(|address| format!("{}{telemetry_path}", base_url(address))).unwrap_or_default();
+        let _ = write!(
+            text,
+            "\nTry:\n  curl -s {metrics} | grep '^aws_iot_jobs{{'\n  \
+             watch -n 5 \"curl -s {metrics} | grep -E '^aws_iot_jobs(_up|_last_walk)?[{{_]'\"\n\n\
+             The simulated endpoint speaks AWS IoT's protocol to any AWS program:\n{}\nCtrl-C ends it.\n\n",
+            indented(&self.environment)
+        );
+        text
+    }
+}
+
+/// Where an address is found from this machine; all interfaces are by its own name.
+fn base_url(address: &SocketAddr) -> String {
+    if address.ip().is_unspecified() {
+        format!("http://localhost:{}", address.port())
+    } else {
+        format!("http://{address}")
+    }
 }
 
 fn indented(lines: &str) -> String {
     lines.lines().flat_map(|line| ["  ", line, "\n"]).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_welcome_fits_on_one_screen_and_names_real_addresses() {
+        let options = Options { jobs: 2000, seed: 1, speed: NonZeroU32::MIN, faults: Faults::None };
+        let welcome = Welcome { options, environment: "export A=1\nexport B=2\nexport C=3\nexport D=4\n".to_owned() };
+        let page = welcome.page(&["[::]:10114".parse().expect("an address")], "/metrics");
+        assert!(page.contains("  http://localhost:10114/metrics  the metrics\n"), "{page}");
+        assert!(page.lines().count() <= 24 && page.lines().all(|line| line.len() <= 120), "{page}");
+    }
 }

@@ -266,11 +266,22 @@ pub struct Scope {
 }
 
 impl Scope {
-    /// Every known pair of status and selection that a walk in this scope can meet, so that none of them can be shown as 0.
+    /// Every known pair of status and selection of which a walk in this scope meets all jobs, so that none of them is 0.
+    ///
+    /// Filtered by thing group, `ListJobs` leaves SCHEDULED jobs out (reported in aws-cli#8924): of those nothing is known.
     pub fn known_pairs(&self) -> impl Iterator<Item = (Status, TargetSelection)> + '_ {
         let statuses = if self.statuses.is_empty() { Status::KNOWN } else { &self.statuses };
-        let selections = self.target_selection.as_ref().map_or(TargetSelection::KNOWN, std::slice::from_ref);
-        statuses.iter().flat_map(move |status| selections.iter().map(move |s| (status.clone(), s.clone())))
+        let met = |status: &&Status| self.thing_group_name.is_none() || **status != Status::Scheduled;
+        statuses
+            .iter()
+            .filter(met)
+            .flat_map(move |status| self.selections().iter().map(|s| (status.clone(), s.clone())))
+    }
+
+    /// The known target selections in this scope.
+    #[must_use]
+    pub fn selections(&self) -> &[TargetSelection] {
+        self.target_selection.as_ref().map_or(TargetSelection::KNOWN, std::slice::from_ref)
     }
 }
 

@@ -29,7 +29,8 @@ pub struct Counts {
     pub jobs: BTreeMap<Pair, u64>,
     /// Creation time of the oldest open job of each pair; a pair is absent where there is none, or none tells its time.
     pub oldest: BTreeMap<Pair, Timestamp>,
-    /// Jobs that roll out or cancel right now. A selection is absent while any of its jobs in progress came without `isConcurrent`.
+    /// Jobs that roll out or cancel right now. A selection is absent while any of its jobs in progress came without
+    /// `isConcurrent`; all are where the scope names statuses, since a job of another status can be cancelling.
     pub concurrent: BTreeMap<TargetSelection, u64>,
     /// The open jobs, the oldest first; those without a creation time last, each group by job id.
     pub open: Vec<OpenJob>,
@@ -57,9 +58,7 @@ pub struct OpenJob {
 /// How a complete walk went.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Walk {
-    /// When its last page had been read and counted.
-    pub ended_at: Timestamp,
-    /// How long it took, waits for the request budget included.
+    /// From its first request to its last page, waits for the request budget included.
     pub duration: Duration,
     /// Pages of `ListJobs`.
     pub pages: u64,

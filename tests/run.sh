@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Runs every test on a fresh Debian or Ubuntu that has the Rust toolchain. It installs what is missing: Debian packages
-# (as root, or with sudo), and a Python environment under target/. Nothing else of the machine is changed.
+# (as root, or with sudo), and a Python environment under target/. Debian starts the Prometheus that it installs where
+# there is systemd; the tests start one of their own and need neither that service nor its port.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -11,7 +12,8 @@ step "tools"
 tools="curl:curl promtool:prometheus unshare:util-linux kill:procps"
 missing=""
 for tool in $tools; do
-  command -v "${tool%%:*}" >/dev/null || missing="$missing ${tool##*:}"
+  # Not command -v: it takes a builtin for the program.
+  type -P "${tool%%:*}" >/dev/null || missing="$missing ${tool##*:}"
 done
 # venv is there without ensurepip on a Debian that lacks python3-venv.
 python3 -c 'import ensurepip, venv' 2>/dev/null || missing="$missing python3-venv"

@@ -52,8 +52,8 @@ fn spacing(rate: f64) -> Duration {
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 enum Holder {
     Account(AccountId),
-    /// A target whose account is not known yet, by its name.
-    Target(String),
+    /// It is not known yet. All such requests share a budget, since they may well be one account's.
+    Unknown,
 }
 
 /// Every budget of the process.
@@ -103,7 +103,7 @@ impl Lane {
     /// Waits until `operation` may be called.
     pub(super) async fn permit(&self, operation: &str) {
         let account = self.account.read().unwrap_or_else(PoisonError::into_inner).clone();
-        let holder = account.map_or_else(|| Holder::Target(self.name.clone()), Holder::Account);
+        let holder = account.map_or(Holder::Unknown, Holder::Account);
         self.budgets.pacer(holder, &self.region, operation).permit().await;
     }
 }

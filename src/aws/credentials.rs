@@ -5,10 +5,16 @@ use std::hash::BuildHasher as _;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use aws_config::SdkConfig;
+use aws_config::profile::ProfileFileCredentialsProvider;
+use aws_config::provider_config::ProviderConfig;
 use aws_config::sts::AssumeRoleProvider;
 use aws_credential_types::provider::error::CredentialsError;
 use aws_credential_types::provider::{ProvideCredentials, SharedCredentialsProvider, future};
 
+use aws_sdk_iot::config::SharedHttpClient;
+use tokio::time::timeout;
+
+use super::CREDENTIALS_TIMEOUT;
 use crate::config::Secret;
 
 /// Stands for an access key, without being one.
@@ -22,6 +28,12 @@ pub(super) async fn assume(base: &SdkConfig, role: &str, external_id: Option<&Se
     }
     let provider = SharedCredentialsProvider::new(builder.build().await);
     base.clone().into_builder().credentials_provider(provider).build()
+}
+
+/// The credentials of a profile, and of nothing else.
+pub(super) fn of_profile(profile: &str, http: &SharedHttpClient) -> ProfileFileCredentialsProvider {
+    let settings = ProviderConfig::without_region().with_http_client(http.clone());
+    ProfileFileCredentialsProvider::builder().configure(&settings).profile_name(profile).build()
 }
 
 /// A provider that remembers whose credentials it gave out last.
@@ -57,7 +69,9 @@ impl ProvideCredentials for Watched {
             let Some(inner) = &self.inner else {
                 return Err(CredentialsError::not_loaded("no source of credentials is configured"));
             };
-            let credentials = inner.provide_credentials().await?;
+            let credentials = timeout(CREDENTIALS_TIMEOUT, inner.provide_credentials())
+                .await
+                .unwrap_or_else(|_| Err(CredentialsError::provider_timed_out(CREDENTIALS_TIMEOUT)))?;
             let fingerprint = self.seen.key.hash_one(credentials.access_key_id());
             *self.seen.last.lock().unwrap_or_else(PoisonError::into_inner) = Some(fingerprint);
             Ok(credentials)

@@ -6,6 +6,8 @@ use std::fmt;
 use aws_credential_types::provider::error::CredentialsError;
 use aws_sdk_iot::config::http::HttpResponse;
 use aws_sdk_iot::error::{ProvideErrorMetadata, SdkError};
+use aws_sdk_sts::operation::assume_role::AssumeRoleError;
+use aws_smithy_types::retry::ErrorKind;
 
 use super::wire;
 use crate::telemetry::Reason;
@@ -14,14 +16,32 @@ use crate::telemetry::Reason;
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ConnectError {
     /// No region is configured anywhere.
-    #[error(
-        "{}: no AWS region: set targets[].region or AWS_REGION, or name a region in the AWS profile",
-        match target { Some(name) => format!("target {name:?}"), None => "default target".to_owned() }
-    )]
+    #[error("{}: no AWS region: set targets[].region or AWS_REGION, or name a region in the AWS profile", named(target.as_ref()))]
     NoRegion {
         /// The target's name, if it has one.
         target: Option<String>,
     },
+    /// What is configured as region can't be one.
+    #[error("{}: {region:?} is no AWS region; one is lower-case letters, digits and hyphens, such as eu-west-1", named(target.as_ref()))]
+    InvalidRegion {
+        /// The target's name, if it has one.
+        target: Option<String>,
+        /// What was found.
+        region: String,
+    },
+    /// The endpoint that the AWS settings name can't be one. It is not repeated: it can hold a password.
+    #[error(
+        "{}: the endpoint in AWS_ENDPOINT_URL or in the AWS profile is no URL; one is http:// or https://, a host, and no user name",
+        named(target.as_ref())
+    )]
+    InvalidEndpoint {
+        /// The target's name, if it has one.
+        target: Option<String>,
+    },
+}
+
+fn named(target: Option<&String>) -> String {
+    target.map_or_else(|| "the default target".to_owned(), |name| format!("target {name:?}"))
 }
 
 /// A call that failed with all its attempts.
@@ -73,22 +93,34 @@ where
         SdkError::ResponseError(_) => (Reason::Malformed, chain(error)),
         SdkError::TimeoutError(_) => (Reason::Timeout, chain(error)),
         SdkError::DispatchFailure(failure) => {
-            let reason = if has_cause::<CredentialsError>(error) {
-                Reason::Credentials
+            let transient = matches!(failure.as_other(), Some(ErrorKind::TransientError));
+            let reason = if let Some(reason) = of_credentials(error) {
+                reason
             } else if has_cause::<wire::TooLarge>(error) {
                 Reason::Malformed
             } else if failure.is_timeout() {
                 Reason::Timeout
-            } else if failure.is_user() {
-                Reason::Configuration
-            } else {
+            } else if failure.is_io() || transient {
                 Reason::Network
+            } else {
+                // An endpoint or a signature that could not be made, or an answer that is not HTTP.
+                Reason::Configuration
             };
             (reason, chain(error))
         }
-        _ if has_cause::<CredentialsError>(error) => (Reason::Credentials, chain(error)),
-        _ => (Reason::Configuration, chain(error)),
+        _ => (of_credentials(error).unwrap_or(Reason::Configuration), chain(error)),
     }
+}
+
+/// The reason where there were no credentials to make a request with: that of the answer of STS, where it answered.
+fn of_credentials(error: &(dyn Error + 'static)) -> Option<Reason> {
+    has_cause::<CredentialsError>(error).then(|| {
+        let refused = causes(error).find_map(|cause| cause.downcast_ref::<SdkError<AssumeRoleError, HttpResponse>>());
+        match refused {
+            Some(SdkError::ServiceError(answer)) => answered(answer.raw().status().as_u16(), answer.err().code()),
+            _ => Reason::Credentials,
+        }
+    })
 }
 
 /// The reason for an answer with an error in it. Codes come before statuses: AWS IoT's model gives throttling 400, and in
@@ -129,7 +161,8 @@ fn answered(status: u16, code: Option<&str>) -> Reason {
         _ => match status {
             // A good status whose answer still is an error is one that the SDK could not read.
             200..=299 => Reason::Malformed,
-            401 | 403 => Reason::Denied,
+            // Without a code of AWS's a 403 is somebody else's, a proxy's for one.
+            401 | 403 if code.is_some() => Reason::Denied,
             429 => Reason::Throttled,
             500.. => Reason::Unavailable,
             _ => Reason::Rejected,
@@ -161,27 +194,27 @@ pub(super) fn code(status: Option<u16>, code: Option<&str>) -> String {
 fn chain(error: &(dyn Error + 'static)) -> String {
     const SAY_NOTHING: &[&str] = &["dispatch failure", "io error", "other", "service error", "unhandled error"];
     let mut texts: Vec<String> = Vec::new();
-    let mut next = Some(error);
-    while let Some(error) = next {
-        let text = error.to_string();
-        let empty = SAY_NOTHING.contains(&text.as_str()) && error.source().is_some();
+    for cause in causes(error) {
+        let mut text = cause.to_string();
+        // What an external program writes can be anything, a secret too; that it failed, and how, stands before it.
+        if let Some(end) = text.find("Stderr:") {
+            text.truncate(end);
+        }
+        let empty = SAY_NOTHING.contains(&text.as_str()) && cause.source().is_some();
         if !empty && !texts.last().is_some_and(|last| last.contains(&text)) {
             texts.push(text);
         }
-        next = error.source();
     }
     one_line(&texts.join(": "))
 }
 
+/// An error and its causes, outermost first.
+fn causes<'a>(error: &'a (dyn Error + 'static)) -> impl Iterator<Item = &'a (dyn Error + 'static)> {
+    std::iter::successors(Some(error), |error| (*error).source())
+}
+
 fn has_cause<T: Error + 'static>(error: &(dyn Error + 'static)) -> bool {
-    let mut next = Some(error);
-    while let Some(error) = next {
-        if error.is::<T>() {
-            return true;
-        }
-        next = error.source();
-    }
-    false
+    causes(error).any(<dyn Error>::is::<T>)
 }
 
 /// What an answer says may be anything, and goes to logs and pages: it is put on one line, other control characters are
@@ -189,7 +222,8 @@ fn has_cause<T: Error + 'static>(error: &(dyn Error + 'static)) -> bool {
 fn one_line(text: &str) -> String {
     const MAX_CHARS: usize = 1000;
     let mut line = String::new();
-    for (count, character) in text.split_whitespace().collect::<Vec<_>>().join(" ").chars().enumerate() {
+    let words: Vec<String> = text.split_whitespace().map(without_userinfo).collect();
+    for (count, character) in words.join(" ").chars().enumerate() {
         if count == MAX_CHARS {
             line.push('…');
             break;
@@ -201,6 +235,14 @@ fn one_line(text: &str) -> String {
         }
     }
     line
+}
+
+/// A word, without the user name and password of the URL that it may be.
+fn without_userinfo(word: &str) -> String {
+    match (word.find("://"), word.rfind('@')) {
+        (Some(scheme), Some(at)) if scheme < at => format!("{}<hidden>{}", &word[..scheme + 3], &word[at..]),
+        _ => word.to_owned(),
+    }
 }
 
 #[cfg(test)]
@@ -219,7 +261,8 @@ mod tests {
         assert_eq!(answered(403, Some("ExpiredTokenException")), Reason::Credentials);
         assert_eq!(answered(403, Some("UnrecognizedClientException")), Reason::Credentials);
         assert_eq!(answered(403, Some("AccessDeniedException")), Reason::Denied);
-        assert_eq!(answered(403, None), Reason::Denied);
+        assert_eq!(answered(403, Some("SomethingNew")), Reason::Denied);
+        assert_eq!(answered(403, None), Reason::Rejected, "a proxy, and no policy of AWS's");
     }
 
     #[test]
@@ -229,6 +272,16 @@ mod tests {
         assert_eq!(answered(404, None), Reason::Rejected);
         assert_eq!(answered(500, Some("InternalFailureException")), Reason::Unavailable);
         assert_eq!(answered(503, None), Reason::Unavailable);
+    }
+
+    #[test]
+    fn neither_passwords_in_urls_nor_what_a_program_wrote_is_told() {
+        assert_eq!(
+            one_line("proxy http://user:p@ss@proxy.test:1/x failed"),
+            "proxy http://<hidden>@proxy.test:1/x failed"
+        );
+        let program: Box<dyn Error> = "exited with 3. Stderr: hunter2".into();
+        assert_eq!(chain(&*program), "exited with 3.");
     }
 
     #[test]

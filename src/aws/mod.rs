@@ -1,7 +1,8 @@
 //! AWS, as the exporter meets it: the only place that knows the SDK's types.
 //!
-//! A [`Connection`] is one target's: its credentials, its clients, its retries. Every attempt goes through the
-//! [`wire`], which spaces, bounds and counts it; every failure becomes an [`ApiError`] with a reason.
+//! A [`Connection`] is one target's: its credentials, its clients, its retries. Every attempt of its operations goes through
+//! the [`wire`], which spaces, bounds and counts it; every failure becomes an [`ApiError`] with a reason. What credentials
+//! take (`AssumeRole`, a container's or an instance's metadata) is rare, is left to the SDK, and is not counted.
 
 pub mod budget;
 mod credentials;
@@ -11,6 +12,9 @@ mod wire;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use aws_config::identity::IdentityCache;
+use aws_config::meta::region::RegionProviderChain;
+use aws_config::profile::ProfileFileRegionProvider;
 use aws_config::{AppName, BehaviorVersion, Region};
 use aws_credential_types::Credentials;
 use aws_credential_types::provider::SharedCredentialsProvider;
@@ -20,7 +24,7 @@ use aws_sdk_iot::config::{SharedHttpClient, StalledStreamProtectionConfig};
 use aws_sdk_iot::primitives::DateTime;
 use aws_sdk_iot::types;
 
-use crate::config::Target;
+use crate::config::{self, Target};
 use crate::job::{AccountId, JobSummary, Status, TargetSelection, Timestamp};
 use crate::telemetry::{Reason, TargetTelemetry};
 use budget::{Budgets, Lane};
@@ -35,9 +39,8 @@ pub const PAGE_SIZE: i32 = 250;
 /// For the TCP and TLS handshakes. The SDK's own default.
 const CONNECT_TIMEOUT: Duration = Duration::from_millis(3100);
 
-/// For one operation with all its attempts, back-offs and waits for a permit. Three attempts at their longest and the longest
-/// back-offs are 130 s; the rest is for permits where many targets share a budget.
-const OPERATION_TIMEOUT: Duration = Duration::from_mins(10);
+/// For one look at a source of credentials, an external program or a service that answers slowly.
+const CREDENTIALS_TIMEOUT: Duration = Duration::from_secs(20);
 
 /// Attempts of an operation, the first one included: the SDK's standard.
 const MAX_ATTEMPTS: u32 = 3;
@@ -128,15 +131,17 @@ impl Access {
 }
 
 /// Finds a target's region and credential sources: its own keys first, then the usual AWS variables, profiles and services.
+/// `timeout` bounds each operation with all its attempts and their waits for a permit.
 ///
 /// # Errors
-/// Where no region is to be found.
-pub async fn resolve(target: &Target, access: &Access) -> Result<Resolved, ConnectError> {
-    let timeouts =
-        TimeoutConfig::builder().connect_timeout(CONNECT_TIMEOUT).operation_timeout(OPERATION_TIMEOUT).build();
+/// Where no region is to be found, or what is found can't be one, or the endpoint that is found can't be one.
+pub async fn resolve(target: &Target, access: &Access, timeout: Duration) -> Result<Resolved, ConnectError> {
+    let timeouts = TimeoutConfig::builder().connect_timeout(CONNECT_TIMEOUT).operation_timeout(timeout).build();
     let mut loader = aws_config::defaults(BehaviorVersion::v2026_01_12())
         .http_client(access.http.clone())
         .timeout_config(timeouts)
+        // Longer than a look may take, so that it is our own timeout that ends one, and tells what it was.
+        .identity_cache(IdentityCache::lazy().load_timeout(CREDENTIALS_TIMEOUT * 2).build())
         .retry_config(RetryConfig::standard().with_max_attempts(MAX_ATTEMPTS))
         // Bodies are read whole and within the attempt's timeout on the wire; there is no stream left to watch.
         .stalled_stream_protection(StalledStreamProtectionConfig::disabled());
@@ -144,21 +149,33 @@ pub async fn resolve(target: &Target, access: &Access) -> Result<Resolved, Conne
         loader = loader.app_name(name);
     }
     if let Some(credentials) = &access.credentials {
-        loader = loader.credentials_provider(credentials.clone());
+        // The switches of the environment are for the real AWS, and can't be combined with an endpoint of one's own.
+        loader = loader.credentials_provider(credentials.clone()).use_fips(false).use_dual_stack(false);
     }
     if let Some(region) = &target.region {
         loader = loader.region(Region::new(region.clone()));
     }
     if let Some(profile) = &target.profile {
-        loader = loader.profile_name(profile);
+        // In the SDK's own chain the environment comes before any profile, and a target that names one means that one.
+        loader = loader.profile_name(profile).credentials_provider(credentials::of_profile(profile, &access.http));
+        if target.region.is_none() {
+            let of_profile = ProfileFileRegionProvider::builder().profile_name(profile).build();
+            loader = loader.region(RegionProviderChain::first_try(of_profile).or_default_provider());
+        }
     }
     if let Some(url) = &target.endpoint_url {
         loader = loader.endpoint_url(url);
     }
     let mut sdk = loader.load().await;
-    let Some(region) = sdk.region().map(ToString::to_string) else {
+    let Some(region) = sdk.region().map(ToString::to_string).filter(|region| !region.is_empty()) else {
         return Err(ConnectError::NoRegion { target: target.name.clone() });
     };
+    if !config::is_region(&region) {
+        return Err(ConnectError::InvalidRegion { target: target.name.clone(), region });
+    }
+    if sdk.endpoint_url().is_some_and(|url| !config::is_endpoint_url(url)) {
+        return Err(ConnectError::InvalidEndpoint { target: target.name.clone() });
+    }
     if let Some(role) = &target.role_arn {
         sdk = credentials::assume(&sdk, role, target.external_id.as_ref()).await;
     }
@@ -172,27 +189,25 @@ impl Connection {
         let lane = Arc::new(Lane::new(Arc::clone(budgets), resolved.name(), resolved.region.clone()));
         let Resolved { sdk, region, target } = resolved;
         let http = sdk.http_client().map(|http| wire::metered(http, Arc::clone(&lane), telemetry.clone()));
-        let credentials = Watched::new(sdk.credentials_provider());
+        let watched = Watched::new(sdk.credentials_provider());
+        // One provider for both clients, and so one place in the identity cache: else each would have credentials of its
+        // own, and the account that STS tells could be another than the one that lists jobs.
+        let shared = SharedCredentialsProvider::new(watched.clone());
         let watch = wire::Watch::new(telemetry.clone());
         // The SDK's budget of retries is otherwise one for all accounts of a region: one that fails would use up those of all.
         let partition = RetryPartition::custom(format!("target {}", lane.name())).build();
 
-        let mut iot = aws_sdk_iot::config::Builder::from(&sdk)
-            .credentials_provider(credentials.clone())
-            .retry_partition(partition.clone())
-            .interceptor(watch.clone());
-        let mut sts = aws_sdk_sts::config::Builder::from(&sdk)
-            .credentials_provider(credentials.clone())
-            .retry_partition(partition)
-            .interceptor(watch);
-        iot.set_http_client(http.clone());
-        sts.set_http_client(http);
+        let mut iot =
+            aws_sdk_iot::config::Builder::from(&sdk).retry_partition(partition.clone()).interceptor(watch.clone());
+        let mut sts = aws_sdk_sts::config::Builder::from(&sdk).retry_partition(partition).interceptor(watch);
+        iot.set_http_client(http.clone()).set_credentials_provider(Some(shared.clone()));
+        sts.set_http_client(http).set_credentials_provider(Some(shared));
         Self {
             iot: aws_sdk_iot::Client::from_conf(iot.build()),
             sts: aws_sdk_sts::Client::from_conf(sts.build()),
             region,
             configured_account: target.account_id,
-            credentials,
+            credentials: watched,
             account: Mutex::new(None),
             lane,
             telemetry,

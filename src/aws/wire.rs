@@ -25,6 +25,7 @@ use aws_smithy_runtime_api::client::result::ConnectorError;
 use aws_smithy_types::body::SdkBody;
 use http_body_util::{BodyExt as _, LengthLimitError, Limited};
 use tokio::time::timeout;
+use tracing::trace;
 
 use super::budget::Lane;
 use super::error;
@@ -125,6 +126,7 @@ impl HttpConnector for MeteredConnector {
         HttpConnectorFuture::new(async move {
             let operation = request.extension::<Operation>().map_or_else(String::new, |operation| operation.0.clone());
             this.lane.permit(&operation).await;
+            trace!(target = this.lane.name(), operation, "request");
             this.telemetry.request_sent(&operation);
             let whole = async { read_whole(this.inner.call(request).await?).await };
             timeout(ATTEMPT_TIMEOUT, whole).await.unwrap_or_else(|_| Err(ConnectorError::timeout(TooSlow.into())))

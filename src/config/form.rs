@@ -9,7 +9,8 @@ pub(super) fn is_target_name(text: &str) -> bool {
 }
 
 /// A region, also one that is newer than this program.
-pub(super) fn is_region(text: &str) -> bool {
+#[must_use]
+pub fn is_region(text: &str) -> bool {
     consists_of(text, 32, |b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-')
 }
 
@@ -39,7 +40,8 @@ pub(super) fn is_account_id(text: &str) -> bool {
 }
 
 /// An `http` or `https` URL with a host, and without user information, query or fragment.
-pub(super) fn is_endpoint_url(text: &str) -> bool {
+#[must_use]
+pub fn is_endpoint_url(text: &str) -> bool {
     // `Uri` drops a fragment without a word.
     if text.contains(['?', '#', '@']) {
         return false;

@@ -28,6 +28,7 @@ use std::time::Duration;
 use figment::value::Value;
 use serde::{Deserialize, Deserializer};
 
+pub use self::form::{is_endpoint_url, is_region};
 pub use self::listen::{Host, InvalidListenAddress, ListenAddress};
 pub use self::problem::{Problem, Problems};
 pub use self::secret::Secret;
@@ -66,7 +67,7 @@ pub struct Target {
     pub role_arn: Option<String>,
     /// What the role's trust policy asks for; only beside `role_arn`.
     pub external_id: Option<Secret>,
-    /// The only account that the credentials may belong to.
+    /// The account of the jobs. One that belongs to another account fails the refresh; an empty account can't be told.
     #[serde(default, deserialize_with = "account_id")]
     pub account_id: Option<AccountId>,
     /// The endpoint of every service that the target calls, IoT and STS, as `endpoint_url` in AWS's own configuration.
@@ -96,19 +97,29 @@ pub struct Refresh {
     pub interval: Duration,
     /// How long a walk may take at most; 1 s to a day.
     pub timeout: Duration,
-    /// How long the last good walk is shown, not shorter than `interval`; see [`Refresh::stale_after`].
+    /// How long the last good walk is shown, at least twice `interval`; see [`Refresh::stale_after`].
     pub stale_after: Option<Duration>,
 }
 
 impl Refresh {
+    /// By how much an interval may turn out longer than configured, as a share of it: enough to keep exporters that
+    /// started together from calling together for ever.
+    pub const JITTER: f64 = 0.05;
+
     /// How long the last good walk, which took `last_walk`, is shown: what is configured, else 10 minutes, or three
-    /// times the interval and the walk together where that is longer. Two walks in a row can fail then before
-    /// anything disappears.
+    /// times what it takes to renew it, where that is longer. Two walks in a row can fail then before anything
+    /// disappears.
     #[must_use]
     pub fn stale_after(&self, last_walk: Duration) -> Duration {
         const LEAST: Duration = Duration::from_mins(10);
-        let rule = || self.interval.saturating_add(last_walk).saturating_mul(3).max(LEAST);
-        self.stale_after.unwrap_or_else(rule)
+        self.stale_after.unwrap_or_else(|| self.longest_cycle(last_walk).saturating_mul(3).max(LEAST))
+    }
+
+    /// From the end of one walk to the end of the next, both of which take `walk`, at most: the wait is an interval with
+    /// its jitter from start to start, or as long as the walk where that is longer.
+    #[must_use]
+    pub fn longest_cycle(&self, walk: Duration) -> Duration {
+        self.interval.mul_f64(1.0 + Self::JITTER).max(walk).saturating_add(walk)
     }
 }
 
@@ -154,7 +165,7 @@ pub enum LogLevel {
     Info,
     /// Every walk.
     Debug,
-    /// Every request.
+    /// Every request to AWS.
     Trace,
 }
 

@@ -21,14 +21,15 @@ fn target_path(index: usize) -> KeyPath {
     KeyPath::root().key("targets").item(index)
 }
 
-/// Good data would be withdrawn before the next walk has had a chance.
+/// Good data would come and go: the next walk starts an interval after the one before, and takes its time.
 fn data_outlives_the_interval(config: &Config, findings: &mut Findings) {
     let (stale_after, interval) = (KeyPath::of("refresh.stale_after"), KeyPath::of("refresh.interval"));
     let Some(shown_for) = config.refresh.stale_after else { return };
-    if shown_for < config.refresh.interval && findings.none_at(&interval) {
-        let (given, least) = (Shown(shown_for), Shown(config.refresh.interval));
-        let reason =
-            format!("{given} is shorter than {interval}, which is {least}: data would go before the next walk");
+    if shown_for < config.refresh.interval.saturating_mul(2) && findings.none_at(&interval) {
+        let (given, one) = (Shown(shown_for), Shown(config.refresh.interval));
+        let reason = format!(
+            "{given} is shorter than twice {interval}, which is {one}: data would disappear before the next walk ends"
+        );
         findings.tell(&stale_after, reason);
     }
 }

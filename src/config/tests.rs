@@ -447,10 +447,11 @@ fn a_section_that_is_none_is_told_with_the_keys_that_belong_in_it() {
 fn data_is_shown_for_an_interval_at_least() {
     assert_eq!(
         problem("refresh: {interval: 10m, stale_after: 5m}"),
-        "exporter.yml: refresh.stale_after: 5m is shorter than refresh.interval, which is 10m: \
-         data would go before the next walk"
+        "exporter.yml: refresh.stale_after: 5m is shorter than twice refresh.interval, which is 10m: \
+         data would disappear before the next walk ends"
     );
-    assert!(load_yaml("refresh: {interval: 10m, stale_after: 10m}").is_ok());
+    assert!(load_yaml("refresh: {interval: 10m, stale_after: 19m}").is_err());
+    assert!(load_yaml("refresh: {interval: 10m, stale_after: 20m}").is_ok());
     assert!(problem("refresh: {interval: 10, stale_after: 5s}").contains("refresh.interval: 10 is not a duration"));
 }
 
@@ -489,10 +490,16 @@ fn a_rule_keeps_silent_where_its_keys_are_at_fault_themselves() {
 }
 
 #[test]
-fn data_goes_stale_after_ten_minutes_or_three_times_the_interval_and_the_walk() {
+fn data_goes_stale_after_ten_minutes_or_three_times_what_it_takes_to_renew_it() {
     let refresh = Config::default().refresh;
     assert_eq!(refresh.stale_after(Duration::ZERO), millis(600_000));
-    assert_eq!(refresh.stale_after(millis(600_000)), millis(3 * 660_000));
+    assert_eq!(
+        refresh.stale_after(millis(240_000)),
+        millis(3 * 480_000),
+        "a walk longer than the interval is followed by as long a rest"
+    );
+    let slow = Refresh { interval: millis(600_000), ..refresh.clone() };
+    assert_eq!(slow.stale_after(millis(60_000)), millis(3 * 690_000), "an interval with its jitter, and a walk");
     assert_eq!(refresh.stale_after(Duration::MAX), Duration::MAX);
     let fixed = Refresh { stale_after: Some(millis(1)), ..refresh };
     assert_eq!(fixed.stale_after(Duration::MAX), millis(1));

@@ -119,7 +119,7 @@ mod tests {
             is_concurrent: Some(true),
             ..JobSummary::default()
         });
-        let walk = Walk { ended_at: Timestamp::from_secs(0), duration: Duration::ZERO, pages: 1, requests: 1 };
+        let walk = Walk { duration: Duration::ZERO, pages: 1, requests: 1 };
         let account = AccountId::parse("012345678901").expect("an account");
         Snapshot { account, counts: tally.finish(&Scope::default()), walk }
     }

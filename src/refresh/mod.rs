@@ -19,10 +19,6 @@ use crate::snapshot::{Counts, Snapshot, Walk};
 use crate::telemetry::{Reason, TargetTelemetry};
 use walk::{WalkError, Walked};
 
-/// By how much an interval may be longer than configured, as a share of it: enough to keep exporters that started together
-/// from calling together for ever.
-const JITTER: f64 = 0.05;
-
 /// Refreshes one target for as long as the process runs.
 #[derive(Debug)]
 pub struct Refresher {
@@ -58,17 +54,16 @@ impl Refresher {
     }
 
     async fn refresh(&self, started: Instant) -> Result<Snapshot, Failure> {
-        let before = self.connection.requests();
         let whole = async {
             let account = self.account().await?;
+            let (walking, before) = (Instant::now(), self.connection.requests());
             let Walked { counts, pages } = walk::walk(&self.connection, &account, &self.scope, self.max_pages)
                 .await
                 .map_err(|error: WalkError| Failure { reason: error.reason(), message: error.to_string() })?;
-            let (ended_at, duration) = (self.clock.now().wall, started.elapsed());
+            let (duration, requests) = (walking.elapsed(), self.connection.requests() - before);
             // Credentials that changed in the middle may belong to somebody else.
             self.check_same_account(&account).await?;
-            let requests = self.connection.requests() - before;
-            Ok(Snapshot { account, counts, walk: Walk { ended_at, duration, pages, requests } })
+            Ok(Snapshot { account, counts, walk: Walk { duration, pages, requests } })
         };
         timeout_at(started + self.schedule.timeout, whole).await.unwrap_or_else(|_| {
             let message = format!("the refresh was not done within refresh.timeout ({:?})", self.schedule.timeout);
@@ -101,6 +96,7 @@ impl Refresher {
                 let fragments = Fragments::render(&snapshot, &labels);
                 let stale_after = self.schedule.stale_after(snapshot.walk.duration);
                 log.succeeded(&self.identity, &snapshot);
+                log.check_staleness(&self.identity, &self.schedule, took, stale_after);
                 Some(Arc::new(Good { snapshot, fragments, published: now, stale_after }))
             }
             Err(failure) => {
@@ -122,7 +118,7 @@ impl Refresher {
 /// When the next refresh starts: an interval and a little jitter after this one started, and never sooner after it ended than
 /// it took. So a walk that is slower than its interval is followed, not overlapped, and leaves the account half of its time.
 fn next_start(started: Instant, took: Duration, interval: Duration, jitter: f64) -> Instant {
-    let interval = interval + interval.mul_f64(JITTER * jitter);
+    let interval = interval + interval.mul_f64(Refresh::JITTER * jitter);
     started + interval.max(took * 2)
 }
 
@@ -130,7 +126,8 @@ fn next_start(started: Instant, took: Duration, interval: Duration, jitter: f64)
 #[derive(Debug, Default)]
 struct Log {
     failures: u32,
-    last_reason: Option<Reason>,
+    last_failure: Option<(Reason, String)>,
+    told_of_staleness: bool,
     last_counts: Option<(u64, u64)>,
 }
 
@@ -165,14 +162,32 @@ impl Log {
             warn!(target = %identity.name, malformed, "summaries without a job id, a status or a target selection");
         }
         debug!(target = %identity.name, duplicates, failures = self.failures, "walk");
-        (self.failures, self.last_reason) = (0, None);
+        (self.failures, self.last_failure) = (0, None);
     }
 
-    /// The whole cause and what to do at first and whenever the kind of failure changes; while it lasts, that it does.
+    /// Data that turns stale before it can be renewed comes and goes without any failure.
+    fn check_staleness(&mut self, identity: &Identity, schedule: &Refresh, took: Duration, stale_after: Duration) {
+        let renewed = schedule.longest_cycle(took);
+        if stale_after >= renewed {
+            self.told_of_staleness = false;
+        } else if !std::mem::replace(&mut self.told_of_staleness, true) {
+            warn!(
+                target = %identity.name,
+                ?stale_after,
+                renewed_after = ?rounded(renewed),
+                "refresh.stale_after is shorter than it takes to renew the data: raise it, or it disappears between refreshes"
+            );
+        }
+    }
+
+    /// The whole cause and what to do at first and whenever the failure is another; while it lasts, that it does.
     fn failed(&mut self, identity: &Identity, failure: &Failure) {
         self.failures += 1;
         let reason = failure.reason;
-        if self.last_reason.replace(reason) == Some(reason) {
+        // The page that a walk fails on may well differ from one refresh to the next; it is the same failure.
+        let kind: String = failure.message.chars().filter(|character| !character.is_ascii_digit()).collect();
+        let kind = Some((reason, kind));
+        if std::mem::replace(&mut self.last_failure, kind.clone()) == kind {
             warn!(target = %identity.name, %reason, failures = self.failures, "refresh failed again");
         } else {
             warn!(

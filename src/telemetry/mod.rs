@@ -114,13 +114,15 @@ impl Reason {
                 "the account's rate is shared with everything else in it: lower limits.requests_per_second or raise refresh.interval"
             }
             Self::Denied => {
-                "allow the action named above to the identity that the exporter runs as (the README has the whole policy)"
+                "allow the action to the identity that the exporter runs as (the README has the policy); for a role, check its trust policy and external_id"
             }
             Self::Credentials => {
                 "give the exporter valid credentials (environment, profile, web identity, ECS or EC2 role) and check the machine's clock"
             }
             Self::Timeout => "check the route to the endpoint, or raise refresh.timeout if the walk is only long",
-            Self::Network => "check name resolution, route, proxy and firewall between the exporter and the endpoint",
+            Self::Network => {
+                "check name resolution, route, proxy, firewall and trusted certificates between the exporter and the endpoint"
+            }
             Self::Unavailable => "AWS failed; the next refresh tries again by itself",
             Self::Rejected => "check the target's region, endpoint_url and jobs filters against the answer",
             Self::Malformed => "check that endpoint_url is AWS IoT and that no proxy answers in its place",

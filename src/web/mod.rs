@@ -149,3 +149,38 @@ fn respond(status: StatusCode, content_type: &'static str, body: Bytes) -> Respo
     headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
     response
 }
+
+#[cfg(test)]
+mod tests {
+    use std::io::Read as _;
+
+    use super::*;
+    use crate::job::Timestamp;
+
+    async fn get(site: &Arc<Site>, path: &str) -> Response {
+        let request = ::http::Request::get(path).body(Bytes::new()).expect("a request");
+        site.answer(&request).await
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn readiness_falls_when_the_exporter_is_told_to_stop() {
+        let clock = Clock::starting_at(Timestamp::from_secs(1_790_000_000));
+        let site = Site::new(Arc::default(), Arc::new(Telemetry::new(false)), clock, "/metrics".to_owned());
+        let site = Arc::new(site);
+        assert_eq!(get(&site, "/-/ready").await.status(), StatusCode::OK, "no target has a refresh to wait for");
+        site.stop();
+        assert_eq!(get(&site, "/-/ready").await.status(), StatusCode::SERVICE_UNAVAILABLE);
+        assert_eq!(get(&site, "/-/healthy").await.status(), StatusCode::OK, "it still lives");
+    }
+
+    #[tokio::test]
+    async fn small_and_large_bodies_read_back_after_compression() {
+        for size in [0, 1000, COMPRESS_APART - 1, COMPRESS_APART, 3 * COMPRESS_APART] {
+            let body: Bytes = (0..size).map(|n| u8::try_from(n % 251).unwrap_or_default()).collect();
+            let compressed = gzip(body.clone()).await.expect("gzip");
+            let mut plain = Vec::new();
+            flate2::read::GzDecoder::new(&compressed[..]).read_to_end(&mut plain).expect("gzip");
+            assert_eq!(plain, body, "{size} bytes");
+        }
+    }
+}

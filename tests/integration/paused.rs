@@ -502,7 +502,71 @@ async fn a_role_is_assumed_with_its_external_id_and_not_without_the_right_one() 
 
     let exporter = Exporter::start(simulator, |config| config.targets = targets("not-it")).await;
     let shown = exporter.refreshed(1).await;
-    assert_eq!((shown.up(), shown.failures("credentials")), (Some(0.0), Some(1.0)), "{}", shown.text);
+    assert_eq!((shown.up(), shown.failures("denied")), (Some(0.0), Some(1.0)), "{}", shown.text);
+}
+
+#[tokio::test(start_paused = true)]
+async fn sts_that_throttles_or_fails_is_told_by_its_reason_too() {
+    for (code, name, reason) in [
+        (400, "Throttling", "throttled"),
+        (503, "ServiceUnavailable", "unavailable"),
+        (403, "InvalidClientTokenId", "credentials"),
+    ] {
+        let simulator = simulated(jobs(1));
+        simulator.intercept(move |call| {
+            let asked = call.operation == Operation::GetCallerIdentity;
+            asked.then(|| simulator::sts_error(status(code), name, "no"))
+        });
+        let shown = Exporter::start(simulator, |_| {}).await.refreshed(1).await;
+        assert_eq!((shown.failures(reason), shown.up()), (Some(1.0), Some(0.0)), "{name}");
+    }
+    let exporter = Exporter::start(simulated(jobs(1)), |_| {}).await;
+    exporter.wire.decide(|request| if request.uri().path() == "/" { Fate::Breaks } else { Fate::Arrives });
+    assert_eq!(exporter.refreshed(1).await.failures("network"), Some(1.0));
+}
+
+/// Credentials that are good for an hour, and different each time they are asked for.
+#[derive(Clone, Debug)]
+struct Fresh(Arc<AtomicU64>);
+
+impl ProvideCredentials for Fresh {
+    fn provide_credentials<'a>(&'a self) -> ProvidedCredentials<'a>
+    where
+        Self: 'a,
+    {
+        let key = format!("AKIAFRESH{:011}", self.0.fetch_add(1, Ordering::Relaxed));
+        let expiry = SystemTime::UNIX_EPOCH + Duration::from_secs(u64::from(u32::MAX));
+        ProvidedCredentials::ready(Ok(Credentials::new(key, "secret", None, Some(expiry), "test")))
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn sts_and_iot_are_asked_by_one_and_the_same_identity() {
+    let simulator = simulated(jobs(3));
+    for n in 0..10 {
+        simulator.add_access_key(&account(), &format!("AKIAFRESH{n:011}"));
+    }
+    let credentials = Fresh(Arc::default());
+    let provider = SharedCredentialsProvider::new(credentials.clone());
+    let exporter = Exporter::start_as(simulator, Some(provider), |_| {}).await;
+    assert_eq!(exporter.refreshed(3).await.up(), Some(1.0));
+    assert_eq!(credentials.0.load(Ordering::Relaxed), 1, "credentials that are good are not asked for again");
+    assert_eq!(exporter.simulator.requests(Operation::GetCallerIdentity), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn before_its_account_is_known_a_target_shares_its_regions_budget() {
+    let exporter = Exporter::start(simulated(jobs(1)), |config| {
+        config.limits.requests_per_second = 1.0;
+        config.targets = ["a", "b", "c", "d"].map(|name| target(name, "http://simulator.test")).to_vec();
+    })
+    .await;
+    exporter.refreshed(4).await;
+    let asked = exporter.wire.releases("/");
+    assert_eq!(asked.len(), 4);
+    for pair in asked.windows(2) {
+        assert!(pair[1] - pair[0] >= Duration::from_secs(1), "{asked:?}");
+    }
 }
 
 /// Credentials that are asked for again at every request, since they are always about to expire.

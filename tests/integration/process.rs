@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::process::Stdio;
 use std::time::Duration;
 
+use aws_iot_jobs_exporter::job::AccountId;
 use aws_iot_jobs_exporter::simulator::{self, Operation};
 use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, BufReader};
 use tokio::process::{Child, Command};
@@ -178,6 +179,96 @@ async fn without_any_region_it_exits_64_and_says_where_to_name_one() {
     let (code, _, errors) = ran(&["--web.listen-address=127.0.0.1:0"]).await;
     assert_eq!(code, Some(64), "{errors}");
     assert!(errors.contains("AWS_REGION") && errors.contains("targets[].region"), "{errors}");
+}
+
+#[tokio::test]
+async fn a_region_that_can_not_be_one_exits_64_and_is_told() {
+    let arguments = ["--web.listen-address=127.0.0.1:0"];
+    for (region, told) in [("", "no AWS region"), ("eu west", "is no AWS region")] {
+        let output = program(&arguments).env("AWS_REGION", region).output().await.expect("an end");
+        let errors = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(64), "{errors}");
+        assert!(errors.contains(told), "{errors}");
+    }
+}
+
+#[tokio::test]
+async fn an_endpoint_that_can_not_be_one_exits_64_without_being_repeated() {
+    let mut command = program(&["--web.listen-address=127.0.0.1:0"]);
+    command.env("AWS_REGION", REGION).env("AWS_ENDPOINT_URL", "http://user:hunter2@host.test/");
+    let output = command.output().await.expect("an end");
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(64), "{errors}");
+    assert!(errors.contains("AWS_ENDPOINT_URL") && !errors.contains("hunter2"), "{errors}");
+}
+
+#[tokio::test]
+async fn a_targets_profile_and_its_region_come_before_the_environment() {
+    const OF_PROFILE: &str = "AKIAPROFILEPROFILE00";
+    let (simulator, of_profile) = (simulated(jobs(5)), AccountId::parse("210987654321").expect("an account id"));
+    simulator.add_access_key(&of_profile, OF_PROFILE);
+    simulator.set_fleet(&of_profile, "ap-south-1", simulator::Fleet::new(jobs(3), []));
+    let endpoint = Endpoint::start(simulator).await;
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let written = |name: &str, text: String| {
+        let path = folder.path().join(name);
+        std::fs::write(&path, text).expect("a written file");
+        path
+    };
+    let profile =
+        format!("[profile other]\nregion = ap-south-1\naws_access_key_id = {OF_PROFILE}\naws_secret_access_key = x\n");
+    let settings = written("config", profile);
+    let targets =
+        written("exporter.yml", "targets: [{name: environment}, {name: profile, profile: other}]\n".to_owned());
+    let flag = format!("--config.file={}", targets.display());
+    let mut command = pointed_at(program(&["--web.listen-address=127.0.0.1:0", &flag]), &endpoint);
+    command.env("AWS_CONFIG_FILE", settings);
+    let mut daemon = Running::start(command);
+    let address = daemon.address().await;
+    daemon.until("refreshed").await;
+    daemon.until("refreshed").await;
+    let metrics = get(&address, "/metrics").await;
+    for labels in [
+        r#"{target="environment",aws_account_id="012345678901",aws_region="eu-west-1"} 1"#,
+        r#"{target="profile",aws_account_id="210987654321",aws_region="ap-south-1"} 1"#,
+    ] {
+        assert!(metrics.contains(&format!("aws_iot_jobs_target_info{labels}")), "{labels} is not in {metrics}");
+    }
+}
+
+#[tokio::test]
+async fn what_a_credential_process_writes_is_not_told() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let settings = folder.path().join("config");
+    std::fs::write(&settings, "[default]\ncredential_process = sh -c 'echo hunter2 >&2; exit 3'\n")
+        .expect("a written file");
+    let mut command = program(&["--web.listen-address=127.0.0.1:0"]);
+    command.env("AWS_REGION", REGION).env("AWS_CONFIG_FILE", &settings);
+    let mut daemon = Running::start(command);
+    let address = daemon.address().await;
+    let line = daemon.until("refresh failed").await;
+    let page = get(&address, "/").await;
+    assert!(line.contains("reason=credentials") && page.contains("failed: credentials"), "{line}");
+    assert!(!line.contains("hunter2") && !page.contains("hunter2"), "{line}");
+}
+
+#[tokio::test]
+async fn output_that_can_not_be_written_is_no_failure() {
+    for (arguments, code) in [(&["--version"][..], 0), (&["--config.check"], 0), (&["--config.file=/nonexistent"], 64)]
+    {
+        let full = || std::fs::File::options().write(true).open("/dev/full").expect("/dev/full");
+        let status = program(arguments).stdout(full()).stderr(full()).status().await.expect("an end");
+        assert_eq!(status.code(), Some(code), "{arguments:?}");
+    }
+}
+
+#[tokio::test]
+async fn sigterm_while_the_demo_makes_its_fleet_ends_it_with_0() {
+    let mut demo = Running::start(program(&["demo", "--jobs=1000000", "--web.listen-address=127.0.0.1:0"]));
+    // Long enough for the handlers, far too short for a million jobs.
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    demo.signal("TERM");
+    assert_eq!(demo.exit_code(Duration::from_secs(2)).await, Some(0));
 }
 
 #[tokio::test]

@@ -46,7 +46,7 @@ impl Prometheus {
             let printed =
                 tool("promtool").args(["query", "instant", &self.url, expression]).output().expect("promtool");
             last = String::from_utf8_lossy(&printed.stdout).into_owned();
-            if printed.status.success() && last.lines().count() == rows {
+            if printed.status.success() && last.lines().filter(|line| !line.is_empty()).count() == rows {
                 return last;
             }
             tokio::time::sleep(Duration::from_millis(250)).await;
@@ -101,7 +101,8 @@ async fn a_real_prometheus_scrapes_both_formats_and_answers_queries_for_every_se
     prometheus.query("aws_iot_jobs_exporter_refreshes_total >= 1", 4).await;
     prometheus.query("process_cpu_seconds_total", 2).await;
     // A label of ours that Prometheus attaches itself would come back as exported_….
-    prometheus.query("count({__name__=~\"aws_iot_.+\", exported_job!=\"\"}) or vector(0) == 0", 1).await;
+    prometheus.query("count({__name__=~\"aws_iot_.+|process_.+\"})", 1).await;
+    prometheus.query("{__name__=~\"aws_iot_.+|process_.+\", exported_job!=\"\"}", 0).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

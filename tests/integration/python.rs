@@ -38,7 +38,7 @@ async fn the_official_parser_reads_both_formats_and_finds_the_same_samples() {
     simulator.set_fleet(&account(), REGION, Fleet::seeded(12, 700, NOW));
     let endpoint = Endpoint::start(simulator).await;
     let mut config = config(&endpoint.url());
-    config.targets.push(target("quo\"te\\back\nline", &endpoint.url()));
+    config.targets.extend(["quo\"te\\back\nline", "third"].map(|name| target(name, &endpoint.url())));
     let listening = Listening::start(config).await;
     let printed = output(python().arg(script("check_exposition.py")).arg(listening.url("/metrics")));
     assert!(printed.contains("samples are the same"), "{printed}");
