@@ -24,7 +24,7 @@ PROGRAM = os.path.join(ROOT, "target", "release", "aws-iot-jobs-exporter")
 
 def start_simulator(jobs):
     process = subprocess.Popen(
-        [PROGRAM, "demo", "--simulator-only", f"--jobs={jobs}"], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+        [PROGRAM, "demo", "--simulator-only", "--speed=0", f"--jobs={jobs}"], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
     )
     environment = {}
     while "AWS_SECRET_ACCESS_KEY" not in environment:

@@ -88,9 +88,9 @@ struct DemoArgs {
     #[arg(long, value_name = "NUMBER", default_value_t = 1)]
     seed: u64,
 
-    /// How many times faster than real ones its rollouts go, up to 3600
-    #[arg(long, value_name = "NUMBER", default_value = "1", value_parser = speed)]
-    speed: NonZeroU32,
+    /// How many times faster than real ones its rollouts go, up to 3600; 0 for a fleet that stands still
+    #[arg(long, value_name = "NUMBER", default_value_t = 1, value_parser = clap::value_parser!(u32).range(..=3600))]
+    speed: u32,
 
     /// Faults between the fleet and the exporter: `mixture`, or a script such as
     /// `throttle-429:chance=0.2;reset:page=last,count=3`
@@ -111,11 +111,6 @@ struct DemoArgs {
     /// Serve the simulated AWS endpoint alone, for other programs
     #[arg(long)]
     simulator_only: bool,
-}
-
-fn speed(text: &str) -> Result<NonZeroU32, String> {
-    let speed = text.parse::<NonZeroU32>().ok().filter(|speed| speed.get() <= 3600);
-    speed.ok_or_else(|| "a speed is a whole number from 1 to 3600".to_owned())
 }
 
 impl Flags {
@@ -244,7 +239,7 @@ async fn run_demo(mut config: Config, arguments: DemoArgs, stop: impl Future<Out
     let options = demo::Options {
         jobs: arguments.jobs as usize,
         seed: arguments.seed,
-        speed: arguments.speed,
+        speed: NonZeroU32::new(arguments.speed),
         faults: arguments.faults.unwrap_or_default(),
     };
     let bound = tokio::select! {

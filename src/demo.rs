@@ -29,8 +29,8 @@ pub struct Options {
     pub jobs: usize,
     /// The same seed makes the same jobs, and the same life.
     pub seed: u64,
-    /// How many times faster than real ones its rollouts go.
-    pub speed: NonZeroU32,
+    /// How many times faster than real ones its rollouts go; `None` for a fleet that stands still.
+    pub speed: Option<NonZeroU32>,
     /// What goes wrong between it and the exporter.
     pub faults: Faults,
 }
@@ -92,9 +92,13 @@ impl Demo {
         simulator.add_access_key(&account, ACCESS_KEY_ID);
         let Options { seed, jobs, speed, .. } = options;
         // A million jobs take a second or more, in which a signal should be heard.
-        let begun = tokio::task::spawn_blocking(move || Life::begin(seed, jobs, speed, now)).await;
-        let (fleet, life) = begun.map_err(|_| DemoError::Fleet)?;
-        simulator.set_living_fleet(&account, REGION, fleet, life);
+        let begin = move || Life::begin(seed, jobs, speed.unwrap_or(NonZeroU32::MIN), now);
+        let (fleet, life) = tokio::task::spawn_blocking(begin).await.map_err(|_| DemoError::Fleet)?;
+        if speed.is_some() {
+            simulator.set_living_fleet(&account, REGION, fleet, life);
+        } else {
+            simulator.set_fleet(&account, REGION, fleet);
+        }
         match &options.faults {
             Faults::None => {}
             Faults::Mixture => simulator.set_script(Script::mixture(options.seed)),
@@ -166,9 +170,14 @@ impl Welcome {
             Faults::Mixture => "a mixture of faults strikes on the way to it".to_owned(),
             Faults::Script(script) => format!("on the way to it strikes {script}"),
         };
+        let pace = match speed {
+            None => "stands still".to_owned(),
+            Some(speed) if *speed == NonZeroU32::MIN => "lives at the pace of a real one".to_owned(),
+            Some(speed) => format!("lives at {speed} times the pace of a real one"),
+        };
         let mut text = format!(
-            "\nA simulated fleet of {jobs} jobs in account {ACCOUNT}, region {REGION}. It lives at {speed} times the pace of a real\n\
-             one (--speed), and {faults}. Nothing leaves this machine.\n\nOpen in a browser:\n"
+            "\nA simulated fleet of {jobs} jobs in account {ACCOUNT}, region {REGION}. It {pace}\n\
+             (--speed), and {faults}. Nothing leaves this machine.\n\nOpen in a browser:\n"
         );
         for base in addresses.iter().map(base_url) {
             let _ = writeln!(text, "  {base}/  the status page\n  {base}{telemetry_path}  the metrics");
@@ -205,10 +214,10 @@ mod tests {
 
     #[test]
     fn the_welcome_fits_on_one_screen_and_names_real_addresses() {
-        let options = Options { jobs: 2000, seed: 1, speed: NonZeroU32::MIN, faults: Faults::None };
+        let options = Options { jobs: 2000, seed: 1, speed: Some(NonZeroU32::MIN), faults: Faults::None };
         let welcome = Welcome { options, environment: "export A=1\nexport B=2\nexport C=3\nexport D=4\n".to_owned() };
         let page = welcome.page(&["[::]:10114".parse().expect("an address")], "/metrics");
         assert!(page.contains("  http://localhost:10114/metrics  the metrics\n"), "{page}");
-        assert!(page.lines().count() <= 24 && page.lines().all(|line| line.len() <= 120), "{page}");
+        assert!(page.lines().count() <= 24 && page.lines().all(|line| line.len() <= 110), "{page}");
     }
 }
