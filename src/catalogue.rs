@@ -107,13 +107,13 @@ macro_rules! families {
 families! {
     JOBS: Gauge "aws_iot_jobs" of Jobs ("status", "target_selection")
         "Jobs by status and target selection, each job counted once."
-        "Every known pair in the target's scope is there, as 0 where there is none. Ended jobs are purged by AWS in time, so COMPLETED and CANCELED fall as well as rise. COMPLETED says that every execution is terminal, not that any succeeded.";
+        "Every known pair in the target's scope is there, as 0 where there is none; of a scope by thing group, SCHEDULED is not, since ListJobs leaves such jobs out. Ended jobs are purged by AWS in time, so COMPLETED and CANCELED fall as well as rise. COMPLETED says that every execution is terminal, not that any succeeded.";
     JOBS_OLDEST_CREATED: Gauge "aws_iot_jobs_oldest_created_timestamp_seconds" ["seconds"] of Jobs ("status", "target_selection")
         "Creation time of the oldest open job, in seconds since the epoch."
         "Absent where there is no open job. A CONTINUOUS job without an end stays IN_PROGRESS for ever by design: its age says nothing.";
     JOBS_CONCURRENT: Gauge "aws_iot_jobs_concurrent" of Jobs ("target_selection")
         "Jobs that are rolling out or cancelling right now, which is what the concurrency quota counts."
-        "Absent for a selection of which any job IN_PROGRESS came without `isConcurrent`.";
+        "Absent for a selection of which any job IN_PROGRESS came without `isConcurrent`, and where the target's scope names statuses: a job of another one can be cancelling.";
     TARGET_INFO: Gauge "aws_iot_jobs_target_info" of Jobs ()
         "Joins a target's name to its account and region; always 1."
         "";
