@@ -1,0 +1,119 @@
+//! What the log tells of refreshes: one line for each that succeeds, and of a failure as much as is new.
+
+use std::time::Duration;
+
+use tracing::{debug, info, warn};
+
+use crate::config::Refresh;
+use crate::exposition::board::{Failure, Identity};
+use crate::job::Status;
+use crate::snapshot::{Counts, Snapshot};
+use crate::telemetry::Reason;
+
+/// What the log has told of a target, so that it tells a thing once.
+#[derive(Debug, Default)]
+pub(super) struct Log {
+    failures: u32,
+    last_failure: Option<(Reason, String)>,
+    last_counts: Option<(u64, u64)>,
+    last_malformed: u64,
+    told_of_staleness: bool,
+}
+
+impl Log {
+    /// One line a refresh: what it cost, what it found, what is different.
+    pub(super) fn succeeded(&mut self, identity: &Identity, snapshot: &Snapshot) {
+        let Counts { total, open, duplicates, malformed, .. } = &snapshot.counts;
+        let open = open.len() as u64;
+        let changed = match self.last_counts.replace((*total, open)) {
+            None => "first walk".to_owned(),
+            Some(before) if before == (*total, open) => "nothing".to_owned(),
+            Some((total_before, open_before)) => {
+                format!("{} jobs, {} open", change(total_before, *total), change(open_before, open))
+            }
+        };
+        let in_progress = snapshot.counts.jobs.iter().filter(|((status, _), _)| *status == Status::InProgress);
+        let in_progress = in_progress.map(|(_, jobs)| jobs).sum::<u64>();
+        let walk = &snapshot.walk;
+        info!(
+            target = %identity.name,
+            region = %identity.region,
+            account = %snapshot.account,
+            pages = walk.pages,
+            jobs = total,
+            open,
+            in_progress,
+            requests = walk.requests,
+            duration = ?rounded(walk.duration),
+            changed = %changed,
+            "{}", if self.failures == 0 { "refreshed" } else { "refreshed again after failures" }
+        );
+        if std::mem::replace(&mut self.last_malformed, *malformed) != *malformed && *malformed > 0 {
+            warn!(target = %identity.name, malformed, "summaries without a job id, a status or a target selection");
+        }
+        debug!(target = %identity.name, duplicates, failures = self.failures, "walk");
+        (self.failures, self.last_failure) = (0, None);
+    }
+
+    /// Data that turns stale before it can be renewed comes and goes without any failure.
+    pub(super) fn check_staleness(
+        &mut self,
+        identity: &Identity,
+        schedule: &Refresh,
+        took: Duration,
+        stale_after: Duration,
+    ) {
+        let renewed = schedule.longest_cycle(took);
+        if stale_after >= renewed {
+            self.told_of_staleness = false;
+        } else if !std::mem::replace(&mut self.told_of_staleness, true) {
+            warn!(
+                target = %identity.name,
+                ?stale_after,
+                renewed_after = ?rounded(renewed),
+                "refresh.stale_after is shorter than it takes to renew the data: raise it, or it disappears between refreshes"
+            );
+        }
+    }
+
+    /// The whole cause and what to do at first and whenever the failure is another; while it lasts, that it does.
+    pub(super) fn failed(&mut self, identity: &Identity, failure: &Failure) {
+        self.failures += 1;
+        let reason = failure.reason;
+        // The page that a walk fails on may well differ from one refresh to the next; it is the same failure.
+        let kind: String = failure.message.chars().filter(|character| !character.is_ascii_digit()).collect();
+        let kind = Some((reason, kind));
+        if std::mem::replace(&mut self.last_failure, kind.clone()) == kind {
+            warn!(target = %identity.name, %reason, failures = self.failures, "refresh failed again");
+        } else {
+            warn!(
+                target = %identity.name,
+                region = %identity.region,
+                %reason,
+                error = %failure.message,
+                advice = reason.advice(),
+                "refresh failed"
+            );
+        }
+    }
+}
+
+/// The difference between two counts, with its sign.
+fn change(before: u64, after: u64) -> String {
+    if after >= before { format!("+{}", after - before) } else { format!("-{}", before - after) }
+}
+
+/// To the millisecond, which is what a reader of a log wants.
+fn rounded(duration: Duration) -> Duration {
+    Duration::from_millis(duration.as_millis().try_into().unwrap_or(u64::MAX))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn changes_are_told_with_their_sign() {
+        assert_eq!((change(5, 7), change(7, 5), change(5, 5)), ("+2".into(), "-2".into(), "+0".into()));
+    }
+}
