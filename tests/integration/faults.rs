@@ -5,7 +5,7 @@
 use aws_iot_jobs_exporter::simulator::{Consequence, Fault, Operation, Position, Rule, Script};
 
 use crate::support::{
-    Endpoint, Exporter, Exposition, Listening, config, jobs, scrape_handler, simulator as simulated, truth,
+    Endpoint, Exporter, Exposition, Listening, ThreadLog, config, jobs, scrape_handler, simulator as simulated, truth,
 };
 
 /// Three pages: a first, a middle and a last one.
@@ -76,20 +76,22 @@ async fn a_fault_that_strikes_once_fails_a_refresh_only_where_no_retry_can_help(
 
 #[tokio::test(start_paused = true)]
 async fn while_a_fault_lasts_the_last_good_walk_is_shown_with_its_reason_and_then_it_heals() {
-    println!("\n{:<20} {:<14} {:<4} {:<12} recovered", "lasting", "published", "up", "reason");
+    println!("\n{:<20} {:<15} {:<3} {:<12} {:<9} log", "lasting", "published", "up", "reason", "recovered");
     for &fault in Fault::ALL {
+        let log = ThreadLog::start();
         let exporter = Exporter::start(simulated(jobs(JOBS)), |config| config.limits.max_pages = 50).await;
         let before = exporter.refreshed(1).await;
         exporter.simulator.set_script(Script::new([Rule::new(fault).on(Operation::ListJobs)]));
+        log.take();
         let shown = exporter.refreshed(2).await;
-        let reasons = reasons(&before, &shown);
+        let (reasons, logged) = (reasons(&before, &shown), log.take());
         let page = exporter.get("/").await;
         exporter.simulator.clear_script();
         let healed = exporter.refreshed(3).await;
 
         let unchanged = shown.job_lines() == before.job_lines();
         println!(
-            "{:<20} {:<14} {:<4} {:<12} {}",
+            "{:<20} {:<15} {:<3} {:<12} {:<9} {}",
             fault.as_str(),
             if reasons.is_empty() {
                 "this walk"
@@ -101,6 +103,7 @@ async fn while_a_fault_lasts_the_last_good_walk_is_shown_with_its_reason_and_the
             shown.up().unwrap_or(f64::NAN),
             reasons.join(" "),
             if healed.up() == Some(1.0) { "yes" } else { "NO" },
+            logged.first().and_then(|line| line.split("error=").nth(1)?.split(" advice=").next()).unwrap_or_default(),
         );
         let expected: Vec<&str> = expected_reason(fault).into_iter().collect();
         assert_eq!(reasons, expected, "{fault}");
@@ -109,6 +112,10 @@ async fn while_a_fault_lasts_the_last_good_walk_is_shown_with_its_reason_and_the
             assert!(unchanged, "{fault}: a failed walk changed what is shown");
             let page = String::from_utf8_lossy(page.body()).into_owned();
             assert!(page.contains(&format!("failed: {reason}")) && page.contains("what to do"), "{fault}: {page}");
+            let [line] = &logged[..] else { panic!("{fault}: one line a refresh, not {logged:#?}") };
+            for part in ["WARN", "refresh failed", &format!("reason={reason}"), "error=", "advice="] {
+                assert!(line.contains(part), "{fault}: {part} is not in {line}");
+            }
         }
         assert_eq!(total(&shown), 600.0, "{fault}: a job is neither lost nor counted twice");
         assert_eq!((healed.up(), healed.jobs()), (Some(1.0), truth(&exporter.simulator)), "{fault} heals");

@@ -376,6 +376,41 @@ fn sample(line: &str) -> (String, Labels, f64) {
     (name.to_owned(), labels, value.parse().unwrap_or_else(|_| broken(line)))
 }
 
+/// The log of the current thread, from here on: that of a daemon on the paused clock, which has no other thread.
+pub struct ThreadLog {
+    written: Arc<Mutex<Vec<u8>>>,
+    _until: tracing::subscriber::DefaultGuard,
+}
+
+impl ThreadLog {
+    pub fn start() -> Self {
+        let written: Arc<Mutex<Vec<u8>>> = Arc::default();
+        let to = Arc::clone(&written);
+        let subscriber = tracing_subscriber::fmt().with_writer(move || Shared(Arc::clone(&to))).without_time().finish();
+        Self { written, _until: tracing::subscriber::set_default(subscriber) }
+    }
+
+    /// The lines of the exporter that were written since the last call.
+    pub fn take(&self) -> Vec<String> {
+        let written = std::mem::take(&mut *self.written.lock().expect("no test panics in here"));
+        let text = String::from_utf8(written).expect("UTF-8");
+        text.lines().filter(|line| line.contains("aws_iot_jobs_exporter::")).map(str::to_owned).collect()
+    }
+}
+
+struct Shared(Arc<Mutex<Vec<u8>>>);
+
+impl std::io::Write for Shared {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0.lock().expect("no test panics in here").extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
 /// A tool that the tests need, by name. One that is missing fails the test with how to get it: it never skips.
 pub fn tool(name: &str) -> std::process::Command {
     let found = std::process::Command::new("sh").args(["-c", &format!("command -v {name}")]).output();
