@@ -17,7 +17,9 @@ fn main() {
     println!("cargo::rerun-if-changed=build.rs");
     // A commit moves the log and not HEAD itself. Git says where they are: in a worktree, elsewhere.
     for name in ["HEAD", "logs/HEAD"] {
-        if let Some(path) = is_own_checkout().then(|| output("git", &["rev-parse", "--git-path", name])).flatten() {
+        let path = is_own_checkout().then(|| output("git", &["rev-parse", "--git-path", name])).flatten();
+        // cargo would run this every time for a path that does not exist.
+        if let Some(path) = path.filter(|path| std::path::Path::new(path).exists()) {
             println!("cargo::rerun-if-changed={path}");
         }
     }

@@ -53,7 +53,10 @@ impl FromStr for Faults {
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         match text {
             "mixture" => Ok(Self::Mixture),
-            script => script.parse().map(Self::Script),
+            script => {
+                let script: Script = script.parse()?;
+                Ok(if script.rules.is_empty() { Self::None } else { Self::Script(script) })
+            }
         }
     }
 }
@@ -111,10 +114,15 @@ impl Demo {
         format!("http://{}", self.listener.local_addr())
     }
 
-    /// Points a configuration at this endpoint. What it says of the log, the web and the limits stays.
+    /// Points a configuration at this endpoint. Where it says nothing of refreshes and limits, they are the demo's own.
     pub fn configure(&self, config: &mut Config) {
         if config.refresh == Config::default().refresh {
             config.refresh.interval = INTERVAL;
+        }
+        if config.limits == Config::default().limits {
+            // A fleet that lives faster changes more while it is walked over: the walk has to keep up.
+            let speed = f64::from(self.options.speed.map_or(1, NonZeroU32::get));
+            config.limits.requests_per_second = (config.limits.requests_per_second * speed).min(1000.0);
         }
         config.targets = vec![Target {
             name: Some("demo".to_owned()),
@@ -187,7 +195,7 @@ impl Welcome {
         let _ = write!(
             text,
             "\nTry:\n  curl -s {metrics} | grep '^aws_iot_jobs{{'\n  \
-             watch -n 5 \"curl -s {metrics} | grep -E '^aws_iot_jobs(_up|_last_walk)?[{{_]'\"\n\n\
+             watch -n 5 \"curl -s {metrics} | grep -E '^aws_iot_jobs([{{]|_up|_last_walk)'\"\n\n\
              The simulated endpoint speaks AWS IoT's protocol to any AWS program:\n{}\nCtrl-C ends it.\n\n",
             indented(&self.environment)
         );

@@ -4,10 +4,10 @@ use std::collections::hash_map::RandomState;
 use std::hash::BuildHasher as _;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use aws_config::SdkConfig;
 use aws_config::profile::ProfileFileCredentialsProvider;
 use aws_config::provider_config::ProviderConfig;
 use aws_config::sts::AssumeRoleProvider;
+use aws_config::{Region, SdkConfig};
 use aws_credential_types::provider::error::CredentialsError;
 use aws_credential_types::provider::{ProvideCredentials, SharedCredentialsProvider, future};
 
@@ -30,9 +30,13 @@ pub(super) async fn assume(base: &SdkConfig, role: &str, external_id: Option<&Se
     base.clone().into_builder().credentials_provider(provider).build()
 }
 
-/// The credentials of a profile, and of nothing else.
-pub(super) fn of_profile(profile: &str, http: &SharedHttpClient) -> ProfileFileCredentialsProvider {
-    let settings = ProviderConfig::without_region().with_http_client(http.clone());
+/// The credentials of a profile, and of nothing else. `region` is where a role that it names is assumed.
+pub(super) fn of_profile(
+    profile: &str,
+    region: Option<Region>,
+    http: &SharedHttpClient,
+) -> ProfileFileCredentialsProvider {
+    let settings = ProviderConfig::without_region().with_region(region).with_http_client(http.clone());
     ProfileFileCredentialsProvider::builder().configure(&settings).profile_name(profile).build()
 }
 

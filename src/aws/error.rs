@@ -7,6 +7,7 @@ use aws_credential_types::provider::error::CredentialsError;
 use aws_sdk_iot::config::http::HttpResponse;
 use aws_sdk_iot::error::{ProvideErrorMetadata, SdkError};
 use aws_sdk_sts::operation::assume_role::AssumeRoleError;
+use aws_sdk_sts::operation::assume_role_with_web_identity::AssumeRoleWithWebIdentityError;
 use aws_smithy_types::retry::ErrorKind;
 
 use super::wire;
@@ -30,13 +31,12 @@ pub enum ConnectError {
         region: String,
     },
     /// The endpoint that the AWS settings name can't be one. It is not repeated: it can hold a password.
-    #[error(
-        "{}: the endpoint in AWS_ENDPOINT_URL or in the AWS profile is no URL; one is http:// or https://, a host, and no user name",
-        named(target.as_ref())
-    )]
+    #[error("{}: {found_in} is no endpoint; one is http:// or https:// and a host, without a user name", named(target.as_ref()))]
     InvalidEndpoint {
         /// The target's name, if it has one.
         target: Option<String>,
+        /// Where it is.
+        found_in: &'static str,
     },
 }
 
@@ -94,9 +94,10 @@ where
         SdkError::TimeoutError(_) => (Reason::Timeout, chain(error)),
         SdkError::DispatchFailure(failure) => {
             let transient = matches!(failure.as_other(), Some(ErrorKind::TransientError));
-            let reason = if let Some(reason) = of_credentials(error) {
-                reason
-            } else if has_cause::<wire::TooLarge>(error) {
+            if let Some(of_credentials) = of_credentials(error) {
+                return of_credentials;
+            }
+            let reason = if has_cause::<wire::TooLarge>(error) {
                 Reason::Malformed
             } else if failure.is_timeout() {
                 Reason::Timeout
@@ -108,19 +109,20 @@ where
             };
             (reason, chain(error))
         }
-        _ => (of_credentials(error).unwrap_or(Reason::Configuration), chain(error)),
+        _ => of_credentials(error).unwrap_or_else(|| (Reason::Configuration, chain(error))),
     }
 }
 
-/// The reason where there were no credentials to make a request with: that of the answer of STS, where it answered.
-fn of_credentials(error: &(dyn Error + 'static)) -> Option<Reason> {
-    has_cause::<CredentialsError>(error).then(|| {
-        let refused = causes(error).find_map(|cause| cause.downcast_ref::<SdkError<AssumeRoleError, HttpResponse>>());
-        match refused {
-            Some(SdkError::ServiceError(answer)) => answered(answer.raw().status().as_u16(), answer.err().code()),
-            _ => Reason::Credentials,
-        }
-    })
+/// What is to be told where there were no credentials to make a request with. Where STS was asked for some, what came of that.
+fn of_credentials(error: &(dyn Error + 'static)) -> Option<(Reason, String)> {
+    let asked = |(reason, cause): (Reason, String), operation: &str| (reason, format!("sts:{operation}: {cause}"));
+    let of_sts = causes(error).skip(1).find_map(|cause| {
+        let role = cause.downcast_ref::<SdkError<AssumeRoleError, HttpResponse>>();
+        let web_identity = cause.downcast_ref::<SdkError<AssumeRoleWithWebIdentityError, HttpResponse>>();
+        role.map(|error| asked(classify(error), "AssumeRole"))
+            .or_else(|| web_identity.map(|error| asked(classify(error), "AssumeRoleWithWebIdentity")))
+    });
+    of_sts.or_else(|| has_cause::<CredentialsError>(error).then(|| (Reason::Credentials, chain(error))))
 }
 
 /// The reason for an answer with an error in it. Codes come before statuses: AWS IoT's model gives throttling 400, and in

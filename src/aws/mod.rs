@@ -152,16 +152,18 @@ pub async fn resolve(target: &Target, access: &Access, timeout: Duration) -> Res
         // The switches of the environment are for the real AWS, and can't be combined with an endpoint of one's own.
         loader = loader.credentials_provider(credentials.clone()).use_fips(false).use_dual_stack(false);
     }
-    if let Some(region) = &target.region {
-        loader = loader.region(Region::new(region.clone()));
-    }
+    let mut region = target.region.clone().map(Region::new);
     if let Some(profile) = &target.profile {
         // In the SDK's own chain the environment comes before any profile, and a target that names one means that one.
-        loader = loader.profile_name(profile).credentials_provider(credentials::of_profile(profile, &access.http));
-        if target.region.is_none() {
+        if region.is_none() {
             let of_profile = ProfileFileRegionProvider::builder().profile_name(profile).build();
-            loader = loader.region(RegionProviderChain::first_try(of_profile).or_default_provider());
+            region = RegionProviderChain::first_try(of_profile).or_default_provider().region().await;
         }
+        let credentials = credentials::of_profile(profile, region.clone(), &access.http);
+        loader = loader.profile_name(profile).credentials_provider(credentials);
+    }
+    if let Some(region) = region {
+        loader = loader.region(region);
     }
     if let Some(url) = &target.endpoint_url {
         loader = loader.endpoint_url(url);
@@ -173,8 +175,14 @@ pub async fn resolve(target: &Target, access: &Access, timeout: Duration) -> Res
     if !config::is_region(&region) {
         return Err(ConnectError::InvalidRegion { target: target.name.clone(), region });
     }
-    if sdk.endpoint_url().is_some_and(|url| !config::is_endpoint_url(url)) {
-        return Err(ConnectError::InvalidEndpoint { target: target.name.clone() });
+    let of_environment = ["AWS_ENDPOINT_URL_IOT", "AWS_ENDPOINT_URL_STS"].map(|name| (name, std::env::var(name).ok()));
+    let of_all = ("AWS_ENDPOINT_URL, or endpoint_url in the AWS profile", sdk.endpoint_url().map(str::to_owned));
+    for (found_in, url) in of_environment.into_iter().chain([of_all]) {
+        // The environment has nothing to say where an endpoint is given here.
+        let applies = target.endpoint_url.is_none() && access.credentials.is_none();
+        if applies && url.is_some_and(|url| !config::is_endpoint_url(&url)) {
+            return Err(ConnectError::InvalidEndpoint { target: target.name.clone(), found_in });
+        }
     }
     if let Some(role) = &target.role_arn {
         sdk = credentials::assume(&sdk, role, target.external_id.as_ref()).await;

@@ -108,7 +108,7 @@ impl Refresh {
 
     /// How long the last good walk, which took `last_walk`, is shown: what is configured, else 10 minutes, or three
     /// times what it takes to renew it, where that is longer. Two walks in a row can fail then before anything
-    /// disappears.
+    /// disappears, as long as they take no longer to fail than the good one took.
     #[must_use]
     pub fn stale_after(&self, last_walk: Duration) -> Duration {
         const LEAST: Duration = Duration::from_mins(10);

@@ -1,5 +1,6 @@
 //! What the log tells of refreshes: one line for each that succeeds, and of a failure as much as is new.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use tracing::{debug, info, warn};
@@ -7,7 +8,7 @@ use tracing::{debug, info, warn};
 use crate::config::Refresh;
 use crate::exposition::board::{Failure, Identity};
 use crate::job::Status;
-use crate::snapshot::{Counts, Snapshot};
+use crate::snapshot::{Counts, Pair, Snapshot};
 use crate::telemetry::Reason;
 
 /// What the log has told of a target, so that it tells a thing once.
@@ -15,7 +16,7 @@ use crate::telemetry::Reason;
 pub(super) struct Log {
     failures: u32,
     last_failure: Option<(Reason, String)>,
-    last_counts: Option<(u64, u64)>,
+    last_jobs: Option<BTreeMap<Pair, u64>>,
     last_malformed: u64,
     told_of_staleness: bool,
 }
@@ -24,13 +25,10 @@ impl Log {
     /// One line a refresh: what it cost, what it found, what is different.
     pub(super) fn succeeded(&mut self, identity: &Identity, snapshot: &Snapshot) {
         let Counts { total, open, duplicates, malformed, .. } = &snapshot.counts;
-        let open = open.len() as u64;
-        let changed = match self.last_counts.replace((*total, open)) {
+        let open = open.len();
+        let changed = match self.last_jobs.replace(snapshot.counts.jobs.clone()) {
             None => "first walk".to_owned(),
-            Some(before) if before == (*total, open) => "nothing".to_owned(),
-            Some((total_before, open_before)) => {
-                format!("{} jobs, {} open", change(total_before, *total), change(open_before, open))
-            }
+            Some(before) => changes(&before, &snapshot.counts.jobs),
         };
         let in_progress = snapshot.counts.jobs.iter().filter(|((status, _), _)| *status == Status::InProgress);
         let in_progress = in_progress.map(|(_, jobs)| jobs).sum::<u64>();
@@ -98,9 +96,17 @@ impl Log {
     }
 }
 
-/// The difference between two counts, with its sign.
-fn change(before: u64, after: u64) -> String {
-    if after >= before { format!("+{}", after - before) } else { format!("-{}", before - after) }
+/// Which counts differ, and by how much: `IN_PROGRESS/SNAPSHOT -1, COMPLETED/SNAPSHOT +1`.
+fn changes(before: &BTreeMap<Pair, u64>, after: &BTreeMap<Pair, u64>) -> String {
+    let pairs: BTreeSet<&Pair> = before.keys().chain(after.keys()).collect();
+    let of = |counts: &BTreeMap<Pair, u64>, pair: &Pair| counts.get(pair).copied().unwrap_or_default();
+    let change = |pair: &Pair| match (of(before, pair), of(after, pair)) {
+        (before, after) if before == after => None,
+        (before, after) if after > before => Some(format!("{}/{} +{}", pair.0, pair.1, after - before)),
+        (before, after) => Some(format!("{}/{} -{}", pair.0, pair.1, before - after)),
+    };
+    let changes: Vec<String> = pairs.into_iter().filter_map(change).collect();
+    if changes.is_empty() { "nothing".to_owned() } else { changes.join(", ") }
 }
 
 /// To the millisecond, which is what a reader of a log wants.
@@ -111,9 +117,16 @@ fn rounded(duration: Duration) -> Duration {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::job::TargetSelection;
 
     #[test]
-    fn changes_are_told_with_their_sign() {
-        assert_eq!((change(5, 7), change(7, 5), change(5, 5)), ("+2".into(), "-2".into(), "+0".into()));
+    fn what_changed_is_told_by_status_and_selection() {
+        let counts = |rows: &[(&str, u64)]| -> BTreeMap<Pair, u64> {
+            rows.iter().map(|(status, jobs)| (((*status).into(), TargetSelection::Snapshot), *jobs)).collect()
+        };
+        let before = counts(&[("IN_PROGRESS", 3), ("COMPLETED", 5), ("QUEUED", 1)]);
+        assert_eq!(changes(&before, &before), "nothing");
+        let after = counts(&[("IN_PROGRESS", 1), ("COMPLETED", 8)]);
+        assert_eq!(changes(&before, &after), "IN_PROGRESS/SNAPSHOT -2, COMPLETED/SNAPSHOT +3, QUEUED/SNAPSHOT -1");
     }
 }

@@ -31,6 +31,9 @@ impl Server {
         let mut process = command.spawn().expect("a started server");
         for _ in 0..300 {
             if TcpStream::connect(("127.0.0.1", port)).await.is_ok() {
+                // The port was free a moment ago; if somebody else has it now, this server could not listen, and ended.
+                tokio::time::sleep(Duration::from_millis(100)).await;
+                assert!(process.try_wait().expect("a status").is_none(), "{program} lost its port to another process");
                 return Self { url: format!("http://127.0.0.1:{port}"), _process: process };
             }
             assert!(process.try_wait().expect("a status").is_none(), "{program} ended before it listened");

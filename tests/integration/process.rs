@@ -90,6 +90,21 @@ impl Running {
         assert!(sent.success());
     }
 
+    /// Waits until the process has a handler for SIGTERM, by the kernel's word.
+    async fn handles_sigterm(&self) {
+        const SIGTERM_BIT: u64 = 1 << 14;
+        let path = format!("/proc/{}/status", self.child.id().expect("a running program"));
+        for _ in 0..2000 {
+            let status = std::fs::read_to_string(&path).expect("the status of a running program");
+            let caught = status.lines().find_map(|line| line.strip_prefix("SigCgt:")).expect("its caught signals");
+            if u64::from_str_radix(caught.trim(), 16).expect("a mask") & SIGTERM_BIT != 0 {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        panic!("no handler for SIGTERM after 10 s");
+    }
+
     pub async fn exit_code(&mut self, within: Duration) -> Option<i32> {
         timeout(within, self.child.wait()).await.expect("an end in time").expect("a status").code()
     }
@@ -194,12 +209,14 @@ async fn a_region_that_can_not_be_one_exits_64_and_is_told() {
 
 #[tokio::test]
 async fn an_endpoint_that_can_not_be_one_exits_64_without_being_repeated() {
-    let mut command = program(&["--web.listen-address=127.0.0.1:0"]);
-    command.env("AWS_REGION", REGION).env("AWS_ENDPOINT_URL", "http://user:hunter2@host.test/");
-    let output = command.output().await.expect("an end");
-    let errors = String::from_utf8_lossy(&output.stderr);
-    assert_eq!(output.status.code(), Some(64), "{errors}");
-    assert!(errors.contains("AWS_ENDPOINT_URL") && !errors.contains("hunter2"), "{errors}");
+    for (variable, url) in [("AWS_ENDPOINT_URL", "http://user:hunter2@host.test/"), ("AWS_ENDPOINT_URL_IOT", "hunter2")]
+    {
+        let mut command = program(&["--web.listen-address=127.0.0.1:0"]);
+        let output = command.env("AWS_REGION", REGION).env(variable, url).output().await.expect("an end");
+        let errors = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(64), "{errors}");
+        assert!(errors.contains(variable) && !errors.contains("hunter2"), "{errors}");
+    }
 }
 
 #[tokio::test]
@@ -237,6 +254,51 @@ async fn a_targets_profile_and_its_region_come_before_the_environment() {
 }
 
 #[tokio::test]
+async fn a_profile_that_assumes_a_role_is_a_targets_too() {
+    let (simulator, role_account) = (simulated([]), AccountId::parse("210987654321").expect("an account id"));
+    simulator.set_fleet(&role_account, "ap-south-1", simulator::Fleet::new(jobs(3), []));
+    let role = simulator::Role::new(role_account, "reader");
+    let arn = role.arn();
+    simulator.add_role(role);
+    let endpoint = Endpoint::start(simulator).await;
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let (settings, targets) = (folder.path().join("config"), folder.path().join("exporter.yml"));
+    let profiles = format!(
+        "[profile base]\naws_access_key_id = {ACCESS_KEY_ID}\naws_secret_access_key = x\n\
+         [profile other]\nregion = ap-south-1\nrole_arn = {arn}\nsource_profile = base\n"
+    );
+    std::fs::write(&settings, profiles).expect("a written file");
+    std::fs::write(&targets, "targets: [{name: role, profile: other}]\n").expect("a written file");
+    let flag = format!("--config.file={}", targets.display());
+    let mut command = program(&["--web.listen-address=127.0.0.1:0", &flag]);
+    command.env("AWS_ENDPOINT_URL", endpoint.url()).env("AWS_CONFIG_FILE", &settings);
+    let mut daemon = Running::start(command);
+    let line = daemon.until("refresh").await;
+    assert!(line.contains("account=210987654321") && line.contains("jobs=3"), "{line}");
+}
+
+#[tokio::test]
+async fn a_role_that_can_not_be_assumed_is_told_by_what_came_of_asking_and_once() {
+    let simulator = simulated([]);
+    let endpoint = Endpoint::start(simulator).await;
+    let file = tempfile::NamedTempFile::new().expect("a temporary file");
+    std::fs::write(file.path(), "targets: [{role_arn: 'arn:aws:iam::210987654321:role/nobody'}]\n")
+        .expect("a written file");
+    let flag = format!("--config.file={}", file.path().display());
+    let mut command = pointed_at(program(&["--web.listen-address=127.0.0.1:0", &flag]), &endpoint);
+    command.env("IOT_JOBS_EXPORTER_REFRESH__INTERVAL", "300ms");
+    let mut daemon = Running::start(command);
+    let line = daemon.until("refresh failed").await;
+    assert!(line.contains("reason=denied") && line.contains("sts:AssumeRole: AccessDenied"), "{line}");
+    daemon.until("refresh failed again").await;
+
+    let mut command = pointed_at(program(&["--web.listen-address=127.0.0.1:0", &flag]), &endpoint);
+    command.env("AWS_ENDPOINT_URL_STS", "http://127.0.0.1:9");
+    let line = Running::start(command).until("refresh failed").await;
+    assert!(line.contains("reason=network"), "{line}");
+}
+
+#[tokio::test]
 async fn what_a_credential_process_writes_is_not_told() {
     let folder = tempfile::tempdir().expect("a temporary folder");
     let settings = folder.path().join("config");
@@ -265,8 +327,7 @@ async fn output_that_can_not_be_written_is_no_failure() {
 #[tokio::test]
 async fn sigterm_while_the_demo_makes_its_fleet_ends_it_with_0() {
     let mut demo = Running::start(program(&["demo", "--jobs=1000000", "--web.listen-address=127.0.0.1:0"]));
-    // Long enough for the handlers, far too short for a million jobs.
-    tokio::time::sleep(Duration::from_millis(300)).await;
+    demo.handles_sigterm().await;
     demo.signal("TERM");
     assert_eq!(demo.exit_code(Duration::from_secs(2)).await, Some(0));
 }

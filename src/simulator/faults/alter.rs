@@ -16,7 +16,7 @@ use super::fault::Fault;
 use super::walks::Walks;
 
 /// For how long [`Fault::Refused`] refuses: less than the SDKs wait before they try again, mostly.
-pub const REFUSAL: Duration = Duration::from_millis(100);
+pub const REFUSAL: Duration = Duration::from_millis(20);
 
 /// The size of an answer by [`Fault::Oversized`], in bytes.
 pub const OVERSIZE: u64 = 64 << 20;

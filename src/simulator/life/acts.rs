@@ -75,7 +75,7 @@ impl Life {
             cancel_executions(&mut job.executions, true);
             return self.complete(fleet, job, now);
         }
-        if rollout.deed().is_some() && self.maker.one_in(100) {
+        if rollout.deed().is_some() && self.maker.one_in(400) {
             return self.cancel(fleet, job, now);
         }
         let joining = u32::from(self.maker.one_in(3));

@@ -18,7 +18,7 @@
 //! - A SNAPSHOT job rolls out and is COMPLETED when all its executions have ended. Some are canceled or deleted on the
 //!   way. Some stick, because devices are offline; hours later those come back, or somebody cancels the job.
 //! - A CONTINUOUS job stays `IN_PROGRESS`. Devices join. Some jobs stall for hours. Some have an end, and are COMPLETED
-//!   then; of the newer ones, some are canceled.
+//!   then; of the newer ones, those without an end are canceled some day.
 //! - A SCHEDULED job starts on time, or is overdue for a while, as if too many others ran.
 //! - A job with maintenance windows is `IN_PROGRESS` in them, SCHEDULED between them, and COMPLETED after some.
 //! - People delete jobs that have ended. Most deletions take a minute, some an hour. No more than [`MAX_DELETIONS`] go on
@@ -329,7 +329,10 @@ impl Life {
             Kind::Continuous | Kind::Stalled => {
                 let mut job = self.maker.new_continuous(now);
                 let mut rollout = self.rollout(&job, devices);
-                rollout.intervention = Some(Intervention { at_steps_left: LAST_STEPS, deed: Deed::Cancel });
+                // A job with an end is left to come to it.
+                let has_end = job.scheduling.is_some();
+                let cancel = Intervention { at_steps_left: LAST_STEPS, deed: Deed::Cancel };
+                rollout.intervention = (!has_end).then_some(cancel);
                 tell_first(&mut job, &mut rollout, &mut self.maker);
                 (job, Act::Serve(rollout))
             }

@@ -118,6 +118,22 @@ fn every_status_and_selection_is_there_all_day() {
 }
 
 #[test]
+fn continuous_jobs_come_to_both_of_their_ends_at_the_paces_of_a_demo() {
+    for speed in [1, 60] {
+        let mut life = Life::begin(5, 2000, pace(speed), START);
+        let time = if speed == 1 { DAY } else { HOUR };
+        watch(&mut life, time, time / 24, |fleet, now| {
+            for status in [Status::Completed, Status::Canceled] {
+                let is_one = |job: &Job| job.target_selection == TargetSelection::Continuous && job.status == status;
+                // Seeded fleets have none that were canceled, and it takes hours of fleet time until the first is.
+                let may_lack = status == Status::Canceled && now < START.after(time / 2);
+                assert!(may_lack || fleet.jobs().any(is_one), "no CONTINUOUS {status} at {now:?} at pace {speed}");
+            }
+        });
+    }
+}
+
+#[test]
 fn counts_fit_statuses_and_times_are_in_order_after_everything_that_happens() {
     let (mut fleet, mut life) = begin(3, 300);
     let mut now = START;
