@@ -115,7 +115,7 @@ impl App {
             version = VERSION,
             revision = REVISION,
             addresses = %addresses.join(" "),
-            targets = %targets.join(" "),
+            targets = %targets.join(", "),
             interval = ?self.interval,
             "started"
         );

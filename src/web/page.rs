@@ -68,12 +68,8 @@ fn write_target(page: &mut String, target: &Target, now: Moment) -> fmt::Result 
 
     if !counts.open.is_empty() {
         let shown = counts.open.len().min(OLDEST);
-        let (open, jobs) = (counts.open.len(), if counts.open.len() == 1 { "job" } else { "jobs" });
-        let which = if shown < open {
-            format!("{open} open {jobs}, the {shown} oldest")
-        } else {
-            format!("{open} open {jobs}")
-        };
+        let open = counted(counts.open.len() as u64, "open job");
+        let which = if shown < counts.open.len() { format!("{open}, the {shown} oldest") } else { open };
         writeln!(page, "<table><tr><th>{which}</th><th>status</th><th>target selection</th><th>created</th></tr>")?;
         for job in &counts.open[..shown] {
             let created = job.created_at.map_or_else(
@@ -125,16 +121,21 @@ fn write_state(page: &mut String, state: &State, now: Moment) -> fmt::Result {
             row(
                 "last complete walk",
                 format_args!(
-                    "{} ago, {} jobs on {} pages in {}{verdict}",
+                    "{} ago, {} on {} in {}{verdict}",
                     Age(now.wall.since(good.published.wall)),
-                    good.snapshot.counts.total,
-                    walk.pages,
+                    counted(good.snapshot.counts.total, "job"),
+                    counted(walk.pages, "page"),
                     Age(walk.duration)
                 ),
             )?;
         }
     }
     Ok(())
+}
+
+/// A number of things: `1 page`, `2 pages`.
+fn counted(number: u64, thing: &str) -> String {
+    format!("{number} {thing}{}", if number == 1 { "" } else { "s" })
 }
 
 /// Text made safe to stand in HTML, in an attribute too.

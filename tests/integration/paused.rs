@@ -622,7 +622,7 @@ async fn the_status_page_tells_of_targets_errors_counts_and_the_oldest_open_jobs
     let page = |response: Response| String::from_utf8(response.body().to_vec()).expect("text");
     let good = page(exporter.get("/").await);
     for expected in
-        ["<h2>t ", "account 012345678901", "succeeded", "20 jobs on 1 pages", "<code>job-000000</code>", "COMPLETED"]
+        ["<h2>t ", "account 012345678901", "succeeded", "20 jobs on 1 page in", "<code>job-000000</code>", "COMPLETED"]
     {
         assert!(good.contains(expected), "{expected} is not in {good}");
     }
