@@ -9,7 +9,6 @@ mod encode;
 pub mod fragments;
 
 use bytes::{Bytes, BytesMut};
-use prometheus_client::registry::Registry;
 
 use crate::catalogue::{self, Family};
 use crate::clock::Moment;
@@ -39,11 +38,12 @@ impl Format {
 /// The whole exposition at a moment.
 #[must_use]
 pub fn body(format: Format, board: &Board, telemetry: &Telemetry, now: Moment) -> Bytes {
+    // Before the board is read, since a refresh is counted after it is on the board: a counter that is shown is never ahead of
+    // the data that is shown with it.
+    let counters = encode::samples(telemetry.registry());
     let targets = board.read();
     let fresh: Vec<_> = targets.iter().filter_map(|target| target.state.fresh(now)).collect();
-    let mut status = Registry::default();
-    status.register_collector(Box::new(board::Status { targets: targets.clone(), now }));
-    let own = [encode::samples(&status), encode::samples(telemetry.registry())];
+    let own = [encode::collect(board::Status { targets: targets.clone(), now }), counters];
 
     let size = fresh.iter().map(|good| good.fragments.size()).sum::<usize>();
     let mut body = BytesMut::with_capacity(size + 32 * 1024);

@@ -86,33 +86,30 @@ impl Refresher {
         Err(Failure { reason: Reason::AccountMismatch, message })
     }
 
-    /// Puts the outcome on the board, in one step: nothing of a failed refresh but its failure is ever seen.
+    /// Puts the outcome on the board, in one step: nothing of a failed refresh but its failure is ever seen. It is counted and
+    /// logged after that, so that who hears of a refresh can see what it brought.
     fn publish(&self, outcome: Result<Snapshot, Failure>, took: Duration, log: &mut Log) {
         let now = self.clock.now();
-        self.telemetry.refresh_ended();
-        let mut ended = Ended { at: now.wall, took, failure: None };
-        let good = match outcome {
+        match outcome {
             Ok(snapshot) => {
                 let labels = self.identity.job_labels(snapshot.account.as_str());
                 let fragments = Fragments::render(&snapshot, &labels);
                 let stale_after = self.schedule.stale_after(snapshot.walk.duration);
-                log.succeeded(&self.identity, &snapshot);
+                let good = Arc::new(Good { snapshot, fragments, published: now, stale_after });
+                let last = Some(Ended { at: now.wall, took, failure: None });
+                self.board.send_replace(State { good: Some(Arc::clone(&good)), last });
+                self.telemetry.refresh_ended();
+                log.succeeded(&self.identity, &good.snapshot);
                 log.check_staleness(&self.identity, &self.schedule, took, stale_after);
-                Some(Arc::new(Good { snapshot, fragments, published: now, stale_after }))
             }
             Err(failure) => {
+                let ended = Ended { at: now.wall, took, failure: Some(failure.clone()) };
+                self.board.send_modify(|state| state.last = Some(ended));
                 self.telemetry.refresh_failed(failure.reason);
+                self.telemetry.refresh_ended();
                 log.failed(&self.identity, &failure);
-                ended.failure = Some(failure);
-                None
             }
-        };
-        self.board.send_modify(|state| {
-            if good.is_some() {
-                state.good = good;
-            }
-            state.last = Some(ended);
-        });
+        }
     }
 }
 
