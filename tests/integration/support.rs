@@ -1,10 +1,11 @@
 //! What the tests share: a simulated account, an exporter in front of it, and a reader of expositions.
 
+use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::future::pending;
 use std::net::SocketAddr;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, Once};
 use std::time::Duration;
 
 use aws_credential_types::provider::SharedCredentialsProvider;
@@ -376,33 +377,47 @@ fn sample(line: &str) -> (String, Labels, f64) {
     (name.to_owned(), labels, value.parse().unwrap_or_else(|_| broken(line)))
 }
 
-/// The log of the current thread, from here on: that of a daemon on the paused clock, which has no other thread.
-pub struct ThreadLog {
-    written: Arc<Mutex<Vec<u8>>>,
-    _until: tracing::subscriber::DefaultGuard,
+thread_local! {
+    /// What the exporter logged on this thread, where somebody wants to know.
+    static LOGGED: RefCell<Option<Vec<u8>>> = const { RefCell::new(None) };
 }
+
+/// The log of the current thread, from here on: that of a daemon on the paused clock, which has no other thread.
+///
+/// One subscriber serves all threads: with one for each, tracing may ask the wrong thread's whether a line is wanted at all.
+pub struct ThreadLog(());
 
 impl ThreadLog {
     pub fn start() -> Self {
-        let written: Arc<Mutex<Vec<u8>>> = Arc::default();
-        let to = Arc::clone(&written);
-        let subscriber = tracing_subscriber::fmt().with_writer(move || Shared(Arc::clone(&to))).without_time().finish();
-        Self { written, _until: tracing::subscriber::set_default(subscriber) }
+        static SUBSCRIBER: Once = Once::new();
+        SUBSCRIBER.call_once(|| {
+            let subscriber = tracing_subscriber::fmt().with_writer(|| ToThread).without_time().finish();
+            tracing::subscriber::set_global_default(subscriber).expect("no other subscriber in this process");
+        });
+        LOGGED.set(Some(Vec::new()));
+        Self(())
     }
 
     /// The lines of the exporter that were written since the last call.
+    #[expect(clippy::unused_self, reason = "only who has started a log can take from it")]
     pub fn take(&self) -> Vec<String> {
-        let written = std::mem::take(&mut *self.written.lock().expect("no test panics in here"));
+        let written = LOGGED.replace(Some(Vec::new())).unwrap_or_default();
         let text = String::from_utf8(written).expect("UTF-8");
         text.lines().filter(|line| line.contains("aws_iot_jobs_exporter::")).map(str::to_owned).collect()
     }
 }
 
-struct Shared(Arc<Mutex<Vec<u8>>>);
+impl Drop for ThreadLog {
+    fn drop(&mut self) {
+        LOGGED.set(None);
+    }
+}
 
-impl std::io::Write for Shared {
+struct ToThread;
+
+impl std::io::Write for ToThread {
     fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-        self.0.lock().expect("no test panics in here").extend_from_slice(bytes);
+        LOGGED.with_borrow_mut(|logged| logged.as_mut().map(|logged| logged.extend_from_slice(bytes)));
         Ok(bytes.len())
     }
 
