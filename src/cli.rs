@@ -130,9 +130,10 @@ impl Flags {
         ];
         Sources {
             file: self.config_file,
-            // What is not text can't be one of the exporter's variables.
+            // A name that is not text is none of the exporter's. A value that is not text is one that no key accepts, and is
+            // told, rather than left out without a word.
             environment: environment
-                .filter_map(|(n, v)| Some((n.into_string().ok()?, v.into_string().ok()?)))
+                .filter_map(|(name, value)| Some((name.into_string().ok()?, value.to_string_lossy().into_owned())))
                 .collect(),
             flags: flags.into_iter().flatten().collect(),
         }

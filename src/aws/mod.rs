@@ -177,9 +177,9 @@ pub async fn resolve(target: &Target, access: &Access, timeout: Duration) -> Res
     }
     let of_environment = ["AWS_ENDPOINT_URL_IOT", "AWS_ENDPOINT_URL_STS"].map(|name| (name, std::env::var(name).ok()));
     let of_all = ("AWS_ENDPOINT_URL, or endpoint_url in the AWS profile", sdk.endpoint_url().map(str::to_owned));
+    // The environment has nothing to say where an endpoint is given here.
+    let applies = target.endpoint_url.is_none() && access.credentials.is_none();
     for (found_in, url) in of_environment.into_iter().chain([of_all]) {
-        // The environment has nothing to say where an endpoint is given here.
-        let applies = target.endpoint_url.is_none() && access.credentials.is_none();
         if applies && url.is_some_and(|url| !config::is_endpoint_url(&url)) {
             return Err(ConnectError::InvalidEndpoint { target: target.name.clone(), found_in });
         }

@@ -3,7 +3,6 @@
 //! All of it sits below the SDK's retries, so that a retry is an attempt like any other. The timeout of an attempt is kept here and
 //! not by the SDK, whose own would run while an attempt waits for its permit.
 
-use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -152,7 +151,7 @@ async fn read_whole(mut response: HttpResponse) -> Result<HttpResponse, Connecto
 struct Operation(String);
 
 /// Names each attempt's operation for the connector, and counts the attempts that fail.
-#[derive(Clone)]
+#[derive(Clone, Debug)]
 pub(super) struct Watch {
     telemetry: TargetTelemetry,
 }
@@ -160,12 +159,6 @@ pub(super) struct Watch {
 impl Watch {
     pub(super) fn new(telemetry: TargetTelemetry) -> Self {
         Self { telemetry }
-    }
-}
-
-impl fmt::Debug for Watch {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Watch")
     }
 }
 
@@ -195,7 +188,7 @@ impl Intercept for Watch {
         let code = if let Some(connector) = failed.as_connector_error() {
             match connector {
                 slow if slow.is_timeout() => "timeout".to_owned(),
-                large if large.as_other().is_none() && large.is_other() && too_large(large) => "malformed".to_owned(),
+                large if too_large(large) => "malformed".to_owned(),
                 _ => "network".to_owned(),
             }
         } else if failed.is_timeout_error() {

@@ -646,11 +646,10 @@ async fn a_scrape_never_calls_aws() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_access_key_is_the_one_that_was_given() {
-    // What the rest of this file stands on: an unknown key is refused, so every other test proves the right one is used.
+async fn an_access_key_that_aws_does_not_know_is_a_failure_of_credentials() {
+    // What the rest of this file stands on, too: the simulator refuses keys that it does not know.
     let simulator = Simulator::new();
     simulator.add_access_key(&account(), "AKIASOMEBODYELSE0000");
-    assert_ne!(ACCESS_KEY_ID, "AKIASOMEBODYELSE0000");
     let exporter = Exporter::start(simulator, |_| {}).await;
     assert_eq!(exporter.refreshed(1).await.failures("credentials"), Some(1.0));
 }

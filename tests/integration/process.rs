@@ -183,6 +183,17 @@ async fn config_check_of_nothing_at_all_and_of_the_shipped_file_is_valid() {
 }
 
 #[tokio::test]
+async fn a_variable_that_is_not_text_is_told_and_not_left_out() {
+    use std::os::unix::ffi::OsStrExt as _;
+    let value = std::ffi::OsStr::from_bytes(b"30\xffs");
+    let mut command = program(&["--config.check"]);
+    let output = command.env("IOT_JOBS_EXPORTER_REFRESH__INTERVAL", value).output().await.expect("an end");
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(64), "{errors}");
+    assert!(errors.contains("IOT_JOBS_EXPORTER_REFRESH__INTERVAL: refresh.interval"), "{errors}");
+}
+
+#[tokio::test]
 async fn a_file_that_is_not_there_is_told_by_name() {
     let (code, _, errors) = ran(&["--config.file=/nonexistent/exporter.yml"]).await;
     assert_eq!(code, Some(64));
