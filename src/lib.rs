@@ -5,7 +5,7 @@
 //!
 //! A module uses only what stands to its right here, and a test holds it to that: [`cli`], [`demo`], [`app`], [`web`],
 //! [`refresh`], [`simulator`], [`aws`], [`exposition`], [`telemetry`], [`http`], [`config`], [`clock`], [`tally`],
-//! [`snapshot`], [`catalogue`], [`job`].
+//! [`snapshot`], [`fingerprint`], [`catalogue`], [`job`].
 
 pub mod app;
 pub mod aws;
@@ -15,6 +15,7 @@ pub mod clock;
 pub mod config;
 pub mod demo;
 pub mod exposition;
+pub mod fingerprint;
 pub mod http;
 pub mod job;
 pub mod refresh;

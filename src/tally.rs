@@ -6,30 +6,24 @@
 
 use std::collections::btree_map::Entry as BTreeEntry;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::hash::{BuildHasherDefault, Hash, Hasher};
 
-use siphasher::sip128::{Hasher128, SipHasher13};
-
+use crate::fingerprint::{ByFingerprint, Fingerprint, Fingerprinter};
 use crate::job::{JobSummary, OTHER, Scope, Status, TargetSelection, Timestamp, UNKNOWN, is_label_text};
 use crate::snapshot::{Counts, OpenJob, Pair};
 
 /// How many unknown statuses (and as many selections) get rows of their own; the rest is folded into [`OTHER`].
 pub const MAX_UNKNOWN_WORDS: usize = 16;
 
-/// A key of the hash of job ids. Two jobs that hash alike would be counted as one; with 128 keyed bits that is out of reach
-/// for chance and, as long as the key is not known, for intent.
-pub type HashKey = [u8; 16];
-
 /// A count in the making.
 #[derive(Debug)]
 pub struct Tally {
-    hasher: SipHasher13,
+    fingerprints: Fingerprinter,
     statuses: Words,
     selections: Words,
     seen: Seen,
     /// Those that have neither id nor ARN can't be told apart, and are counted as they come.
     nameless: Vec<Sighting>,
-    open: HashMap<Fingerprint, OpenRecord, BuildHasherDefault<AlreadyHashed>>,
+    open: ByFingerprint<OpenRecord>,
     duplicates: u64,
     malformed: u64,
 }
@@ -43,9 +37,9 @@ struct OpenRecord {
 impl Tally {
     /// Starts a count.
     #[must_use]
-    pub fn new(key: &HashKey) -> Self {
+    pub fn new(fingerprints: Fingerprinter) -> Self {
         Self {
-            hasher: SipHasher13::new_with_key(key),
+            fingerprints,
             statuses: Words::new(Status::KNOWN.iter().map(Status::as_str)),
             selections: Words::new(TargetSelection::KNOWN.iter().map(TargetSelection::as_str)),
             seen: Seen::default(),
@@ -73,10 +67,7 @@ impl Tally {
             return;
         };
 
-        let mut hasher = self.hasher;
-        hasher.write(id.as_bytes());
-        let hash = hasher.finish128();
-        let fingerprint = Fingerprint(hash.h1, hash.h2);
+        let fingerprint = self.fingerprints.of(id);
         if self.seen.shard_mut(fingerprint).insert(fingerprint, sighting).is_some() {
             self.duplicates += 1;
         }
@@ -168,29 +159,19 @@ impl Group {
     }
 }
 
-/// 128 bits that stand for a job id.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Fingerprint(u64, u64);
-
-impl Hash for Fingerprint {
-    fn hash<H: Hasher>(&self, state: &mut H) {
-        state.write_u64(self.0);
-    }
-}
-
 /// The last sighting of every job. In shards, because a table that grows holds its old and its new buckets for a moment: in
 /// sixteen tables that is a sixteenth of the jobs at a time, and not half as much again of all of them.
 #[derive(Debug, Default)]
 struct Seen([Shard; SHARDS]);
 
-type Shard = HashMap<Fingerprint, Sighting, BuildHasherDefault<AlreadyHashed>>;
+type Shard = ByFingerprint<Sighting>;
 
 const SHARDS: usize = 16;
 
 impl Seen {
     /// Chosen by bits that the table itself does not use.
     fn index(fingerprint: Fingerprint) -> usize {
-        mask(fingerprint.1, SHARDS.ilog2())
+        mask(fingerprint.spare_bits(), SHARDS.ilog2())
     }
 
     fn shard_mut(&mut self, fingerprint: Fingerprint) -> &mut Shard {
@@ -203,27 +184,6 @@ impl Seen {
 
     fn sightings(&self) -> impl Iterator<Item = &Sighting> {
         self.0.iter().flat_map(HashMap::values)
-    }
-}
-
-/// A fingerprint is a hash already; hashing it again would be work for nothing.
-#[derive(Default)]
-struct AlreadyHashed(u64);
-
-impl Hasher for AlreadyHashed {
-    fn finish(&self) -> u64 {
-        self.0
-    }
-
-    fn write(&mut self, bytes: &[u8]) {
-        // Not reached: `Fingerprint` writes one u64. Correct all the same.
-        for byte in bytes {
-            self.0 = self.0.rotate_left(8) ^ u64::from(*byte);
-        }
-    }
-
-    fn write_u64(&mut self, value: u64) {
-        self.0 = value;
     }
 }
 
@@ -330,10 +290,12 @@ mod tests {
 
     use super::*;
 
-    const KEY: HashKey = [7; 16];
+    fn tally() -> Tally {
+        Tally::new(Fingerprinter::new(&[7; 16]))
+    }
 
     fn count<'a>(summaries: impl IntoIterator<Item = &'a JobSummary>) -> Counts {
-        let mut tally = Tally::new(&KEY);
+        let mut tally = tally();
         for summary in summaries {
             tally.add(summary);
         }
@@ -468,7 +430,7 @@ mod tests {
     #[test]
     fn known_pairs_in_scope_are_zero_and_those_outside_absent() {
         let scope = Scope { statuses: vec![Status::InProgress], ..Scope::default() };
-        let counts = Tally::new(&KEY).finish(&scope);
+        let counts = tally().finish(&scope);
         let expected = TargetSelection::KNOWN.iter().map(|selection| ((Status::InProgress, selection.clone()), 0));
         assert_eq!(counts.jobs, expected.collect());
         assert!(counts.oldest.is_empty(), "no job is no age, not an age of 0");
@@ -537,7 +499,7 @@ mod tests {
         let buckets = |shard: &Shard| {
             if shard.capacity() == 0 { 0 } else { (shard.capacity() * 8).div_ceil(7).next_power_of_two() }
         };
-        let (mut tally, mut grown) = (Tally::new(&KEY), 0);
+        let (mut tally, mut grown) = (tally(), 0);
         for n in 1..=300_000_usize {
             tally.add(&job(&n.to_string(), "COMPLETED"));
             let all: usize = tally.seen.0.iter().map(buckets).sum();
@@ -551,7 +513,7 @@ mod tests {
     #[test]
     fn filtered_by_thing_group_scheduled_jobs_are_unknown_and_not_0() {
         let scope = Scope { thing_group_name: Some("line-1".to_owned()), ..Scope::default() };
-        let counts = Tally::new(&KEY).finish(&scope);
+        let counts = tally().finish(&scope);
         assert_eq!(counts.jobs.get(&pair("SCHEDULED")), None);
         assert_eq!(counts.jobs[&pair("IN_PROGRESS")], 0);
     }
@@ -559,6 +521,6 @@ mod tests {
     #[test]
     fn concurrent_jobs_are_unknown_where_only_some_statuses_are_walked() {
         let scope = Scope { statuses: vec![Status::InProgress], ..Scope::default() };
-        assert!(Tally::new(&KEY).finish(&scope).concurrent.is_empty());
+        assert!(tally().finish(&scope).concurrent.is_empty());
     }
 }

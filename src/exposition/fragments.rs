@@ -105,12 +105,13 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
+    use crate::fingerprint::Fingerprinter;
     use crate::job::{AccountId, JobSummary, Scope, Timestamp};
     use crate::snapshot::Walk;
     use crate::tally::Tally;
 
     fn snapshot() -> Snapshot {
-        let mut tally = Tally::new(&[0; 16]);
+        let mut tally = Tally::new(Fingerprinter::new(&[0; 16]));
         tally.add(&JobSummary {
             job_id: Some("a".to_owned()),
             status: Some("IN_PROGRESS".into()),

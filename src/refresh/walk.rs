@@ -8,9 +8,10 @@ use std::hash::BuildHasher as _;
 use std::hash::RandomState;
 
 use crate::aws::{ApiError, Connection, Query};
+use crate::fingerprint::Fingerprinter;
 use crate::job::{AccountId, JobArn, JobSummary, Scope};
 use crate::snapshot::Counts;
-use crate::tally::{HashKey, Tally};
+use crate::tally::Tally;
 use crate::telemetry::Reason;
 
 /// Why a walk was given up.
@@ -80,7 +81,7 @@ pub async fn walk(
     scope: &Scope,
     max_pages: u32,
 ) -> Result<Walked, WalkError> {
-    let mut tally = Tally::new(&random_key());
+    let mut tally = Tally::new(Fingerprinter::random());
     let mut pages = 0;
     for query in queries(scope) {
         // Hashed, since a token can be long and a walk has thousands. A chance collision fails a walk, and spoils no count.
@@ -131,13 +132,4 @@ fn check_account(summary: &JobSummary, account: &AccountId, page: u64) -> Result
         }
         _ => Ok(()),
     }
-}
-
-/// A key that nobody outside the process knows, from the standard library's source of randomness.
-fn random_key() -> HashKey {
-    let mut key = [0; 16];
-    let (low, high) = key.split_at_mut(8);
-    low.copy_from_slice(&RandomState::new().hash_one(0_u8).to_le_bytes());
-    high.copy_from_slice(&RandomState::new().hash_one(1_u8).to_le_bytes());
-    key
 }

@@ -7,7 +7,7 @@ use std::hash::{Hash, Hasher};
 use std::ops::Bound;
 use std::sync::Arc;
 
-use crate::job::{Status, TargetSelection, Timestamp};
+use crate::job::{ExecutionStatus, Status, TargetSelection, Timestamp};
 
 use super::notation::uuid_of;
 
@@ -401,62 +401,6 @@ pub struct MaintenanceWindow {
     pub start_time: String,
     /// How long it lasts, 1 to 1430.
     pub duration_in_minutes: u32,
-}
-
-/// The status of one execution of a job on one device.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum ExecutionStatus {
-    /// The device has not taken it up.
-    Queued,
-    /// The device works on it.
-    InProgress,
-    /// Done.
-    Succeeded,
-    /// The device says that it failed.
-    Failed,
-    /// The device took too long.
-    TimedOut,
-    /// The device does not want it.
-    Rejected,
-    /// The device is no longer a target.
-    Removed,
-    /// The job was canceled.
-    Canceled,
-}
-
-impl ExecutionStatus {
-    /// Every status.
-    pub const ALL: [Self; 8] = [
-        Self::Queued,
-        Self::InProgress,
-        Self::Succeeded,
-        Self::Failed,
-        Self::TimedOut,
-        Self::Rejected,
-        Self::Removed,
-        Self::Canceled,
-    ];
-
-    /// The text that AWS writes.
-    #[must_use]
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Queued => "QUEUED",
-            Self::InProgress => "IN_PROGRESS",
-            Self::Succeeded => "SUCCEEDED",
-            Self::Failed => "FAILED",
-            Self::TimedOut => "TIMED_OUT",
-            Self::Rejected => "REJECTED",
-            Self::Removed => "REMOVED",
-            Self::Canceled => "CANCELED",
-        }
-    }
-
-    /// Whether it can still change.
-    #[must_use]
-    pub fn is_open(self) -> bool {
-        matches!(self, Self::Queued | Self::InProgress)
-    }
 }
 
 /// How many executions a job has, by status.

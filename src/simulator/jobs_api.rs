@@ -2,10 +2,10 @@
 
 use serde_json::{Value, json};
 
-use crate::job::{Status, TargetSelection};
+use crate::job::{ExecutionStatus, Status, TargetSelection};
 
 use super::Call;
-use super::fleet::{ExecutionStatus, Fleet, Job, Place, Scheduling, Target, ThingGroup};
+use super::fleet::{Fleet, Job, Place, Scheduling, Target, ThingGroup};
 use super::notation::{epoch_seconds, schedule_time};
 use super::paging::Paging;
 use super::protocol::{ApiError, Identifier, without_nulls};

@@ -61,7 +61,7 @@ use protocol::{ApiError, Route, Service};
 
 pub use credentials::Role;
 pub use faults::{CLOCK_SKEW, Consequence, Fault, OVERSIZE, ParseScriptError, Position, REFUSAL, Rule, Script};
-pub use fleet::{ExecutionStatus, Executions, Fleet, Job, MaintenanceWindow, Scheduling, Target, Texts, ThingGroup};
+pub use fleet::{Executions, Fleet, Job, MaintenanceWindow, Scheduling, Target, Texts, ThingGroup};
 pub use life::Life;
 pub use paging::{DEFAULT_PAGE_SIZE, MAX_PAGE_SIZE};
 pub use protocol::{Operation, Params, error, json, sts_error};

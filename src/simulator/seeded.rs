@@ -8,9 +8,9 @@ use std::time::Duration;
 
 use fastrand::Rng;
 
-use crate::job::{Status, Timestamp};
+use crate::job::{ExecutionStatus, Status, Timestamp};
 
-use super::fleet::{ExecutionStatus, Executions, Fleet, Job, Scheduling, Target, Texts, ThingGroup};
+use super::fleet::{Executions, Fleet, Job, Scheduling, Target, Texts, ThingGroup};
 use super::notation::uuid_from;
 use super::window::HourlyWindow;
 

@@ -19,6 +19,7 @@ const FLOORS: &[&str] = &[
     "clock",
     "tally",
     "snapshot",
+    "fingerprint",
     "catalogue",
     "job",
 ];

@@ -3,9 +3,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::job::{Status, Timestamp};
+use crate::job::{ExecutionStatus, Status, Timestamp};
 
-use super::super::fleet::{ExecutionStatus, Executions, Fleet, Job};
+use super::super::fleet::{Executions, Fleet, Job};
 use super::super::seeded::{Kind, MINUTE, Maker, explain_cancellation};
 use super::super::window::HourlyWindow;
 use super::rollout::{Deed, Intervention, Rollout};

@@ -4,7 +4,9 @@ use std::time::Duration;
 
 use fastrand::Rng;
 
-use super::super::fleet::{ExecutionStatus, Executions};
+use crate::job::ExecutionStatus;
+
+use super::super::fleet::Executions;
 
 /// How a job's executions go on, step by step: devices are told of the job, take it up, and come to an end of it.
 #[derive(Clone, Debug)]

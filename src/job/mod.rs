@@ -4,13 +4,22 @@
 //! [`JobSummary`](https://docs.aws.amazon.com/iot/latest/apireference/API_JobSummary.html) and
 //! [`Job`](https://docs.aws.amazon.com/iot/latest/apireference/API_Job.html).
 
+mod description;
+
 use std::fmt;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+pub use description::{
+    Description, ExecutionCounts, ExecutionStatus, JobTarget, Schedule, is_thing_group_name, parse_start_time,
+};
 
 /// What a label says where a value is missing that AWS should have given.
 ///
 /// Angle brackets can't occur in a status, a target selection or a thing group's name, so no real value collides with it.
 pub const UNKNOWN: &str = "<unknown>";
+
+/// What the label `thing_group` says of a job that targets single things only.
+pub const NONE: &str = "<none>";
 
 /// What a label says for values that are folded together: too many of them, or not fit to be shown.
 pub const OTHER: &str = "<other>";

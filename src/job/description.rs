@@ -1,0 +1,203 @@
+//! What `DescribeJob` adds to a summary: targets, executions, schedule.
+//!
+//! Source of every shape: the AWS IoT API reference, pages
+//! [`Job`](https://docs.aws.amazon.com/iot/latest/apireference/API_Job.html),
+//! [`JobProcessDetails`](https://docs.aws.amazon.com/iot/latest/apireference/API_JobProcessDetails.html) and
+//! [`SchedulingConfig`](https://docs.aws.amazon.com/iot/latest/apireference/API_SchedulingConfig.html).
+
+use super::{JobSummary, Timestamp};
+
+/// A job as `DescribeJob` tells of it. As in a summary, **every field is optional** in the API.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Description {
+    /// What a summary of the job would tell, at the time of the description.
+    pub summary: JobSummary,
+    /// `targets`; `None` where the answer names none, since a job has one at least.
+    pub targets: Option<Vec<JobTarget>>,
+    /// `jobProcessDetails`.
+    pub executions: ExecutionCounts,
+    /// `schedulingConfig`; `None` where it can't be read. A job without one has the default.
+    pub schedule: Option<Schedule>,
+}
+
+/// One of the things and thing groups that a job is for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum JobTarget {
+    /// A thing group, by name.
+    ThingGroup(String),
+    /// Anything else: a single thing.
+    Thing,
+    /// A text that is no ARN, or names a group as no group can be named.
+    Unreadable,
+}
+
+impl JobTarget {
+    /// Reads a target's ARN: `arn:PARTITION:iot:REGION:ACCOUNT:thinggroup/NAME`, or `…:thing/NAME`.
+    #[must_use]
+    pub fn parse(arn: &str) -> Self {
+        let parts: Vec<&str> = arn.splitn(6, ':').collect();
+        let ["arn", _partition, "iot", _region, _account, resource] = parts[..] else { return Self::Unreadable };
+        match resource.strip_prefix("thinggroup/") {
+            Some(name) if is_thing_group_name(name) => Self::ThingGroup(name.to_owned()),
+            Some(_) => Self::Unreadable,
+            None => Self::Thing,
+        }
+    }
+}
+
+/// Whether a text can be a thing group's name: `[a-zA-Z0-9:_-]{1,128}`, says the API
+/// ([`CreateThingGroup`](https://docs.aws.amazon.com/iot/latest/apireference/API_CreateThingGroup.html)).
+#[must_use]
+pub fn is_thing_group_name(text: &str) -> bool {
+    (1..=128).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_alphanumeric() || b":_-".contains(&b))
+}
+
+/// When a job runs. The default is at once.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Schedule {
+    /// When it starts.
+    pub start: Option<Timestamp>,
+    /// Whether it runs in maintenance windows only, and goes back to `SCHEDULED` between them.
+    pub windowed: bool,
+}
+
+/// Reads `startTime`: `YYYY-MM-DD HH:MM` as in the documentation's examples, whose zone is not documented and taken as UTC, or
+/// RFC 3339.
+#[must_use]
+pub fn parse_start_time(text: &str) -> Option<Timestamp> {
+    let documented = jiff::civil::DateTime::strptime("%Y-%m-%d %H:%M", text).ok();
+    let documented =
+        documented.and_then(|time| time.to_zoned(jiff::tz::TimeZone::UTC).ok()).map(|time| time.timestamp());
+    let time = documented.or_else(|| text.parse().ok())?;
+    Some(Timestamp::from_millis(time.as_millisecond()))
+}
+
+/// How many executions a job has in each state, as far as AWS tells.
+///
+/// With retries these are executions and not devices, and their sum can exceed the number of targets.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ExecutionCounts([Option<u32>; ExecutionStatus::ALL.len()]);
+
+impl ExecutionCounts {
+    /// From what is told of each state.
+    #[must_use]
+    pub fn from_fn(told: impl FnMut(ExecutionStatus) -> Option<u32>) -> Self {
+        Self(ExecutionStatus::ALL.map(told))
+    }
+
+    /// How many are in a state; `None` where AWS does not tell.
+    #[must_use]
+    pub fn get(&self, status: ExecutionStatus) -> Option<u32> {
+        self.0[status as usize]
+    }
+
+    /// How many can still change, as far as AWS tells; `None` where it tells of neither state that can.
+    #[must_use]
+    pub fn open(&self) -> Option<u64> {
+        let told =
+            ExecutionStatus::ALL.into_iter().filter(|status| status.is_open()).filter_map(|status| self.get(status));
+        told.map(u64::from).reduce(|a, b| a + b)
+    }
+}
+
+/// The status of one execution of a job on one device.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum ExecutionStatus {
+    /// The device has not taken it up.
+    Queued,
+    /// The device works on it.
+    InProgress,
+    /// Done.
+    Succeeded,
+    /// The device says that it failed.
+    Failed,
+    /// The device took too long.
+    TimedOut,
+    /// The device does not want it.
+    Rejected,
+    /// The device is no longer a target.
+    Removed,
+    /// The job was canceled.
+    Canceled,
+}
+
+impl ExecutionStatus {
+    /// Every status.
+    pub const ALL: [Self; 8] = [
+        Self::Queued,
+        Self::InProgress,
+        Self::Succeeded,
+        Self::Failed,
+        Self::TimedOut,
+        Self::Rejected,
+        Self::Removed,
+        Self::Canceled,
+    ];
+
+    /// The text that AWS writes.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Queued => "QUEUED",
+            Self::InProgress => "IN_PROGRESS",
+            Self::Succeeded => "SUCCEEDED",
+            Self::Failed => "FAILED",
+            Self::TimedOut => "TIMED_OUT",
+            Self::Rejected => "REJECTED",
+            Self::Removed => "REMOVED",
+            Self::Canceled => "CANCELED",
+        }
+    }
+
+    /// Whether it can still change.
+    #[must_use]
+    pub fn is_open(self) -> bool {
+        matches!(self, Self::Queued | Self::InProgress)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn targets_are_told_by_the_end_of_their_arn() {
+        let group = |name: &str| JobTarget::ThingGroup(name.to_owned());
+        for (arn, expected) in [
+            ("arn:aws:iot:eu-west-1:012345678901:thinggroup/ring:canary_1-a", group("ring:canary_1-a")),
+            ("arn:aws-cn:iot:cn-north-1:012345678901:thinggroup/a", group("a")),
+            ("arn:aws:iot:eu-west-1:012345678901:thing/thinggroup/a", JobTarget::Thing),
+            ("arn:aws:iot:eu-west-1:012345678901:thinggroup/", JobTarget::Unreadable),
+            ("arn:aws:iot:eu-west-1:012345678901:thinggroup/<none>", JobTarget::Unreadable),
+            ("thinggroup/a", JobTarget::Unreadable),
+            ("", JobTarget::Unreadable),
+        ] {
+            assert_eq!(JobTarget::parse(arn), expected, "{arn}");
+        }
+    }
+
+    #[test]
+    fn a_start_time_is_read_as_the_examples_write_it_and_as_rfc_3339() {
+        let expected = Some(Timestamp::from_secs(1_784_989_800));
+        for text in ["2026-07-25 14:30", "2026-07-25T14:30:00Z", "2026-07-25T16:30:00+02:00"] {
+            assert_eq!(parse_start_time(text), expected, "{text}");
+        }
+        for text in ["", "2026-07-25", "tomorrow", "2026-13-25 14:30", "cron(0 4 * * ? *)", "2026-07-25 14:30 CET"] {
+            assert_eq!(parse_start_time(text), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn open_executions_are_unknown_only_where_nothing_is_told_of_them() {
+        let of = |queued, in_progress| {
+            ExecutionCounts::from_fn(|status| match status {
+                ExecutionStatus::Queued => queued,
+                ExecutionStatus::InProgress => in_progress,
+                _ => Some(7),
+            })
+        };
+        assert_eq!(of(None, None).open(), None);
+        assert_eq!(of(Some(2), None).open(), Some(2));
+        assert_eq!(of(Some(u32::MAX), Some(1)).open(), Some(1 << 32));
+    }
+}
