@@ -14,7 +14,7 @@ use crate::clock::Clock;
 use crate::config::{Config, Host};
 use crate::exposition::board::{Board, Identity};
 use crate::http::{self, BindError, Listener};
-use crate::refresh::Refresher;
+use crate::refresh::{Refresher, Setup};
 use crate::telemetry::{REVISION, Telemetry, VERSION};
 use crate::web::Site;
 
@@ -77,16 +77,18 @@ impl App {
                 return Err(StartError::SameName(identity.name.clone()));
             }
             let counters = telemetry.target(identity.target_labels());
-            refreshers.push(Refresher {
-                connection: Connection::open(resolved, &budgets, counters.clone()),
+            refreshers.push(Refresher::new(Setup {
+                connection: Arc::new(Connection::open(resolved, &budgets, counters.clone())),
                 scope: target.scope.clone(),
                 schedule: config.refresh.clone(),
-                max_pages: config.limits.max_pages,
+                limits: config.limits.clone(),
+                thing_groups: config.thing_groups.clone(),
+                jobs: config.jobs.clone(),
                 telemetry: counters,
                 board: board.add(Arc::clone(&identity)),
                 identity,
                 clock,
-            });
+            }));
         }
         let site = Arc::new(Site::new(Arc::new(board), telemetry, clock, config.web.telemetry_path.clone()));
         Ok(Self { listeners, site, refreshers, interval: config.refresh.interval })
@@ -110,7 +112,7 @@ impl App {
     /// Where a refresh ended by itself.
     pub async fn run(self, stop: impl Future<Output = ()>) -> Result<(), RunError> {
         let addresses: Vec<String> = self.addresses().iter().map(ToString::to_string).collect();
-        let targets: Vec<&str> = self.refreshers.iter().map(|refresher| refresher.identity.name.as_str()).collect();
+        let targets: Vec<&str> = self.refreshers.iter().map(|refresher| refresher.identity().name.as_str()).collect();
         info!(
             version = VERSION,
             revision = REVISION,

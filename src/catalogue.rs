@@ -86,6 +86,7 @@ macro_rules! families {
     ($($constant:ident: $kind:ident $name:literal $([$unit:literal])? of $subject:ident ($($label:literal),*) $help:literal $notes:literal;)+) => {
         $(
             #[doc = $help]
+            #[allow(clippy::doc_markdown, reason = "a help text is for Prometheus, which knows no Markdown")]
             pub const $constant: Family = Family {
                 name: $name,
                 kind: Kind::$kind,
@@ -114,6 +115,48 @@ families! {
     JOBS_CONCURRENT: Gauge "aws_iot_jobs_concurrent" of Jobs ("target_selection")
         "Jobs that are rolling out or cancelling right now, which is what the concurrency quota counts."
         "Absent for a selection of which any job IN_PROGRESS came without `isConcurrent`, and where the target's scope names statuses: a job of another one can be cancelling.";
+    THING_GROUP_JOBS: Gauge "aws_iot_thing_group_jobs" of Jobs ("thing_group", "status", "target_selection")
+        "Jobs that target a thing group: open ones, and those that ended within thing_groups.ended_jobs_within."
+        "A job that targets three groups counts in each of them, so the sum over groups is one of memberships and not of jobs. A group that is shown has every known pair in scope. `thing_group` is the group's name (its id with `thing_groups.resolve: summary`); `<none>`: the job targets single things only; `<unknown>`: its description could not be had; `<other>`: groups past `limits.max_thing_groups`, or left out by `thing_groups.include` and `exclude`. While the description of any ended job is still to come (`aws_iot_jobs_undescribed`), the rows of ended statuses are absent rather than too low.";
+    THING_GROUP_JOBS_OLDEST_CREATED: Gauge "aws_iot_thing_group_jobs_oldest_created_timestamp_seconds" ["seconds"] of Jobs ("thing_group", "status", "target_selection")
+        "Creation time of the oldest open job that targets a thing group, in seconds since the epoch."
+        "Absent where there is no open job.";
+    JOBS_LONG_RUNNING: Gauge "aws_iot_jobs_long_running" of Jobs ("threshold")
+        "SNAPSHOT jobs that have been IN_PROGRESS for longer than the threshold, which is in seconds."
+        "Counted from the start time where a job is scheduled, else from its creation, at the time of the last walk. Thresholds are cumulative, and not to be summed. Jobs with maintenance windows are left out, since they pause by design; where schedules are not known (`jobs.describe: false`, or no permission) they can't be told apart, and are counted. Absent where such jobs are out of the target's scope.";
+    THING_GROUP_JOBS_LONG_RUNNING: Gauge "aws_iot_thing_group_jobs_long_running" of Jobs ("thing_group", "threshold")
+        "SNAPSHOT jobs that target a thing group and have been IN_PROGRESS for longer than the threshold, which is in seconds."
+        "As `aws_iot_jobs_long_running`.";
+    JOBS_START_OVERDUE: Gauge "aws_iot_jobs_start_overdue" of Jobs ("target_selection")
+        "SCHEDULED jobs without maintenance windows whose start time is past."
+        "Absent for a selection while the schedule of any of its SCHEDULED jobs is not known.";
+    JOB_INFO: Gauge "aws_iot_job_info" of Jobs ("job_id", "status", "target_selection", "windowed")
+        "An open job; always 1."
+        "`windowed` is `true` where the job runs in maintenance windows only, `<unknown>` where its schedule is not known. Series of single jobs are there for open jobs only, for `limits.max_jobs` of them: long-running ones first, then the newest IN_PROGRESS SNAPSHOT ones, CONTINUOUS ones with open executions, SCHEDULED ones, and the rest.";
+    JOB_THING_GROUP_INFO: Gauge "aws_iot_job_thing_group_info" of Jobs ("job_id", "thing_group")
+        "A thing group that an open job targets; always 1."
+        "Ten groups of a job at most, the rest as `<other>`. Groups keep their names here also where their counts are folded.";
+    JOB_CREATED: Gauge "aws_iot_job_created_timestamp_seconds" ["seconds"] of Jobs ("job_id")
+        "When an open job was created, in seconds since the epoch."
+        "";
+    JOB_LAST_UPDATED: Gauge "aws_iot_job_last_updated_timestamp_seconds" ["seconds"] of Jobs ("job_id")
+        "When an open job was last updated, in seconds since the epoch."
+        "Whether the progress of an execution updates its job is not documented: look at `aws_iot_job_executions` for progress.";
+    JOB_SCHEDULED_START: Gauge "aws_iot_job_scheduled_start_timestamp_seconds" ["seconds"] of Jobs ("job_id")
+        "When an open job is scheduled to start, in seconds since the epoch."
+        "Absent for a job without a start time, and where it is not known.";
+    JOB_EXECUTIONS: Gauge "aws_iot_job_executions" of Jobs ("job_id", "execution_status")
+        "Executions of an open job by status."
+        "Executions and not devices: with retries a device has several, and they can exceed the number of targets. Where a description fails, the last one is shown until it is as old as stale data; after that, and where there was none, they are absent.";
+    JOBS_UNDESCRIBED: Gauge "aws_iot_jobs_undescribed" of Jobs ()
+        "Jobs that ended within thing_groups.ended_jobs_within and have not been described yet."
+        "They are described once each, the last to end first, in the time and budget left between refreshes. Jobs that AWS refuses to describe stay here, and count as `<unknown>`.";
+    JOBS_DESCRIBE_FAILURES: Gauge "aws_iot_jobs_describe_failures" of Jobs ()
+        "Open jobs whose description failed in the last refresh."
+        "They are shown as ListJobs told of them, with what the last description told besides.";
+    JOBS_DESCRIBE_DENIED: Gauge "aws_iot_jobs_describe_denied" of Jobs ()
+        "Whether the permission to call DescribeJob is missing, for some jobs or all."
+        "Where it is missing for all, groups are `<unknown>`, and DescribeJob is tried again every ten minutes.";
     TARGET_INFO: Gauge "aws_iot_jobs_target_info" of Jobs ()
         "Joins a target's name to its account and region; always 1."
         "";
@@ -131,13 +174,25 @@ families! {
         "";
     WALK_JOBS: Gauge "aws_iot_jobs_last_walk_jobs" of Target ()
         "Distinct jobs of the last complete walk."
-        "";
+        "As they are counted in `aws_iot_jobs`: with those recovered, and without those that were gone when they were to be described.";
     WALK_DUPLICATES: Gauge "aws_iot_jobs_last_walk_duplicates" of Target ()
         "Summaries of the last complete walk whose job had been met before in it."
         "A job whose status changes during a walk can show up twice; it is counted once, by its later sighting.";
     WALK_MALFORMED: Gauge "aws_iot_jobs_last_walk_malformed" of Target ()
         "Summaries of the last complete walk without a job id, a status or a target selection."
         "A job without an id is counted as it comes; a missing status or selection is counted as `<unknown>`.";
+    WALK_RECOVERED: Gauge "aws_iot_jobs_last_walk_recovered" of Target ()
+        "Jobs that were open, that the last complete walk missed, and that were counted as DescribeJob described them."
+        "A job that changes its status during a walk can be left out of it.";
+    DESCRIBE_DURATION: Gauge "aws_iot_jobs_last_describe_duration_seconds" ["seconds"] of Target ()
+        "How long it took to describe jobs after the last complete walk, before both were shown."
+        "Waits for the request budget included. Absent where no job is described.";
+    FOLDED_THING_GROUPS: Gauge "aws_iot_jobs_folded_thing_groups" of Target ()
+        "Thing groups without rows of their own because of limits.max_thing_groups."
+        "They are summed as `<other>`, with those that `thing_groups.include` and `exclude` leave out, which are not counted here.";
+    OMITTED_JOBS: Gauge "aws_iot_jobs_omitted_jobs" of Target ()
+        "Open jobs without series of their own because of limits.max_jobs."
+        "They are counted in all aggregates.";
     REFRESHES: Counter "aws_iot_jobs_exporter_refreshes_total" of Target ()
         "Refreshes that ended, well or not."
         "";
@@ -149,7 +204,7 @@ families! {
         "";
     API_ERRORS: Counter "aws_iot_jobs_exporter_api_errors_total" of Target ("operation", "code")
         "Requests to AWS that failed, by error code, retries included."
-        "`code` is AWS's own, or `timeout`, `network`, `malformed` where there was none. A code that is no plain word, or the 17th and later ones, count as `<other>`.";
+        "A job that DescribeJob does not find is no error: it was deleted since the walk. `code` is AWS's own, or `timeout`, `network`, `malformed` where there was none. A code that is no plain word, or the 17th and later ones, count as `<other>`.";
     BUILD_INFO: Gauge "aws_iot_jobs_exporter_build_info" of Exporter ("version", "revision", "rustc")
         "What this exporter was built from; always 1."
         "`revision` is `unknown` in a build outside a git checkout.";

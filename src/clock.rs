@@ -1,6 +1,6 @@
 //! The time of day, in a way that tests can pause.
 
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use tokio::time::Instant;
 
@@ -13,6 +13,15 @@ pub struct Moment {
     pub instant: Instant,
     /// For what people and Prometheus see.
     pub wall: Timestamp,
+}
+
+impl Moment {
+    /// The time from `earlier` to this one, on the clock on which it is longer: the monotonic one stands still while a machine
+    /// is suspended, and the wall can be set back.
+    #[must_use]
+    pub fn since(self, earlier: Self) -> Duration {
+        self.instant.saturating_duration_since(earlier.instant).max(self.wall.since(earlier.wall))
+    }
 }
 
 /// Tells the time.

@@ -4,20 +4,24 @@
 //! [`exposition`], and at last an answer over HTTP ([`web`]). [`refresh`] decides when.
 //!
 //! A module uses only what stands to its right here, and a test holds it to that: [`cli`], [`demo`], [`app`], [`web`],
-//! [`refresh`], [`simulator`], [`aws`], [`exposition`], [`telemetry`], [`http`], [`config`], [`clock`], [`tally`],
-//! [`snapshot`], [`fingerprint`], [`catalogue`], [`job`].
+//! [`refresh`], [`simulator`], [`aws`], [`exposition`], [`telemetry`], [`http`], [`config`], [`census`], [`tally`],
+//! [`memory`], [`snapshot`], [`groups`], [`group_filter`], [`clock`], [`fingerprint`], [`catalogue`], [`job`].
 
 pub mod app;
 pub mod aws;
 pub mod catalogue;
+pub mod census;
 pub mod cli;
 pub mod clock;
 pub mod config;
 pub mod demo;
 pub mod exposition;
 pub mod fingerprint;
+pub mod group_filter;
+pub mod groups;
 pub mod http;
 pub mod job;
+pub mod memory;
 pub mod refresh;
 pub mod simulator;
 pub mod snapshot;

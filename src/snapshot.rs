@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use crate::job::{AccountId, Status, TargetSelection, Timestamp};
+use crate::groups::{Groups, Label};
+use crate::job::{AccountId, ExecutionCounts, Schedule, Status, TargetSelection, Timestamp};
 
 /// A status and a target selection: the two labels that every count of jobs has.
 ///
@@ -18,8 +19,18 @@ pub struct Snapshot {
     pub account: AccountId,
     /// What was counted.
     pub counts: Counts,
+    /// Which of it somebody should look at.
+    pub attention: Attention,
+    /// The same by thing group; `None` where groups are not looked at.
+    pub groups: Option<GroupTable>,
+    /// The open jobs that have series of their own; none where there are no such series.
+    pub series: Vec<JobSeries>,
+    /// How many open jobs have no series of their own, because of the limit.
+    pub omitted_jobs: u64,
     /// How the walk went.
     pub walk: Walk,
+    /// How describing went; `None` where nothing is described.
+    pub describing: Option<Describing>,
 }
 
 /// The counts of one walk, and the open jobs it met.
@@ -40,6 +51,8 @@ pub struct Counts {
     pub duplicates: u64,
     /// Summaries without a job id, a status or a target selection.
     pub malformed: u64,
+    /// Jobs that the walk missed, and that are counted as they were described.
+    pub recovered: u64,
 }
 
 /// An open job, as its last sighting in the walk tells of it.
@@ -53,6 +66,92 @@ pub struct OpenJob {
     pub target_selection: TargetSelection,
     /// When it was created.
     pub created_at: Option<Timestamp>,
+    /// When it last changed.
+    pub last_updated_at: Option<Timestamp>,
+    /// The groups that it targets; `None` where groups are not looked at.
+    pub groups: Option<Groups>,
+    /// When it runs; `None` where that is not known.
+    pub schedule: Option<Schedule>,
+    /// How many executions it has; `None` where that is not known, or was known too long ago.
+    pub executions: Option<ExecutionCounts>,
+}
+
+impl OpenJob {
+    /// Since when a SNAPSHOT job that is in progress has been so: since its start where it is scheduled, else since it was
+    /// created. `None` for other jobs, for those that pause in maintenance windows, and where neither time is known.
+    ///
+    /// Where the schedule is not known this is as if it had none.
+    #[must_use]
+    pub fn running_since(&self) -> Option<Timestamp> {
+        let schedule = self.schedule.unwrap_or_default();
+        let judged = self.status == Status::InProgress && self.target_selection == TargetSelection::Snapshot;
+        if judged && !schedule.windowed { self.created_at.max(schedule.start) } else { None }
+    }
+}
+
+/// An open job that has series of its own.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct JobSeries {
+    /// Its place in [`Counts::open`].
+    pub place: usize,
+    /// The groups to show for it.
+    pub groups: Vec<Label>,
+}
+
+/// Counts of jobs that somebody should look at.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Attention {
+    /// By threshold: SNAPSHOT jobs that have been in progress for longer. Empty where such jobs are not in scope.
+    pub long_running: BTreeMap<Duration, u64>,
+    /// SCHEDULED jobs whose start is past. A selection is absent where it has a SCHEDULED job whose schedule is not known.
+    pub start_overdue: BTreeMap<TargetSelection, u64>,
+}
+
+/// Counts by thing group.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct GroupTable {
+    /// A row for each group that is shown, and for the words that stand in for groups.
+    pub rows: BTreeMap<Label, GroupRow>,
+    /// How many groups have no row of their own, because of the limit.
+    pub folded: u64,
+}
+
+/// The jobs of one thing group.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct GroupRow {
+    /// Jobs that target it.
+    pub jobs: BTreeMap<Pair, u64>,
+    /// Creation time of the oldest open one of each pair.
+    pub oldest: BTreeMap<Pair, Timestamp>,
+    /// As in [`Attention`].
+    pub long_running: BTreeMap<Duration, u64>,
+}
+
+/// Whether the identity may call `DescribeJob`, as far as was seen.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Permission {
+    /// Nothing was denied.
+    #[default]
+    Granted,
+    /// Some jobs it may describe, and others not: a policy can name them.
+    Partial,
+    /// Nothing else came back.
+    Denied,
+}
+
+/// How describing went.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Describing {
+    /// Jobs that were described for this snapshot.
+    pub described: u64,
+    /// Open jobs of which no description was to be had this time.
+    pub failures: u64,
+    /// Jobs that ended within the window, and were never described.
+    pub undescribed: u64,
+    /// Whether the identity may call `DescribeJob`.
+    pub permission: Permission,
+    /// From the first description to the last, waits for the request budget included.
+    pub duration: Duration,
 }
 
 /// How a complete walk went.

@@ -1,14 +1,18 @@
 //! Counts jobs while pages stream by: each job once, by its last sighting, in a few dozen bytes.
 //!
 //! An account holds tens or hundreds of thousands of ended jobs and hundreds of open ones. So an ended job is 24 bytes (a
-//! 128-bit keyed hash of its id and a packed word), only open ones are kept as records, and the sums are made at the end of the
-//! walk: only then is it known which sighting was the last.
+//! 128-bit keyed hash of its id and a packed word), only open ones, and ended ones whose groups are still to be asked for, are
+//! kept as records, and the sums are made at the end: only then is it known which sighting was the last, and what its
+//! description made of it.
 
+use std::cmp::Reverse;
 use std::collections::btree_map::Entry as BTreeEntry;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use crate::fingerprint::{ByFingerprint, Fingerprint, Fingerprinter};
+use crate::groups::Groups;
 use crate::job::{JobSummary, OTHER, Scope, Status, TargetSelection, Timestamp, UNKNOWN, is_label_text};
+use crate::memory::{Memory, Standing, or_never};
 use crate::snapshot::{Counts, OpenJob, Pair};
 
 /// How many unknown statuses (and as many selections) get rows of their own; the rest is folded into [`OTHER`].
@@ -18,81 +22,270 @@ pub const MAX_UNKNOWN_WORDS: usize = 16;
 #[derive(Debug)]
 pub struct Tally {
     fingerprints: Fingerprinter,
+    attribution: Attribution,
     statuses: Words,
     selections: Words,
     seen: Seen,
     /// Those that have neither id nor ARN can't be told apart, and are counted as they come.
     nameless: Vec<Sighting>,
     open: ByFingerprint<OpenRecord>,
+    waiting: ByFingerprint<WaitingRecord>,
     duplicates: u64,
     malformed: u64,
+    recovered: u64,
+}
+
+/// Which jobs are attributed to thing groups.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Attribution {
+    /// None.
+    Nothing,
+    /// Open ones.
+    Open,
+    /// Open ones, and those that ended at this time or later.
+    EndedSince(Timestamp),
 }
 
 #[derive(Debug)]
 struct OpenRecord {
     job_id: Box<str>,
     created_at: Option<Timestamp>,
+    last_updated_at: Option<Timestamp>,
+}
+
+#[derive(Debug)]
+struct WaitingRecord {
+    job_id: Box<str>,
+    ended_at: Option<Timestamp>,
+}
+
+/// A finished count.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Tallied {
+    /// The counts.
+    pub counts: Counts,
+    /// What groups the jobs have that are not in [`Counts::open`]; `None` where groups are not looked at.
+    pub attributed: Option<Attributed>,
+}
+
+/// Ended jobs of the window, by their groups.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Attributed {
+    /// How many jobs have these groups.
+    pub sums: BTreeMap<(Pair, Groups), Sum>,
+    /// Jobs whose groups are still to be asked for, the last to end first.
+    pub waiting: Vec<Waiting>,
+    /// How many of the sums are of jobs that AWS does not describe.
+    pub refused: u64,
+    /// Whether ended jobs are attributed at all.
+    pub includes_ended: bool,
+}
+
+/// Some jobs of one pair and one set of groups.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Sum {
+    /// How many.
+    pub jobs: u64,
+    /// When the oldest was created.
+    pub oldest: Option<Timestamp>,
+}
+
+impl Sum {
+    /// Adds a job.
+    pub fn add(&mut self, created_at: Option<Timestamp>) {
+        self.jobs += 1;
+        self.oldest = earlier(self.oldest, created_at);
+    }
+}
+
+/// A job whose groups are still to be asked for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Waiting {
+    /// Its id.
+    pub job_id: Box<str>,
+    /// When it was created.
+    pub created_at: Option<Timestamp>,
+    /// When it ended, as far as AWS tells: when it was completed, else last changed, else created.
+    pub ended_at: Option<Timestamp>,
+    /// As what it is counted.
+    pub pair: Pair,
 }
 
 impl Tally {
     /// Starts a count.
     #[must_use]
-    pub fn new(fingerprints: Fingerprinter) -> Self {
+    pub fn new(fingerprints: Fingerprinter, attribution: Attribution) -> Self {
         Self {
             fingerprints,
+            attribution,
             statuses: Words::new(Status::KNOWN.iter().map(Status::as_str)),
             selections: Words::new(TargetSelection::KNOWN.iter().map(TargetSelection::as_str)),
             seen: Seen::default(),
             nameless: Vec::new(),
-            open: HashMap::default(),
+            open: ByFingerprint::default(),
+            waiting: ByFingerprint::default(),
             duplicates: 0,
             malformed: 0,
+            recovered: 0,
         }
     }
 
     /// Counts one summary. A later summary of the same job takes the place of an earlier one.
-    pub fn add(&mut self, summary: &JobSummary) {
-        let sighting = Sighting::new(
-            self.statuses.index(summary.status.as_ref().map(Status::as_str)),
-            self.selections.index(summary.target_selection.as_ref().map(TargetSelection::as_str)),
-            summary.is_concurrent,
-            summary.created_at,
-        );
+    pub fn add(&mut self, summary: &JobSummary, memory: &Memory) {
         let id = summary.id();
         if id.is_none() || summary.status.is_none() || summary.target_selection.is_none() {
             self.malformed += 1;
         }
         let Some(id) = id else {
+            let sighting = self.sighting(summary);
             self.nameless.push(sighting);
             return;
         };
+        self.duplicates += u64::from(self.put(id, summary, memory));
+    }
 
-        let fingerprint = self.fingerprints.of(id);
-        if self.seen.shard_mut(fingerprint).insert(fingerprint, sighting).is_some() {
-            self.duplicates += 1;
-        }
-        if summary.status.as_ref().is_some_and(Status::is_open) {
-            self.open.insert(fingerprint, OpenRecord { job_id: id.into(), created_at: summary.created_at });
+    /// Takes what a newer description says of a job in place of its sighting; what it leaves out stays as it was seen.
+    ///
+    /// A job that is out of `scope` by now is counted no more, as if the walk had come later.
+    pub fn amend(&mut self, job_id: &str, description: &JobSummary, scope: &Scope, memory: &Memory) {
+        let Some(seen) = self.seen.get(self.fingerprints.of(job_id)) else { return };
+        let status = || Status::from(&*self.statuses.texts[seen.status()]);
+        let selection = || TargetSelection::from(&*self.selections.texts[seen.selection()]);
+        let amended = JobSummary {
+            status: Some(description.status.clone().unwrap_or_else(status)),
+            target_selection: Some(description.target_selection.clone().unwrap_or_else(selection)),
+            created_at: description.created_at.or(seen.created_at()),
+            is_concurrent: description.is_concurrent.or(seen.is_concurrent()),
+            ..description.clone()
+        };
+        if scope.covers(&amended) {
+            self.put(job_id, &amended, memory);
         } else {
-            self.open.remove(&fingerprint);
+            self.remove(job_id);
         }
     }
 
-    /// Ends the count. `scope` says which pairs are known to be none where none was met.
+    /// Counts a job that the walk missed by its description, unless it is out of `scope` by now. Tells whether it is counted.
+    pub fn recover(&mut self, job_id: &str, description: &JobSummary, scope: &Scope, memory: &Memory) -> bool {
+        let counts = scope.covers(description);
+        if counts {
+            self.put(job_id, description, memory);
+            self.recovered += 1;
+        }
+        counts
+    }
+
+    /// Takes a job out of the count: it is gone.
+    pub fn remove(&mut self, job_id: &str) {
+        let job = self.fingerprints.of(job_id);
+        self.seen.shard_mut(job).remove(&job);
+        self.open.remove(&job);
+        self.waiting.remove(&job);
+    }
+
+    /// Whether a job was met.
     #[must_use]
-    pub fn finish(self, scope: &Scope) -> Counts {
-        let sightings = || self.seen.sightings().chain(&self.nameless).copied();
+    pub fn has_met(&self, job_id: &str) -> bool {
+        self.seen.get(self.fingerprints.of(job_id)).is_some()
+    }
+
+    /// What the count tells of a job so far; `None` where it was not met.
+    #[must_use]
+    pub fn seen(&self, job_id: &str) -> Option<SeenJob> {
+        let job = self.fingerprints.of(job_id);
+        let sighting = self.seen.get(job)?;
+        Some(SeenJob {
+            is_open: sighting.is_open(),
+            created_at: sighting.created_at(),
+            last_updated_at: self.open.get(&job).and_then(|record| record.last_updated_at),
+        })
+    }
+
+    /// Whether a job is one of those that are attributed to groups.
+    #[must_use]
+    pub fn attributes(&self, summary: &JobSummary) -> bool {
+        let is_open = summary.status.as_ref().is_some_and(Status::is_open);
+        match self.attribution {
+            Attribution::Nothing => false,
+            Attribution::Open => is_open,
+            // One that tells no time can't be left out for its age.
+            Attribution::EndedSince(since) => is_open || ended_at(summary).is_none_or(|ended| ended >= since),
+        }
+    }
+
+    /// The ids of the open jobs.
+    pub fn open(&self) -> impl Iterator<Item = &str> {
+        self.open.values().map(|record| &*record.job_id)
+    }
+
+    /// The ids of the open jobs, and when each was created.
+    pub fn open_with_creation(&self) -> impl Iterator<Item = (&str, Option<Timestamp>)> {
+        self.open.values().map(|record| (&*record.job_id, record.created_at))
+    }
+
+    /// The ids of the ended jobs whose groups are still to be asked for, the last to end first.
+    #[must_use]
+    pub fn waiting(&self) -> Vec<Box<str>> {
+        let mut waiting: Vec<&WaitingRecord> = self.waiting.values().collect();
+        waiting.sort_by_key(|record| Reverse(record.ended_at));
+        waiting.into_iter().map(|record| record.job_id.clone()).collect()
+    }
+
+    /// Tells whether the job was met before.
+    fn put(&mut self, id: &str, summary: &JobSummary, memory: &Memory) -> bool {
+        let sighting = self.sighting(summary);
+        let job = self.fingerprints.of(id);
+        let met_before = self.seen.shard_mut(job).insert(job, sighting).is_some();
+        if sighting.is_open() {
+            let JobSummary { created_at, last_updated_at, .. } = *summary;
+            self.open.insert(job, OpenRecord { job_id: id.into(), created_at, last_updated_at });
+        } else {
+            self.open.remove(&job);
+        }
+        if sighting.is_attributed() && !sighting.is_open() && settled(memory, job, sighting).is_none() {
+            self.waiting.insert(job, WaitingRecord { job_id: id.into(), ended_at: ended_at(summary) });
+        } else {
+            self.waiting.remove(&job);
+        }
+        met_before
+    }
+
+    fn sighting(&mut self, summary: &JobSummary) -> Sighting {
+        let is_attributed = self.attributes(summary);
+        Sighting::new(
+            self.statuses.index(summary.status.as_ref().map(Status::as_str)),
+            self.selections.index(summary.target_selection.as_ref().map(TargetSelection::as_str)),
+            summary.is_concurrent,
+            is_attributed,
+            summary.created_at,
+        )
+    }
+
+    /// Ends the count, and lets `memory` forget the groups of the jobs that it did not meet. `scope` says which pairs are known
+    /// to be none where none was met.
+    #[must_use]
+    pub fn finish(self, scope: &Scope, memory: &mut Memory) -> Tallied {
+        memory.keep_attributed(|job, created_at| {
+            let seen = self.seen.get(job);
+            seen.is_some_and(|seen| seen.is_attributed() && or_never(seen.created_at()) == created_at)
+        });
+        let sightings = || self.seen.sightings().map(|(_, sighting)| sighting).chain(&self.nameless).copied();
         // Which unknown words are shown is decided by their text, once all of them are known: never by the order of pages.
         let statuses = self.statuses.shown(sightings().map(Sighting::status));
         let selections = self.selections.shown(sightings().map(Sighting::selection));
-        let status = |sighting: Sighting| Status::from(statuses[sighting.status()].as_str());
-        let selection = |sighting: Sighting| TargetSelection::from(selections[sighting.selection()].as_str());
+        let pair = |sighting: Sighting| -> Pair {
+            (
+                Status::from(statuses[sighting.status()].as_str()),
+                TargetSelection::from(selections[sighting.selection()].as_str()),
+            )
+        };
 
         let mut counts = Counts {
             jobs: scope.known_pairs().map(|pair| (pair, 0)).collect(),
             concurrent: scope.selections().iter().map(|selection| (selection.clone(), 0)).collect(),
             duplicates: self.duplicates,
             malformed: self.malformed,
+            recovered: self.recovered,
             ..Counts::default()
         };
         // Packed words make few distinct groups, so texts are made once a group and not once a job.
@@ -104,7 +297,7 @@ impl Tally {
         let mut unsure = BTreeSet::new();
         for group in groups.into_values() {
             let Some(sample) = group.sample else { continue };
-            let pair: Pair = (status(sample), selection(sample));
+            let pair = pair(sample);
             if let (true, Some(created)) = (pair.0.is_open(), group.oldest) {
                 match counts.oldest.entry(pair.clone()) {
                     BTreeEntry::Vacant(vacant) => drop(vacant.insert(created)),
@@ -119,18 +312,129 @@ impl Tally {
         }
         counts.concurrent.retain(|selection, _| scope.statuses.is_empty() && !unsure.contains(selection));
 
-        let record = |(fingerprint, record): (&Fingerprint, &OpenRecord)| {
-            let sighting = self.seen.get(*fingerprint)?;
-            let (status, target_selection) = (status(sighting), selection(sighting));
-            Some(OpenJob { job_id: record.job_id.clone(), status, target_selection, created_at: record.created_at })
+        let is_attributing = self.attribution != Attribution::Nothing;
+        let open = |(job, record): (&Fingerprint, &OpenRecord)| {
+            let (status, target_selection) = pair(self.seen.get(*job)?);
+            let groups = || memory.groups(*job, record.created_at).map(|(groups, _)| groups.clone());
+            let known = memory.known(&record.job_id, record.created_at);
+            Some(OpenJob {
+                job_id: record.job_id.clone(),
+                status,
+                target_selection,
+                created_at: record.created_at,
+                last_updated_at: record.last_updated_at,
+                groups: is_attributing.then(|| groups().unwrap_or_else(|| memory.unknown_groups())),
+                schedule: known.schedule,
+                executions: known.executions,
+            })
         };
-        counts.open = self.open.iter().filter_map(record).collect();
+        counts.open = self.open.iter().filter_map(open).collect();
         counts.open.sort_by(|a, b| {
             let age = |job: &OpenJob| (job.created_at.is_none(), job.created_at);
             age(a).cmp(&age(b)).then_with(|| a.job_id.cmp(&b.job_id))
         });
-        counts
+        let attributed = is_attributing.then(|| self.attribute(&pair, memory));
+        Tallied { counts, attributed }
     }
+
+    /// Sums the attributed jobs that have no record as an open one.
+    fn attribute(&self, pair: &impl Fn(Sighting) -> Pair, memory: &Memory) -> Attributed {
+        // Again few distinct keys for many jobs.
+        let mut sums: HashMap<(usize, usize, Groups), (Sighting, Sum)> = HashMap::new();
+        let mut add = |sighting: Sighting, groups: Groups| {
+            let key = (sighting.status(), sighting.selection(), groups);
+            sums.entry(key).or_insert((sighting, Sum::default())).1.add(sighting.created_at());
+        };
+        let mut refused = 0;
+        for (job, sighting) in
+            self.seen.sightings().filter(|(_, sighting)| sighting.is_attributed() && !sighting.is_open())
+        {
+            if let Some((groups, standing)) = settled(memory, *job, *sighting) {
+                refused += u64::from(standing == Standing::Refused);
+                add(*sighting, groups.clone());
+            }
+        }
+        for sighting in self.nameless.iter().filter(|sighting| sighting.is_attributed()) {
+            add(*sighting, memory.unknown_groups());
+        }
+        let waiting = |(job, record): (&Fingerprint, &WaitingRecord)| {
+            let sighting = self.seen.get(*job).filter(|sighting| settled(memory, *job, *sighting).is_none())?;
+            let WaitingRecord { job_id, ended_at } = record;
+            let (job_id, created_at) = (job_id.clone(), sighting.created_at());
+            Some(Waiting { job_id, created_at, ended_at: *ended_at, pair: pair(sighting) })
+        };
+        let mut waiting: Vec<Waiting> = self.waiting.iter().filter_map(waiting).collect();
+        waiting.sort_by(|a, b| b.ended_at.cmp(&a.ended_at).then_with(|| a.job_id.cmp(&b.job_id)));
+        let mut by_pair: BTreeMap<(Pair, Groups), Sum> = BTreeMap::new();
+        for ((_, _, groups), (sighting, sum)) in sums {
+            let known = by_pair.entry((pair(sighting), groups)).or_default();
+            known.jobs += sum.jobs;
+            known.oldest = earlier(known.oldest, sum.oldest);
+        }
+        let includes_ended = matches!(self.attribution, Attribution::EndedSince(_));
+        Attributed { sums: by_pair, waiting, refused, includes_ended }
+    }
+}
+
+impl Tallied {
+    /// Takes a job from those whose groups are still to be asked for.
+    pub fn settle(&mut self, job_id: &str) -> Option<Waiting> {
+        let waiting = &mut self.attributed.as_mut()?.waiting;
+        let place = waiting.iter().position(|waiting| *waiting.job_id == *job_id)?;
+        Some(waiting.remove(place))
+    }
+
+    /// Attributes a job that was waiting to the groups that are known of it by now.
+    pub fn attribute(&mut self, job: &Waiting, fingerprint: Fingerprint, memory: &Memory) {
+        let Some(attributed) = &mut self.attributed else { return };
+        let Some((groups, standing)) = memory.groups(fingerprint, job.created_at) else { return };
+        attributed.refused += u64::from(standing == Standing::Refused);
+        attributed.sums.entry((job.pair.clone(), groups.clone())).or_default().add(job.created_at);
+    }
+
+    /// Takes a job that was waiting out of the count: it is gone.
+    pub fn remove(&mut self, job: &Waiting) {
+        if let Some(jobs) = self.counts.jobs.get_mut(&job.pair) {
+            *jobs = jobs.saturating_sub(1);
+            self.counts.total = self.counts.total.saturating_sub(1);
+        }
+    }
+}
+
+/// What a count tells of a job.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SeenJob {
+    /// Whether it is counted as an open one.
+    pub is_open: bool,
+    /// When it was created.
+    pub created_at: Option<Timestamp>,
+    /// When it last changed, for an open one.
+    pub last_updated_at: Option<Timestamp>,
+}
+
+impl SeenJob {
+    /// Whether a description that was asked for later is really newer: AWS may answer with what it knew before.
+    #[must_use]
+    pub fn is_older_than(&self, description: &JobSummary) -> bool {
+        match (self.last_updated_at, description.last_updated_at) {
+            (Some(seen), Some(described)) => seen <= described,
+            _ => true,
+        }
+    }
+}
+
+/// The groups that are known of an ended job for good.
+fn settled(memory: &Memory, job: Fingerprint, sighting: Sighting) -> Option<(&Groups, Standing)> {
+    memory.groups(job, sighting.created_at()).filter(|(_, standing)| *standing != Standing::MayChange)
+}
+
+/// When a job that is not open ended, as far as it tells.
+fn ended_at(summary: &JobSummary) -> Option<Timestamp> {
+    summary.completed_at.or(summary.last_updated_at).or(summary.created_at)
+}
+
+fn earlier(a: Option<Timestamp>, b: Option<Timestamp>) -> Option<Timestamp> {
+    a.into_iter().chain(b).min()
 }
 
 /// The sums of all sightings with the same status and selection.
@@ -151,11 +455,7 @@ impl Group {
             Some(concurrent) => self.concurrent += u64::from(concurrent),
             None => self.concurrency_untold = true,
         }
-        let created = sighting.created_at();
-        self.oldest = match (self.oldest, created) {
-            (Some(oldest), Some(created)) => Some(oldest.min(created)),
-            (oldest, created) => oldest.or(created),
-        };
+        self.oldest = earlier(self.oldest, sighting.created_at());
     }
 }
 
@@ -182,43 +482,73 @@ impl Seen {
         self.0[Self::index(fingerprint)].get(&fingerprint).copied()
     }
 
-    fn sightings(&self) -> impl Iterator<Item = &Sighting> {
-        self.0.iter().flat_map(HashMap::values)
+    fn sightings(&self) -> impl Iterator<Item = (&Fingerprint, &Sighting)> {
+        self.0.iter().flatten()
     }
 }
 
-/// A job's status, selection, concurrency and creation time in one word: 10, 8, 2 and 44 bits.
+/// A job's status, selection, concurrency, whether it is attributed to groups, and creation time in one word: 9, 8, 2, 1 and 44
+/// bits.
 ///
-/// 44 bits of milliseconds reach to the year 2527; a time before 1970 or after that is kept as unknown.
+/// 44 bits of milliseconds reach to [`Timestamp::LATEST`]; a time before 1970 or after that is kept as unknown.
 #[derive(Clone, Copy, Debug)]
 struct Sighting(u64);
 
-const STATUS_BITS: u32 = 10;
+const STATUS_BITS: u32 = 9;
 const SELECTION_BITS: u32 = 8;
+const CONCURRENT_BITS: u32 = 2;
+const ATTRIBUTED_BITS: u32 = 1;
 const TIME_BITS: u32 = 44;
 const NO_TIME: u64 = (1 << TIME_BITS) - 1;
 
+const ATTRIBUTED_AT: u32 = TIME_BITS;
+const CONCURRENT_AT: u32 = ATTRIBUTED_AT + ATTRIBUTED_BITS;
+const SELECTION_AT: u32 = CONCURRENT_AT + CONCURRENT_BITS;
+const STATUS_AT: u32 = SELECTION_AT + SELECTION_BITS;
+
 impl Sighting {
-    fn new(status: usize, selection: usize, is_concurrent: Option<bool>, created_at: Option<Timestamp>) -> Self {
+    fn new(
+        status: usize,
+        selection: usize,
+        is_concurrent: Option<bool>,
+        is_attributed: bool,
+        created_at: Option<Timestamp>,
+    ) -> Self {
         let time = created_at.and_then(|at| u64::try_from(at.as_millis()).ok()).map_or(NO_TIME, |at| at.min(NO_TIME));
         let concurrent = match is_concurrent {
             None => 0,
             Some(false) => 1,
             Some(true) => 2,
         };
-        Self((((((status as u64) << SELECTION_BITS) | selection as u64) << 2 | concurrent) << TIME_BITS) | time)
+        let attributed = u64::from(is_attributed) << ATTRIBUTED_AT;
+        Self(
+            (status as u64) << STATUS_AT
+                | (selection as u64) << SELECTION_AT
+                | concurrent << CONCURRENT_AT
+                | attributed
+                | time,
+        )
+    }
+
+    /// Known statuses come first among the words.
+    fn is_open(self) -> bool {
+        Status::KNOWN.get(self.status()).is_some_and(Status::is_open)
+    }
+
+    fn is_attributed(self) -> bool {
+        mask(self.0 >> ATTRIBUTED_AT, ATTRIBUTED_BITS) == 1
     }
 
     fn status(self) -> usize {
-        mask(self.0 >> (TIME_BITS + 2 + SELECTION_BITS), STATUS_BITS)
+        mask(self.0 >> STATUS_AT, STATUS_BITS)
     }
 
     fn selection(self) -> usize {
-        mask(self.0 >> (TIME_BITS + 2), SELECTION_BITS)
+        mask(self.0 >> SELECTION_AT, SELECTION_BITS)
     }
 
     fn is_concurrent(self) -> Option<bool> {
-        match mask(self.0 >> TIME_BITS, 2) {
+        match mask(self.0 >> CONCURRENT_AT, CONCURRENT_BITS) {
             0 => None,
             1 => Some(false),
             _ => Some(true),
@@ -290,16 +620,22 @@ mod tests {
 
     use super::*;
 
+    const FINGERPRINTS: [u8; 16] = [7; 16];
+
+    fn memory() -> Memory {
+        Memory::new(Fingerprinter::new(&FINGERPRINTS))
+    }
+
     fn tally() -> Tally {
-        Tally::new(Fingerprinter::new(&[7; 16]))
+        Tally::new(Fingerprinter::new(&FINGERPRINTS), Attribution::Nothing)
     }
 
     fn count<'a>(summaries: impl IntoIterator<Item = &'a JobSummary>) -> Counts {
-        let mut tally = tally();
+        let (mut tally, mut memory) = (tally(), memory());
         for summary in summaries {
-            tally.add(summary);
+            tally.add(summary, &memory);
         }
-        tally.finish(&Scope::default())
+        tally.finish(&Scope::default(), &mut memory).counts
     }
 
     fn job(id: &str, status: &str) -> JobSummary {
@@ -409,9 +745,11 @@ mod tests {
 
         #[test]
         fn a_sighting_keeps_what_it_was_given(
-            status in 0..MAX_WORDS, selection in 0..MAX_WORDS, concurrent: Option<bool>, created in any::<Option<i64>>(),
+            status in 0..MAX_WORDS, selection in 0..MAX_WORDS, concurrent: Option<bool>, attributed: bool,
+            created in any::<Option<i64>>(),
         ) {
-            let sighting = Sighting::new(status, selection, concurrent, created.map(Timestamp::from_millis));
+            let sighting = Sighting::new(status, selection, concurrent, attributed, created.map(Timestamp::from_millis));
+            prop_assert_eq!(sighting.is_attributed(), attributed);
             prop_assert_eq!((sighting.status(), sighting.selection()), (status, selection));
             prop_assert_eq!(sighting.is_concurrent(), concurrent);
             let kept = created.filter(|ms| (0..NO_TIME.cast_signed()).contains(ms)).map(Timestamp::from_millis);
@@ -430,7 +768,7 @@ mod tests {
     #[test]
     fn known_pairs_in_scope_are_zero_and_those_outside_absent() {
         let scope = Scope { statuses: vec![Status::InProgress], ..Scope::default() };
-        let counts = tally().finish(&scope);
+        let counts = tally().finish(&scope, &mut memory()).counts;
         let expected = TargetSelection::KNOWN.iter().map(|selection| ((Status::InProgress, selection.clone()), 0));
         assert_eq!(counts.jobs, expected.collect());
         assert!(counts.oldest.is_empty(), "no job is no age, not an age of 0");
@@ -499,9 +837,9 @@ mod tests {
         let buckets = |shard: &Shard| {
             if shard.capacity() == 0 { 0 } else { (shard.capacity() * 8).div_ceil(7).next_power_of_two() }
         };
-        let (mut tally, mut grown) = (tally(), 0);
+        let (mut tally, memory, mut grown) = (tally(), memory(), 0);
         for n in 1..=300_000_usize {
-            tally.add(&job(&n.to_string(), "COMPLETED"));
+            tally.add(&job(&n.to_string(), "COMPLETED"), &memory);
             let all: usize = tally.seen.0.iter().map(buckets).sum();
             // A table that has just grown had half as many buckets before, and for a moment both.
             let old = all - grown;
@@ -513,7 +851,7 @@ mod tests {
     #[test]
     fn filtered_by_thing_group_scheduled_jobs_are_unknown_and_not_0() {
         let scope = Scope { thing_group_name: Some("line-1".to_owned()), ..Scope::default() };
-        let counts = tally().finish(&scope);
+        let counts = tally().finish(&scope, &mut memory()).counts;
         assert_eq!(counts.jobs.get(&pair("SCHEDULED")), None);
         assert_eq!(counts.jobs[&pair("IN_PROGRESS")], 0);
     }
@@ -521,6 +859,6 @@ mod tests {
     #[test]
     fn concurrent_jobs_are_unknown_where_only_some_statuses_are_walked() {
         let scope = Scope { statuses: vec![Status::InProgress], ..Scope::default() };
-        assert!(tally().finish(&scope).concurrent.is_empty());
+        assert!(tally().finish(&scope, &mut memory()).counts.concurrent.is_empty());
     }
 }

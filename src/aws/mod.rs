@@ -21,11 +21,15 @@ use aws_credential_types::provider::SharedCredentialsProvider;
 use aws_sdk_iot::config::retry::{RetryConfig, RetryPartition};
 use aws_sdk_iot::config::timeout::TimeoutConfig;
 use aws_sdk_iot::config::{SharedHttpClient, StalledStreamProtectionConfig};
+use aws_sdk_iot::operation::describe_job::DescribeJobError;
 use aws_sdk_iot::primitives::DateTime;
 use aws_sdk_iot::types;
 
 use crate::config::{self, Target};
-use crate::job::{AccountId, JobSummary, Status, TargetSelection, Timestamp};
+use crate::job::{
+    AccountId, Description, ExecutionCounts, ExecutionStatus, JobSummary, JobTarget, Schedule, Status, TargetSelection,
+    Timestamp, parse_start_time,
+};
 use crate::telemetry::{Reason, TargetTelemetry};
 use budget::{Budgets, Lane};
 use credentials::Watched;
@@ -46,6 +50,7 @@ const CREDENTIALS_TIMEOUT: Duration = Duration::from_secs(20);
 const MAX_ATTEMPTS: u32 = 3;
 
 const LIST_JOBS: &str = "ListJobs";
+const DESCRIBE_JOB: &str = "DescribeJob";
 const GET_CALLER_IDENTITY: &str = "GetCallerIdentity";
 
 /// A page of `ListJobs`.
@@ -281,6 +286,25 @@ impl Connection {
         Ok(Page { jobs: jobs.into_iter().map(summary).collect(), next_token })
     }
 
+    /// One job; `None` where there is no such job.
+    ///
+    /// # Errors
+    /// Where all attempts failed, or the answer does not describe this job.
+    pub async fn describe_job(&self, job_id: &str) -> Result<Option<Description>, ApiError> {
+        let answer = match self.iot.describe_job().job_id(job_id).send().await {
+            Ok(answer) => answer,
+            Err(error) if error.as_service_error().is_some_and(DescribeJobError::is_resource_not_found_exception) => {
+                return Ok(None);
+            }
+            Err(error) => return Err(ApiError::from_sdk(DESCRIBE_JOB, &self.region, &error)),
+        };
+        let description = answer.job.map(description).filter(|job| job.summary.id() == Some(job_id));
+        description.map(Some).ok_or_else(|| {
+            let message = "the answer does not describe the job that was asked for".to_owned();
+            ApiError::new(DESCRIBE_JOB, &self.region, Reason::Malformed, message)
+        })
+    }
+
     /// Requests sent so far, retries included.
     #[must_use]
     pub fn requests(&self) -> u64 {
@@ -302,7 +326,54 @@ fn summary(job: types::JobSummary) -> JobSummary {
     }
 }
 
-/// A time that does not fit into milliseconds is no time that a job was created at.
+fn description(job: types::Job) -> Description {
+    let told = job.job_process_details;
+    let executions = ExecutionCounts::from_fn(|status| {
+        let told = told.as_ref()?;
+        let count = match status {
+            ExecutionStatus::Queued => told.number_of_queued_things,
+            ExecutionStatus::InProgress => told.number_of_in_progress_things,
+            ExecutionStatus::Succeeded => told.number_of_succeeded_things,
+            ExecutionStatus::Failed => told.number_of_failed_things,
+            ExecutionStatus::TimedOut => told.number_of_timed_out_things,
+            ExecutionStatus::Rejected => told.number_of_rejected_things,
+            ExecutionStatus::Removed => told.number_of_removed_things,
+            ExecutionStatus::Canceled => told.number_of_canceled_things,
+        };
+        count.and_then(|count| u32::try_from(count).ok())
+    });
+    let targets = job.targets.filter(|targets| !targets.is_empty());
+    Description {
+        targets: targets.map(|arns| arns.iter().map(|arn| JobTarget::parse(arn)).collect()),
+        executions,
+        schedule: schedule(job.scheduling_config.as_ref()),
+        summary: JobSummary {
+            target_selection: job.target_selection.map(|selection| selection.as_str().into()),
+            status: job.status.map(|status| status.as_str().into()),
+            created_at: job.created_at.and_then(timestamp),
+            last_updated_at: job.last_updated_at.and_then(timestamp),
+            completed_at: job.completed_at.and_then(timestamp),
+            is_concurrent: job.is_concurrent,
+            job_id: job.job_id,
+            job_arn: job.job_arn,
+            thing_group_id: None,
+        },
+    }
+}
+
+/// `None` where it has a start that can't be read. One that is not there, or empty, is that of a job without a schedule.
+fn schedule(told: Option<&types::SchedulingConfig>) -> Option<Schedule> {
+    let Some(told) = told else { return Some(Schedule::default()) };
+    let windowed = told.maintenance_windows.as_ref().is_some_and(|windows| !windows.is_empty());
+    let start = match told.start_time.as_deref().filter(|text| !text.is_empty()) {
+        Some(text) => Some(parse_start_time(text)?),
+        None => None,
+    };
+    Some(Schedule { start, windowed })
+}
+
+/// A time before 1970 or after [`Timestamp::LATEST`] is no time that anything happened to a job at.
 fn timestamp(time: DateTime) -> Option<Timestamp> {
-    time.to_millis().ok().map(Timestamp::from_millis)
+    let time = time.to_millis().ok().map(Timestamp::from_millis)?;
+    (Timestamp::from_millis(0)..=Timestamp::LATEST).contains(&time).then_some(time)
 }

@@ -10,6 +10,7 @@ use aws_sdk_iot::config::http::HttpRequest;
 use aws_sdk_iot::config::interceptors::{BeforeTransmitInterceptorContextMut, FinalizerInterceptorContextRef};
 use aws_sdk_iot::config::{ConfigBag, Intercept, RuntimeComponents, SharedHttpClient};
 use aws_sdk_iot::error::ProvideErrorMetadata;
+use aws_sdk_iot::operation::describe_job::DescribeJobError;
 use aws_sdk_iot::operation::list_jobs::ListJobsError;
 use aws_sdk_sts::operation::get_caller_identity::GetCallerIdentityError;
 use aws_smithy_http_client::proxy::ProxyConfig;
@@ -184,6 +185,9 @@ impl Intercept for Watch {
         config: &mut ConfigBag,
     ) -> Result<(), BoxError> {
         let Some(Err(failed)) = context.output_or_error() else { return Ok(()) };
+        if failed.as_operation_error().is_some_and(is_gone) {
+            return Ok(());
+        }
         let status = context.response().map(|response| response.status().as_u16());
         let code = if let Some(connector) = failed.as_connector_error() {
             match connector {
@@ -212,8 +216,20 @@ fn operation(config: &ConfigBag) -> String {
     config.load::<Metadata>().map_or_else(String::new, |metadata| metadata.name().to_owned())
 }
 
+/// Whether it says that a job is gone, which is an answer like any other: jobs are deleted between a walk and a description.
+fn is_gone(error: &ErasedError) -> bool {
+    error.downcast_ref().is_some_and(DescribeJobError::is_resource_not_found_exception)
+}
+
 /// AWS's code in an error of one of the exporter's operations, whose type the SDK has erased here.
 fn service_code(error: &ErasedError) -> Option<&str> {
-    let list_jobs = error.downcast_ref::<ListJobsError>().and_then(ProvideErrorMetadata::code);
-    list_jobs.or_else(|| error.downcast_ref::<GetCallerIdentityError>().and_then(ProvideErrorMetadata::code))
+    fn code<E>(error: &ErasedError) -> Option<&str>
+    where
+        E: ProvideErrorMetadata + std::error::Error + Send + Sync + 'static,
+    {
+        error.downcast_ref::<E>().and_then(ProvideErrorMetadata::code)
+    }
+    code::<ListJobsError>(error)
+        .or_else(|| code::<DescribeJobError>(error))
+        .or_else(|| code::<GetCallerIdentityError>(error))
 }

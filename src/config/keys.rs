@@ -109,10 +109,32 @@ pub(super) static KEYS: &[Key] = &[
     Key::new("refresh.timeout", Kind::Duration { min: Duration::from_secs(1), max: DAY }).default("30m"),
     // How long the last good walk is shown.
     Key::new("refresh.stale_after", Kind::Duration { min: Duration::from_secs(1), max: DAY.saturating_mul(30) }),
+    // How a job's thing groups are known.
+    Key::new("thing_groups.resolve", Kind::Word(|| vec!["describe", "summary", "off"])).default("describe"),
+    // Only these groups get rows of their own; without any, all do.
+    Key::new("thing_groups.include", Kind::List { of: &Kind::GroupPattern, min_items: 0 }).default("[]"),
+    // These groups do not, whatever is included.
+    Key::new("thing_groups.exclude", Kind::List { of: &Kind::GroupPattern, min_items: 0 }).default("[]"),
+    // For how long after its end a job is attributed to its groups.
+    Key::new("thing_groups.ended_jobs_within", Kind::Duration { min: Duration::ZERO, max: TEN_YEARS }).default("7d"),
+    // Whether each refresh asks DescribeJob for every open job.
+    Key::new("jobs.describe", Kind::Boolean).default("true"),
+    // Whether single jobs have series.
+    Key::new("jobs.series", Kind::Boolean).default("true"),
+    // After how long a job is long-running.
+    Key::new(
+        "jobs.long_running_after",
+        Kind::List { of: &Kind::Duration { min: Duration::from_secs(1), max: TEN_YEARS }, min_items: 0 },
+    )
+    .default("1d,3d"),
     // For each account, region and operation.
     Key::new("limits.requests_per_second", Kind::Number { min: 0.01, max: 1000.0 }).default("5"),
     // Pages of one walk; past it, the walk fails.
     Key::new("limits.max_pages", Kind::Whole { min: 1, max: 1_000_000 }).default("20000"),
+    // Groups with rows of their own; the others are summed.
+    Key::new("limits.max_thing_groups", Kind::Whole { min: 0, max: 100_000 }).default("200"),
+    // Jobs with series of their own.
+    Key::new("limits.max_jobs", Kind::Whole { min: 0, max: 100_000 }).default("500"),
     // Where to serve.
     Key::new("web.listen_addresses", Kind::List { of: &Kind::ListenAddress, min_items: 1 }).default(":10114"),
     // Where the metrics are.
@@ -128,6 +150,9 @@ pub(super) static KEYS: &[Key] = &[
 ];
 
 const DAY: Duration = Duration::from_hours(24);
+
+/// Without the leap days.
+const TEN_YEARS: Duration = DAY.saturating_mul(3650);
 
 /// The key that stands at `path`, where there is one.
 pub(super) fn find(path: &KeyPath) -> Option<&'static Key> {
@@ -179,12 +204,15 @@ mod tests {
         assert_eq!(nearest(&target, "external_idd"), Some("targets[].external_id"));
         assert_eq!(nearest(&target, "status"), Some("targets[].jobs.status"));
         assert_eq!(nearest(&target, "max_page"), Some("limits.max_pages"));
+        assert_eq!((nearest(&target, "job"), nearest(&top, "job")), (Some("targets[].jobs"), Some("jobs")));
+        assert_eq!(nearest(&target.key("jobs"), "describe"), Some("jobs.describe"));
+        assert_eq!(nearest(&KeyPath::of("jobs"), "thing_group_name"), Some("targets[].jobs.thing_group_name"));
         assert_eq!(nearest(&refresh, "color"), None);
     }
 
     #[test]
     fn a_section_is_named_by_the_keys_in_it() {
-        assert_eq!(names_in(&KeyPath::root()), ["targets", "refresh", "limits", "web", "log"]);
+        assert_eq!(names_in(&KeyPath::root()), ["targets", "refresh", "thing_groups", "jobs", "limits", "web", "log"]);
         assert_eq!(names_in(&KeyPath::of("log")), ["level", "format"]);
         let target = KeyPath::root().key("targets").item(7);
         assert!(names_in(&target).ends_with(&["labels", "jobs"]));

@@ -7,16 +7,19 @@ use figment::value::{Num, Value};
 use super::duration::{self, Shown};
 use super::listen::ListenAddress;
 use super::nearest::nearest;
+use crate::group_filter::GroupFilter;
 
 /// What a key takes.
 ///
-/// A value comes from YAML with a type of its own, or from an environment variable or a flag as a text: numbers and
-/// durations are read from texts too.
+/// A value comes from YAML with a type of its own, or from an environment variable or a flag as a text: numbers,
+/// booleans and durations are read from texts too.
 pub(super) enum Kind {
     /// A text that fits; `accepted` completes "… is not".
     Text { fits: fn(&str) -> bool, accepted: &'static str },
     /// One of these words.
     Word(fn() -> Vec<&'static str>),
+    /// `true` or `false`.
+    Boolean,
     /// A span of time, bounds included.
     Duration { min: Duration, max: Duration },
     /// A number with or without a fraction, bounds included.
@@ -25,6 +28,8 @@ pub(super) enum Kind {
     Whole { min: u64, max: u64 },
     /// An address to listen on.
     ListenAddress,
+    /// A pattern of thing groups' names.
+    GroupPattern,
     /// A list of scalars, none of them twice.
     List { of: &'static Kind, min_items: usize },
     /// A list of sections, at least one; their keys are in the table with `[]` in the path.
@@ -54,6 +59,7 @@ impl Kind {
                 if fits(text) { Ok(text.into()) } else { Err(is_not(accepted)) }
             }
             Self::Word(words) => read_word(value, &words()),
+            Self::Boolean => read_boolean(value),
             Self::Duration { min, max } => read_duration(value, *min, *max),
             Self::Number { min, max } => {
                 let number = number_of(value).ok_or_else(|| is_not("a number"))?;
@@ -70,6 +76,7 @@ impl Kind {
                 let address: ListenAddress = text_of(value, accepted)?.parse().map_err(|_| is_not(accepted))?;
                 Ok(address.to_string().into())
             }
+            Self::GroupPattern => read_group_pattern(value),
             Self::List { .. } | Self::Sections | Self::Labels => Err(is_not("a scalar")),
         }
     }
@@ -81,8 +88,33 @@ fn read_word(value: &Value, words: &[&'static str]) -> Result<Value, Refusal> {
     if words.contains(&text) {
         return Ok(text.into());
     }
-    let hint = nearest(text, words.iter().copied()).map(|word| format!("; did you mean {word}?")).unwrap_or_default();
-    Err(is_not(&(accepted + &hint)))
+    Err(is_not(&(accepted + &hint(text, words))))
+}
+
+/// What is added to a refusal where one of the words was probably meant.
+fn hint(text: &str, words: &[&'static str]) -> String {
+    nearest(text, words.iter().copied()).map(|word| format!("; did you mean {word}?")).unwrap_or_default()
+}
+
+fn read_boolean(value: &Value) -> Result<Value, Refusal> {
+    const ACCEPTED: &str = "true or false";
+    match value {
+        Value::Bool(_, truth) => Ok((*truth).into()),
+        // `parse` takes these two words alone, letter by letter.
+        Value::String(_, text) => {
+            let truth: Result<bool, _> = text.parse();
+            truth.map(Value::from).map_err(|_| is_not(&(ACCEPTED.to_owned() + &hint(text, &["true", "false"]))))
+        }
+        _ => Err(is_not(ACCEPTED)),
+    }
+}
+
+fn read_group_pattern(value: &Value) -> Result<Value, Refusal> {
+    let text = text_of(value, "a pattern: a thing group's name, or a regular expression in quotes")?;
+    match GroupFilter::new(&[text.to_owned()], &[]) {
+        Ok(_) => Ok(text.into()),
+        Err(invalid) => Err(is_not(&format!("a pattern: {}", invalid.reason))),
+    }
 }
 
 fn read_duration(value: &Value, min: Duration, max: Duration) -> Result<Value, Refusal> {
@@ -92,7 +124,9 @@ fn read_duration(value: &Value, min: Duration, max: Duration) -> Result<Value, R
     if !(min..=max).contains(&duration) {
         return Err(out_of_range(&Shown(min), &Shown(max)));
     }
-    Value::serialize(duration).map_err(|error| Refusal::Because(error.to_string()))
+    // Nothing here is told apart by less than a millisecond, so two durations that differ by less are the same.
+    let whole_millis = Duration::new(duration.as_secs(), duration.subsec_millis() * 1_000_000);
+    Value::serialize(whole_millis).map_err(|error| Refusal::Because(error.to_string()))
 }
 
 /// The text of a value that must be one; `accepted` says what was asked for.
@@ -136,6 +170,8 @@ fn out_of_range(min: &impl std::fmt::Display, max: &impl std::fmt::Display) -> R
 
 #[cfg(test)]
 mod tests {
+    use figment::value::Empty;
+
     use super::*;
 
     fn because(kind: &Kind, value: impl Into<Value>) -> String {
@@ -164,6 +200,39 @@ mod tests {
         assert_eq!(WORD.read_scalar(&"COMPLETED".into()), Ok("COMPLETED".into()));
         assert_eq!(because(&WORD, "completed"), "is not one of IN_PROGRESS, COMPLETED; did you mean COMPLETED?");
         assert_eq!(because(&WORD, "QUEUED"), "is not one of IN_PROGRESS, COMPLETED");
+    }
+
+    #[test]
+    fn a_boolean_is_one_or_the_text_of_one() {
+        for (value, truth) in
+            [(true.into(), true), ("true".into(), true), (false.into(), false), ("false".into(), false)]
+        {
+            assert_eq!(Kind::Boolean.read_scalar(&value), Ok(truth.into()), "{value:?}");
+        }
+        for (text, meant) in [("True", "true"), ("ture", "true"), ("FALSE", "false")] {
+            assert_eq!(because(&Kind::Boolean, text), format!("is not true or false; did you mean {meant}?"));
+        }
+        for value in
+            [Value::from("yes"), "off".into(), "1".into(), "".into(), " true ".into(), 1u64.into(), Empty::Unit.into()]
+        {
+            assert!(because(&Kind::Boolean, value.clone()).starts_with("is not true or false"), "{value:?}");
+        }
+    }
+
+    #[test]
+    fn a_group_pattern_is_a_text_that_compiles() {
+        for text in ["factory-1", "factory-.*", "(a|b):[0-9]{1,3}"] {
+            assert_eq!(Kind::GroupPattern.read_scalar(&text.into()), Ok(text.into()));
+        }
+        assert_eq!(because(&Kind::GroupPattern, "a("), "is not a pattern: found open group without closing ')'");
+        assert!(because(&Kind::GroupPattern, "").starts_with("is not a pattern: it is empty"));
+        assert!(because(&Kind::GroupPattern, vec![Value::from("a-z")]).ends_with("a regular expression in quotes"));
+        assert_eq!(Kind::GroupPattern.read_scalar(&7u64.into()), Err(Refusal::Unquoted));
+    }
+
+    #[test]
+    fn durations_are_kept_to_the_millisecond() {
+        assert_eq!(SPAN.read_scalar(&"1s1ms999us".into()), SPAN.read_scalar(&"1001ms".into()));
     }
 
     #[test]

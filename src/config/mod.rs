@@ -33,6 +33,7 @@ pub use self::listen::{Host, InvalidListenAddress, ListenAddress};
 pub use self::problem::{Problem, Problems};
 pub use self::secret::Secret;
 pub use self::sources::{Flag, FlagValue, Sources};
+use crate::group_filter::GroupFilter;
 use crate::job::{AccountId, Scope, Status, TargetSelection};
 
 /// Everything that can be configured. [`load`] makes it; the default is what it makes of no sources at all.
@@ -45,7 +46,12 @@ pub struct Config {
     pub targets: Vec<Target>,
     /// When to walk.
     pub refresh: Refresh,
-    /// Bounds on what a walk may cost.
+    /// What is told of thing groups.
+    #[serde(deserialize_with = "thing_groups")]
+    pub thing_groups: ThingGroups,
+    /// What is told of single jobs. Which jobs are watched is [`Target::scope`].
+    pub jobs: Jobs,
+    /// Bounds on what a refresh may cost, and on what is shown.
     pub limits: Limits,
     /// Where to serve.
     pub web: Web,
@@ -123,7 +129,43 @@ impl Refresh {
     }
 }
 
-/// Bounds on what a walk may cost.
+/// What is told of thing groups.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ThingGroups {
+    /// How a job's groups are known.
+    pub resolve: Resolve,
+    /// Which groups get rows of their own, as far as their names go; the keys `include` and `exclude`.
+    pub filter: GroupFilter,
+    /// For how long after its end a job is attributed to its groups, up to 3650 days; with zero, no ended job is.
+    pub ended_jobs_within: Duration,
+}
+
+/// How a job's thing groups are known.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Resolve {
+    /// By `DescribeJob`, which tells all of them by name.
+    Describe,
+    /// By the one id that `ListJobs` gives, as it is.
+    Summary,
+    /// Not at all: there are no families by group.
+    Off,
+}
+
+/// What is told of single jobs.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Jobs {
+    /// Whether each refresh asks `DescribeJob` for every open job.
+    pub describe: bool,
+    /// Whether there are families by job.
+    pub series: bool,
+    /// After how long a job is long-running, each 1 s to 3650 days, no two the same; in the order given. Without any,
+    /// there are no families of long-running jobs.
+    pub long_running_after: Vec<Duration>,
+}
+
+/// Bounds on what a refresh may cost, and on what is shown.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Limits {
@@ -131,6 +173,10 @@ pub struct Limits {
     pub requests_per_second: f64,
     /// Pages of one walk; one that needs more fails.
     pub max_pages: u32,
+    /// Thing groups with rows of their own, up to 100,000; those included by their very name always have theirs.
+    pub max_thing_groups: u32,
+    /// Jobs with series of their own, up to 100,000.
+    pub max_jobs: u32,
 }
 
 /// Where to serve.
@@ -213,18 +259,33 @@ fn account_id<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Accou
     text.map(|text| AccountId::parse(&text).map_err(serde::de::Error::custom)).transpose()
 }
 
-/// The section `jobs` as the scope that it describes.
+/// The section `thing_groups`, with its patterns made into a filter.
+fn thing_groups<'de, D: Deserializer<'de>>(deserializer: D) -> Result<ThingGroups, D::Error> {
+    #[derive(Deserialize)]
+    #[serde(deny_unknown_fields)]
+    struct Given {
+        resolve: Resolve,
+        include: Vec<String>,
+        exclude: Vec<String>,
+        ended_jobs_within: Duration,
+    }
+    let Given { resolve, include, exclude, ended_jobs_within } = Given::deserialize(deserializer)?;
+    let filter = GroupFilter::new(&include, &exclude).map_err(serde::de::Error::custom)?;
+    Ok(ThingGroups { resolve, filter, ended_jobs_within })
+}
+
+/// The section `jobs` of a target as the scope that it describes.
 fn scope<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Scope, D::Error> {
     #[derive(Deserialize)]
     #[serde(deny_unknown_fields)]
-    struct Jobs {
+    struct Given {
         #[serde(default)]
         status: Vec<String>,
         target_selection: Option<String>,
         thing_group_name: Option<String>,
         namespace_id: Option<String>,
     }
-    let Jobs { status, target_selection, thing_group_name, namespace_id } = Jobs::deserialize(deserializer)?;
+    let Given { status, target_selection, thing_group_name, namespace_id } = Given::deserialize(deserializer)?;
     let statuses = status.iter().map(|text| Status::from(text.as_str())).collect();
     let target_selection = target_selection.as_deref().map(TargetSelection::from);
     Ok(Scope { statuses, target_selection, thing_group_name, namespace_id })

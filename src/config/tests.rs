@@ -66,6 +66,11 @@ fn millis(millis: u64) -> Duration {
     Duration::from_millis(millis)
 }
 
+fn group_filter(include: &[&str], exclude: &[&str]) -> GroupFilter {
+    let owned = |patterns: &[&str]| patterns.iter().map(|&pattern| pattern.to_owned()).collect::<Vec<_>>();
+    GroupFilter::new(&owned(include), &owned(exclude)).expect("patterns")
+}
+
 // Defaults and the documented file.
 
 #[test]
@@ -73,7 +78,13 @@ fn without_sources_there_is_one_target_and_the_documented_defaults() {
     let expected = Config {
         targets: vec![Target::default()],
         refresh: Refresh { interval: millis(60_000), timeout: millis(1_800_000), stale_after: None },
-        limits: Limits { requests_per_second: 5.0, max_pages: 20_000 },
+        thing_groups: ThingGroups {
+            resolve: Resolve::Describe,
+            filter: GroupFilter::default(),
+            ended_jobs_within: millis(604_800_000),
+        },
+        jobs: Jobs { describe: true, series: true, long_running_after: vec![millis(86_400_000), millis(259_200_000)] },
+        limits: Limits { requests_per_second: 5.0, max_pages: 20_000, max_thing_groups: 200, max_jobs: 500 },
         web: Web {
             listen_addresses: vec![":10114".parse().expect("an address")],
             telemetry_path: "/metrics".to_owned(),
@@ -178,6 +189,13 @@ fn every_kind_is_read_from_the_environment() {
         ("REFRESH__STALE_AFTER", "1d"),
         ("LIMITS__REQUESTS_PER_SECOND", "0.5"),
         ("LIMITS__MAX_PAGES", "9"),
+        ("THING_GROUPS__RESOLVE", "off"),
+        ("THING_GROUPS__INCLUDE", "factory-1, site:.*"),
+        ("THING_GROUPS__EXCLUDE", "['[a-z]{1,3}']"),
+        ("THING_GROUPS__ENDED_JOBS_WITHIN", "0s"),
+        ("JOBS__DESCRIBE", "false"),
+        ("JOBS__SERIES", "true"),
+        ("JOBS__LONG_RUNNING_AFTER", "12h,2d"),
         ("WEB__LISTEN_ADDRESSES", "127.0.0.1:1,[::1]:1"),
         ("WEB__TELEMETRY_PATH", "/m"),
         ("LOG__FORMAT", "json"),
@@ -188,6 +206,10 @@ fn every_kind_is_read_from_the_environment() {
     assert_eq!((config.limits.requests_per_second, config.limits.max_pages), (0.5, 9));
     assert_eq!((config.web.listen_addresses.len(), config.web.telemetry_path.as_str()), (2, "/m"));
     assert_eq!(config.log.format, LogFormat::Json);
+    let filter = group_filter(&["factory-1", "site:.*"], &["[a-z]{1,3}"]);
+    assert_eq!(config.thing_groups, ThingGroups { resolve: Resolve::Off, filter, ended_jobs_within: Duration::ZERO });
+    let long_running_after = vec![millis(43_200_000), millis(172_800_000)];
+    assert_eq!(config.jobs, Jobs { describe: false, series: true, long_running_after });
 }
 
 #[test]
@@ -297,6 +319,11 @@ fn an_unknown_key_is_told_with_the_nearest_known_one() {
         ("refersh: {interval: 1m, x: 5}", "refersh: unknown key; did you mean refresh?"),
         ("targets: [{}, {regoin: x}]", "targets[1].regoin: unknown key; did you mean targets[1].region?"),
         ("targets: [{timeout: x}]", "targets[0].timeout: unknown key; did you mean refresh.timeout?"),
+        ("thing_groups: {includes: []}", "thing_groups.includes: unknown key; did you mean thing_groups.include?"),
+        ("thing_group: {}", "thing_group: unknown key; did you mean thing_groups?"),
+        ("job: {}", "job: unknown key; did you mean jobs?"),
+        ("jobs: {status: []}", "jobs.status: unknown key; did you mean targets[].jobs.status?"),
+        ("targets: [{jobs: {describe: false}}]", "targets[0].jobs.describe: unknown key; did you mean jobs.describe?"),
         ("log: {colour: x}", "log.colour: unknown key; known here are level, format"),
         ("\"log.level\": info", "\"log.level\": unknown key; did you mean log.level?"),
         ("targets: [{\"\": x}]", "targets[0].\"\": unknown key; known here are name, region, "),
@@ -436,6 +463,117 @@ fn the_same_address_twice_is_told_in_any_spelling() {
 }
 
 #[test]
+fn patterns_of_thing_groups_become_a_filter() {
+    let groups = config("thing_groups: {include: [factory-1, 'factory-[0-9]+'], exclude: [factory-2]}").thing_groups;
+    assert_eq!(groups.filter, group_filter(&["factory-1", "factory-[0-9]+"], &["factory-2"]));
+    let kept = |group| (groups.filter.shows(group), groups.filter.never_folds(group));
+    assert_eq!(
+        (kept("factory-1"), kept("factory-2"), kept("factory-3")),
+        ((true, true), (false, false), (true, false))
+    );
+    assert_eq!(config("thing_groups: {include: [], exclude: }").thing_groups.filter, GroupFilter::default());
+}
+
+#[test]
+fn a_pattern_that_can_not_be_used_is_told_with_its_item_and_the_reason() {
+    assert_eq!(
+        problem("thing_groups: {include: [a, 'factory-(']}"),
+        "exporter.yml: thing_groups.include[1]: \"factory-(\" is not a pattern: found open group without closing ')'"
+    );
+    assert_eq!(
+        problem("thing_groups: {exclude: ['']}"),
+        "exporter.yml: thing_groups.exclude[0]: \"\" is not a pattern: it is empty, and no group has an empty name"
+    );
+    assert_eq!(
+        problem("thing_groups: {exclude: [[a-z]]}"),
+        "exporter.yml: thing_groups.exclude[0]: a list is not a pattern: \
+         a thing group's name, or a regular expression in quotes"
+    );
+    assert_eq!(
+        problem("thing_groups: {include: factory-1}"),
+        "exporter.yml: thing_groups.include: \"factory-1\" is not a list; write [ ] around it"
+    );
+    assert!(problem("thing_groups: {include: [7]}").ends_with("put it in quotes"));
+    assert!(problem("thing_groups: {include: [a, b, a]}").contains("is there already, in thing_groups.include[0]"));
+    assert_eq!(problems("thing_groups: {include: ['(', a, '['], exclude: ['*']}").len(), 3);
+    let parted = load_variables(&[("THING_GROUPS__INCLUDE", "a{1,3}")]).expect_err("problems");
+    assert!(parted.to_string().contains("thing_groups.include[0]: \"a{1\" is not a pattern: "), "{parted}");
+}
+
+#[test]
+fn thing_groups_are_resolved_in_one_of_three_ways() {
+    for (word, resolve) in [("describe", Resolve::Describe), ("summary", Resolve::Summary), ("off", Resolve::Off)] {
+        assert_eq!(config(&format!("thing_groups: {{resolve: {word}}}")).thing_groups.resolve, resolve);
+    }
+    assert!(
+        problem("thing_groups: {resolve: Summary}").ends_with("one of describe, summary, off; did you mean summary?")
+    );
+    assert!(problem("thing_groups: {resolve: false}").ends_with("put it in quotes"));
+}
+
+#[test]
+fn ended_jobs_may_be_left_out_and_looked_for_through_ten_years() {
+    for (text, days) in [("0s", 0), ("3650d", 3650)] {
+        let groups = config(&format!("thing_groups: {{ended_jobs_within: {text}}}")).thing_groups;
+        assert_eq!(groups.ended_jobs_within, millis(days * 86_400_000));
+    }
+    assert!(problem("thing_groups: {ended_jobs_within: 3651d}").ends_with("accepted is 0d to 3650d"));
+}
+
+#[test]
+fn a_boolean_is_true_or_false_and_nothing_like_it() {
+    assert_eq!(
+        config("jobs: {describe: false, series: false}").jobs,
+        Jobs { describe: false, series: false, ..Config::default().jobs }
+    );
+    assert_eq!(problem("jobs: {describe: yes}"), "exporter.yml: jobs.describe: \"yes\" is not true or false");
+    assert_eq!(problem("jobs: {series: 0}"), "exporter.yml: jobs.series: 0 is not true or false");
+    let found = load_variables(&[("JOBS__SERIES", "True")]).expect_err("problems");
+    assert_eq!(
+        found.to_string(),
+        "IOT_JOBS_EXPORTER_JOBS__SERIES: jobs.series: \"True\" is not true or false; did you mean true?"
+    );
+}
+
+#[test]
+fn long_running_has_any_number_of_thresholds() {
+    let after = |yaml: &str| config(yaml).jobs.long_running_after;
+    assert_eq!(after("jobs: {long_running_after: [2d, 1s]}"), [millis(172_800_000), millis(1000)]);
+    assert!(after("jobs: {long_running_after: []}").is_empty());
+    assert_eq!(after("jobs: {long_running_after: }"), Config::default().jobs.long_running_after);
+    let none = load_variables(&[("JOBS__LONG_RUNNING_AFTER", "[]")]).expect("a configuration");
+    assert!(none.jobs.long_running_after.is_empty());
+}
+
+#[test]
+fn a_threshold_is_told_by_its_item_where_it_is_none_or_there_in_another_spelling() {
+    let of = |list: &str| problem(&format!("jobs: {{long_running_after: {list}}}"));
+    assert_eq!(
+        of("[24h, 1d]"),
+        "exporter.yml: jobs.long_running_after[1]: \"1d\" is there already, in jobs.long_running_after[0]"
+    );
+    assert!(of("[1s, 1d, 1s999us]").contains("\"1s999us\" is there already, in jobs.long_running_after[0]"));
+    assert_eq!(
+        of("[1d, 999ms]"),
+        "exporter.yml: jobs.long_running_after[1]: \"999ms\" is out of range; accepted is 1s to 3650d"
+    );
+    assert!(of("[1d, 60]").contains("jobs.long_running_after[1]: 60 is not a duration"));
+    assert_eq!(of("1d"), "exporter.yml: jobs.long_running_after: \"1d\" is not a list; write [ ] around it");
+}
+
+#[test]
+fn limits_of_rows_go_down_to_none() {
+    let limits = config("limits: {max_thing_groups: 0, max_jobs: 100000}").limits;
+    assert_eq!((limits.max_thing_groups, limits.max_jobs), (0, 100_000));
+    for key in ["max_thing_groups", "max_jobs"] {
+        for value in ["-1", "100001"] {
+            let found = problem(&format!("limits: {{{key}: {value}}}"));
+            assert_eq!(found, format!("exporter.yml: limits.{key}: {value} is out of range; accepted is 0 to 100000"));
+        }
+    }
+}
+
+#[test]
 fn a_section_that_is_none_is_told_with_the_keys_that_belong_in_it() {
     assert_eq!(problem("log: info"), "exporter.yml: log: is a text, not a section; the keys in it are level, format");
     assert!(problem("targets: [{jobs: []}]").starts_with("exporter.yml: targets[0].jobs: is a list, not a section"));
@@ -558,7 +696,12 @@ fn no_mutation_of_a_file_or_variable_makes_loading_panic() {
         let text: String = chars.iter().collect();
         let outcome = match round % 2 {
             0 => load_yaml(&text),
-            _ => load_variables(&[("TARGETS", &text), ("WEB__LISTEN_ADDRESSES", &text)]),
+            _ => load_variables(&[
+                ("TARGETS", &text),
+                ("WEB__LISTEN_ADDRESSES", &text),
+                ("THING_GROUPS__INCLUDE", &text),
+                ("JOBS__LONG_RUNNING_AFTER", &text),
+            ]),
         };
         if let Err(found) = outcome {
             assert!(found.iter().all(|problem| !problem.to_string().contains(char::is_control)), "{found}");

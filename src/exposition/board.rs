@@ -10,7 +10,8 @@ use tokio::sync::watch;
 
 use super::fragments::{Fragments, Gauges};
 use crate::catalogue::{
-    Family, LAST_SUCCESS, UP, WALK_DUPLICATES, WALK_DURATION, WALK_JOBS, WALK_MALFORMED, WALK_PAGES,
+    DESCRIBE_DURATION, FOLDED_THING_GROUPS, Family, LAST_SUCCESS, OMITTED_JOBS, UP, WALK_DUPLICATES, WALK_DURATION,
+    WALK_JOBS, WALK_MALFORMED, WALK_PAGES, WALK_RECOVERED,
 };
 use crate::clock::Moment;
 use crate::job::Timestamp;
@@ -92,14 +93,10 @@ pub struct Failure {
 impl State {
     /// The last complete walk, unless it is stale.
     ///
-    /// Both clocks must agree that it is fresh: the monotonic one stands still while a machine is suspended, and the wall can be
-    /// set back.
+    /// Both clocks must agree that it is fresh; see [`Moment::since`].
     #[must_use]
     pub fn fresh(&self, now: Moment) -> Option<&Arc<Good>> {
-        self.good.as_ref().filter(|good| {
-            now.instant.saturating_duration_since(good.published.instant) <= good.stale_after
-                && now.wall.since(good.published.wall) <= good.stale_after
-        })
+        self.good.as_ref().filter(|good| now.since(good.published) <= good.stale_after)
     }
 
     /// Whether the last refresh succeeded and what it found is still fresh.
@@ -156,7 +153,15 @@ impl Collector for Status {
         self.of_good(&mut encoder, &WALK_PAGES, |good| good.snapshot.walk.pages)?;
         self.of_good(&mut encoder, &WALK_JOBS, |good| good.snapshot.counts.total)?;
         self.of_good(&mut encoder, &WALK_DUPLICATES, |good| good.snapshot.counts.duplicates)?;
-        self.of_good(&mut encoder, &WALK_MALFORMED, |good| good.snapshot.counts.malformed)
+        self.of_good(&mut encoder, &WALK_MALFORMED, |good| good.snapshot.counts.malformed)?;
+        self.of_good(&mut encoder, &WALK_RECOVERED, |good| good.snapshot.counts.recovered)?;
+        self.of_good(&mut encoder, &OMITTED_JOBS, |good| good.snapshot.omitted_jobs)?;
+        self.write(&mut encoder, &DESCRIBE_DURATION, |state| {
+            state.good.as_ref()?.snapshot.describing.map(|describing| describing.duration.as_secs_f64())
+        })?;
+        self.write(&mut encoder, &FOLDED_THING_GROUPS, |state| {
+            state.good.as_ref()?.snapshot.groups.as_ref().map(|groups| groups.folded)
+        })
     }
 }
 

@@ -29,6 +29,9 @@ pub const OTHER: &str = "<other>";
 pub struct Timestamp(i64);
 
 impl Timestamp {
+    /// The latest time that is believed of a job, in the year 2527: milliseconds up to it fit into 44 bits.
+    pub const LATEST: Self = Self((1 << 44) - 2);
+
     /// From milliseconds since the Unix epoch.
     #[must_use]
     pub const fn from_millis(millis: i64) -> Self {
@@ -285,6 +288,16 @@ impl Scope {
             .iter()
             .filter(met)
             .flat_map(move |status| self.selections().iter().map(|s| (status.clone(), s.clone())))
+    }
+
+    /// Whether a walk in this scope would list a job that is as told here.
+    #[must_use]
+    pub fn covers(&self, job: &JobSummary) -> bool {
+        let has_status = |status: &Status| self.statuses.is_empty() || self.statuses.contains(status);
+        let is_left_out = self.thing_group_name.is_some() && job.status == Some(Status::Scheduled);
+        job.status.as_ref().is_none_or(has_status)
+            && !is_left_out
+            && (self.target_selection.is_none() || self.target_selection == job.target_selection)
     }
 
     /// The known target selections in this scope.

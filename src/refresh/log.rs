@@ -8,7 +8,7 @@ use tracing::{debug, info, warn};
 use crate::config::Refresh;
 use crate::exposition::board::{Failure, Identity};
 use crate::job::Status;
-use crate::snapshot::{Counts, Pair, Snapshot};
+use crate::snapshot::{Counts, Pair, Permission, Snapshot};
 use crate::telemetry::Reason;
 
 /// What the log has told of a target, so that it tells a thing once.
@@ -19,11 +19,21 @@ pub(super) struct Log {
     last_jobs: Option<BTreeMap<Pair, u64>>,
     last_malformed: u64,
     told_of_staleness: bool,
+    described: Described,
+}
+
+/// How describing went when the log told of it last.
+#[derive(Debug, Default, PartialEq, Eq)]
+enum Described {
+    #[default]
+    Well,
+    Denied,
+    Failed(Reason),
 }
 
 impl Log {
     /// One line a refresh: what it cost, what it found, what is different.
-    pub(super) fn succeeded(&mut self, identity: &Identity, snapshot: &Snapshot) {
+    pub(super) fn succeeded(&mut self, identity: &Identity, snapshot: &Snapshot, describe_failure: Option<&Failure>) {
         let Counts { total, open, duplicates, malformed, .. } = &snapshot.counts;
         let open = open.len();
         let changed = match self.last_jobs.replace(snapshot.counts.jobs.clone()) {
@@ -41,6 +51,8 @@ impl Log {
             jobs = total,
             open,
             in_progress,
+            described = snapshot.describing.map(|describing| describing.described),
+            undescribed = snapshot.describing.map(|describing| describing.undescribed).filter(|jobs| *jobs > 0),
             requests = walk.requests,
             duration = ?rounded(walk.duration),
             changed = %changed,
@@ -49,8 +61,54 @@ impl Log {
         if std::mem::replace(&mut self.last_malformed, *malformed) != *malformed && *malformed > 0 {
             warn!(target = %identity.name, malformed, "summaries without a job id, a status or a target selection");
         }
-        debug!(target = %identity.name, duplicates, failures = self.failures, "walk");
+        let recovered = snapshot.counts.recovered;
+        debug!(target = %identity.name, duplicates, recovered, failures = self.failures, "walk");
+        self.check_descriptions(identity, snapshot, describe_failure);
         (self.failures, self.last_failure) = (0, None);
+    }
+
+    /// All ended jobs are described at last, or it turned out that none can be.
+    pub(super) fn caught_up(&mut self, identity: &Identity, snapshot: &Snapshot, describe_failure: Option<&Failure>) {
+        let Some(describing) = &snapshot.describing else { return };
+        if describing.permission != Permission::Denied {
+            debug!(target = %identity.name, "every ended job of the window is described");
+        }
+        self.check_descriptions(identity, snapshot, describe_failure);
+    }
+
+    /// A description that can't be had takes nothing from what the walk found. It is told once, and again when it is another
+    /// matter.
+    fn check_descriptions(&mut self, identity: &Identity, snapshot: &Snapshot, failure: Option<&Failure>) {
+        let Some(describing) = &snapshot.describing else { return };
+        let now = match (describing.permission, failure) {
+            (Permission::Denied | Permission::Partial, _) => Described::Denied,
+            (Permission::Granted, Some(failure)) => Described::Failed(failure.reason),
+            (Permission::Granted, None) => Described::Well,
+        };
+        if now == self.described {
+            return;
+        }
+        let error = failure.map(|failure| failure.message.as_str());
+        match &now {
+            Described::Denied => warn!(
+                target = %identity.name,
+                action = "iot:DescribeJob",
+                jobs = if describing.permission == Permission::Denied { "all" } else { "some" },
+                error,
+                advice = "allow iot:DescribeJob on job/* (config/iam/full.json), or set jobs.describe to false and thing_groups.resolve to off",
+                "jobs can't be described: their groups, schedules and executions are not known; it is tried again now and then"
+            ),
+            Described::Failed(reason) => warn!(
+                target = %identity.name,
+                %reason,
+                jobs = describing.failures,
+                error,
+                advice = reason.advice(),
+                "some jobs could not be described this time: they are shown as the walk and the last description told"
+            ),
+            Described::Well => info!(target = %identity.name, "jobs can be described again"),
+        }
+        self.described = now;
     }
 
     /// Data that turns stale before it can be renewed comes and goes without any failure.

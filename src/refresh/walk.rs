@@ -8,10 +8,7 @@ use std::hash::BuildHasher as _;
 use std::hash::RandomState;
 
 use crate::aws::{ApiError, Connection, Query};
-use crate::fingerprint::Fingerprinter;
 use crate::job::{AccountId, JobArn, JobSummary, Scope};
-use crate::snapshot::Counts;
-use crate::tally::Tally;
 use crate::telemetry::Reason;
 
 /// Why a walk was given up.
@@ -62,16 +59,7 @@ impl WalkError {
     }
 }
 
-/// What a walk brought home.
-#[derive(Debug)]
-pub struct Walked {
-    /// The counts.
-    pub counts: Counts,
-    /// Pages read.
-    pub pages: u64,
-}
-
-/// Walks all pages of a scope.
+/// Walks all pages of a scope, and hands each summary to `take`. Tells how many pages there were.
 ///
 /// # Errors
 /// At the first thing that makes the walk less than whole; there is no half result.
@@ -80,8 +68,8 @@ pub async fn walk(
     account: &AccountId,
     scope: &Scope,
     max_pages: u32,
-) -> Result<Walked, WalkError> {
-    let mut tally = Tally::new(Fingerprinter::random());
+    mut take: impl FnMut(&JobSummary),
+) -> Result<u64, WalkError> {
     let mut pages = 0;
     for query in queries(scope) {
         // Hashed, since a token can be long and a walk has thousands. A chance collision fails a walk, and spoils no count.
@@ -97,7 +85,7 @@ pub async fn walk(
             pages = page;
             for summary in &answer.jobs {
                 check_account(summary, account, page)?;
-                tally.add(summary);
+                take(summary);
             }
             let Some(next) = answer.next_token else { break };
             if !seen.insert(hasher.hash_one(&next)) {
@@ -106,7 +94,7 @@ pub async fn walk(
             token = Some(next);
         }
     }
-    Ok(Walked { counts: tally.finish(scope), pages })
+    Ok(pages)
 }
 
 /// `ListJobs` takes one status, so a scope of several takes a walk for each. A job that moves from one to another between them is

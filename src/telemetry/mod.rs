@@ -23,7 +23,7 @@ use crate::job::{OTHER, is_label_text};
 pub type Labels = Vec<(String, String)>;
 
 /// The operations that the exporter calls, by AWS's names.
-pub const OPERATIONS: &[&str] = &["ListJobs", "GetCallerIdentity"];
+pub const OPERATIONS: &[&str] = &["ListJobs", "DescribeJob", "GetCallerIdentity"];
 
 /// Error codes that are always shown: those that the operations declare, and the exporter's own for attempts without an answer.
 const KNOWN_CODES: &[&str] = &[

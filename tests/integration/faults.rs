@@ -159,8 +159,7 @@ async fn a_fault_on_a_real_socket_does_what_it_does_on_the_paused_clock() {
         let simulator = simulated(jobs(JOBS));
         simulator.set_script(Script::new([Rule::new(fault).on(Operation::ListJobs).times(1)]));
         let endpoint = Endpoint::start(simulator.clone()).await;
-        let mut config = config(&endpoint.url());
-        config.limits.requests_per_second = 1000.0;
+        let config = config(&endpoint.url());
         let listening = Listening::start(config).await;
         let shown = scrape_handler(&listening.handler).await;
         let fails = fault.consequence() == Consequence::Fatal;

@@ -16,9 +16,13 @@ const FLOORS: &[&str] = &[
     "telemetry",
     "http",
     "config",
-    "clock",
+    "census",
     "tally",
+    "memory",
     "snapshot",
+    "groups",
+    "group_filter",
+    "clock",
     "fingerprint",
     "catalogue",
     "job",
@@ -31,6 +35,7 @@ const SECLUDED: &[(&str, &[&str])] = &[
     ("aws_smithy_", &["aws"]),
     ("hyper", &["http"]),
     ("figment", &["config"]),
+    ("regex_lite", &["group_filter"]),
     ("prometheus_client", &["exposition", "telemetry"]),
 ];
 

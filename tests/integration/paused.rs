@@ -15,7 +15,7 @@ use bytes::Bytes;
 use tokio::time::Instant;
 
 use crate::support::{
-    ACCESS_KEY_ID, Exporter, Fate, NOW, REGION, account, jobs, simulator as simulated, target, truth,
+    ACCESS_KEY_ID, Exporter, Fate, NOW, REGION, account, jobs, simulator as simulated, target, truth, walk_only,
 };
 
 const MINUTE: Duration = Duration::from_mins(1);
@@ -396,7 +396,7 @@ async fn a_group_and_a_namespace_in_scope_reach_listjobs_and_every_page_is_asked
 
 #[tokio::test(start_paused = true)]
 async fn a_job_that_moves_during_the_walk_is_counted_once_by_its_later_sighting() {
-    let exporter = Exporter::start(simulated([]), |_| {}).await;
+    let exporter = Exporter::start(simulated([]), walk_only).await;
     list_jobs(&exporter.simulator, |call| {
         Some(body(match call.params.get("nextToken") {
             None => {
@@ -421,7 +421,7 @@ async fn a_job_that_moves_during_the_walk_is_counted_once_by_its_later_sighting(
 
 #[tokio::test(start_paused = true)]
 async fn what_aws_adds_or_leaves_out_is_counted_under_its_own_text_or_as_unknown() {
-    let exporter = Exporter::start(simulated([]), |_| {}).await;
+    let exporter = Exporter::start(simulated([]), walk_only).await;
     list_jobs(&exporter.simulator, |_| {
         Some(body(
             r#"{"jobs": [{"jobId": "a", "status": "QUEUED", "targetSelection": "SNAPSHOT", "newField": {"x": [1]}},

@@ -11,6 +11,7 @@ use tokio::time::Instant;
 
 use crate::support::{
     Endpoint, Exposition, Listening, NOW, REGION, account, config, jobs, output, simulator as simulated, tool, truth,
+    walk_only,
 };
 
 /// One HTTP exchange, by hand: what a client sees on the wire and nothing that a library makes of it.
@@ -142,7 +143,10 @@ async fn at_five_requests_a_second_with_throttling_at_most_six_arrive_in_any_sec
         throttled.then(|| simulator::error(status, "ThrottlingException", "Rate exceeded"))
     });
     let endpoint = Endpoint::start(simulator.clone()).await;
-    let listening = Listening::start(config(&endpoint.url())).await;
+    let mut config = config(&endpoint.url());
+    config.limits.requests_per_second = 5.0;
+    walk_only(&mut config);
+    let listening = Listening::start(config).await;
     let (_, body) = exchange(&listening, &get("/metrics", "")).await;
     assert_eq!(Exposition::parse(&body).jobs(), truth(&simulator));
     let arrivals = arrivals.lock().expect("no test panics in here");

@@ -11,8 +11,9 @@ use std::time::Duration;
 use aws_credential_types::provider::SharedCredentialsProvider;
 use aws_iot_jobs_exporter::app::App;
 use aws_iot_jobs_exporter::aws::Access;
+use aws_iot_jobs_exporter::catalogue::{self, Subject};
 use aws_iot_jobs_exporter::clock::Clock;
-use aws_iot_jobs_exporter::config::{Config, Target};
+use aws_iot_jobs_exporter::config::{Config, Resolve, Target};
 use aws_iot_jobs_exporter::http::{self, Listener, Request, Response, StatusCode};
 use aws_iot_jobs_exporter::job::{AccountId, Status, Timestamp};
 use aws_iot_jobs_exporter::simulator::{self, Fleet, Job, Simulator};
@@ -160,7 +161,6 @@ impl Exporter {
         let wire =
             Wire { simulator: simulator.clone(), clock, fate: Arc::new(Mutex::new(fate)), released: Arc::default() };
         let mut config = config("http://simulator.test");
-        config.limits.requests_per_second = 1000.0;
         configure(&mut config);
         let mut access = Access { http: SharedHttpClient::new(wire.clone()), ..Access::local(ACCESS_KEY_ID, "secret") };
         access.credentials = credentials.or(access.credentials);
@@ -207,9 +207,16 @@ pub async fn scrape_handler(handler: &http::Handler) -> Exposition {
     Exposition::parse(response.body())
 }
 
-/// A configuration of one plain target, without any address to listen on.
+/// Leaves out what `DescribeJob` adds, for tests that answer `ListJobs` with jobs that there are not.
+pub fn walk_only(config: &mut Config) {
+    config.jobs.describe = false;
+    config.thing_groups.resolve = Resolve::Off;
+}
+
+/// A configuration of one plain target, without any address to listen on, and with a budget that nothing has to wait for.
 pub fn config(endpoint: &str) -> Config {
     let mut config = Config::default();
+    config.limits.requests_per_second = 1000.0;
     config.web.listen_addresses.clear();
     config.targets = vec![target("t", endpoint)];
     config
@@ -338,13 +345,11 @@ impl Exposition {
 
     /// Every line about jobs, without those about the exporter and its targets.
     pub fn job_lines(&self) -> Vec<&str> {
-        let families = [
-            "aws_iot_jobs{",
-            "aws_iot_jobs_oldest_created_timestamp_seconds{",
-            "aws_iot_jobs_concurrent{",
-            "aws_iot_jobs_target_info{",
-        ];
-        self.text.lines().filter(|line| families.iter().any(|family| line.starts_with(family))).collect()
+        let is_about_jobs = |line: &&str| {
+            let name = line.split('{').next().unwrap_or_default();
+            catalogue::ALL.iter().any(|family| family.subject == Subject::Jobs && family.name == name)
+        };
+        self.text.lines().filter(is_about_jobs).collect()
     }
 }
 

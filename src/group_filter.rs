@@ -1,0 +1,257 @@
+//! Which thing groups get rows of their own: patterns of names to include, and of names to exclude.
+//!
+//! A pattern matches a whole name, as Prometheus anchors its own. One that is made only of what names are made of is
+//! the name of one group: it is looked up, and no expression runs for it.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use regex_lite::Regex;
+
+/// Which thing groups get rows of their own. The default is all of them.
+///
+/// Two filters are equal where they have the same patterns, in any order.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct GroupFilter {
+    include: Patterns,
+    exclude: Patterns,
+}
+
+impl GroupFilter {
+    /// A filter of the groups that a pattern in `include` matches, or of all groups where there is none, without those
+    /// that a pattern in `exclude` matches.
+    ///
+    /// # Errors
+    /// Where a pattern is empty, holds a control character, or is no regular expression of `regex-lite`'s syntax.
+    pub fn new(include: &[String], exclude: &[String]) -> Result<Self, InvalidPattern> {
+        Ok(Self { include: Patterns::read(include)?, exclude: Patterns::read(exclude)? })
+    }
+
+    /// Whether the group gets rows of its own, as far as the filter goes.
+    #[must_use]
+    pub fn shows(&self, group: &str) -> bool {
+        (self.include.is_empty() || self.include.matches(group)) && !self.exclude.matches(group)
+    }
+
+    /// Whether the group gets rows of its own however many groups there are: its very name is included, and it is not
+    /// excluded.
+    #[must_use]
+    pub fn never_folds(&self, group: &str) -> bool {
+        self.include.names.contains(group) && !self.exclude.matches(group)
+    }
+}
+
+/// A pattern that can't be used.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{pattern:?} is not a pattern: {reason}")]
+pub struct InvalidPattern {
+    /// The pattern as it was given.
+    pub pattern: String,
+    /// What is wrong with it.
+    pub reason: String,
+}
+
+#[derive(Clone, Debug, Default)]
+struct Patterns {
+    /// Those that are names of groups.
+    names: BTreeSet<String>,
+    /// The others as they were given, with the expression that matches whole names only.
+    expressions: BTreeMap<String, Regex>,
+}
+
+impl Patterns {
+    fn read(given: &[String]) -> Result<Self, InvalidPattern> {
+        let mut patterns = Self::default();
+        for pattern in given {
+            if is_name(pattern) {
+                patterns.names.insert(pattern.clone());
+            } else {
+                let expression = whole(pattern)
+                    .map_err(|reason| InvalidPattern { pattern: pattern.clone(), reason: reason.to_string() })?;
+                patterns.expressions.insert(pattern.clone(), expression);
+            }
+        }
+        Ok(patterns)
+    }
+
+    fn is_empty(&self) -> bool {
+        self.names.is_empty() && self.expressions.is_empty()
+    }
+
+    fn matches(&self, group: &str) -> bool {
+        self.names.contains(group) || self.expressions.values().any(|expression| expression.is_match(group))
+    }
+}
+
+// An expression can't be compared; the text that it was made of can.
+impl PartialEq for Patterns {
+    fn eq(&self, other: &Self) -> bool {
+        self.names == other.names && self.expressions.keys().eq(other.expressions.keys())
+    }
+}
+
+impl Eq for Patterns {}
+
+/// Whether the pattern is made only of the alphabet of group names, none of which means anything in an expression.
+fn is_name(pattern: &str) -> bool {
+    !pattern.is_empty() && pattern.bytes().all(|b| b.is_ascii_alphanumeric() || b":_-".contains(&b))
+}
+
+/// The expression that matches where the pattern matches the whole text.
+fn whole(pattern: &str) -> Result<Regex, Fault> {
+    if pattern.is_empty() {
+        return Err(Fault::Empty);
+    }
+    if pattern.contains(char::is_control) {
+        return Err(Fault::Control);
+    }
+    // By itself first: `a)|(b` would pass inside the brackets, and match more than whole names.
+    Regex::new(pattern)?;
+    Ok(Regex::new(&format!("^(?:{pattern})$"))?)
+}
+
+/// What can be wrong with a pattern.
+#[derive(Debug, thiserror::Error)]
+enum Fault {
+    #[error("it is empty, and no group has an empty name")]
+    Empty,
+    // A line end that YAML left at the end of a block, for one: the pattern would match no group, and say nothing.
+    #[error("it holds a control character, such as a line end, and no group's name does")]
+    Control,
+    #[error(transparent)]
+    Syntax(#[from] regex_lite::Error),
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn filter(include: &[&str], exclude: &[&str]) -> GroupFilter {
+        let owned = |patterns: &[&str]| patterns.iter().map(|&pattern| pattern.to_owned()).collect::<Vec<_>>();
+        GroupFilter::new(&owned(include), &owned(exclude)).expect("patterns")
+    }
+
+    fn fault(pattern: &str) -> String {
+        let include = GroupFilter::new(&[pattern.to_owned()], &[]).expect_err(pattern);
+        let exclude = GroupFilter::new(&[], &[pattern.to_owned()]).expect_err(pattern);
+        assert_eq!((&include, include.pattern.as_str()), (&exclude, pattern));
+        include.reason
+    }
+
+    #[test]
+    fn without_patterns_every_group_is_shown_and_may_be_folded() {
+        let all = GroupFilter::default();
+        assert_eq!(all, filter(&[], &[]));
+        assert!(all.shows("factory-1") && all.shows("") && !all.never_folds("factory-1"));
+    }
+
+    #[test]
+    fn a_name_includes_that_one_group_and_keeps_it_from_being_folded() {
+        let one = filter(&["site:berlin_1-a"], &[]);
+        assert!(one.shows("site:berlin_1-a") && one.never_folds("site:berlin_1-a"));
+        for other in ["site:berlin_1-a2", "my-site:berlin_1-a", "SITE:BERLIN_1-A", "site", ""] {
+            assert!(!one.shows(other) && !one.never_folds(other), "{other}");
+        }
+    }
+
+    #[test]
+    fn an_expression_matches_whole_names_only() {
+        let factories = filter(&["factory-[0-9]+"], &[]);
+        assert!(factories.shows("factory-12"));
+        for other in ["factory-12b", "my-factory-12", "factory-", "Factory-12", "factory-12\n"] {
+            assert!(!factories.shows(other), "{other}");
+        }
+        // The first branch matches the beginning of the second.
+        assert!(filter(&["a|ab"], &[]).shows("ab"));
+        assert!(!filter(&["a|b"], &[]).shows("ax") && !filter(&["a|b"], &[]).shows("xb"));
+        assert!(filter(&["(?i)FACTORY"], &[]).shows("factory") && filter(&["^a.$"], &[]).shows("ab"));
+    }
+
+    #[test]
+    fn a_group_that_only_an_expression_includes_may_be_folded() {
+        let some = filter(&["factory-.*", "factory-1"], &[]);
+        assert!(some.shows("factory-1") && some.never_folds("factory-1"));
+        assert!(some.shows("factory-2") && !some.never_folds("factory-2"));
+    }
+
+    #[test]
+    fn what_is_excluded_is_not_shown_though_it_is_included() {
+        for exclude in ["factory-1", "factory-.", ".*"] {
+            let none = filter(&["factory-1", "factory-.*"], &[exclude]);
+            assert!(!none.shows("factory-1") && !none.never_folds("factory-1"), "{exclude}");
+        }
+        let others = filter(&[], &["test-.*"]);
+        assert!(others.shows("factory-1") && others.shows("my-test-1") && !others.shows("test-1"));
+    }
+
+    #[test]
+    fn a_pattern_that_does_not_compile_is_named_with_the_reason() {
+        assert_eq!(fault("factory-("), "found open group without closing ')'");
+        assert_eq!(fault("a)|(b"), "found closing ')' without matching '('");
+        assert_eq!(fault("(?=a)"), "look-around is not supported");
+        let error = GroupFilter::new(&["a".to_owned(), "*".to_owned()], &[]).expect_err("a fault");
+        assert_eq!(error.to_string(), format!("\"*\" is not a pattern: {}", error.reason));
+    }
+
+    #[test]
+    fn a_pattern_that_matches_no_name_by_its_form_is_refused() {
+        assert_eq!(fault(""), "it is empty, and no group has an empty name");
+        for pattern in ["factory-1\n", "a\tb", ".*\u{7f}"] {
+            assert!(fault(pattern).starts_with("it holds a control character"), "{pattern:?}");
+        }
+    }
+
+    #[test]
+    fn a_pattern_that_would_take_much_memory_is_refused() {
+        assert_eq!(fault("((a{1000}){1000}){1000}"), "compiled regex exceeded size limit");
+        assert_eq!(fault(&"(".repeat(100_000)), "pattern has too much nesting");
+    }
+
+    #[test]
+    fn filters_are_equal_by_their_patterns() {
+        assert_eq!(filter(&["a", "b.", "c."], &["d"]), filter(&["c.", "b.", "a"], &["d"]));
+        assert_ne!(filter(&["a."], &[]), filter(&["a.*"], &[]));
+        assert_ne!(filter(&["a"], &[]), filter(&[], &["a"]));
+    }
+
+    proptest! {
+        #[test]
+        fn no_pattern_makes_it_panic(
+            any in "\\PC*",
+            signs in "[\\[\\](){}|?*+^$\\\\:=!<>#&~.,xim0-9a-c-]*",
+            group in ".*",
+        ) {
+            for pattern in [any, signs] {
+                if let Ok(filter) = GroupFilter::new(std::slice::from_ref(&pattern), &[]) {
+                    prop_assert!(filter.shows(&group) || !filter.never_folds(&group));
+                }
+            }
+        }
+
+        #[test]
+        fn a_name_as_an_expression_shows_what_the_name_shows(
+            names in prop::collection::vec("[ab:_-]{1,3}", 1..4),
+            group in "[ab:_-]{1,3}",
+        ) {
+            let by_name = GroupFilter::new(&names, &[]).expect("names");
+            let by_expression = GroupFilter::new(&[format!("(?:{})", names.join("|"))], &[]).expect("an expression");
+            prop_assert_eq!(by_name.shows(&group), names.contains(&group));
+            prop_assert_eq!(by_expression.shows(&group), names.contains(&group));
+        }
+
+        #[test]
+        fn exclude_takes_away_what_it_matches_and_nothing_else(
+            include in "[ab]{1,2}\\.?\\*?",
+            exclude in "[ab]{1,2}\\.?\\*?",
+            group in "[ab]{1,3}",
+        ) {
+            let (include, exclude) = ([include], [exclude]);
+            let both = GroupFilter::new(&include, &exclude).expect("patterns");
+            let included = GroupFilter::new(&include, &[]).expect("patterns");
+            let excluded = GroupFilter::new(&exclude, &[]).expect("patterns").shows(&group);
+            prop_assert_eq!(both.shows(&group), included.shows(&group) && !excluded);
+            prop_assert_eq!(both.never_folds(&group), included.never_folds(&group) && !excluded);
+        }
+    }
+}
