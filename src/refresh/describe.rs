@@ -116,7 +116,13 @@ pub(super) async fn describe(
             Ok(Some(Ok((job_id, answer)))) => round.take(job_id, clock.now(), judged(answer, account)),
             // A task that panicked; its job has no answer, as others whose description failed.
             Ok(Some(Err(_))) => round.in_a_row += 1,
-            Ok(None) | Err(_) => break,
+            Ok(None) => break,
+            Err(_) => {
+                let message =
+                    "DescribeJob took too long: the time for it was up before all jobs were described".to_owned();
+                round.failure.get_or_insert(Failure { reason: Reason::Timeout, message });
+                break;
+            }
         }
     }
     round

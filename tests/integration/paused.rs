@@ -46,15 +46,6 @@ async fn a_walk_counts_every_page_exactly() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_hundred_thousand_jobs_cost_four_hundred_requests() {
-    let exporter = Exporter::start(simulated([]), |_| {}).await;
-    exporter.simulator.set_fleet(&account(), REGION, Fleet::seeded(5, 100_000, NOW));
-    let shown = exporter.refreshed(1).await;
-    assert_eq!(exporter.simulator.requests(Operation::ListJobs), 400);
-    assert_eq!(shown.jobs(), truth(&exporter.simulator));
-}
-
-#[tokio::test(start_paused = true)]
 async fn an_account_without_jobs_shows_zeros_and_no_age() {
     let shown = Exporter::start(simulated([]), |_| {}).await.refreshed(1).await;
     assert_eq!(shown.family("aws_iot_jobs").count(), 10);

@@ -1,0 +1,833 @@
+//! What `DescribeJob` adds, on the paused clock: groups, executions, schedules; and what is shown while it can't be had.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use aws_iot_jobs_exporter::config::{Config, Resolve};
+use aws_iot_jobs_exporter::group_filter::GroupFilter;
+use aws_iot_jobs_exporter::http::{Response, StatusCode};
+use aws_iot_jobs_exporter::job::{ExecutionStatus, Status, TargetSelection, Timestamp};
+use aws_iot_jobs_exporter::simulator::{
+    self, Call, Fleet, Job, MaintenanceWindow, Operation, Scheduling, Simulator, Target, ThingGroup,
+};
+use tokio::time::Instant;
+
+use crate::support::{Exporter, Exposition, Fate, NOW, REGION, ThreadLog, account, simulator as simulated, truth};
+
+const MINUTE: Duration = Duration::from_mins(1);
+const DAY: Duration = Duration::from_hours(24);
+
+fn open(id: &str) -> Job {
+    Job::new(id, Status::InProgress, NOW.before(DAY / 2))
+}
+
+fn ended(id: &str, age: Duration) -> Job {
+    Job::new(id, Status::Completed, NOW.before(age + DAY)).updated(NOW.before(age))
+}
+
+/// Answers `DescribeJob` in the simulator's stead, where `answer` gives one.
+fn describe_job(simulator: &Simulator, answer: impl Fn(&Call) -> Option<Response> + Send + Sync + 'static) {
+    simulator.intercept(move |call| if call.operation == Operation::DescribeJob { answer(call) } else { None });
+}
+
+fn denied() -> Response {
+    simulator::error(StatusCode::FORBIDDEN, "AccessDeniedException", "not authorized to perform: iot:DescribeJob")
+}
+
+fn unavailable() -> Response {
+    simulator::error(StatusCode::SERVICE_UNAVAILABLE, "ServiceUnavailableException", "later")
+}
+
+fn change(exporter: &Exporter, id: &str, change: impl FnOnce(&mut Job)) {
+    let changed = exporter.simulator.with_fleet(&account(), REGION, |fleet| fleet.update_job(id, change));
+    assert!(changed, "there is no job {id}");
+}
+
+/// The rows of `aws_iot_thing_group_jobs` that are not 0, by group, status and selection.
+fn group_rows(shown: &Exposition) -> BTreeMap<[String; 3], f64> {
+    let rows = shown.family("aws_iot_thing_group_jobs").filter(|(_, jobs)| *jobs > 0.0);
+    rows.map(|(labels, jobs)| (["thing_group", "status", "target_selection"].map(|label| labels[label].clone()), jobs))
+        .collect()
+}
+
+/// The same from the fleet itself: open jobs, and those that ended since `since`.
+fn group_truth(simulator: &Simulator, since: Timestamp) -> BTreeMap<[String; 3], f64> {
+    let mut rows = BTreeMap::new();
+    simulator.with_fleet(&account(), REGION, |fleet| {
+        for job in fleet.jobs().filter(|job| job.completed_at.is_none_or(|at| at >= since)) {
+            let groups: BTreeSet<&str> = job
+                .targets
+                .iter()
+                .filter_map(|target| match target {
+                    Target::ThingGroup(name) => Some(name.as_str()),
+                    Target::Thing(_) => None,
+                })
+                .collect();
+            let groups = if groups.is_empty() { BTreeSet::from(["<none>"]) } else { groups };
+            for group in groups {
+                let row = [group.to_owned(), job.status.to_string(), job.target_selection.to_string()];
+                *rows.entry(row).or_default() += 1.0;
+            }
+        }
+    });
+    rows
+}
+
+fn of_group(shown: &Exposition, group: &str, status: &str) -> Option<f64> {
+    let labels = [("thing_group", group), ("status", status), ("target_selection", "SNAPSHOT")];
+    shown.value("aws_iot_thing_group_jobs", &labels)
+}
+
+fn executions(shown: &Exposition, job: &str, status: &str) -> Option<f64> {
+    shown.value("aws_iot_job_executions", &[("job_id", job), ("execution_status", status)])
+}
+
+fn only(shown: &Exposition, name: &str) -> Option<f64> {
+    shown.value(name, &[])
+}
+
+/// 20,000 jobs over 300 groups, many of them over several; some hundreds are open, and some thousands ended within a week.
+fn large_fleet() -> Simulator {
+    let mut rng = fastrand::Rng::with_seed(4);
+    let jobs = (0..20_000_u32).map(|n| {
+        let status = match n {
+            0..250 => Status::InProgress,
+            250..300 => Status::Scheduled,
+            300..310 => Status::DeletionInProgress,
+            _ if rng.u8(0..5) == 0 => Status::Canceled,
+            _ => Status::Completed,
+        };
+        let created = NOW.before(Duration::from_secs(rng.u64(0..60 * 86_400)));
+        let mut job = Job::new(format!("job-{n:05}"), status, created);
+        if rng.bool() {
+            job = job.continuous();
+        }
+        for _ in 0..rng.u8(0..4) {
+            job = job.targeting_group(&format!("group-{:03}", rng.u32(0..300)));
+        }
+        // In every group there is something open, so that each is sure to be shown.
+        job.targeting_thing("thing").targeting_group(&format!("group-{:03}", n % 300))
+    });
+    let simulator = simulated([]);
+    let groups = (0..300).map(|n| ThingGroup::new(format!("group-{n:03}")));
+    simulator.set_fleet(&account(), REGION, Fleet::new(jobs, groups));
+    simulator
+}
+
+#[tokio::test(start_paused = true)]
+async fn every_group_row_of_20000_jobs_equals_an_independent_count_also_when_groups_are_folded() {
+    let exporter = Exporter::start(large_fleet(), |config| {
+        config.limits.max_thing_groups = 300;
+        config.limits.requests_per_second = 100.0;
+    })
+    .await;
+    let folding = Exporter::start(exporter.simulator.clone(), |config| config.limits.max_thing_groups = 50).await;
+    let mut shown = exporter.refreshed(1).await;
+    assert!(only(&shown, "aws_iot_jobs_undescribed") > Some(2000.0), "{:?}", only(&shown, "aws_iot_jobs_undescribed"));
+    while only(&shown, "aws_iot_jobs_undescribed") != Some(0.0) {
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        shown = exporter.scrape().await;
+    }
+    let started = NOW.after(Duration::from_secs(1));
+    let rows = group_rows(&shown);
+    assert_eq!(rows, group_truth(&exporter.simulator, started.before(7 * DAY)));
+    assert!(rows.contains_key(&["group-251", "SCHEDULED", "SNAPSHOT"].map(str::to_owned)), "SCHEDULED ones, too");
+    assert_eq!(only(&shown, "aws_iot_jobs_folded_thing_groups"), Some(0.0));
+
+    let folded = folding.refreshed(2).await;
+    assert_eq!(only(&folded, "aws_iot_jobs_undescribed"), Some(0.0));
+    assert_eq!(only(&folded, "aws_iot_jobs_folded_thing_groups"), Some(250.0));
+    let sums = |rows: &BTreeMap<[String; 3], f64>| {
+        let mut sums: BTreeMap<[String; 2], f64> = BTreeMap::new();
+        for ([_, status, selection], jobs) in rows {
+            *sums.entry([status.clone(), selection.clone()]).or_default() += jobs;
+        }
+        sums
+    };
+    let (rows, folded) = (group_rows(&exporter.refreshed(2).await), group_rows(&folding.refreshed(2).await));
+    assert_eq!(sums(&folded), sums(&rows));
+    let groups: BTreeSet<&String> = folded.keys().map(|[group, ..]| group).collect();
+    assert_eq!((groups.len(), groups.contains(&"<other>".to_owned())), (51, true));
+}
+
+#[tokio::test(start_paused = true)]
+async fn in_steady_state_a_refresh_costs_a_request_for_250_jobs_and_one_for_each_open_job() {
+    let jobs = (0..100_000_u32).map(|n| match n {
+        0..200 => open(&format!("open-{n}")).targeting_group("line"),
+        _ => ended(&format!("ended-{n}"), Duration::from_secs(u64::from(n) * 200)).targeting_group("line"),
+    });
+    let exporter = Exporter::start(simulated(jobs), |config| {
+        config.thing_groups.ended_jobs_within = 2 * DAY;
+        // More ended jobs than are described at once.
+        config.limits.requests_per_second = 50.0;
+    })
+    .await;
+    let cost = || [Operation::ListJobs, Operation::DescribeJob].map(|of| exporter.simulator.requests(of));
+    let shown = exporter.refreshed(1).await;
+    assert_eq!(only(&shown, "aws_iot_jobs_undescribed"), Some(665.0));
+    assert_eq!(exporter.refreshed(2).await.jobs(), truth(&exporter.simulator));
+    let before = cost();
+    assert_eq!(before, [2 * 400, 2 * 200 + 665], "each ended job of the window once");
+    exporter.refreshed(3).await;
+    let after = cost();
+    assert_eq!([after[0] - before[0], after[1] - before[1]], [400, 200]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn open_jobs_show_their_groups_executions_and_times() {
+    let start = NOW.before(MINUTE * 90);
+    let scheduling = Scheduling { start_time: Some(start), ..Scheduling::default() };
+    let job = open("a").targeting_group("line").targeting_group("ring:canary").targeting_thing("d");
+    let job = job.with_executions(ExecutionStatus::Queued, 3).with_executions(ExecutionStatus::TimedOut, 1);
+    let exporter = Exporter::start(simulated([job.scheduled(scheduling)]), |_| {}).await;
+    let shown = exporter.refreshed(1).await;
+    let info = [("job_id", "a"), ("status", "IN_PROGRESS"), ("target_selection", "SNAPSHOT"), ("windowed", "false")];
+    assert_eq!(shown.value("aws_iot_job_info", &info), Some(1.0));
+    for group in ["line", "ring:canary"] {
+        let labels = [("job_id", "a"), ("thing_group", group)];
+        assert_eq!(shown.value("aws_iot_job_thing_group_info", &labels), Some(1.0), "{group}");
+        assert_eq!(of_group(&shown, group, "IN_PROGRESS"), Some(1.0), "{group}");
+        let oldest = [("thing_group", group), ("status", "IN_PROGRESS")];
+        let created = NOW.before(DAY / 2).as_secs_f64();
+        assert_eq!(
+            shown.value("aws_iot_thing_group_jobs_oldest_created_timestamp_seconds", &oldest),
+            Some(created),
+            "{group}"
+        );
+    }
+    assert_eq!([executions(&shown, "a", "QUEUED"), executions(&shown, "a", "TIMED_OUT")], [Some(3.0), Some(1.0)]);
+    assert_eq!(shown.family("aws_iot_job_executions").count(), 8);
+    let whole_minutes = (start.as_secs_f64() / 60.0).floor() * 60.0;
+    let times = ["created", "last_updated", "scheduled_start"];
+    let times = times.map(|of| only(&shown, &format!("aws_iot_job_{of}_timestamp_seconds")));
+    let created = Some(NOW.before(DAY / 2).as_secs_f64());
+    assert_eq!(times, [created, created, Some(whole_minutes)]);
+    assert_eq!(only(&shown, "aws_iot_jobs_describe_failures"), Some(0.0));
+    assert_eq!(only(&shown, "aws_iot_jobs_describe_denied"), Some(0.0));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_snapshot_job_with_one_device_queued_crosses_the_threshold_and_others_of_its_age_do_not() {
+    let created = NOW.before(DAY - 10 * MINUTE);
+    let job = |id: &str| Job::new(id, Status::InProgress, created).targeting_group("line");
+    let windows = vec![MaintenanceWindow { start_time: "cron(0 4 * * ? *)".to_owned(), duration_in_minutes: 60 }];
+    let windows = Scheduling { maintenance_windows: windows, ..Scheduling::default() };
+    let exporter = Exporter::start(
+        simulated([
+            job("stuck").with_executions(ExecutionStatus::Queued, 1),
+            job("continuous").with_executions(ExecutionStatus::Queued, 1).continuous(),
+            job("windowed").with_executions(ExecutionStatus::Queued, 1).scheduled(windows),
+        ]),
+        |_| {},
+    )
+    .await;
+    let long_running = |shown: &Exposition| {
+        let of = |family: &str, threshold| shown.value(family, &[("threshold", threshold)]);
+        [("aws_iot_jobs_long_running", "86400"), ("aws_iot_jobs_long_running", "259200")]
+            .into_iter()
+            .chain([("aws_iot_thing_group_jobs_long_running", "86400")])
+            .map(|(family, threshold)| of(family, threshold).expect("a row"))
+            .collect::<Vec<f64>>()
+    };
+    assert_eq!(long_running(&exporter.refreshed(1).await), [0.0, 0.0, 0.0]);
+    tokio::time::sleep(12 * MINUTE).await;
+    assert_eq!(long_running(&exporter.scrape().await), [1.0, 0.0, 1.0]);
+    tokio::time::sleep(2 * DAY).await;
+    assert_eq!(long_running(&exporter.scrape().await), [1.0, 1.0, 1.0], "thresholds are cumulative");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_scheduled_job_is_overdue_once_its_start_is_past_unless_it_waits_for_a_window() {
+    let starting = |at: Timestamp, windows: usize| Scheduling {
+        start_time: Some(at),
+        maintenance_windows: vec![
+            MaintenanceWindow {
+                start_time: "cron(0 4 * * ? *)".to_owned(),
+                duration_in_minutes: 60
+            };
+            windows
+        ],
+        ..Scheduling::default()
+    };
+    let job = |id: &str, scheduling| Job::new(id, Status::Scheduled, NOW.before(DAY)).scheduled(scheduling);
+    let soon = NOW.after(5 * MINUTE);
+    let exporter = Exporter::start(
+        simulated([
+            job("late", starting(soon, 0)),
+            job("windowed", starting(soon, 1)),
+            job("later", starting(NOW.after(DAY), 0)),
+        ]),
+        |_| {},
+    )
+    .await;
+    let overdue =
+        |shown: &Exposition, selection| shown.value("aws_iot_jobs_start_overdue", &[("target_selection", selection)]);
+    let shown = exporter.refreshed(1).await;
+    assert_eq!([overdue(&shown, "SNAPSHOT"), overdue(&shown, "CONTINUOUS")], [Some(0.0), Some(0.0)]);
+    tokio::time::sleep(8 * MINUTE).await;
+    assert_eq!(overdue(&exporter.scrape().await, "SNAPSHOT"), Some(1.0));
+    // Without descriptions nothing is known of schedules.
+    let blind = Exporter::start(exporter.simulator.clone(), |config| config.jobs.describe = false).await;
+    let shown = blind.refreshed(1).await;
+    assert_eq!([overdue(&shown, "SNAPSHOT"), overdue(&shown, "CONTINUOUS")], [None, Some(0.0)], "absent, and not 0");
+}
+
+#[tokio::test(start_paused = true)]
+async fn where_a_description_is_newer_its_status_counts_in_every_family() {
+    let exporter =
+        Exporter::start(simulated([open("a").targeting_group("line"), open("b").targeting_group("line")]), |_| {})
+            .await;
+    let simulator = exporter.simulator.clone();
+    // It completes between the walk and its description.
+    describe_job(&exporter.simulator, move |call| {
+        if call.resource == Some("a") {
+            let now = call.now;
+            call.simulator.with_fleet(call.account, call.region, |fleet| {
+                fleet.update_job("a", |job| {
+                    job.status = Status::Completed;
+                    (job.last_updated_at, job.completed_at) = (now, Some(now));
+                })
+            });
+        }
+        None
+    });
+    let shown = exporter.refreshed(1).await;
+    let completed = [("status", "COMPLETED"), ("target_selection", "SNAPSHOT")];
+    assert_eq!(shown.value("aws_iot_jobs", &completed), Some(1.0));
+    assert_eq!(
+        [of_group(&shown, "line", "COMPLETED"), of_group(&shown, "line", "IN_PROGRESS")],
+        [Some(1.0), Some(1.0)]
+    );
+    assert_eq!(shown.value("aws_iot_job_info", &[("job_id", "a")]), None, "it is not open any more");
+    assert_eq!(only(&shown, "aws_iot_jobs_undescribed"), Some(0.0), "it has just been described");
+    assert_eq!(simulator.requests(Operation::DescribeJob), 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_description_that_is_older_than_the_summary_does_not_turn_the_clock_back() {
+    let exporter = Exporter::start(simulated([open("a").updated(NOW)]), |_| {}).await;
+    describe_job(&exporter.simulator, |call| {
+        let at = NOW.before(MINUTE).as_secs_f64();
+        let body = format!(
+            r#"{{"job": {{"jobId": "{}", "status": "SCHEDULED", "targetSelection": "SNAPSHOT", "createdAt": {},
+                 "lastUpdatedAt": {at}, "targets": ["arn:aws:iot:eu-west-1:012345678901:thing/a"]}}}}"#,
+            call.resource.unwrap_or_default(),
+            NOW.before(DAY / 2).as_secs_f64(),
+        );
+        Some(Response::new(body.into()))
+    });
+    let shown = exporter.refreshed(1).await;
+    assert_eq!(shown.value("aws_iot_job_info", &[("status", "IN_PROGRESS")]), Some(1.0), "{}", shown.text);
+}
+
+/// Takes some jobs out of every page of `ListJobs`, as if they had moved while it was walked over.
+fn hide_from_walks(simulator: &Simulator, hidden: &'static [&'static str], hide: Arc<AtomicBool>) {
+    simulator.intercept(move |call| {
+        if call.operation != Operation::ListJobs || !hide.load(Ordering::Relaxed) {
+            return None;
+        }
+        let answer = call.answer();
+        let mut page: serde_json::Value = serde_json::from_slice(answer.body()).expect("JSON");
+        let jobs = page["jobs"].as_array_mut().expect("a list of jobs");
+        jobs.retain(|job| !hidden.contains(&job["jobId"].as_str().expect("an id")));
+        Some(Response::new(page.to_string().into()))
+    });
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_job_that_was_open_and_is_missing_from_the_walk_is_counted_as_it_is_described() {
+    let jobs = ["a", "b", "c", "kept"].map(|id| open(id).targeting_group("line"));
+    let exporter = Exporter::start(simulated(jobs), |_| {}).await;
+    exporter.refreshed(1).await;
+    let hide = Arc::new(AtomicBool::new(true));
+    hide_from_walks(&exporter.simulator, &["a", "b", "c"], Arc::clone(&hide));
+    let now = NOW.after(MINUTE);
+    change(&exporter, "b", |job| {
+        job.status = Status::Completed;
+        (job.last_updated_at, job.completed_at) = (now, Some(now));
+    });
+    exporter.simulator.with_fleet(&account(), REGION, |fleet| fleet.remove_job("c"));
+    let shown = exporter.refreshed(2).await;
+    assert_eq!(only(&shown, "aws_iot_jobs_last_walk_recovered"), Some(2.0));
+    assert_eq!(
+        [of_group(&shown, "line", "IN_PROGRESS"), of_group(&shown, "line", "COMPLETED")],
+        [Some(2.0), Some(1.0)]
+    );
+    assert_eq!(shown.jobs().values().sum::<f64>(), 3.0, "the one that is not found is gone");
+    assert_eq!((shown.up(), only(&shown, "aws_iot_jobs_describe_failures")), (Some(1.0), Some(0.0)));
+    let not_found = [("operation", "DescribeJob"), ("code", "ResourceNotFoundException")];
+    assert_eq!(shown.value("aws_iot_jobs_exporter_api_errors_total", &not_found), None, "a deleted job is no error");
+    hide.store(false, Ordering::Relaxed);
+    let healed = exporter.refreshed(3).await;
+    assert_eq!(only(&healed, "aws_iot_jobs_last_walk_recovered"), Some(0.0));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_job_that_is_missing_and_can_not_be_described_is_asked_for_again() {
+    let exporter = Exporter::start(simulated([open("a"), open("b")]), |_| {}).await;
+    exporter.refreshed(1).await;
+    let failing = Arc::new(AtomicBool::new(true));
+    let fails = Arc::clone(&failing);
+    exporter.simulator.intercept(move |call| match call.operation {
+        Operation::DescribeJob if fails.load(Ordering::Relaxed) && call.resource == Some("a") => Some(unavailable()),
+        Operation::ListJobs => {
+            let mut page: serde_json::Value = serde_json::from_slice(call.answer().body()).expect("JSON");
+            page["jobs"].as_array_mut().expect("a list").retain(|job| job["jobId"] != "a");
+            Some(Response::new(page.to_string().into()))
+        }
+        _ => None,
+    });
+    let shown = exporter.refreshed(2).await;
+    let counted = |shown: &Exposition| shown.jobs().values().sum::<f64>();
+    assert_eq!((counted(&shown), only(&shown, "aws_iot_jobs_describe_failures")), (1.0, Some(1.0)));
+    failing.store(false, Ordering::Relaxed);
+    let shown = exporter.refreshed(3).await;
+    assert_eq!((counted(&shown), only(&shown, "aws_iot_jobs_last_walk_recovered")), (2.0, Some(1.0)));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_missing_job_that_has_left_the_scope_is_not_counted() {
+    let exporter = Exporter::start(simulated([open("a"), open("b")]), |config| {
+        config.targets[0].scope.statuses = vec![Status::InProgress];
+    })
+    .await;
+    exporter.refreshed(1).await;
+    change(&exporter, "a", |job| job.status = Status::Completed);
+    let shown = exporter.refreshed(2).await;
+    assert_eq!(
+        shown.jobs().into_iter().collect::<Vec<_>>(),
+        [(("IN_PROGRESS".to_owned(), "SNAPSHOT".to_owned()), 1.0)]
+    );
+    assert_eq!(only(&shown, "aws_iot_jobs_last_walk_recovered"), Some(0.0));
+    let before = exporter.simulator.requests(Operation::DescribeJob);
+    exporter.refreshed(3).await;
+    assert_eq!(exporter.simulator.requests(Operation::DescribeJob) - before, 1, "it is asked for no more");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_job_that_can_not_be_described_keeps_what_is_known_and_its_executions_until_they_are_stale() {
+    let job = |id| open(id).targeting_group("line").with_executions(ExecutionStatus::Queued, 2);
+    let exporter = Exporter::start(simulated([job("a"), job("b")]), |_| {}).await;
+    exporter.refreshed(1).await;
+    describe_job(&exporter.simulator, |call| (call.resource == Some("a")).then(unavailable));
+    let shown = exporter.refreshed(2).await;
+    assert_eq!((shown.up(), only(&shown, "aws_iot_jobs_describe_failures")), (Some(1.0), Some(1.0)));
+    assert_eq!(of_group(&shown, "line", "IN_PROGRESS"), Some(2.0));
+    assert_eq!(executions(&shown, "a", "QUEUED"), Some(2.0), "the last counts");
+    let info = [("job_id", "a"), ("windowed", "false")];
+    assert_eq!(shown.value("aws_iot_job_info", &info), Some(1.0));
+
+    tokio::time::sleep(12 * MINUTE).await;
+    let shown = exporter.scrape().await;
+    assert_eq!(shown.up(), Some(1.0));
+    assert_eq!([executions(&shown, "a", "QUEUED"), executions(&shown, "b", "QUEUED")], [None, Some(2.0)]);
+    assert_eq!(of_group(&shown, "line", "IN_PROGRESS"), Some(2.0), "groups of a SNAPSHOT job do not change");
+
+    exporter.simulator.stop_intercepting();
+    tokio::time::sleep(2 * MINUTE).await;
+    let shown = exporter.scrape().await;
+    assert_eq!(only(&shown, "aws_iot_jobs_describe_failures"), Some(0.0));
+    assert_eq!(executions(&shown, "a", "QUEUED"), Some(2.0));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_describe_job_that_hangs_or_fails_holds_up_no_walk_for_long() {
+    let log = ThreadLog::start();
+    for (fate, requests) in [((|_| Fate::Hangs) as fn(&_) -> Fate, 30), (|_| Fate::Breaks, 30)] {
+        let exporter = Exporter::start(simulated((0..300).map(|n| open(&format!("job-{n}")))), |_| {}).await;
+        exporter.wire.decide(
+            move |request| {
+                if request.uri().path().starts_with("/jobs/") { fate(request) } else { Fate::Arrives }
+            },
+        );
+        let start = Instant::now();
+        let shown = exporter.refreshed(1).await;
+        assert!(start.elapsed() < 2 * MINUTE, "{:?}", start.elapsed());
+        assert_eq!((shown.up(), only(&shown, "aws_iot_jobs_describe_failures")), (Some(1.0), Some(300.0)));
+        assert_eq!(shown.jobs().values().sum::<f64>(), 300.0);
+        let asked = exporter.wire.released.lock().expect("no test panics in here").len();
+        assert!(asked <= requests, "{asked} requests where nobody answers");
+        let warnings = log.take();
+        let warnings: Vec<&String> = warnings.iter().filter(|line| line.contains("WARN")).collect();
+        assert_eq!(warnings.len(), 1, "{warnings:#?}");
+        exporter.wire.decide(|_| Fate::Arrives);
+        assert_eq!(only(&exporter.refreshed(2).await, "aws_iot_jobs_describe_failures"), Some(0.0));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn without_permission_to_describe_it_goes_on_with_what_list_jobs_gives_and_tries_again_now_and_then() {
+    let log = ThreadLog::start();
+    let jobs = (0..20).map(|n| open(&format!("open-{n}")).targeting_group("line"));
+    let exporter = Exporter::start(simulated(jobs.chain([ended("old", DAY).targeting_group("line")])), |_| {}).await;
+    describe_job(&exporter.simulator, |_| Some(denied()));
+    let shown = exporter.refreshed(1).await;
+    assert_eq!((shown.up(), shown.jobs().values().sum::<f64>()), (Some(1.0), 21.0));
+    let rows = group_rows(&shown);
+    assert!(rows.keys().all(|[group, ..]| group == "<unknown>"), "{rows:?}");
+    assert_eq!(rows.values().sum::<f64>(), 21.0);
+    assert_eq!(only(&shown, "aws_iot_jobs_describe_denied"), Some(1.0));
+    assert_eq!(only(&shown, "aws_iot_jobs_describe_failures"), Some(20.0));
+    assert_eq!(shown.family("aws_iot_job_executions").count(), 0);
+    assert_eq!(shown.value("aws_iot_job_info", &[("job_id", "open-7"), ("windowed", "<unknown>")]), Some(1.0));
+    let asked = || exporter.simulator.requests(Operation::DescribeJob);
+    assert!(asked() <= 8, "{} requests to be denied", asked());
+    let lines = log.take();
+    let warnings: Vec<&String> = lines.iter().filter(|line| line.contains("WARN")).collect();
+    assert_eq!(warnings.len(), 1, "{lines:#?}");
+    assert!(warnings[0].contains("iot:DescribeJob"), "{}", warnings[0]);
+
+    let before = asked();
+    tokio::time::sleep(9 * MINUTE).await;
+    assert_eq!(asked(), before, "it is left alone");
+    tokio::time::sleep(3 * MINUTE).await;
+    assert!((before + 1..=before + 8).contains(&asked()), "and tried again: {} requests", asked() - before);
+    let lines = log.take();
+    assert!(lines.iter().all(|line| !line.contains("WARN")), "once is enough: {lines:#?}");
+
+    exporter.simulator.stop_intercepting();
+    tokio::time::sleep(12 * MINUTE).await;
+    let shown = exporter.scrape().await;
+    assert_eq!(
+        [of_group(&shown, "line", "IN_PROGRESS"), of_group(&shown, "line", "COMPLETED")],
+        [Some(20.0), Some(1.0)]
+    );
+    assert_eq!(only(&shown, "aws_iot_jobs_describe_denied"), Some(0.0));
+    assert!(log.take().iter().any(|line| line.contains("can be described again")));
+}
+
+#[tokio::test(start_paused = true)]
+async fn jobs_that_a_policy_leaves_out_are_unknown_and_the_others_are_described() {
+    let jobs = (0..6).map(|n| open(&format!("ours-{n}")).targeting_group("line"));
+    let theirs = [open("theirs").targeting_group("line"), ended("theirs-old", DAY).targeting_group("line")];
+    let exporter = Exporter::start(simulated(jobs.chain(theirs)), |_| {}).await;
+    let asked = Arc::new(AtomicU64::new(0));
+    let counted = Arc::clone(&asked);
+    describe_job(&exporter.simulator, move |call| {
+        let theirs = call.resource.is_some_and(|job| job.starts_with("theirs"));
+        counted.fetch_add(u64::from(call.resource == Some("theirs-old")), Ordering::Relaxed);
+        theirs.then(denied)
+    });
+    let shown = exporter.refreshed(3).await;
+    assert_eq!(
+        [of_group(&shown, "line", "IN_PROGRESS"), of_group(&shown, "line", "COMPLETED")],
+        [Some(6.0), Some(0.0)]
+    );
+    let unknown = |status| of_group(&shown, "<unknown>", status);
+    assert_eq!([unknown("IN_PROGRESS"), unknown("COMPLETED")], [Some(1.0), Some(1.0)]);
+    let names = ["describe_denied", "describe_failures", "undescribed"];
+    let values = names.map(|name| only(&shown, &format!("aws_iot_jobs_{name}")));
+    assert_eq!(values, [Some(1.0), Some(1.0), Some(1.0)]);
+    assert_eq!(asked.load(Ordering::Relaxed), 1, "an ended job that is refused is not asked for at once again");
+    tokio::time::sleep(65 * MINUTE).await;
+    assert_eq!(asked.load(Ordering::Relaxed), 2, "but some day");
+}
+
+#[tokio::test(start_paused = true)]
+async fn ended_rows_are_absent_until_every_ended_job_of_the_window_is_described_the_last_to_end_first() {
+    let jobs = (0..100).map(|n| ended(&format!("ended-{n:02}"), Duration::from_hours(n)).targeting_group("line"));
+    let outside = ended("outside", 8 * DAY).targeting_group("old");
+    let exporter = Exporter::start(simulated(jobs.chain([outside, open("open").targeting_group("line")])), |config| {
+        config.limits.requests_per_second = 1.0;
+    })
+    .await;
+    let order: Arc<Mutex<Vec<String>>> = Arc::default();
+    let seen = Arc::clone(&order);
+    describe_job(&exporter.simulator, move |call| {
+        let ended = call.resource.filter(|job| job.starts_with("ended"));
+        seen.lock().expect("no test panics in here").extend(ended.map(str::to_owned));
+        None
+    });
+    let shown = exporter.refreshed(1).await;
+    assert_eq!([of_group(&shown, "line", "COMPLETED"), of_group(&shown, "line", "IN_PROGRESS")], [None, Some(1.0)]);
+    assert_eq!(only(&shown, "aws_iot_jobs_undescribed"), Some(100.0));
+    assert_eq!(shown.value("aws_iot_jobs", &[("status", "COMPLETED"), ("target_selection", "SNAPSHOT")]), Some(101.0));
+
+    let shown = exporter.refreshed(2).await;
+    let left = only(&shown, "aws_iot_jobs_undescribed").expect("a row");
+    assert!((30.0..60.0).contains(&left), "{left} after a minute at one a second");
+    assert_eq!(of_group(&shown, "line", "COMPLETED"), None, "absent rather than too low");
+
+    // Before the third refresh: as soon as the last one is described.
+    tokio::time::sleep(50 * Duration::from_secs(1)).await;
+    let shown = exporter.scrape().await;
+    assert_eq!(only(&shown, "aws_iot_jobs_exporter_refreshes_total"), Some(2.0));
+    assert_eq!(only(&shown, "aws_iot_jobs_undescribed"), Some(0.0));
+    assert_eq!(of_group(&shown, "line", "COMPLETED"), Some(100.0));
+    assert_eq!(of_group(&shown, "old", "COMPLETED"), None, "it ended too long ago");
+    let order = order.lock().expect("no test panics in here");
+    let expected: Vec<String> = (0..100).map(|n| format!("ended-{n:02}")).collect();
+    assert_eq!(*order, expected);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_job_that_ends_unseen_between_two_walks_does_not_make_ended_rows_flicker() {
+    let jobs = (0..50).map(|n| ended(&format!("ended-{n}"), DAY).targeting_group("line"));
+    let exporter = Exporter::start(simulated(jobs), |_| {}).await;
+    exporter.refreshed(2).await;
+    for n in 3..10_u32 {
+        exporter.simulator.with_fleet(&account(), REGION, |fleet| {
+            fleet.add_job(ended(&format!("new-{n}"), Duration::ZERO).targeting_group("line"));
+        });
+        let shown = exporter.refreshed(n).await;
+        assert_eq!(of_group(&shown, "line", "COMPLETED"), Some(f64::from(50 + n - 2)));
+    }
+    assert_eq!(exporter.simulator.requests(Operation::DescribeJob), 57, "each of them once");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_snapshot_job_that_ends_is_not_described_again_and_a_continuous_one_is() {
+    let jobs = [open("snapshot").targeting_group("line"), open("continuous").targeting_group("line").continuous()];
+    let exporter = Exporter::start(simulated(jobs), |_| {}).await;
+    exporter.refreshed(1).await;
+    assert_eq!(exporter.simulator.requests(Operation::DescribeJob), 2);
+    for id in ["snapshot", "continuous"] {
+        change(&exporter, id, |job| {
+            let now = NOW.after(MINUTE);
+            job.status = Status::Completed;
+            (job.last_updated_at, job.completed_at) = (now, Some(now));
+            if id == "continuous" {
+                // The last thing that happened to it.
+                *job = job.clone().targeting_group("late");
+            }
+        });
+    }
+    let shown = exporter.refreshed(2).await;
+    assert_eq!(exporter.simulator.requests(Operation::DescribeJob), 3);
+    let late = [("thing_group", "late"), ("status", "COMPLETED"), ("target_selection", "CONTINUOUS")];
+    assert_eq!(shown.value("aws_iot_thing_group_jobs", &late), Some(1.0));
+    exporter.refreshed(5).await;
+    assert_eq!(exporter.simulator.requests(Operation::DescribeJob), 3);
+}
+
+#[tokio::test(start_paused = true)]
+async fn targets_of_a_continuous_job_follow_and_a_group_without_jobs_is_gone() {
+    let exporter = Exporter::start(simulated([open("a").continuous().targeting_group("before")]), |_| {}).await;
+    let rows = |shown: &Exposition| group_rows(shown).into_keys().map(|[group, ..]| group).collect::<Vec<_>>();
+    assert_eq!(rows(&exporter.refreshed(1).await), ["before"]);
+    change(&exporter, "a", |job| *job = Job { targets: [].into(), ..job.clone() }.targeting_group("after"));
+    let shown = exporter.refreshed(2).await;
+    assert_eq!(rows(&shown), ["after"]);
+    assert!(!shown.job_lines().concat().contains("before"), "gone from every family: {}", shown.text);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_id_that_is_used_again_is_another_job() {
+    let exporter = Exporter::start(simulated([ended("a", DAY).targeting_group("first")]), |_| {}).await;
+    let rows = |shown: &Exposition| group_rows(shown).into_keys().map(|[group, ..]| group).collect::<Vec<_>>();
+    assert_eq!(rows(&exporter.refreshed(2).await), ["first"]);
+    exporter.simulator.with_fleet(&account(), REGION, |fleet| {
+        fleet.add_job(ended("a", Duration::ZERO).targeting_group("second"));
+    });
+    assert_eq!(rows(&exporter.refreshed(3).await), ["second"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn resolved_by_summary_groups_are_the_ids_that_list_jobs_gives_and_cost_nothing() {
+    let simulator = simulated([]);
+    let jobs =
+        [open("a").targeting_group("line"), ended("b", DAY).targeting_group("line"), open("c").targeting_thing("d")];
+    simulator.set_fleet(&account(), REGION, Fleet::new(jobs, [ThingGroup::new("line")]));
+    let exporter = Exporter::start(simulator, |config| {
+        config.thing_groups.resolve = Resolve::Summary;
+        config.jobs.describe = false;
+    })
+    .await;
+    let shown = exporter.refreshed(1).await;
+    let id = ThingGroup::new("line").id;
+    assert_eq!([of_group(&shown, &id, "IN_PROGRESS"), of_group(&shown, &id, "COMPLETED")], [Some(1.0), Some(1.0)]);
+    assert_eq!(of_group(&shown, "<unknown>", "IN_PROGRESS"), Some(1.0), "no id says nothing");
+    assert_eq!(exporter.simulator.requests(Operation::DescribeJob), 0);
+    assert_eq!(only(&shown, "aws_iot_jobs_undescribed"), None);
+}
+
+#[tokio::test(start_paused = true)]
+async fn switched_off_nothing_is_described_and_what_is_not_known_is_absent() {
+    let job = open("a").targeting_group("line").with_executions(ExecutionStatus::Queued, 1);
+    let jobs = [job, ended("b", DAY).targeting_group("line")];
+    let start = |configure: fn(&mut Config)| Exporter::start(simulated(jobs.clone()), configure);
+    let off = start(|config| {
+        config.thing_groups.resolve = Resolve::Off;
+        config.jobs.describe = false;
+    });
+    let off = off.await;
+    let shown = off.refreshed(2).await;
+    for family in ["aws_iot_thing_group_jobs", "aws_iot_job_thing_group_info", "aws_iot_job_executions"] {
+        assert_eq!(shown.family(family).count(), 0, "{family}");
+    }
+    assert_eq!(shown.family("aws_iot_job_info").count(), 1);
+    assert_eq!(off.simulator.requests(Operation::DescribeJob), 0);
+
+    let no_open = start(|config| config.jobs.describe = false).await;
+    let shown = no_open.refreshed(2).await;
+    assert_eq!(
+        [of_group(&shown, "<unknown>", "IN_PROGRESS"), of_group(&shown, "line", "COMPLETED")],
+        [Some(1.0), Some(1.0)]
+    );
+    assert_eq!(no_open.simulator.requests(Operation::DescribeJob), 1, "the one that has ended, once");
+
+    let no_groups = start(|config| config.thing_groups.resolve = Resolve::Off).await;
+    let shown = no_groups.refreshed(2).await;
+    assert_eq!(shown.family("aws_iot_thing_group_jobs").count(), 0);
+    assert_eq!(executions(&shown, "a", "QUEUED"), Some(1.0));
+    assert_eq!(no_groups.simulator.requests(Operation::DescribeJob), 2, "the one that is open, each time");
+
+    let no_series = start(|config| config.jobs.series = false).await;
+    let shown = no_series.refreshed(1).await;
+    assert!(!shown.text.contains("job_id="), "{}", shown.text);
+    assert_eq!(only(&shown, "aws_iot_jobs_omitted_jobs"), Some(0.0));
+    assert_eq!(of_group(&shown, "line", "IN_PROGRESS"), Some(1.0));
+
+    let no_ended = start(|config| config.thing_groups.ended_jobs_within = Duration::ZERO).await;
+    let shown = no_ended.refreshed(1).await;
+    assert_eq!([of_group(&shown, "line", "IN_PROGRESS"), of_group(&shown, "line", "COMPLETED")], [Some(1.0), None]);
+    assert_eq!(no_ended.simulator.requests(Operation::DescribeJob), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn groups_that_are_left_out_are_summed_and_jobs_past_the_limit_are_counted() {
+    let jobs = [
+        open("a").targeting_group("factory-1").with_executions(ExecutionStatus::Queued, 1),
+        open("b").targeting_group("test-1"),
+        Job::new("c", Status::Scheduled, NOW).targeting_group("factory-2"),
+    ];
+    let exporter = Exporter::start(simulated(jobs), |config| {
+        let include = ["factory-.*", "test-.*"].map(str::to_owned);
+        config.thing_groups.filter = GroupFilter::new(&include, &["test-.*".to_owned()]).expect("patterns");
+        config.limits.max_jobs = 2;
+    })
+    .await;
+    let shown = exporter.refreshed(1).await;
+    let groups: Vec<String> = group_rows(&shown).into_keys().map(|[group, ..]| group).collect();
+    assert_eq!(groups, ["<other>", "factory-1", "factory-2"]);
+    assert!(!shown.text.contains("test-1"), "in no family: {}", shown.text);
+    assert_eq!(
+        only(&shown, "aws_iot_jobs_folded_thing_groups"),
+        Some(0.0),
+        "what is left out is not folded by a limit"
+    );
+    let jobs: Vec<&str> = shown.family("aws_iot_job_info").map(|(labels, _)| labels["job_id"].as_str()).collect();
+    assert_eq!((jobs, only(&shown, "aws_iot_jobs_omitted_jobs")), (vec!["a", "b"], Some(1.0)));
+}
+
+#[tokio::test(start_paused = true)]
+async fn descriptions_keep_to_the_budget_of_their_own_operation() {
+    let exporter = Exporter::start(simulated((0..100).map(|n| open(&format!("job-{n}")))), |config| {
+        config.limits.requests_per_second = 5.0;
+    })
+    .await;
+    let asked: Mutex<BTreeSet<String>> = Mutex::default();
+    describe_job(&exporter.simulator, move |call| {
+        let job = call.resource.unwrap_or_default().to_owned();
+        let throttled = asked.lock().expect("no test panics in here").insert(job);
+        throttled.then(|| simulator::error(StatusCode::TOO_MANY_REQUESTS, "ThrottlingException", "Rate exceeded"))
+    });
+    let shown = exporter.refreshed(1).await;
+    assert_eq!((shown.up(), only(&shown, "aws_iot_jobs_describe_failures")), (Some(1.0), Some(0.0)));
+    let wire = exporter.wire.released.lock().expect("no test panics in here");
+    let releases: Vec<Instant> =
+        wire.iter().filter(|(path, _)| path.starts_with("/jobs/")).map(|(_, at)| *at).collect();
+    assert_eq!(releases.len(), 200, "100 jobs, and a retry of each");
+    for (n, first) in releases.iter().enumerate() {
+        let second = releases[n..].iter().filter(|at| **at - *first < Duration::from_secs(1)).count();
+        assert!(second <= 5, "{second} releases in the second after release {n}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_job_of_another_account_is_not_believed() {
+    let exporter = Exporter::start(simulated([open("a").targeting_group("line")]), |_| {}).await;
+    describe_job(&exporter.simulator, |call| {
+        let arn = format!("arn:aws:iot:eu-west-1:999999999999:job/{}", call.resource.unwrap_or_default());
+        let body =
+            format!(r#"{{"job": {{"jobId": "a", "jobArn": "{arn}", "status": "COMPLETED", "targets": ["{arn}"]}}}}"#);
+        Some(Response::new(body.into()))
+    });
+    let shown = exporter.refreshed(1).await;
+    assert_eq!(shown.value("aws_iot_job_info", &[("status", "IN_PROGRESS")]), Some(1.0));
+    assert_eq!(only(&shown, "aws_iot_jobs_describe_failures"), Some(1.0));
+}
+
+#[tokio::test(start_paused = true)]
+async fn whatever_a_description_leaves_out_or_gets_wrong_is_unknown_and_takes_nothing_from_the_walk() {
+    let described = |body: &'static str| async move {
+        let exporter = Exporter::start(simulated([open("a")]), |_| {}).await;
+        describe_job(&exporter.simulator, move |_| Some(Response::new(body.into())));
+        let shown = exporter.refreshed(1).await;
+        assert_eq!((shown.up(), shown.jobs().values().sum::<f64>()), (Some(1.0), 1.0), "{body}: {}", shown.text);
+        shown
+    };
+    for body in [
+        "",
+        "{}",
+        "<html>",
+        r#"{"job": {}}"#,
+        r#"{"job": {"jobId": "b"}}"#,
+        r#"{"job": null}"#,
+        r#"{"job": {"jobId": 7}}"#,
+    ] {
+        let shown = described(body).await;
+        assert_eq!(only(&shown, "aws_iot_jobs_describe_failures"), Some(1.0), "{body}");
+        assert_eq!(of_group(&shown, "<unknown>", "IN_PROGRESS"), Some(1.0), "{body}");
+    }
+    let shown = described(r#"{"job": {"jobId": "a"}}"#).await;
+    assert_eq!(of_group(&shown, "<unknown>", "IN_PROGRESS"), Some(1.0));
+    assert_eq!(shown.family("aws_iot_job_executions").count(), 0);
+    let shown = described(
+        r#"{"job": {"jobId": "a", "targets": ["nonsense", "arn:aws:iot:eu-west-1:012345678901:thinggroup/a b"],
+            "schedulingConfig": {"startTime": "next Tuesday"},
+            "jobProcessDetails": {"numberOfQueuedThings": -5, "numberOfFailedThings": 2}}}"#,
+    )
+    .await;
+    assert_eq!(of_group(&shown, "<unknown>", "IN_PROGRESS"), Some(1.0));
+    assert_eq!([executions(&shown, "a", "QUEUED"), executions(&shown, "a", "FAILED")], [None, Some(2.0)]);
+    assert_eq!(shown.value("aws_iot_job_info", &[("windowed", "<unknown>")]), Some(1.0));
+}
+
+/// Within one exposition a job tells one status, whatever happens to it between the walk and its description.
+#[tokio::test(start_paused = true)]
+async fn under_a_fleet_that_changes_at_every_request_group_rows_info_rows_and_counts_agree() {
+    let group = |n: u32| format!("group-{}", n % 7);
+    let jobs = (0..400_u32).map(|n| {
+        let status = Status::KNOWN[n as usize % Status::KNOWN.len()].clone();
+        Job::new(format!("job-{n:03}"), status, NOW.before(DAY)).targeting_group(&group(n))
+    });
+    let exporter = Exporter::start(simulated(jobs), |config| config.refresh.interval = Duration::from_secs(5)).await;
+    let rng = Mutex::new(fastrand::Rng::with_seed(9));
+    exporter.simulator.intercept(move |call| {
+        let mut rng = rng.lock().expect("no test panics in here");
+        let (job, now) = (format!("job-{:03}", rng.u32(0..400)), call.now);
+        let status = rng.choice(Status::KNOWN).cloned().expect("a status");
+        call.simulator.with_fleet(call.account, call.region, |fleet| {
+            fleet.update_job(&job, |job| {
+                let has_ended = matches!(status, Status::Completed | Status::Canceled);
+                (job.status, job.last_updated_at, job.completed_at) = (status, now, has_ended.then_some(now));
+            })
+        });
+        None
+    });
+    for refresh in 1..30 {
+        let shown = exporter.refreshed(refresh).await;
+        let mut by_group: BTreeMap<String, f64> = BTreeMap::new();
+        for ([_, status, _], jobs) in group_rows(&shown) {
+            *by_group.entry(status).or_default() += jobs;
+        }
+        let mut open_rows: BTreeMap<String, f64> = BTreeMap::new();
+        for (labels, _) in shown.family("aws_iot_job_info") {
+            *open_rows.entry(labels["status"].clone()).or_default() += 1.0;
+        }
+        let tells_ended = only(&shown, "aws_iot_jobs_undescribed") == Some(0.0);
+        for ((status, selection), jobs) in shown.jobs() {
+            assert_eq!(selection, TargetSelection::Snapshot.as_str());
+            if Status::from(status.as_str()).is_open() {
+                assert_eq!((by_group[&status], open_rows[&status]), (jobs, jobs), "refresh {refresh}, {status}");
+            } else if tells_ended {
+                assert_eq!(by_group[&status], jobs, "refresh {refresh}, {status}");
+            }
+        }
+        let total = only(&shown, "aws_iot_jobs_last_walk_jobs");
+        assert_eq!(Some(shown.jobs().values().sum::<f64>()), total);
+    }
+}
