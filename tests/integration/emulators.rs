@@ -9,7 +9,7 @@ use tokio::net::TcpStream;
 use tokio::process::{Child, Command};
 
 use crate::process::{Running, get, isolated};
-use crate::support::{Exposition, output, python, tool};
+use crate::support::{Exposition, Labels, output, python, tool};
 
 const PYTHON_PROGRAMS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/target/python/bin");
 
@@ -43,10 +43,17 @@ impl Server {
     }
 
     async fn ministack() -> Self {
+        Self::ministack_with(&[]).await
+    }
+
+    async fn ministack_with(settings: &[(&str, &str)]) -> Self {
         Self::start("ministack", |command, port| {
             // Without a host it would listen on every interface.
             command.env("BIND_HOST", "127.0.0.1").env("GATEWAY_PORT", port.to_string());
             command.env("IOT_MTLS_ENABLED", "0").env("LOG_LEVEL", "WARNING");
+            command.envs(settings.iter().copied());
+            // One in its own environment would be the key of another root.
+            command.env_remove("AWS_ACCESS_KEY_ID");
         })
         .await
     }
@@ -65,7 +72,16 @@ impl Server {
         .await
     }
 
-    /// Does something to the jobs with boto3 and returns boto3's own count of them.
+    /// An access key with this policy of `config/iam`, or a part of it, where IAM is enforced.
+    fn access_key(&self, policy: &str, options: &[&str]) -> (String, String) {
+        let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/python/iam.py");
+        let policy = format!("{}/config/iam/{policy}", env!("CARGO_MANIFEST_DIR"));
+        let printed = output(python().args([script, &self.url, &policy]).args(options));
+        let key: BTreeMap<String, String> = serde_json::from_str(&printed).expect("an access key");
+        (key["AccessKeyId"].clone(), key["SecretAccessKey"].clone())
+    }
+
+    /// Does something to the jobs with boto3 and returns boto3's own count of them, by two words.
     fn fleet(&self, command: &str) -> BTreeMap<(String, String), f64> {
         let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/python/fleet.py");
         let printed = output(python().args([script, &self.url]).args(command.split(' ')));
@@ -89,9 +105,13 @@ struct Daemon {
 
 impl Daemon {
     async fn start(endpoint: &Server) -> Self {
+        Self::start_as(endpoint, "test", "test").await
+    }
+
+    async fn start_as(endpoint: &Server, access_key_id: &str, secret_access_key: &str) -> Self {
         let mut command = isolated(Command::new(crate::process::PROGRAM), &["--web.listen-address=127.0.0.1:0"]);
         command.env("AWS_ENDPOINT_URL", &endpoint.url).env("AWS_REGION", "eu-west-1");
-        command.env("AWS_ACCESS_KEY_ID", "test").env("AWS_SECRET_ACCESS_KEY", "test");
+        command.env("AWS_ACCESS_KEY_ID", access_key_id).env("AWS_SECRET_ACCESS_KEY", secret_access_key);
         command.env("IOT_JOBS_EXPORTER_REFRESH__INTERVAL", "200ms");
         command.env("IOT_JOBS_EXPORTER_LIMITS__REQUESTS_PER_SECOND", "100");
         let mut running = Running::start(command);
@@ -223,4 +243,93 @@ async fn what_microburst_does_to_ministacks_answers_is_told_by_its_reason_and_he
     assert!(slow.value("aws_iot_jobs_last_walk_duration_seconds", &[]) >= Some(0.4), "{}", slow.text);
     assert_eq!((slow.up(), failures(&slow)), (Some(1.0), before));
     daemon.stop().await;
+}
+
+/// What the daemon shows of groups and executions, as `fleet.py described` tells it.
+fn described(shown: &Exposition) -> BTreeMap<(String, String), f64> {
+    let pair = |(labels, value): (&Labels, f64), a: &str, b: &str| ((labels[a].clone(), labels[b].clone()), value);
+    let mut rows: BTreeMap<(String, String), f64> = BTreeMap::new();
+    for row in shown.family("aws_iot_thing_group_jobs") {
+        let (row, jobs) = pair(row, "thing_group", "status");
+        *rows.entry(row).or_default() += jobs;
+    }
+    for row in shown.family("aws_iot_job_executions") {
+        let ((job, status), executions) = pair(row, "job_id", "execution_status");
+        // As the API names the numbers: `IN_PROGRESS` is `numberOfInProgressThings`.
+        let word = |word: &str| word[..1].to_owned() + &word[1..].to_lowercase();
+        rows.insert((job, status.split('_').map(word).collect()), executions);
+    }
+    rows.retain(|_, value| *value > 0.0);
+    rows
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn group_rows_and_executions_follow_a_continuous_job_of_ministack_that_devices_join_and_finish() {
+    let ministack = Server::ministack().await;
+    let daemon = Daemon::start(&ministack).await;
+    for step in [
+        "things d0 d1",
+        "create cont CONTINUOUS group:line",
+        "create snap SNAPSHOT group:line d0",
+        "create single SNAPSHOT d1",
+        "finish cont d0 SUCCEEDED",
+        "join d2",
+        "finish cont d2 FAILED",
+        "finish cont d1 SUCCEEDED",
+        "finish snap d0 SUCCEEDED",
+        "finish snap d1 SUCCEEDED",
+    ] {
+        ministack.fleet(step);
+        let shown = daemon.refreshed().await;
+        assert_eq!(described(&shown), ministack.fleet("described"), "after {step}");
+        assert_eq!(shown.value("aws_iot_jobs_describe_failures", &[]), Some(0.0), "after {step}");
+    }
+    let rows = described(&daemon.scrape().await);
+    let row = |a: &str, b: &str| rows.get(&(a.to_owned(), b.to_owned())).copied();
+    assert_eq!([row("line", "COMPLETED"), row("line", "IN_PROGRESS")], [Some(1.0), Some(1.0)]);
+    assert_eq!(
+        [row("cont", "Succeeded"), row("cont", "Failed"), row("<none>", "IN_PROGRESS")],
+        [Some(2.0), Some(1.0), Some(1.0)]
+    );
+    daemon.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn with_each_shipped_policy_it_works_and_with_one_action_less_it_shows_just_that_degradation() {
+    let ministack = Server::ministack_with(&[("AUTH", "true")]).await;
+    for step in ["things d0 d1", "create open SNAPSHOT group:line d0", "create done SNAPSHOT d1", "cancel done"] {
+        ministack.fleet(step);
+    }
+    let (counted, told) = (ministack.fleet("count"), ministack.fleet("described"));
+    let start = async |policy: &str, options: &[&str]| {
+        let (id, secret) = ministack.access_key(policy, options);
+        Daemon::start_as(&ministack, &id, &secret).await
+    };
+    let one = |shown: &Exposition, name: &str| shown.value(name, &[]);
+
+    let full = start("full.json", &[]).await;
+    let shown = full.refreshed().await;
+    assert_eq!((shown.up(), shown.jobs(), described(&shown)), (Some(1.0), counted.clone(), told));
+    assert_eq!(one(&shown, "aws_iot_jobs_describe_denied"), Some(0.0));
+    full.stop().await;
+
+    for (policy, options) in [("counts.json", &[][..]), ("full.json", &["--without", "iot:DescribeJob"])] {
+        let counts = start(policy, options).await;
+        let shown = counts.refreshed().await;
+        assert_eq!((shown.up(), shown.jobs()), (Some(1.0), counted.clone()), "{policy}");
+        let unknown = ["IN_PROGRESS", "CANCELED"].map(|status| (("<unknown>".to_owned(), status.to_owned()), 1.0));
+        assert_eq!(described(&shown), BTreeMap::from(unknown), "{policy}");
+        assert_eq!(one(&shown, "aws_iot_jobs_describe_denied"), Some(1.0), "{policy}");
+        counts.stop().await;
+    }
+
+    for (policy, options) in
+        [("full.json", &["--without", "iot:ListJobs"]), ("counts.json", &["--without", "iot:ListJobs"])]
+    {
+        let none = start(policy, options).await;
+        let shown = none.refreshed().await;
+        assert_eq!((shown.up(), shown.job_lines()), (Some(0.0), vec![]), "{policy}");
+        assert!(shown.failures("denied") >= Some(2.0), "{policy}: {}", shown.text);
+        none.stop().await;
+    }
 }

@@ -3,12 +3,15 @@
 Usage: fleet.py ENDPOINT_URL COMMAND [ARGUMENT ...]
 
   things NAME ...            creates things, all of them in the thing group `line`
+  join NAME                  creates one more thing in it
   create JOB SELECTION TARGET ...
                              creates a job; a TARGET is a thing's name, or `group:NAME`
   many PREFIX COUNT THING    creates COUNT jobs for a thing
   finish JOB THING STATUS    plays a device: takes its next job execution and ends it, through the jobs data plane
   cancel JOB, delete JOB
   count
+  described                  counts by thing group and status, and executions by job and state, as DescribeJob tells of them;
+                             in place of the counts of jobs
 """
 
 import collections
@@ -29,6 +32,23 @@ def client(service, url):
     )
 
 
+STATES = ["Queued", "InProgress", "Succeeded", "Failed", "Rejected", "Canceled", "Removed", "TimedOut"]
+
+
+def described(iot):
+    rows = collections.Counter()
+    for summary in iot.list_jobs(maxResults=250)["jobs"]:
+        job = iot.describe_job(jobId=summary["jobId"])["job"]
+        resources = {target.rsplit(":", 1)[1] for target in job["targets"]}
+        groups = {resource.removeprefix("thinggroup/") for resource in resources if resource.startswith("thinggroup/")}
+        for group in groups or {"<none>"}:
+            rows[f"{group} {job['status']}"] += 1
+        if job["status"] == "IN_PROGRESS":
+            for state in STATES:
+                rows[f"{job['jobId']} {state}"] += job["jobProcessDetails"][f"numberOf{state}Things"]
+    return {row: number for row, number in rows.items() if number}
+
+
 def main():
     url, command, *arguments = sys.argv[1:]
     iot = client("iot", url)
@@ -43,6 +63,9 @@ def main():
         for name in arguments:
             iot.create_thing(thingName=name)
             iot.add_thing_to_thing_group(thingGroupName="line", thingName=name)
+    elif command == "join":
+        iot.create_thing(thingName=arguments[0])
+        iot.add_thing_to_thing_group(thingGroupName="line", thingName=arguments[0])
     elif command == "create":
         job, selection, *targets = arguments
         targets = [arn(target) for target in targets]
@@ -62,6 +85,9 @@ def main():
         iot.cancel_job(jobId=arguments[0], force=True)
     elif command == "delete":
         iot.delete_job(jobId=arguments[0], force=True)
+    elif command == "described":
+        print(json.dumps(described(iot)))
+        return
     else:
         assert command == "count", f"there is no command {command}"
 
