@@ -1,7 +1,7 @@
 //! The forms of texts that keys take, as AWS and Prometheus define them.
 
 use crate::catalogue::RESERVED_LABELS;
-use crate::job::AccountId;
+use crate::job::{AccountId, is_thing_group_name};
 
 /// 1 to 128 characters, none of them a control character: it becomes a label value and a heading.
 pub(super) fn is_target_name(text: &str) -> bool {
@@ -51,11 +51,6 @@ pub fn is_endpoint_url(text: &str) -> bool {
     // A port that is no number is left in the authority, and `port` gives none.
     let after_host = authority.as_str().strip_prefix(authority.host());
     !authority.host().is_empty() && (after_host == Some("") || authority.port_u16().is_some_and(|port| port != 0))
-}
-
-/// A thing group's name, says the AWS IoT API.
-pub(super) fn is_thing_group_name(text: &str) -> bool {
-    consists_of(text, 128, |b| b.is_ascii_alphanumeric() || b":_-".contains(&b))
 }
 
 /// A namespace of jobs, says the AWS IoT API.

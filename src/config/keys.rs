@@ -9,7 +9,7 @@ use super::form;
 use super::kind::Kind;
 use super::nearest::distance;
 use super::path::KeyPath;
-use crate::job::{Status, TargetSelection};
+use crate::job::{Status, TargetSelection, is_thing_group_name};
 
 /// What every environment variable of the exporter begins with.
 pub(super) const VARIABLE_PREFIX: &str = "IOT_JOBS_EXPORTER_";
@@ -96,7 +96,7 @@ pub(super) static KEYS: &[Key] = &[
     // Only jobs whose target is this thing group.
     Key::new(
         "targets[].jobs.thing_group_name",
-        text(form::is_thing_group_name, "a thing group's name: 1 to 128 of letters, digits and :_-"),
+        text(is_thing_group_name, "a thing group's name: 1 to 128 of letters, digits and :_-"),
     ),
     // Only jobs of this namespace.
     Key::new(

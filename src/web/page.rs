@@ -6,6 +6,7 @@ use std::time::Duration;
 use crate::clock::Moment;
 use crate::exposition::board::{State, Target};
 use crate::job::Timestamp;
+use crate::snapshot::{Describing, OpenJob, Permission};
 use crate::telemetry::{REVISION, VERSION};
 
 /// How many of a target's oldest open jobs are listed.
@@ -70,18 +71,25 @@ fn write_target(page: &mut String, target: &Target, now: Moment) -> fmt::Result 
         let shown = counts.open.len().min(OLDEST);
         let open = counted(counts.open.len() as u64, "open job");
         let which = if shown < counts.open.len() { format!("{open}, the {shown} oldest") } else { open };
-        writeln!(page, "<table><tr><th>{which}</th><th>status</th><th>target selection</th><th>created</th></tr>")?;
+        writeln!(
+            page,
+            "<table><tr><th>{which}</th><th>status</th><th>target selection</th><th>thing groups</th><th>open executions</th>\
+             <th>created</th></tr>"
+        )?;
         for job in &counts.open[..shown] {
             let created = job.created_at.map_or_else(
                 || "unknown".to_owned(),
                 |at| format!("{} UTC <span class=\"muted\">({} ago)</span>", Utc(at), Age(now.wall.since(at))),
             );
+            let executions = job.executions.and_then(|executions| executions.open());
             writeln!(
                 page,
-                "<tr><td><code>{}</code></td><td>{}</td><td>{}</td><td>{created}</td></tr>",
+                "<tr><td><code>{}</code></td><td>{}</td><td>{}</td><td>{}</td><td class=\"n\">{}</td><td>{created}</td></tr>",
                 Escaped(&job.job_id),
                 Escaped(job.status.as_str()),
-                Escaped(job.target_selection.as_str())
+                Escaped(job.target_selection.as_str()),
+                Escaped(&groups(job)),
+                executions.map_or_else(|| "unknown".to_owned(), |open| open.to_string()),
             )?;
         }
         page.push_str("</table>\n");
@@ -128,9 +136,39 @@ fn write_state(page: &mut String, state: &State, now: Moment) -> fmt::Result {
                     Age(walk.duration)
                 ),
             )?;
+            if let Some(describing) = &good.snapshot.describing {
+                row("described", format_args!("{}", described(describing)))?;
+            }
         }
     }
     Ok(())
+}
+
+/// How many groups of a job are listed.
+const GROUPS: usize = 3;
+
+fn groups(job: &OpenJob) -> String {
+    let Some(groups) = &job.groups else { return "not looked at".to_owned() };
+    let names: Vec<&str> = groups.labels().take(GROUPS).map(AsRef::as_ref).collect();
+    let more = groups.labels().len().saturating_sub(GROUPS);
+    if more == 0 { names.join(", ") } else { format!("{} and {more} more", names.join(", ")) }
+}
+
+/// What came of describing jobs, in a sentence.
+fn described(describing: &Describing) -> String {
+    let mut text = format!("{} in {}", counted(describing.described, "job"), Age(describing.duration));
+    if describing.permission != Permission::Granted {
+        let _ = write!(text, "; <span class=\"bad\">iot:DescribeJob is denied</span>, see config/iam");
+    }
+    if describing.failures > 0 {
+        let failed = counted(describing.failures, "open job");
+        let _ = write!(text, "; <span class=\"bad\">{failed} could not be described</span>");
+    }
+    if describing.undescribed > 0 {
+        let waiting = counted(describing.undescribed, "ended job");
+        let _ = write!(text, "; {waiting} still to be described, until then counts by group leave ended jobs out");
+    }
+    text
 }
 
 /// A number of things: `1 page`, `2 pages`.

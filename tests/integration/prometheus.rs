@@ -124,3 +124,22 @@ async fn promtool_finds_nothing_to_complain_of_in_live_metrics() {
     let complaints = format!("{}{}", String::from_utf8_lossy(&judged.stdout), String::from_utf8_lossy(&judged.stderr));
     assert!(judged.status.success() && complaints.is_empty(), "{complaints}");
 }
+
+/// The files of a folder of `config/prometheus` whose names end so, in order.
+fn shipped(folder: &str) -> Vec<std::path::PathBuf> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("config/prometheus").join(folder);
+    let entries = std::fs::read_dir(&folder).unwrap_or_else(|error| panic!("{}: {error}", folder.display()));
+    let mut files: Vec<_> = entries.map(|entry| entry.expect("an entry").path()).collect();
+    files.sort();
+    assert!(!files.is_empty(), "{} is empty", folder.display());
+    files
+}
+
+#[test]
+fn promtool_accepts_the_shipped_rules_and_their_own_tests_pass() {
+    let checked =
+        output(tool("promtool").args(["check", "rules", "--lint=all", "--lint-fatal"]).args(shipped("rules")));
+    assert!(checked.contains("SUCCESS"), "{checked}");
+    let tested = output(tool("promtool").args(["test", "rules"]).args(shipped("tests")));
+    assert!(tested.contains("SUCCESS"), "{tested}");
+}
