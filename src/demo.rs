@@ -19,8 +19,9 @@ const ACCESS_KEY_ID: &str = "AKIADEMODEMODEMODEMO";
 /// Not a secret: the simulator does not check signatures, and listens for nothing else.
 const SECRET_ACCESS_KEY: &str = "demo";
 
-/// A first look should not wait a minute for the second walk.
+/// A first look should not wait a minute for the second walk, nor for each of some dozens of descriptions.
 const INTERVAL: Duration = Duration::from_secs(15);
+const REQUESTS_PER_SECOND: f64 = 25.0;
 
 /// What the simulated fleet looks like, and how it behaves.
 #[derive(Clone, Debug)]
@@ -122,7 +123,7 @@ impl Demo {
         if config.limits == Config::default().limits {
             // A fleet that lives faster changes more while it is walked over: the walk has to keep up.
             let speed = f64::from(self.options.speed.map_or(1, NonZeroU32::get));
-            config.limits.requests_per_second = (config.limits.requests_per_second * speed).min(1000.0);
+            config.limits.requests_per_second = (REQUESTS_PER_SECOND * speed).min(1000.0);
         }
         config.targets = vec![Target {
             name: Some("demo".to_owned()),

@@ -149,11 +149,11 @@ impl Tally {
     /// A job that is out of `scope` by now is counted no more, as if the walk had come later.
     pub fn amend(&mut self, job_id: &str, description: &JobSummary, scope: &Scope, memory: &Memory) {
         let Some(seen) = self.seen.get(self.fingerprints.of(job_id)) else { return };
-        let status = || Status::from(&*self.statuses.texts[seen.status()]);
-        let selection = || TargetSelection::from(&*self.selections.texts[seen.selection()]);
+        let status = || self.statuses.told(seen.status()).map(Status::from);
+        let selection = || self.selections.told(seen.selection()).map(TargetSelection::from);
         let amended = JobSummary {
-            status: Some(description.status.clone().unwrap_or_else(status)),
-            target_selection: Some(description.target_selection.clone().unwrap_or_else(selection)),
+            status: description.status.clone().or_else(status),
+            target_selection: description.target_selection.clone().or_else(selection),
             created_at: description.created_at.or(seen.created_at()),
             is_concurrent: description.is_concurrent.or(seen.is_concurrent()),
             ..description.clone()
@@ -600,6 +600,11 @@ impl Words {
         self.texts.len() - 1
     }
 
+    /// What was told by this number; `None` where nothing was.
+    fn told(&self, index: usize) -> Option<&str> {
+        Some(&*self.texts[index]).filter(|text| *text != UNKNOWN)
+    }
+
     /// The text to show for each number: of the unknown words in use, the first [`MAX_UNKNOWN_WORDS`] in alphabetical order keep theirs.
     fn shown(&self, used: impl Iterator<Item = usize>) -> Vec<String> {
         let used: BTreeSet<&str> = used.filter(|index| *index >= self.known).map(|index| &*self.texts[index]).collect();
@@ -741,6 +746,46 @@ mod tests {
             met.duplicates = 0;
             met.malformed = expected.malformed;
             prop_assert_eq!(met, expected);
+        }
+
+        #[test]
+        fn what_is_amended_removed_or_recovered_counts_as_if_the_walk_had_seen_it_so(
+            summaries in vec(any_summary(), 0..60), after in vec(("[a-d][0-9]", any_summary(), 0_u8..3), 0..30),
+        ) {
+            let (mut tally, mut memory, scope) = (tally(), memory(), Scope::default());
+            let mut last: BTreeMap<String, JobSummary> = BTreeMap::new();
+            let known = summaries.into_iter().filter_map(|summary| Some((summary.job_id.clone()?, summary)));
+            for (id, summary) in known {
+                tally.add(&summary, &memory);
+                last.insert(id, summary);
+            }
+            for (id, mut description, what) in after {
+                description.job_id = Some(id.clone());
+                match (what, last.get(&id)) {
+                    (0, _) => {
+                        tally.remove(&id);
+                        last.remove(&id);
+                    }
+                    (_, None) => {
+                        tally.recover(&id, &description, &scope, &memory);
+                        last.insert(id, description);
+                    }
+                    (_, Some(before)) => {
+                        tally.amend(&id, &description, &scope, &memory);
+                        description.status = description.status.or_else(|| before.status.clone());
+                        description.target_selection =
+                            description.target_selection.or_else(|| before.target_selection.clone());
+                        last.insert(id, description);
+                    }
+                }
+            }
+            let expected: Vec<JobSummary> = last.into_values().collect();
+            let counts = tally.finish(&scope, &mut memory).counts;
+            prop_assert_eq!(counts.total, expected.len() as u64);
+            prop_assert_eq!(non_zero(&counts), reference(&expected));
+            let open = expected.iter().filter(|job| job.status.as_ref().is_some_and(Status::is_open));
+            let open: BTreeSet<&str> = open.filter_map(JobSummary::id).collect();
+            prop_assert_eq!(counts.open.iter().map(|job| &*job.job_id).collect::<BTreeSet<_>>(), open);
         }
 
         #[test]

@@ -1,7 +1,7 @@
 //! The forms of texts that keys take, as AWS and Prometheus define them.
 
 use crate::catalogue::RESERVED_LABELS;
-use crate::job::{AccountId, is_thing_group_name};
+use crate::job::AccountId;
 
 /// 1 to 128 characters, none of them a control character: it becomes a label value and a heading.
 pub(super) fn is_target_name(text: &str) -> bool {
@@ -86,6 +86,7 @@ fn consists_of(text: &str, max: usize, allowed: impl Fn(u8) -> bool) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::job::is_thing_group_name;
 
     /// Holds `form` against texts that fit and texts that don't.
     fn check(form: fn(&str) -> bool, fitting: &[&str], others: &[&str]) {
