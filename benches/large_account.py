@@ -3,8 +3,8 @@
 
 Usage: cargo build --release && python3 benches/large_account.py [--jobs 100000] [--rate 1000]
 
-Starts the simulated AWS endpoint in one process and the daemon in another, both on loopback, lets the daemon walk twice, scrapes it all
-the while, counts the jobs itself, and prints what it saw. It needs Linux (peak memory is read from /proc) and Python 3.8.
+Starts the simulated AWS endpoint in one process and the daemon in another, both on loopback, lets the daemon walk until it has described
+every job that ended in the last week, scrapes it all the while of the next walk but one, counts the jobs itself, and prints what it saw. It needs Linux (peak memory is read from /proc) and Python 3.8.
 """
 
 import argparse
@@ -76,6 +76,14 @@ def value(text, name):
     return float(match.group(1)) if match else None
 
 
+def refreshes(text):
+    return value(text, "aws_iot_jobs_exporter_refreshes_total") or 0
+
+
+def requests(text, operation):
+    return float(re.search(rf'^aws_iot_jobs_exporter_api_requests_total\{{[^}}]*operation="{operation}"\}} (\S+)$', text, re.M).group(1))
+
+
 def shown_jobs(text):
     rows = re.findall(r'^aws_iot_jobs\{.*?status="([^"]*)",target_selection="([^"]*)"\} (\S+)$', text, re.M)
     return collections.Counter({(status, selection): int(count) for status, selection, count in rows if int(count)})
@@ -93,16 +101,22 @@ def main():
         processes.append(simulator)
         daemon, url = start_daemon(environment, arguments.rate)
         processes.append(daemon)
-        while not (value(scrape(url)[1], "aws_iot_jobs_exporter_refreshes_total") or 0) >= 1:
+        text, to_describe = "", 0
+        while value(text, "aws_iot_jobs_undescribed") != 0:
             time.sleep(0.1)
-        # The second walk: scrapes must go on as ever, with the first one's counts.
-        times, text = [], ""
-        listed = r"aws_iot_jobs_exporter_api_requests_total\{[^}]*operation=\"ListJobs\"\}"
-        first = float(re.search(rf"^{listed} (\S+)$", scrape(url)[1], re.M).group(1))
-        while not value(text, "aws_iot_jobs_exporter_refreshes_total") == 2:
+            text = scrape(url)[1]
+            to_describe = max(to_describe, value(text, "aws_iot_jobs_undescribed") or 0)
+        # One more, so that nothing is left of it in the next.
+        steady = refreshes(text) + 1
+        while refreshes(text) < steady:
+            time.sleep(0.01)
+            text = scrape(url)[1]
+        # Scrapes must go on as ever, with the last walk's counts.
+        times, first = [], [requests(text, operation) for operation in ("ListJobs", "DescribeJob")]
+        while refreshes(text) == steady:
             elapsed, text = scrape(url)
-            requests = float(re.search(rf"^{listed} (\S+)$", text, re.M).group(1))
-            if requests > first:
+            listed, described = (requests(text, operation) for operation in ("ListJobs", "DescribeJob"))
+            if listed > first[0]:
                 times.append(elapsed)
             time.sleep(0.005)
         status = open(f"/proc/{daemon.pid}/status").read()
@@ -111,7 +125,8 @@ def main():
         times.sort()
         print(f"machine: {os.cpu_count()} cores")
         print(f"jobs: {arguments.jobs}, at {arguments.rate:g} requests a second")
-        print(f"ListJobs requests a refresh: {requests - first:.0f}")
+        print(f"requests a refresh: {listed - first[0]:.0f} ListJobs, {described - first[1]:.0f} DescribeJob")
+        print(f"described once before that: {to_describe:.0f} ended jobs")
         print(f"a walk: {value(text, 'aws_iot_jobs_last_walk_duration_seconds'):.2f} s")
         print(f"counts: {'exact' if expected == shown else f'WRONG: {shown} instead of {expected}'}")
         print(f"the daemon's peak memory: {peak:.1f} MiB")
