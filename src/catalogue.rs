@@ -117,7 +117,7 @@ families! {
         "Absent for a selection of which any job IN_PROGRESS came without `isConcurrent`, and where the target's scope names statuses: a job of another one can be cancelling.";
     THING_GROUP_JOBS: Gauge "aws_iot_thing_group_jobs" of Jobs ("thing_group", "status", "target_selection")
         "Jobs that target a thing group: open ones, and those that ended within thing_groups.ended_jobs_within."
-        "A job that targets three groups counts in each of them, so the sum over groups is one of memberships and not of jobs. A group that is shown has every known pair in scope. `thing_group` is the group's name (its id with `thing_groups.resolve: summary`); `<none>`: the job targets single things only; `<unknown>`: its description could not be had; `<other>`: groups past `limits.max_thing_groups`, or left out by `thing_groups.include` and `exclude`. While the description of any ended job is still to come (`aws_iot_jobs_undescribed`), the rows of ended statuses are absent rather than too low.";
+        "A job that targets three groups counts in each of them, so the sum over groups is one of memberships and not of jobs. A group that is shown has every known pair in scope. `thing_group` is the group's name (its id with `thing_groups.resolve: summary`); `<none>`: the job targets single things only; `<unknown>`: its description could not be had, or open jobs are not described (`jobs.describe: false`); `<other>`: groups past `limits.max_thing_groups`, or left out by `thing_groups.include` and `exclude`. While the description of any ended job is still to come (`aws_iot_jobs_undescribed`), the rows of ended statuses are absent rather than too low.";
     THING_GROUP_JOBS_OLDEST_CREATED: Gauge "aws_iot_thing_group_jobs_oldest_created_timestamp_seconds" ["seconds"] of Jobs ("thing_group", "status", "target_selection")
         "Creation time of the oldest open job that targets a thing group, in seconds since the epoch."
         "Absent where there is no open job.";
@@ -148,9 +148,12 @@ families! {
     JOB_EXECUTIONS: Gauge "aws_iot_job_executions" of Jobs ("job_id", "execution_status")
         "Executions of an open job by status."
         "Executions and not devices: with retries a device has several, and they can exceed the number of targets. Where a description fails, the last one is shown until it is as old as stale data; after that, and where there was none, they are absent.";
+    JOB_DESCRIBED: Gauge "aws_iot_job_described_timestamp_seconds" ["seconds"] of Jobs ("job_id")
+        "When the executions of an open job were told, in seconds since the epoch."
+        "Absent where they are not known. Executions that are not told anew can't move: look at this where they seem to stand still.";
     JOBS_UNDESCRIBED: Gauge "aws_iot_jobs_undescribed" of Jobs ()
         "Jobs that ended within thing_groups.ended_jobs_within and have not been described yet."
-        "They are described once each, the last to end first, in the time and budget left between refreshes. Jobs that AWS refuses to describe stay here, and count as `<unknown>`.";
+        "They are described once each, the last to end first, in the time and budget left between refreshes. Jobs that AWS refuses to describe stay here, and count as `<unknown>` without keeping the rows of ended statuses back.";
     JOBS_DESCRIBE_FAILURES: Gauge "aws_iot_jobs_describe_failures" of Jobs ()
         "Open jobs whose description failed in the last refresh."
         "They are shown as ListJobs told of them, with what the last description told besides.";
@@ -208,6 +211,12 @@ families! {
     BUILD_INFO: Gauge "aws_iot_jobs_exporter_build_info" of Exporter ("version", "revision", "rustc")
         "What this exporter was built from; always 1."
         "`revision` is `unknown` in a build outside a git checkout.";
+    CONFIG_SUCCESSFUL: Gauge "aws_iot_jobs_exporter_config_last_reload_successful" of Exporter ()
+        "Whether the configuration was taken up when it was read last."
+        "0: what was read is not valid, and everything runs on as it was; the log says why.";
+    CONFIG_SUCCESS_TIME: Gauge "aws_iot_jobs_exporter_config_last_reload_success_timestamp_seconds" ["seconds"] of Exporter ()
+        "When a configuration was last taken up, in seconds since the epoch."
+        "";
     PROCESS_CPU: Counter "process_cpu_seconds_total" ["seconds"] of Exporter ()
         "Total user and system CPU time spent in seconds."
         "`process_*` are served on Linux only.";

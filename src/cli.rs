@@ -13,7 +13,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::oneshot;
 use tracing::{error, info};
 
-use crate::app::{App, StartError};
+use crate::app::{App, Load, StartError};
 use crate::aws::Access;
 use crate::clock::Clock;
 use crate::config::{self, Config, Flag, FlagValue, Sources};
@@ -62,6 +62,10 @@ struct Flags {
     /// Path of the metrics [default: /metrics]
     #[arg(long = "web.telemetry-path", value_name = "PATH", global = true)]
     telemetry_path: Option<String>,
+
+    /// Read the configuration again on POST /-/reload, as on SIGHUP
+    #[arg(long = "web.enable-lifecycle", global = true)]
+    enable_lifecycle: bool,
 
     /// Least level to log: error, warn, info, debug or trace [default: info]
     #[arg(long = "log.level", value_name = "LEVEL", global = true)]
@@ -125,6 +129,7 @@ impl Flags {
                 value: FlagValue::List(addresses),
             }),
             text("web.telemetry_path", "--web.telemetry-path", self.telemetry_path),
+            text("web.enable_lifecycle", "--web.enable-lifecycle", self.enable_lifecycle.then(|| "true".to_owned())),
             text("log.level", "--log.level", self.log_level),
             text("log.format", "--log.format", self.log_format),
         ];
@@ -159,7 +164,8 @@ fn dispatch(arguments: impl Iterator<Item = OsString>) -> u8 {
         say(&format!("aws-iot-jobs-exporter {VERSION} (revision {REVISION}, rustc {RUSTC})\n"));
         return SUCCESS;
     }
-    let config = match config::load(&cli.flags.sources(std::env::vars_os())) {
+    let sources = cli.flags.sources(std::env::vars_os());
+    let config = match config::load(&sources) {
         Ok(config) => config,
         Err(problems) => {
             complain(&format!("{problems}\n"));
@@ -185,30 +191,46 @@ fn dispatch(arguments: impl Iterator<Item = OsString>) -> u8 {
         }
     };
     let status = runtime.block_on(async {
-        // Before anything that takes time: as PID 1 of a container the kernel drops a signal that nobody handles.
-        let stop = match stop_signal() {
-            Ok(stop) => stop,
+        // Before anything that takes time: as PID 1 of a container the kernel drops a signal that nobody handles, and a hang-up
+        // that nobody handles ends the process.
+        let (stop, hangups) = match stop_signal().and_then(|stop| Ok((stop, signal(SignalKind::hangup())?))) {
+            Ok(signals) => signals,
             Err(error) => {
                 error!(%error, "signals can't be handled");
                 return FAILURE;
             }
         };
         match cli.command {
-            None => daemon(&config, &Access::usual(), stop, |_| {}).await,
-            Some(Command::Demo(arguments)) => run_demo(config, arguments, stop).await,
+            None => {
+                let load: Load = Box::new(move || config::load(&sources));
+                Box::pin(daemon(&config, &Access::usual(), load, Signals { stop, hangups }, |_| {})).await
+            }
+            Some(Command::Demo(arguments)) => {
+                Box::pin(run_demo(config, sources, arguments, Signals { stop, hangups })).await
+            }
         }
     });
     runtime.shutdown_timeout(RUNTIME_GRACE);
     status
 }
 
-/// Runs the exporter until `stop`; `listening` hears of its addresses before it starts.
+/// What the system asks of the process.
+struct Signals<S> {
+    /// Resolves when it should end.
+    stop: S,
+    /// One for each time that it should read its configuration again.
+    hangups: Signal,
+}
+
+/// Runs the exporter until it is told to stop; `listening` hears of its addresses before it starts.
 async fn daemon(
     config: &Config,
     access: &Access,
-    stop: impl Future<Output = ()>,
+    load: Load,
+    signals: Signals<impl Future<Output = ()>>,
     listening: impl FnOnce(&[SocketAddr]),
 ) -> u8 {
+    let Signals { stop, mut hangups } = signals;
     let mut stop = std::pin::pin!(stop);
     let started = tokio::select! {
         started = App::start(config, access, Clock::system()) => started,
@@ -218,12 +240,24 @@ async fn daemon(
         Ok(app) => app,
         Err(error) => {
             error!(%error, "can't start");
-            let configuration = matches!(error, StartError::Connect(_) | StartError::SameName(_));
+            let configuration = matches!(error, StartError::Target(_));
             return if configuration { USAGE } else { FAILURE };
         }
     };
     listening(&app.addresses());
-    match app.run(stop).await {
+    let reloads = app.reloads();
+    let reloading = async move {
+        while hangups.recv().await.is_some() {
+            // The log tells how it went.
+            let _ = reloads.reload().await;
+        }
+        std::future::pending::<()>().await;
+    };
+    let ended = tokio::select! {
+        ended = app.run(load, stop) => ended,
+        () = reloading => return FAILURE,
+    };
+    match ended {
         Ok(()) => {
             info!("stopped");
             SUCCESS
@@ -235,7 +269,13 @@ async fn daemon(
     }
 }
 
-async fn run_demo(mut config: Config, arguments: DemoArgs, stop: impl Future<Output = ()>) -> u8 {
+async fn run_demo(
+    mut config: Config,
+    sources: Sources,
+    arguments: DemoArgs,
+    signals: Signals<impl Future<Output = ()>>,
+) -> u8 {
+    let Signals { stop, hangups } = signals;
     let mut stop = std::pin::pin!(stop);
     let options = demo::Options {
         jobs: arguments.jobs as usize,
@@ -259,13 +299,19 @@ async fn run_demo(mut config: Config, arguments: DemoArgs, stop: impl Future<Out
         demo.serve(stop).await;
         return SUCCESS;
     }
-    demo.configure(&mut config);
+    let endpoint = demo.endpoint();
+    endpoint.configure(&mut config);
+    let load: Load = Box::new(move || {
+        let mut config = config::load(&sources)?;
+        endpoint.configure(&mut config);
+        Ok(config)
+    });
     let (access, welcome) = (demo.access(), demo.welcome());
     let path = config.web.telemetry_path.clone();
     // The endpoint goes when this future does, after the exporter has ended.
     let endpoint = demo.serve(std::future::pending());
     tokio::select! {
-        status = daemon(&config, &access, stop, |addresses| say(&welcome.page(addresses, &path))) => status,
+        status = daemon(&config, &access, load, Signals { stop, hangups }, |addresses| say(&welcome.page(addresses, &path))) => status,
         () = endpoint => FAILURE,
     }
 }

@@ -115,22 +115,10 @@ impl Demo {
         format!("http://{}", self.listener.local_addr())
     }
 
-    /// Points a configuration at this endpoint. Where it says nothing of refreshes and limits, they are the demo's own.
-    pub fn configure(&self, config: &mut Config) {
-        if config.refresh == Config::default().refresh {
-            config.refresh.interval = INTERVAL;
-        }
-        if config.limits == Config::default().limits {
-            // A fleet that lives faster changes more while it is walked over: the walk has to keep up.
-            let speed = f64::from(self.options.speed.map_or(1, NonZeroU32::get));
-            config.limits.requests_per_second = (REQUESTS_PER_SECOND * speed).min(1000.0);
-        }
-        config.targets = vec![Target {
-            name: Some("demo".to_owned()),
-            region: Some(REGION.to_owned()),
-            endpoint_url: Some(self.url()),
-            ..Target::default()
-        }];
+    /// Where this endpoint is.
+    #[must_use]
+    pub fn endpoint(&self) -> Endpoint {
+        Endpoint { url: self.url(), speed: self.options.speed }
     }
 
     /// The way to this endpoint.
@@ -159,6 +147,33 @@ impl Demo {
     pub async fn serve(self, shutdown: impl Future<Output = ()>) {
         let clock = Clock::system();
         simulator::serve(self.simulator, vec![self.listener], move || clock.now().wall, shutdown).await;
+    }
+}
+
+/// Where the simulated endpoint of a demo is.
+#[derive(Clone, Debug)]
+pub struct Endpoint {
+    url: String,
+    speed: Option<NonZeroU32>,
+}
+
+impl Endpoint {
+    /// Points a configuration at this endpoint. Where it says nothing of refreshes and limits, they are the demo's own.
+    pub fn configure(&self, config: &mut Config) {
+        if config.refresh == Config::default().refresh {
+            config.refresh.interval = INTERVAL;
+        }
+        if config.limits == Config::default().limits {
+            // A fleet that lives faster changes more while it is walked over: the walk has to keep up.
+            let speed = f64::from(self.speed.map_or(1, NonZeroU32::get));
+            config.limits.requests_per_second = (REQUESTS_PER_SECOND * speed).min(1000.0);
+        }
+        config.targets = vec![Target {
+            name: Some("demo".to_owned()),
+            region: Some(REGION.to_owned()),
+            endpoint_url: Some(self.url.clone()),
+            ..Target::default()
+        }];
     }
 }
 

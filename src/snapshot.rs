@@ -74,6 +74,8 @@ pub struct OpenJob {
     pub schedule: Option<Schedule>,
     /// How many executions it has; `None` where that is not known, or was known too long ago.
     pub executions: Option<ExecutionCounts>,
+    /// When that was told.
+    pub described_at: Option<Timestamp>,
 }
 
 impl OpenJob {
@@ -85,7 +87,7 @@ impl OpenJob {
     pub fn running_since(&self) -> Option<Timestamp> {
         let schedule = self.schedule.unwrap_or_default();
         let judged = self.status == Status::InProgress && self.target_selection == TargetSelection::Snapshot;
-        if judged && !schedule.windowed { self.created_at.max(schedule.start) } else { None }
+        if judged && !schedule.windowed { self.created_at.max(schedule.start()) } else { None }
     }
 }
 

@@ -11,8 +11,8 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use crate::fingerprint::{ByFingerprint, Fingerprint, Fingerprinter};
 use crate::groups::Groups;
-use crate::job::{JobSummary, OTHER, Scope, Status, TargetSelection, Timestamp, UNKNOWN, is_label_text};
-use crate::memory::{Memory, Standing, or_never};
+use crate::job::{JobSummary, OTHER, Scope, Status, TargetSelection, Timestamp, UNKNOWN, is_label_text, same_creation};
+use crate::memory::{Memory, Standing};
 use crate::snapshot::{Counts, OpenJob, Pair};
 
 /// How many unknown statuses (and as many selections) get rows of their own; the rest is folded into [`OTHER`].
@@ -57,6 +57,7 @@ struct OpenRecord {
 struct WaitingRecord {
     job_id: Box<str>,
     ended_at: Option<Timestamp>,
+    last_updated_at: Option<Timestamp>,
 }
 
 /// A finished count.
@@ -73,8 +74,8 @@ pub struct Tallied {
 pub struct Attributed {
     /// How many jobs have these groups.
     pub sums: BTreeMap<(Pair, Groups), Sum>,
-    /// Jobs whose groups are still to be asked for, the last to end first.
-    pub waiting: Vec<Waiting>,
+    /// Jobs whose groups are still to be asked for, by their ids.
+    pub waiting: BTreeMap<Box<str>, Waiting>,
     /// How many of the sums are of jobs that AWS does not describe.
     pub refused: u64,
     /// Whether ended jobs are attributed at all.
@@ -101,8 +102,6 @@ impl Sum {
 /// A job whose groups are still to be asked for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Waiting {
-    /// Its id.
-    pub job_id: Box<str>,
     /// When it was created.
     pub created_at: Option<Timestamp>,
     /// When it ended, as far as AWS tells: when it was completed, else last changed, else created.
@@ -144,21 +143,36 @@ impl Tally {
         self.duplicates += u64::from(self.put(id, summary, memory));
     }
 
-    /// Takes what a newer description says of a job in place of its sighting; what it leaves out stays as it was seen.
-    ///
-    /// A job that is out of `scope` by now is counted no more, as if the walk had come later.
-    pub fn amend(&mut self, job_id: &str, description: &JobSummary, scope: &Scope, memory: &Memory) {
-        let Some(seen) = self.seen.get(self.fingerprints.of(job_id)) else { return };
+    /// What a description says of a job, and, of what it leaves out, what the count tells of it so far.
+    #[must_use]
+    pub fn completed(&self, job_id: &str, description: &JobSummary) -> JobSummary {
+        let job = self.fingerprints.of(job_id);
+        let Some(seen) = self.seen.get(job) else { return description.clone() };
+        let (open, waiting) = (self.open.get(&job), self.waiting.get(&job));
+        let updated =
+            open.and_then(|open| open.last_updated_at).or(waiting.and_then(|waiting| waiting.last_updated_at));
         let status = || self.statuses.told(seen.status()).map(Status::from);
         let selection = || self.selections.told(seen.selection()).map(TargetSelection::from);
-        let amended = JobSummary {
+        JobSummary {
             status: description.status.clone().or_else(status),
             target_selection: description.target_selection.clone().or_else(selection),
             created_at: description.created_at.or(seen.created_at()),
+            last_updated_at: description.last_updated_at.or(updated),
+            completed_at: description.completed_at.or(waiting.and_then(|waiting| waiting.ended_at)),
             is_concurrent: description.is_concurrent.or(seen.is_concurrent()),
             ..description.clone()
-        };
-        if scope.covers(&amended) {
+        }
+    }
+
+    /// Takes what a newer description says of a job in place of its sighting; what it leaves out stays as it was seen.
+    ///
+    /// A job whose status is out of `scope` by now is counted no more, as if the walk had come later.
+    pub fn amend(&mut self, job_id: &str, description: &JobSummary, scope: &Scope, memory: &Memory) {
+        let Some(seen) = self.seen.get(self.fingerprints.of(job_id)) else { return };
+        let amended = self.completed(job_id, description);
+        // What ListJobs has listed as it is now is in scope, whatever is known of its filters.
+        let is_as_seen = self.statuses.told(seen.status()) == amended.status.as_ref().map(Status::as_str);
+        if is_as_seen || scope.covers(&amended) {
             self.put(job_id, &amended, memory);
         } else {
             self.remove(job_id);
@@ -194,10 +208,13 @@ impl Tally {
     pub fn seen(&self, job_id: &str) -> Option<SeenJob> {
         let job = self.fingerprints.of(job_id);
         let sighting = self.seen.get(job)?;
+        let (open, waiting) = (self.open.get(&job), self.waiting.get(&job));
         Some(SeenJob {
             is_open: sighting.is_open(),
             created_at: sighting.created_at(),
-            last_updated_at: self.open.get(&job).and_then(|record| record.last_updated_at),
+            last_updated_at: open
+                .and_then(|open| open.last_updated_at)
+                .or(waiting.and_then(|waiting| waiting.last_updated_at)),
         })
     }
 
@@ -223,12 +240,12 @@ impl Tally {
         self.open.values().map(|record| (&*record.job_id, record.created_at))
     }
 
-    /// The ids of the ended jobs whose groups are still to be asked for, the last to end first.
+    /// The ids of the ended jobs whose groups are still to be asked for, the last to end first; after them those that could not
+    /// be described lately.
     #[must_use]
-    pub fn waiting(&self) -> Vec<Box<str>> {
-        let mut waiting: Vec<&WaitingRecord> = self.waiting.values().collect();
-        waiting.sort_by_key(|record| Reverse(record.ended_at));
-        waiting.into_iter().map(|record| record.job_id.clone()).collect()
+    pub fn waiting(&self, memory: &Memory) -> Vec<Box<str>> {
+        let waiting = self.waiting.iter().map(|(job, record)| (*job, record.ended_at, &record.job_id));
+        in_order(waiting, memory)
     }
 
     /// Tells whether the job was met before.
@@ -242,8 +259,10 @@ impl Tally {
         } else {
             self.open.remove(&job);
         }
-        if sighting.is_attributed() && !sighting.is_open() && settled(memory, job, sighting).is_none() {
-            self.waiting.insert(job, WaitingRecord { job_id: id.into(), ended_at: ended_at(summary) });
+        let is_to_ask = || settled(memory, job, sighting).is_none() || memory.is_due(job);
+        if sighting.is_attributed() && !sighting.is_open() && is_to_ask() {
+            let JobSummary { last_updated_at, .. } = *summary;
+            self.waiting.insert(job, WaitingRecord { job_id: id.into(), ended_at: ended_at(summary), last_updated_at });
         } else {
             self.waiting.remove(&job);
         }
@@ -267,8 +286,9 @@ impl Tally {
     pub fn finish(self, scope: &Scope, memory: &mut Memory) -> Tallied {
         memory.keep_attributed(|job, created_at| {
             let seen = self.seen.get(job);
-            seen.is_some_and(|seen| seen.is_attributed() && or_never(seen.created_at()) == created_at)
+            seen.is_some_and(|seen| seen.is_attributed() && same_creation(seen.created_at(), created_at))
         });
+        memory.keep_trouble(|job| self.seen.get(job).is_some());
         let sightings = || self.seen.sightings().map(|(_, sighting)| sighting).chain(&self.nameless).copied();
         // Which unknown words are shown is decided by their text, once all of them are known: never by the order of pages.
         let statuses = self.statuses.shown(sightings().map(Sighting::status));
@@ -325,7 +345,8 @@ impl Tally {
                 last_updated_at: record.last_updated_at,
                 groups: is_attributing.then(|| groups().unwrap_or_else(|| memory.unknown_groups())),
                 schedule: known.schedule,
-                executions: known.executions,
+                executions: known.executions.map(|(_, executions)| executions),
+                described_at: known.executions.map(|(at, _)| at.wall),
             })
         };
         counts.open = self.open.iter().filter_map(open).collect();
@@ -349,7 +370,9 @@ impl Tally {
         for (job, sighting) in
             self.seen.sightings().filter(|(_, sighting)| sighting.is_attributed() && !sighting.is_open())
         {
-            if let Some((groups, standing)) = settled(memory, *job, *sighting) {
+            // Those that wait were put there when they were seen; of any other, what is known is as good as it gets.
+            let is_waiting = self.waiting.contains_key(job) && settled(memory, *job, *sighting).is_none();
+            if let Some((groups, standing)) = memory.groups(*job, sighting.created_at()).filter(|_| !is_waiting) {
                 refused += u64::from(standing == Standing::Refused);
                 add(*sighting, groups.clone());
             }
@@ -359,12 +382,11 @@ impl Tally {
         }
         let waiting = |(job, record): (&Fingerprint, &WaitingRecord)| {
             let sighting = self.seen.get(*job).filter(|sighting| settled(memory, *job, *sighting).is_none())?;
-            let WaitingRecord { job_id, ended_at } = record;
-            let (job_id, created_at) = (job_id.clone(), sighting.created_at());
-            Some(Waiting { job_id, created_at, ended_at: *ended_at, pair: pair(sighting) })
+            let waiting =
+                Waiting { created_at: sighting.created_at(), ended_at: record.ended_at, pair: pair(sighting) };
+            Some((record.job_id.clone(), waiting))
         };
-        let mut waiting: Vec<Waiting> = self.waiting.iter().filter_map(waiting).collect();
-        waiting.sort_by(|a, b| b.ended_at.cmp(&a.ended_at).then_with(|| a.job_id.cmp(&b.job_id)));
+        let waiting = self.waiting.iter().filter_map(waiting).collect();
         let mut by_pair: BTreeMap<(Pair, Groups), Sum> = BTreeMap::new();
         for ((_, _, groups), (sighting, sum)) in sums {
             let known = by_pair.entry((pair(sighting), groups)).or_default();
@@ -379,9 +401,21 @@ impl Tally {
 impl Tallied {
     /// Takes a job from those whose groups are still to be asked for.
     pub fn settle(&mut self, job_id: &str) -> Option<Waiting> {
-        let waiting = &mut self.attributed.as_mut()?.waiting;
-        let place = waiting.iter().position(|waiting| *waiting.job_id == *job_id)?;
-        Some(waiting.remove(place))
+        self.attributed.as_mut()?.waiting.remove(job_id)
+    }
+
+    /// Puts a job back to those whose groups are still to be asked for.
+    pub fn wait(&mut self, job_id: &str, job: Waiting) {
+        if let Some(attributed) = &mut self.attributed {
+            attributed.waiting.insert(job_id.into(), job);
+        }
+    }
+
+    /// As [`Tally::waiting`].
+    #[must_use]
+    pub fn waiting(&self, memory: &Memory) -> Vec<Box<str>> {
+        let waiting = self.attributed.iter().flat_map(|attributed| &attributed.waiting);
+        in_order(waiting.map(|(job_id, waiting)| (memory.fingerprints().of(job_id), waiting.ended_at, job_id)), memory)
     }
 
     /// Attributes a job that was waiting to the groups that are known of it by now.
@@ -408,19 +442,31 @@ pub struct SeenJob {
     pub is_open: bool,
     /// When it was created.
     pub created_at: Option<Timestamp>,
-    /// When it last changed, for an open one.
+    /// When it last changed, for an open one and for one whose groups are to be asked for.
     pub last_updated_at: Option<Timestamp>,
 }
 
 impl SeenJob {
-    /// Whether a description that was asked for later is really newer: AWS may answer with what it knew before.
+    /// Whether a description that was asked for later is really newer: AWS may answer with what it knew before. Fractions of a
+    /// second don't count, since nothing says that all calls write them alike.
     #[must_use]
     pub fn is_older_than(&self, description: &JobSummary) -> bool {
+        let second = |time: Timestamp| time.as_millis().div_euclid(1000);
         match (self.last_updated_at, description.last_updated_at) {
-            (Some(seen), Some(described)) => seen <= described,
+            (Some(seen), Some(described)) => second(seen) <= second(described),
             _ => true,
         }
     }
+}
+
+fn in_order<'a>(
+    waiting: impl Iterator<Item = (Fingerprint, Option<Timestamp>, &'a Box<str>)>,
+    memory: &Memory,
+) -> Vec<Box<str>> {
+    let mut waiting: Vec<_> =
+        waiting.map(|(job, ended_at, job_id)| (memory.is_in_trouble(job), Reverse(ended_at), job_id)).collect();
+    waiting.sort_unstable();
+    waiting.into_iter().map(|(.., job_id)| job_id.clone()).collect()
 }
 
 /// The groups that are known of an ended job for good.

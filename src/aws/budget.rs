@@ -15,7 +15,7 @@ use crate::job::AccountId;
 /// Gives permits at a steady pace, in the order in which they were asked for.
 #[derive(Debug)]
 pub struct Pacer {
-    spacing: Duration,
+    spacing: RwLock<Duration>,
     /// When the last permit was given. Tokio's mutex is fair, which makes the queue.
     last: tokio::sync::Mutex<Option<Instant>>,
 }
@@ -24,14 +24,20 @@ impl Pacer {
     /// A pacer of `rate` permits a second.
     #[must_use]
     pub fn new(rate: f64) -> Self {
-        Self { spacing: spacing(rate), last: tokio::sync::Mutex::new(None) }
+        Self { spacing: RwLock::new(spacing(rate)), last: tokio::sync::Mutex::new(None) }
+    }
+
+    /// Changes the pace; a permit that is waited for already comes at the old one.
+    fn set_rate(&self, rate: f64) {
+        *self.spacing.write().unwrap_or_else(PoisonError::into_inner) = spacing(rate);
     }
 
     /// Waits for a permit. One that is given up while waiting is not used up.
     pub async fn permit(&self) {
         let mut last = self.last.lock().await;
         if let Some(given) = *last {
-            sleep_until(given + self.spacing).await;
+            let spacing = *self.spacing.read().unwrap_or_else(PoisonError::into_inner);
+            sleep_until(given + spacing).await;
         }
         // From when it was really given, not from when it was due: a timer that fires late must not let the next one catch up.
         *last = Some(Instant::now());
@@ -58,22 +64,36 @@ enum Holder {
 
 /// Every budget of the process.
 #[derive(Debug)]
-pub struct Budgets {
+pub struct Budgets(Mutex<Pacers>);
+
+#[derive(Debug)]
+struct Pacers {
     rate: f64,
-    pacers: Mutex<HashMap<(Holder, String, String), Arc<Pacer>>>,
+    pacers: HashMap<(Holder, String, String), Arc<Pacer>>,
 }
 
 impl Budgets {
     /// Budgets of `rate` requests a second each.
     #[must_use]
     pub fn new(rate: f64) -> Self {
-        Self { rate, pacers: Mutex::default() }
+        Self(Mutex::new(Pacers { rate, pacers: HashMap::new() }))
+    }
+
+    /// Changes the rate of each.
+    pub fn set_rate(&self, rate: f64) {
+        let mut budgets = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        budgets.rate = rate;
+        budgets.pacers.values().for_each(|pacer| pacer.set_rate(rate));
+    }
+
+    fn spacing(&self) -> Duration {
+        spacing(self.0.lock().unwrap_or_else(PoisonError::into_inner).rate)
     }
 
     fn pacer(&self, holder: Holder, region: &str, operation: &str) -> Arc<Pacer> {
-        let mut pacers = self.pacers.lock().unwrap_or_else(PoisonError::into_inner);
+        let budgets = &mut *self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let key = (holder, region.to_owned(), operation.to_owned());
-        Arc::clone(pacers.entry(key).or_insert_with(|| Arc::new(Pacer::new(self.rate))))
+        Arc::clone(budgets.pacers.entry(key).or_insert_with(|| Arc::new(Pacer::new(budgets.rate))))
     }
 }
 
@@ -98,6 +118,10 @@ impl Lane {
     /// From now on requests count against this account's budgets.
     pub(super) fn known_account(&self, account: &AccountId) {
         *self.account.write().unwrap_or_else(PoisonError::into_inner) = Some(account.clone());
+    }
+
+    pub(super) fn spacing(&self) -> Duration {
+        self.budgets.spacing()
     }
 
     /// Waits until `operation` may be called.

@@ -18,7 +18,7 @@ use aws_config::profile::ProfileFileRegionProvider;
 use aws_config::{AppName, BehaviorVersion, Region};
 use aws_credential_types::Credentials;
 use aws_credential_types::provider::SharedCredentialsProvider;
-use aws_sdk_iot::config::retry::{RetryConfig, RetryPartition};
+use aws_sdk_iot::config::retry::{RetryConfig, RetryPartition, TokenBucket};
 use aws_sdk_iot::config::timeout::TimeoutConfig;
 use aws_sdk_iot::config::{SharedHttpClient, StalledStreamProtectionConfig};
 use aws_sdk_iot::operation::describe_job::DescribeJobError;
@@ -27,8 +27,8 @@ use aws_sdk_iot::types;
 
 use crate::config::{self, Target};
 use crate::job::{
-    AccountId, Description, ExecutionCounts, ExecutionStatus, JobSummary, JobTarget, Schedule, Status, TargetSelection,
-    Timestamp, parse_start_time,
+    AccountId, Description, ExecutionCounts, ExecutionStatus, JobSummary, JobTarget, Schedule, Start, Status,
+    TargetSelection, Timestamp, parse_start_time,
 };
 use crate::telemetry::{Reason, TargetTelemetry};
 use budget::{Budgets, Lane};
@@ -207,8 +207,10 @@ impl Connection {
         // own, and the account that STS tells could be another than the one that lists jobs.
         let shared = SharedCredentialsProvider::new(watched.clone());
         let watch = wire::Watch::new(telemetry.clone());
-        // The SDK's budget of retries is otherwise one for all accounts of a region: one that fails would use up those of all.
-        let partition = RetryPartition::custom(format!("target {}", lane.name())).build();
+        // The SDK's budget of retries is otherwise one for all accounts of a region: one that fails would use up those of all. And
+        // within a target, DescribeJob's failures would use up those of ListJobs. Our own budget bounds retries already.
+        let partition = RetryPartition::custom(format!("target {}", lane.name()));
+        let partition = partition.token_bucket(TokenBucket::unlimited()).build();
 
         let mut iot =
             aws_sdk_iot::config::Builder::from(&sdk).retry_partition(partition.clone()).interceptor(watch.clone());
@@ -305,6 +307,12 @@ impl Connection {
         })
     }
 
+    /// How far apart the requests of one operation are at least.
+    #[must_use]
+    pub fn spacing(&self) -> Duration {
+        self.lane.spacing()
+    }
+
     /// Requests sent so far, retries included.
     #[must_use]
     pub fn requests(&self) -> u64 {
@@ -361,15 +369,16 @@ fn description(job: types::Job) -> Description {
     }
 }
 
-/// `None` where it has a start that can't be read. One that is not there, or empty, is that of a job without a schedule.
-fn schedule(told: Option<&types::SchedulingConfig>) -> Option<Schedule> {
-    let Some(told) = told else { return Some(Schedule::default()) };
+/// One that is not there, or empty, is that of a job without a schedule.
+fn schedule(told: Option<&types::SchedulingConfig>) -> Schedule {
+    let Some(told) = told else { return Schedule::default() };
     let windowed = told.maintenance_windows.as_ref().is_some_and(|windows| !windows.is_empty());
-    let start = match told.start_time.as_deref().filter(|text| !text.is_empty()) {
-        Some(text) => Some(parse_start_time(text)?),
-        None => None,
-    };
-    Some(Schedule { start, windowed })
+    let start = told
+        .start_time
+        .as_deref()
+        .filter(|text| !text.is_empty())
+        .map_or(Start::AtOnce, |text| parse_start_time(text).map_or(Start::Unreadable, Start::At));
+    Schedule { start, windowed }
 }
 
 /// A time before 1970 or after [`Timestamp::LATEST`] is no time that anything happened to a job at.

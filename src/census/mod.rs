@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use crate::group_filter::GroupFilter;
 use crate::groups::{Groups, Label};
-use crate::job::{Scope, Status, TargetSelection, Timestamp, UNKNOWN};
+use crate::job::{Scope, Start, Status, TargetSelection, Timestamp, UNKNOWN};
 use crate::snapshot::{Attention, Counts, GroupRow, GroupTable, JobSeries, OpenJob, Pair};
 use crate::tally::{Attributed, Tallied};
 pub use folding::Folding;
@@ -95,10 +95,13 @@ fn start_overdue(counts: &Counts, scope: &Scope, now: Timestamp) -> BTreeMap<Tar
         scope.known_pairs().filter(|(status, _)| *status == Status::Scheduled).map(|(_, selection)| selection);
     let mut overdue: BTreeMap<TargetSelection, (u64, u64)> = in_scope.map(|selection| (selection, (0, 0))).collect();
     for job in counts.open.iter().filter(|job| job.status == Status::Scheduled) {
-        let Some(schedule) = job.schedule else { continue };
+        let Some(schedule) = job.schedule.filter(|schedule| schedule.windowed || schedule.start != Start::Unreadable)
+        else {
+            continue;
+        };
         let (known, late) = overdue.entry(job.target_selection.clone()).or_default();
         *known += 1;
-        *late += u64::from(!schedule.windowed && schedule.start.is_some_and(|start| start < now));
+        *late += u64::from(!schedule.windowed && schedule.start().is_some_and(|start| start < now));
     }
     let all = |selection: &TargetSelection| counts.jobs.get(&(Status::Scheduled, selection.clone())).copied();
     let sure = |(selection, (known, late))| (all(&selection) == Some(known)).then_some((selection, late));
@@ -140,7 +143,7 @@ fn group_rows(
     }
     if denied {
         let unknown = Label::from(UNKNOWN);
-        for waiting in &attributed.waiting {
+        for waiting in attributed.waiting.values() {
             add(&unknown, &waiting.pair, 1, waiting.created_at, None);
         }
     }
@@ -190,6 +193,7 @@ mod tests {
             groups: None,
             schedule,
             executions: None,
+            described_at: None,
         }
     }
 
@@ -206,10 +210,10 @@ mod tests {
     }
 
     fn starting(start: Timestamp) -> Schedule {
-        Schedule { start: Some(start), windowed: false }
+        Schedule { start: Start::At(start), windowed: false }
     }
 
-    const WINDOWED: Option<Schedule> = Some(Schedule { start: None, windowed: true });
+    const WINDOWED: Option<Schedule> = Some(Schedule { start: Start::Unreadable, windowed: true });
 
     #[test]
     fn long_running_are_snapshot_jobs_in_progress_for_longer_than_a_threshold_without_windows() {
@@ -238,7 +242,12 @@ mod tests {
         let open = vec![
             open_job("SCHEDULED", "SNAPSHOT", DAY, Some(starting(NOW.before(Duration::from_secs(1))))),
             open_job("SCHEDULED", "SNAPSHOT", 2 * DAY, Some(starting(NOW.after(DAY)))),
-            open_job("SCHEDULED", "SNAPSHOT", 3 * DAY, Some(Schedule { start: Some(NOW.before(DAY)), windowed: true })),
+            open_job(
+                "SCHEDULED",
+                "SNAPSHOT",
+                3 * DAY,
+                Some(Schedule { start: Start::At(NOW.before(DAY)), windowed: true }),
+            ),
         ];
         let found = attention(open, &Scope::default()).start_overdue;
         assert_eq!(found, BTreeMap::from([(TargetSelection::Snapshot, 1)]));

@@ -84,6 +84,7 @@ mod tests {
             groups: None,
             schedule: None,
             executions: Some(executions),
+            described_at: None,
         }
     }
 

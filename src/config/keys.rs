@@ -143,6 +143,8 @@ pub(super) static KEYS: &[Key] = &[
         text(form::is_telemetry_path, "a path such as /metrics: not /, nothing below /-/, no query, no blanks"),
     )
     .default("/metrics"),
+    // Whether a reload can be asked for over HTTP.
+    Key::new("web.enable_lifecycle", Kind::Boolean).default("false"),
     // How much is logged.
     Key::new("log.level", Kind::Word(|| vec!["error", "warn", "info", "debug", "trace"])).default("info"),
     // Lines for people or for machines.

@@ -187,6 +187,8 @@ pub struct Web {
     pub listen_addresses: Vec<ListenAddress>,
     /// The path of the metrics, beginning with `/`.
     pub telemetry_path: String,
+    /// Whether `POST /-/reload` has the configuration read again.
+    pub enable_lifecycle: bool,
 }
 
 /// What is logged, and how.

@@ -88,6 +88,7 @@ fn without_sources_there_is_one_target_and_the_documented_defaults() {
         web: Web {
             listen_addresses: vec![":10114".parse().expect("an address")],
             telemetry_path: "/metrics".to_owned(),
+            enable_lifecycle: false,
         },
         log: Log { level: LogLevel::Info, format: LogFormat::Text },
     };

@@ -1,7 +1,7 @@
 //! What every target shows at the moment. A refresh replaces a target's whole state in one step; scrapes and the status page read it.
 
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
 use prometheus_client::collector::Collector;
@@ -115,26 +115,34 @@ pub struct Target {
     pub state: State,
 }
 
-/// All targets.
+/// All targets. Which ones there are changes when the configuration is read again.
 #[derive(Debug, Default)]
-pub struct Board(Vec<(Arc<Identity>, watch::Receiver<State>)>);
+pub struct Board(RwLock<Vec<Place>>);
+
+type Place = (Arc<Identity>, watch::Receiver<State>);
 
 impl Board {
     /// Adds a target that shows nothing yet; what is sent is what it shows from then on.
-    pub fn add(&mut self, identity: Arc<Identity>) -> watch::Sender<State> {
+    pub fn add(&self, identity: Arc<Identity>) -> watch::Sender<State> {
         let (sender, receiver) = watch::channel(State::default());
-        self.0.push((identity, receiver));
+        self.0.write().unwrap_or_else(PoisonError::into_inner).push((identity, receiver));
         sender
+    }
+
+    /// Takes the targets away that are none of `identities`, and puts the others into their order.
+    pub fn arrange(&self, identities: &[Arc<Identity>]) {
+        let mut places = self.0.write().unwrap_or_else(PoisonError::into_inner);
+        let order = |(identity, _): &Place| identities.iter().position(|known| Arc::ptr_eq(known, identity));
+        places.retain(|place| order(place).is_some());
+        places.sort_by_key(order);
     }
 
     /// What all targets show now.
     #[must_use]
     pub fn read(&self) -> Vec<Target> {
-        let target = |(identity, state): &(Arc<Identity>, watch::Receiver<State>)| Target {
-            identity: Arc::clone(identity),
-            state: state.borrow().clone(),
-        };
-        self.0.iter().map(target).collect()
+        let target =
+            |(identity, state): &Place| Target { identity: Arc::clone(identity), state: state.borrow().clone() };
+        self.0.read().unwrap_or_else(PoisonError::into_inner).iter().map(target).collect()
     }
 }
 

@@ -12,10 +12,10 @@ use prometheus_client::metrics::gauge::ConstGauge;
 
 use super::encode;
 use crate::catalogue::{
-    Family, JOB_CREATED, JOB_EXECUTIONS, JOB_INFO, JOB_LAST_UPDATED, JOB_SCHEDULED_START, JOB_THING_GROUP_INFO, JOBS,
-    JOBS_CONCURRENT, JOBS_DESCRIBE_DENIED, JOBS_DESCRIBE_FAILURES, JOBS_LONG_RUNNING, JOBS_OLDEST_CREATED,
-    JOBS_START_OVERDUE, JOBS_UNDESCRIBED, TARGET_INFO, THING_GROUP_JOBS, THING_GROUP_JOBS_LONG_RUNNING,
-    THING_GROUP_JOBS_OLDEST_CREATED,
+    Family, JOB_CREATED, JOB_DESCRIBED, JOB_EXECUTIONS, JOB_INFO, JOB_LAST_UPDATED, JOB_SCHEDULED_START,
+    JOB_THING_GROUP_INFO, JOBS, JOBS_CONCURRENT, JOBS_DESCRIBE_DENIED, JOBS_DESCRIBE_FAILURES, JOBS_LONG_RUNNING,
+    JOBS_OLDEST_CREATED, JOBS_START_OVERDUE, JOBS_UNDESCRIBED, TARGET_INFO, THING_GROUP_JOBS,
+    THING_GROUP_JOBS_LONG_RUNNING, THING_GROUP_JOBS_OLDEST_CREATED,
 };
 use crate::groups::Label;
 use crate::job::{ExecutionStatus, Timestamp, UNKNOWN};
@@ -112,7 +112,8 @@ impl Jobs {
         for (family, time) in [
             (&JOB_CREATED, (|job| job.created_at) as fn(&OpenJob) -> Option<Timestamp>),
             (&JOB_LAST_UPDATED, |job| job.last_updated_at),
-            (&JOB_SCHEDULED_START, |job| job.schedule?.start),
+            (&JOB_SCHEDULED_START, |job| job.schedule?.start()),
+            (&JOB_DESCRIBED, |job| job.described_at),
         ] {
             write.family(family, jobs().filter_map(|job| Some(([&*job.job_id], time(job)?.as_secs_f64()))))?;
         }

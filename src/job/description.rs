@@ -16,8 +16,8 @@ pub struct Description {
     pub targets: Option<Vec<JobTarget>>,
     /// `jobProcessDetails`.
     pub executions: ExecutionCounts,
-    /// `schedulingConfig`; `None` where it can't be read. A job without one has the default.
-    pub schedule: Option<Schedule>,
+    /// `schedulingConfig`. A job without one has the default.
+    pub schedule: Schedule,
 }
 
 /// One of the things and thing groups that a job is for.
@@ -56,19 +56,46 @@ pub fn is_thing_group_name(text: &str) -> bool {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Schedule {
     /// When it starts.
-    pub start: Option<Timestamp>,
+    pub start: Start,
     /// Whether it runs in maintenance windows only, and goes back to `SCHEDULED` between them.
     pub windowed: bool,
 }
 
+impl Schedule {
+    /// When it starts, where that is known and not at once.
+    #[must_use]
+    pub const fn start(&self) -> Option<Timestamp> {
+        match self.start {
+            Start::At(at) => Some(at),
+            Start::AtOnce | Start::Unreadable => None,
+        }
+    }
+}
+
+/// When a job starts.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Start {
+    /// When it is created, or in its next maintenance window.
+    #[default]
+    AtOnce,
+    /// At this time.
+    At(Timestamp),
+    /// At a time that is not written as any that is known here.
+    Unreadable,
+}
+
 /// Reads `startTime`: `YYYY-MM-DD HH:MM` as in the documentation's examples, whose zone is not documented and taken as UTC, or
-/// RFC 3339.
+/// RFC 3339, with or without a zone.
 #[must_use]
 pub fn parse_start_time(text: &str) -> Option<Timestamp> {
-    let documented = jiff::civil::DateTime::strptime("%Y-%m-%d %H:%M", text).ok();
-    let documented =
-        documented.and_then(|time| time.to_zoned(jiff::tz::TimeZone::UTC).ok()).map(|time| time.timestamp());
-    let time = documented.or_else(|| text.parse().ok())?;
+    let with_zone = || text.parse::<jiff::Timestamp>().ok();
+    // A day alone would be read as its midnight, which nobody said.
+    let tells_time = text.contains(':');
+    let in_utc = || {
+        let time: jiff::civil::DateTime = text.parse().ok().filter(|_| tells_time)?;
+        Some(time.to_zoned(jiff::tz::TimeZone::UTC).ok()?.timestamp())
+    };
+    let time = with_zone().or_else(in_utc)?;
     Some(Timestamp::from_millis(time.as_millisecond()))
 }
 
@@ -179,7 +206,13 @@ mod tests {
     #[test]
     fn a_start_time_is_read_as_the_examples_write_it_and_as_rfc_3339() {
         let expected = Some(Timestamp::from_secs(1_784_989_800));
-        for text in ["2026-07-25 14:30", "2026-07-25T14:30:00Z", "2026-07-25T16:30:00+02:00"] {
+        for text in [
+            "2026-07-25 14:30",
+            "2026-07-25T14:30",
+            "2026-07-25T14:30:00",
+            "2026-07-25T14:30:00Z",
+            "2026-07-25T16:30:00+02:00",
+        ] {
             assert_eq!(parse_start_time(text), expected, "{text}");
         }
         for text in ["", "2026-07-25", "tomorrow", "2026-13-25 14:30", "cron(0 4 * * ? *)", "2026-07-25 14:30 CET"] {

@@ -10,7 +10,7 @@ use std::fmt;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 pub use description::{
-    Description, ExecutionCounts, ExecutionStatus, JobTarget, Schedule, is_thing_group_name, parse_start_time,
+    Description, ExecutionCounts, ExecutionStatus, JobTarget, Schedule, Start, is_thing_group_name, parse_start_time,
 };
 
 /// What a label says where a value is missing that AWS should have given.
@@ -74,6 +74,16 @@ impl Timestamp {
     pub fn since(self, earlier: Self) -> Duration {
         let millis = self.0.saturating_sub(earlier.0);
         Duration::from_millis(u64::try_from(millis).unwrap_or(0))
+    }
+}
+
+/// Whether two calls tell of the same creation of a job. Nothing says that all of them write times with the same fraction, and
+/// one that leaves the time out contradicts nobody.
+#[must_use]
+pub fn same_creation(one: Option<Timestamp>, other: Option<Timestamp>) -> bool {
+    match (one, other) {
+        (Some(one), Some(other)) => one.0.div_euclid(1000) == other.0.div_euclid(1000),
+        _ => true,
     }
 }
 

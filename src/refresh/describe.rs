@@ -2,6 +2,7 @@
 
 use std::collections::HashSet;
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout_at};
@@ -10,7 +11,6 @@ use crate::aws::{ApiError, Connection};
 use crate::clock::{Clock, Moment};
 use crate::exposition::board::Failure;
 use crate::job::{AccountId, Description, JobArn};
-use crate::snapshot::Permission;
 use crate::telemetry::Reason;
 
 /// Requests under way at once. The budget spaces them; this only keeps it used where answers take their time.
@@ -19,18 +19,23 @@ const PARALLEL: usize = 8;
 /// After so many failures in a row that are not about a single job, the rest is left for the next time.
 const PATIENCE: u32 = 3;
 
+/// After so many denials, with nothing else coming back, it is taken to be the identity and not the jobs.
+pub(super) const DENIALS: usize = 5;
+
+/// For how long nothing at all may come back.
+const SILENCE: Duration = Duration::from_mins(1);
+
 /// What came of asking.
 #[derive(Debug, Default)]
 pub(super) struct Round {
     /// Of which jobs it is known how they are, and since when.
     pub(super) answers: Vec<(Box<str>, Moment, Answer)>,
-    /// Of which jobs AWS gives no description, though it describes others: it will not be otherwise soon.
-    pub(super) refused: Vec<Box<str>>,
+    /// Which jobs the identity may not describe.
+    pub(super) denied: Vec<Box<str>>,
+    /// Of which jobs there was another error.
+    pub(super) failed: Vec<Box<str>>,
     /// The first failure, of whatever kind.
     pub(super) failure: Option<Failure>,
-    /// How many requests were refused for lack of permission.
-    denials: u64,
-    told: u64,
     in_a_row: u32,
 }
 
@@ -44,23 +49,14 @@ pub(super) enum Answer {
 }
 
 impl Round {
-    /// Whether the identity may describe jobs, as far as this round tells.
-    pub(super) fn permission(&self) -> Permission {
-        match self.denials {
-            0 => Permission::Granted,
-            _ if self.is_denied() => Permission::Denied,
-            _ => Permission::Partial,
-        }
-    }
-
-    /// Whether it may describe no job at all. A job that is gone would be denied as well.
-    pub(super) fn is_denied(&self) -> bool {
-        self.denials > 0 && self.answers.is_empty()
-    }
-
     /// How many jobs were described.
     pub(super) fn described(&self) -> u64 {
-        self.told
+        self.answers.iter().filter(|(.., answer)| matches!(answer, Answer::Told(_))).count() as u64
+    }
+
+    /// Whether every answer was a denial. A job that is gone would be denied as well.
+    pub(super) fn is_only_denials(&self) -> bool {
+        !self.denied.is_empty() && self.answers.is_empty()
     }
 
     /// The jobs of which something became known.
@@ -68,30 +64,38 @@ impl Round {
         self.answers.iter().map(|(job_id, ..)| &**job_id).collect()
     }
 
+    /// The jobs of which anything came back.
+    pub(super) fn asked(&self) -> impl Iterator<Item = &str> {
+        let answered = self.answers.iter().map(|(job_id, ..)| job_id);
+        answered.chain(&self.denied).chain(&self.failed).map(AsRef::as_ref)
+    }
+
+    /// A round of which nothing may be used.
+    pub(super) fn spoilt(failure: Failure) -> Self {
+        Self { failure: Some(failure), ..Self::default() }
+    }
+
     fn take(&mut self, job_id: Box<str>, at: Moment, outcome: Result<Answer, Failure>) {
         match outcome {
             Ok(answer) => {
-                self.told += u64::from(matches!(answer, Answer::Told(_)));
                 self.in_a_row = 0;
                 self.answers.push((job_id, at, answer));
             }
             Err(failure) => {
-                match failure.reason {
-                    Reason::Denied => {
-                        self.denials += 1;
-                        // Where nothing else comes back either, it is the identity and not the job.
-                        self.in_a_row = if self.answers.is_empty() { self.in_a_row + 1 } else { 0 };
-                        self.refused.push(job_id);
-                    }
-                    Reason::Rejected | Reason::Malformed => {
-                        self.in_a_row = 0;
-                        self.refused.push(job_id);
-                    }
-                    _ => self.in_a_row += 1,
+                if failure.reason == Reason::Denied {
+                    self.denied.push(job_id);
+                } else {
+                    // One that is about this job alone is followed by answers of others.
+                    self.in_a_row += 1;
+                    self.failed.push(job_id);
                 }
                 self.failure.get_or_insert(failure);
             }
         }
+    }
+
+    fn has_sense(&self) -> bool {
+        self.in_a_row < PATIENCE && (self.denied.len() < DENIALS || !self.answers.is_empty())
     }
 }
 
@@ -104,7 +108,7 @@ pub(super) async fn describe(
     until: Instant,
 ) -> Round {
     let (mut round, mut jobs, mut under_way) = (Round::default(), jobs.into_iter(), JoinSet::new());
-    while round.in_a_row < PATIENCE {
+    while round.has_sense() {
         for job_id in jobs.by_ref().take(PARALLEL - under_way.len()) {
             let connection = Arc::clone(connection);
             under_way.spawn(async move {
@@ -112,15 +116,18 @@ pub(super) async fn describe(
                 (job_id, answer)
             });
         }
-        match timeout_at(until, under_way.join_next()).await {
+        let silent = Instant::now() + SILENCE.max(connection.spacing() * 2);
+        match timeout_at(until.min(silent), under_way.join_next()).await {
             Ok(Some(Ok((job_id, answer)))) => round.take(job_id, clock.now(), judged(answer, account)),
             // A task that panicked; its job has no answer, as others whose description failed.
             Ok(Some(Err(_))) => round.in_a_row += 1,
             Ok(None) => break,
             Err(_) => {
-                let message =
-                    "DescribeJob took too long: the time for it was up before all jobs were described".to_owned();
-                round.failure.get_or_insert(Failure { reason: Reason::Timeout, message });
+                // That the time until the next refresh is up is nothing to tell as long as answers come.
+                if Instant::now() >= silent || round.answers.is_empty() {
+                    let message = "DescribeJob did not answer in time".to_owned();
+                    round.failure.get_or_insert(Failure { reason: Reason::Timeout, message });
+                }
                 break;
             }
         }

@@ -19,17 +19,20 @@ pub(super) struct Log {
     last_jobs: Option<BTreeMap<Pair, u64>>,
     last_malformed: u64,
     told_of_staleness: bool,
-    described: Described,
+    trouble: Option<Trouble>,
+    /// Refreshes in a row in which every description was to be had.
+    described_well: u32,
 }
 
-/// How describing went when the log told of it last.
-#[derive(Debug, Default, PartialEq, Eq)]
-enum Described {
-    #[default]
-    Well,
+/// What the log has told of descriptions that can't be had.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Trouble {
     Denied,
-    Failed(Reason),
+    Failing,
 }
+
+/// After so many good refreshes, trouble is over.
+const WELL_AFTER: u32 = 5;
 
 impl Log {
     /// One line a refresh: what it cost, what it found, what is different.
@@ -67,30 +70,30 @@ impl Log {
         (self.failures, self.last_failure) = (0, None);
     }
 
-    /// All ended jobs are described at last, or it turned out that none can be.
-    pub(super) fn caught_up(&mut self, identity: &Identity, snapshot: &Snapshot, describe_failure: Option<&Failure>) {
-        let Some(describing) = &snapshot.describing else { return };
-        if describing.permission != Permission::Denied {
-            debug!(target = %identity.name, "every ended job of the window is described");
-        }
-        self.check_descriptions(identity, snapshot, describe_failure);
-    }
-
-    /// A description that can't be had takes nothing from what the walk found. It is told once, and again when it is another
-    /// matter.
+    /// A description that can't be had takes nothing from what the walk found. It is told once, and that it is over once it has
+    /// been for a while: what comes and goes is one matter.
     fn check_descriptions(&mut self, identity: &Identity, snapshot: &Snapshot, failure: Option<&Failure>) {
         let Some(describing) = &snapshot.describing else { return };
         let now = match (describing.permission, failure) {
-            (Permission::Denied | Permission::Partial, _) => Described::Denied,
-            (Permission::Granted, Some(failure)) => Described::Failed(failure.reason),
-            (Permission::Granted, None) => Described::Well,
+            (Permission::Denied | Permission::Partial, _) => Some(Trouble::Denied),
+            (Permission::Granted, Some(_)) => Some(Trouble::Failing),
+            (Permission::Granted, None) => None,
         };
-        if now == self.described {
+        let Some(trouble) = now else {
+            self.described_well += 1;
+            let is_over = self.trouble == Some(Trouble::Denied) || self.described_well >= WELL_AFTER;
+            if is_over && self.trouble.take().is_some() {
+                info!(target = %identity.name, "jobs can be described again");
+            }
+            return;
+        };
+        self.described_well = 0;
+        if self.trouble.replace(trouble) == Some(trouble) {
             return;
         }
         let error = failure.map(|failure| failure.message.as_str());
-        match &now {
-            Described::Denied => warn!(
+        match trouble {
+            Trouble::Denied => warn!(
                 target = %identity.name,
                 action = "iot:DescribeJob",
                 jobs = if describing.permission == Permission::Denied { "all" } else { "some" },
@@ -98,17 +101,16 @@ impl Log {
                 advice = "allow iot:DescribeJob on job/* (config/iam/full.json), or set jobs.describe to false and thing_groups.resolve to off",
                 "jobs can't be described: their groups, schedules and executions are not known; it is tried again now and then"
             ),
-            Described::Failed(reason) => warn!(
+            Trouble::Failing => warn!(
                 target = %identity.name,
-                %reason,
-                jobs = describing.failures,
+                reason = failure.map(|failure| failure.reason.as_str()),
+                open = describing.failures,
+                ended = describing.undescribed,
                 error,
-                advice = reason.advice(),
-                "some jobs could not be described this time: they are shown as the walk and the last description told"
+                advice = failure.map(|failure| failure.reason.advice()),
+                "jobs could not be described this time: they are shown as the walk and the last description told"
             ),
-            Described::Well => info!(target = %identity.name, "jobs can be described again"),
         }
-        self.described = now;
     }
 
     /// Data that turns stale before it can be renewed comes and goes without any failure.

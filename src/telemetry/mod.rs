@@ -16,8 +16,10 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
 
-use crate::catalogue::{self, API_ERRORS, API_REQUESTS, BUILD_INFO, REFRESH_FAILURES, REFRESHES};
-use crate::job::{OTHER, is_label_text};
+use crate::catalogue::{
+    self, API_ERRORS, API_REQUESTS, BUILD_INFO, CONFIG_SUCCESS_TIME, CONFIG_SUCCESSFUL, REFRESH_FAILURES, REFRESHES,
+};
+use crate::job::{OTHER, Timestamp, is_label_text};
 
 /// Label names and values, in the order in which they are written.
 pub type Labels = Vec<(String, String)>;
@@ -150,6 +152,8 @@ pub struct Telemetry {
     refresh_failures: Family<Labels, Counter>,
     api_requests: Family<Labels, Counter>,
     api_errors: Family<Labels, Counter>,
+    configured: Gauge,
+    configured_at: Gauge<f64, AtomicU64>,
 }
 
 impl Telemetry {
@@ -167,10 +171,21 @@ impl Telemetry {
         let build: Family<Labels, Gauge> = Family::default();
         build.get_or_create(&build_labels()).set(1);
         registry.register(BUILD_INFO.name, BUILD_INFO.help, build);
+        let (configured, configured_at) = (Gauge::default(), Gauge::<f64, AtomicU64>::default());
+        registry.register(CONFIG_SUCCESSFUL.name, CONFIG_SUCCESSFUL.help, configured.clone());
+        registry.register(CONFIG_SUCCESS_TIME.name, CONFIG_SUCCESS_TIME.help, configured_at.clone());
         if process {
             registry.register_collector(Box::new(process::Process::new()));
         }
-        Self { registry, refreshes, refresh_failures, api_requests, api_errors }
+        Self { registry, refreshes, refresh_failures, api_requests, api_errors, configured, configured_at }
+    }
+
+    /// The configuration was read at this time, and taken up or not.
+    pub fn configured(&self, well: bool, at: Timestamp) {
+        self.configured.set(i64::from(well));
+        if well {
+            self.configured_at.set(at.as_secs_f64());
+        }
     }
 
     /// Everything counted here, for the encoder.
@@ -187,6 +202,7 @@ impl Telemetry {
             labels,
             requests: Arc::default(),
             unknown_codes: Arc::default(),
+            errors: Arc::default(),
         };
         drop(self.refreshes.get_or_create(&target.labels));
         for reason in Reason::ALL {
@@ -222,9 +238,26 @@ pub struct TargetTelemetry {
     labels: Labels,
     requests: Arc<AtomicU64>,
     unknown_codes: Arc<Mutex<BTreeSet<String>>>,
+    /// The labels of every error that was counted.
+    errors: Arc<Mutex<BTreeSet<Labels>>>,
 }
 
 impl TargetTelemetry {
+    /// Takes the target's counters away: it is watched no more.
+    pub fn forget(&self) {
+        let Telemetry { refreshes, refresh_failures, api_requests, api_errors, .. } = &*self.telemetry;
+        refreshes.remove(&self.labels);
+        for reason in Reason::ALL {
+            refresh_failures.remove(&self.with("reason", reason.as_str()));
+        }
+        for operation in OPERATIONS {
+            api_requests.remove(&self.with("operation", operation));
+        }
+        for labels in std::mem::take(&mut *self.errors.lock().unwrap_or_else(PoisonError::into_inner)) {
+            api_errors.remove(&labels);
+        }
+    }
+
     /// A refresh ended, well or not.
     pub fn refresh_ended(&self) {
         self.telemetry.refreshes.get_or_create(&self.labels).inc();
@@ -246,6 +279,7 @@ impl TargetTelemetry {
         let mut labels = self.with("operation", operation);
         labels.push(("code".to_owned(), self.shown_code(code).to_owned()));
         self.telemetry.api_errors.get_or_create(&labels).inc();
+        self.errors.lock().unwrap_or_else(PoisonError::into_inner).insert(labels);
     }
 
     /// Requests of this target so far, retries included.

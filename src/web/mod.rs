@@ -11,7 +11,8 @@ use std::time::Duration;
 use bytes::Bytes;
 use flate2::Compression;
 use flate2::write::GzEncoder;
-use tokio::time::Instant;
+use tokio::sync::{mpsc, oneshot};
+use tokio::time::{Instant, timeout};
 
 use crate::clock::Clock;
 use crate::exposition::{self, board::Board};
@@ -24,6 +25,40 @@ const READY_AFTER: Duration = Duration::from_mins(1);
 /// Bodies from this size on are compressed on a thread of their own, so that other requests do not wait for it.
 const COMPRESS_APART: usize = 128 * 1024;
 
+/// How long somebody who asks for a reload waits for it.
+const RELOAD_PATIENCE: Duration = Duration::from_mins(1);
+
+/// A way to have the configuration read again.
+#[derive(Clone, Debug)]
+pub struct Reloads(mpsc::Sender<oneshot::Sender<Result<(), String>>>);
+
+impl Reloads {
+    /// A way to ask, and where it is heard.
+    #[must_use]
+    pub fn new() -> (Self, mpsc::Receiver<oneshot::Sender<Result<(), String>>>) {
+        // A few may wait; more than that would read the same file again and again.
+        let (ask, asked) = mpsc::channel(4);
+        (Self(ask), asked)
+    }
+
+    /// Has the configuration read again, and tells how that went.
+    ///
+    /// # Errors
+    /// What is wrong with it, in lines for people; nothing has changed then.
+    pub async fn reload(&self) -> Result<(), String> {
+        let (answer, answered) = oneshot::channel();
+        let answered = async {
+            self.0.send(answer).await.ok()?;
+            answered.await.ok()
+        };
+        match timeout(RELOAD_PATIENCE, answered).await {
+            Ok(Some(outcome)) => outcome,
+            Ok(None) => Err("the exporter is stopping".to_owned()),
+            Err(_) => Err("the configuration is still being read; the log will tell how that went".to_owned()),
+        }
+    }
+}
+
 /// Everything that is served.
 #[derive(Debug)]
 pub struct Site {
@@ -31,6 +66,8 @@ pub struct Site {
     telemetry: Arc<Telemetry>,
     clock: Clock,
     telemetry_path: String,
+    /// Where anybody may ask for a reload.
+    lifecycle: Option<Reloads>,
     started: Instant,
     stopping: AtomicBool,
 }
@@ -38,8 +75,15 @@ pub struct Site {
 impl Site {
     /// A site that shows what is on `board`, with `/metrics` at `telemetry_path`.
     #[must_use]
-    pub fn new(board: Arc<Board>, telemetry: Arc<Telemetry>, clock: Clock, telemetry_path: String) -> Self {
-        Self { board, telemetry, clock, telemetry_path, started: Instant::now(), stopping: AtomicBool::new(false) }
+    pub fn new(
+        board: Arc<Board>,
+        telemetry: Arc<Telemetry>,
+        clock: Clock,
+        telemetry_path: String,
+        lifecycle: Option<Reloads>,
+    ) -> Self {
+        let (started, stopping) = (Instant::now(), AtomicBool::new(false));
+        Self { board, telemetry, clock, telemetry_path, lifecycle, started, stopping }
     }
 
     /// From now on the exporter is not ready: it is about to end.
@@ -59,6 +103,9 @@ impl Site {
 
     async fn answer(&self, request: &Request) -> Response {
         let path = request.uri().path();
+        if path == "/-/reload" {
+            return self.reload(request.method()).await;
+        }
         let known = path == self.telemetry_path || matches!(path, "/" | "/-/healthy" | "/-/ready");
         if !known {
             return plain(StatusCode::NOT_FOUND, "Not found. The metrics are at the path that / links to.\n");
@@ -94,6 +141,24 @@ impl Site {
             headers.insert(header::CONTENT_ENCODING, coding);
         }
         response
+    }
+
+    async fn reload(&self, method: &Method) -> Response {
+        let Some(reloads) = &self.lifecycle else {
+            return plain(StatusCode::FORBIDDEN, "Reloading over HTTP is not enabled: see --web.enable-lifecycle.\n");
+        };
+        if method != Method::POST {
+            let mut response = plain(StatusCode::METHOD_NOT_ALLOWED, "Only POST is allowed here.\n");
+            response.headers_mut().insert(header::ALLOW, HeaderValue::from_static("POST"));
+            return response;
+        }
+        match reloads.reload().await {
+            Ok(()) => plain(StatusCode::OK, "Reloaded.\n"),
+            Err(reason) => {
+                let text = format!("The configuration is not taken up, and all runs on as it was.\n{reason}\n");
+                respond(StatusCode::INTERNAL_SERVER_ERROR, "text/plain; charset=utf-8", Bytes::from(text))
+            }
+        }
     }
 
     fn page(&self) -> Response {
@@ -165,7 +230,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn readiness_falls_when_the_exporter_is_told_to_stop() {
         let clock = Clock::starting_at(Timestamp::from_secs(1_790_000_000));
-        let site = Site::new(Arc::default(), Arc::new(Telemetry::new(false)), clock, "/metrics".to_owned());
+        let site = Site::new(Arc::default(), Arc::new(Telemetry::new(false)), clock, "/metrics".to_owned(), None);
         let site = Arc::new(site);
         assert_eq!(get(&site, "/-/ready").await.status(), StatusCode::OK, "no target has a refresh to wait for");
         site.stop();

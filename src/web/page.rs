@@ -166,7 +166,7 @@ fn described(describing: &Describing) -> String {
     }
     if describing.undescribed > 0 {
         let waiting = counted(describing.undescribed, "ended job");
-        let _ = write!(text, "; {waiting} still to be described, until then counts by group leave ended jobs out");
+        let _ = write!(text, "; {waiting} still to be described");
     }
     text
 }

@@ -14,7 +14,9 @@ use aws_iot_jobs_exporter::simulator::{
 };
 use tokio::time::Instant;
 
-use crate::support::{Exporter, Exposition, Fate, NOW, REGION, ThreadLog, account, simulator as simulated, truth};
+use crate::support::{
+    Exporter, Exposition, Fate, NOW, REGION, ThreadLog, account, simulator as simulated, target, truth,
+};
 
 const MINUTE: Duration = Duration::from_mins(1);
 const DAY: Duration = Duration::from_hours(24);
@@ -426,7 +428,7 @@ async fn a_job_that_can_not_be_described_keeps_what_is_known_and_its_executions_
     assert_eq!(of_group(&shown, "line", "IN_PROGRESS"), Some(2.0), "groups of a SNAPSHOT job do not change");
 
     exporter.simulator.stop_intercepting();
-    tokio::time::sleep(2 * MINUTE).await;
+    tokio::time::sleep(10 * MINUTE).await;
     let shown = exporter.scrape().await;
     assert_eq!(only(&shown, "aws_iot_jobs_describe_failures"), Some(0.0));
     assert_eq!(executions(&shown, "a", "QUEUED"), Some(2.0));
@@ -521,8 +523,10 @@ async fn jobs_that_a_policy_leaves_out_are_unknown_and_the_others_are_described(
     let values = names.map(|name| only(&shown, &format!("aws_iot_jobs_{name}")));
     assert_eq!(values, [Some(1.0), Some(1.0), Some(1.0)]);
     assert_eq!(asked.load(Ordering::Relaxed), 1, "an ended job that is refused is not asked for at once again");
-    tokio::time::sleep(65 * MINUTE).await;
-    assert_eq!(asked.load(Ordering::Relaxed), 2, "but some day");
+    tokio::time::sleep(95 * MINUTE).await;
+    assert!(asked.load(Ordering::Relaxed) >= 2, "but some day");
+    let shown = exporter.scrape().await;
+    assert_eq!(of_group(&shown, "<unknown>", "COMPLETED"), Some(1.0), "and it is what it was");
 }
 
 #[tokio::test(start_paused = true)]
@@ -783,7 +787,12 @@ async fn whatever_a_description_leaves_out_or_gets_wrong_is_unknown_and_takes_no
     .await;
     assert_eq!(of_group(&shown, "<unknown>", "IN_PROGRESS"), Some(1.0));
     assert_eq!([executions(&shown, "a", "QUEUED"), executions(&shown, "a", "FAILED")], [None, Some(2.0)]);
-    assert_eq!(shown.value("aws_iot_job_info", &[("windowed", "<unknown>")]), Some(1.0));
+    assert_eq!(
+        shown.value("aws_iot_job_info", &[("windowed", "false")]),
+        Some(1.0),
+        "windows are told apart from the start"
+    );
+    assert_eq!(shown.family("aws_iot_job_scheduled_start_timestamp_seconds").count(), 0);
 }
 
 /// Within one exposition a job tells one status, whatever happens to it between the walk and its description.
@@ -830,4 +839,291 @@ async fn under_a_fleet_that_changes_at_every_request_group_rows_info_rows_and_co
         let total = only(&shown, "aws_iot_jobs_last_walk_jobs");
         assert_eq!(Some(shown.jobs().values().sum::<f64>()), total);
     }
+}
+
+/// A budget that leaves most ended jobs to the time between refreshes.
+fn slowly(config: &mut Config) {
+    config.limits.requests_per_second = 5.0;
+}
+
+/// Sixty ended jobs: more than are described at once at five a second.
+fn sixty_ended() -> impl Iterator<Item = Job> {
+    (0..60).map(|n| ended(&format!("ended-{n:02}"), Duration::from_hours(n)).targeting_group("line"))
+}
+
+fn completed(shown: &Exposition) -> Option<f64> {
+    shown.value("aws_iot_jobs", &[("status", "COMPLETED"), ("target_selection", "SNAPSHOT")])
+}
+
+/// Changes the pages of `ListJobs`, summary by summary.
+fn list_with(simulator: &Simulator, change: impl Fn(&mut serde_json::Value) + Send + Sync + 'static) {
+    simulator.intercept(move |call| {
+        (call.operation == Operation::ListJobs).then(|| {
+            let mut page: serde_json::Value = serde_json::from_slice(call.answer().body()).expect("JSON");
+            page["jobs"].as_array_mut().expect("a list of jobs").iter_mut().for_each(&change);
+            Response::new(page.to_string().into())
+        })
+    });
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_job_is_the_same_whatever_fraction_of_a_second_either_call_writes_and_also_without_a_time() {
+    type Change = fn(&mut serde_json::Value);
+    let changes: [Change; 2] = [
+        |job| drop(job.as_object_mut().expect("a job").remove("createdAt")),
+        |job| job["createdAt"] = job["createdAt"].as_f64().expect("a time").floor().into(),
+    ];
+    for change in changes {
+        let created = |job: Job| Job { created_at: job.created_at.after(Duration::from_millis(733)), ..job };
+        let jobs = sixty_ended().chain([open("open").targeting_group("line")]).map(created);
+        let exporter = Exporter::start(simulated(jobs), slowly).await;
+        list_with(&exporter.simulator, change);
+        let shown = exporter.refreshed(3).await;
+        assert_eq!(completed(&shown), Some(60.0));
+        assert_eq!(
+            [of_group(&shown, "line", "COMPLETED"), of_group(&shown, "line", "IN_PROGRESS")],
+            [Some(60.0), Some(1.0)]
+        );
+        assert_eq!(only(&shown, "aws_iot_jobs_undescribed"), Some(0.0));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_id_that_is_used_again_before_its_turn_comes_is_left_to_the_next_walk() {
+    let exporter = Exporter::start(simulated(sixty_ended()), slowly).await;
+    exporter.refreshed(1).await;
+    exporter.simulator.with_fleet(&account(), REGION, |fleet| {
+        fleet.add_job(Job::new("ended-59", Status::InProgress, NOW).targeting_group("again"));
+        fleet.remove_job("ended-58");
+    });
+    tokio::time::sleep(30 * Duration::from_secs(1)).await;
+    let shown = exporter.scrape().await;
+    assert_eq!(completed(&shown), Some(60.0), "until the next walk it is counted as it was seen");
+    assert_eq!(only(&shown, "aws_iot_jobs_exporter_refreshes_total"), Some(1.0));
+    let shown = exporter.refreshed(2).await;
+    assert_eq!([completed(&shown), of_group(&shown, "line", "COMPLETED")], [Some(58.0), Some(58.0)]);
+    assert_eq!(of_group(&shown, "again", "IN_PROGRESS"), Some(1.0));
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_ended_job_that_is_deleted_before_its_turn_comes_is_counted_no_more() {
+    let exporter = Exporter::start(simulated(sixty_ended()), slowly).await;
+    exporter.refreshed(1).await;
+    exporter.simulator.with_fleet(&account(), REGION, |fleet| fleet.remove_job("ended-59"));
+    tokio::time::sleep(30 * Duration::from_secs(1)).await;
+    let shown = exporter.scrape().await;
+    assert_eq!(only(&shown, "aws_iot_jobs_exporter_refreshes_total"), Some(1.0));
+    assert_eq!([completed(&shown), of_group(&shown, "line", "COMPLETED")], [Some(59.0), Some(59.0)]);
+}
+
+/// Whatever share of the jobs a policy leaves out, and whichever come first, the others are described.
+#[tokio::test(start_paused = true)]
+async fn jobs_that_a_policy_leaves_out_never_keep_others_from_being_described() {
+    for (open_denied, open_allowed, ended_denied) in [(4, 6, 0), (1, 0, 0), (20, 1, 10), (0, 3, 3)] {
+        let group = |job: Job| job.targeting_group("line");
+        let denied_open = (0..open_denied).map(|n| group(open(&format!("a-denied-{n:02}"))));
+        let allowed_open = (0..open_allowed).map(|n| group(open(&format!("open-{n}"))));
+        let denied_ended = (0..ended_denied).map(|n| group(ended(&format!("a-denied-ended-{n}"), Duration::ZERO)));
+        let jobs = denied_open.chain(allowed_open).chain(denied_ended).chain(sixty_ended());
+        let exporter = Exporter::start(simulated(jobs.collect::<Vec<_>>()), slowly).await;
+        describe_job(&exporter.simulator, |call| {
+            call.resource.is_some_and(|job| job.starts_with("a-denied")).then(denied)
+        });
+        tokio::time::sleep(100 * MINUTE).await;
+        let case = format!("{open_denied} open denied, {open_allowed} not, {ended_denied} ended denied");
+        for minute in (0..80).step_by(8) {
+            tokio::time::sleep(8 * MINUTE).await;
+            let shown = exporter.scrape().await;
+            assert_eq!(of_group(&shown, "line", "COMPLETED"), Some(60.0), "{case}, minute {minute}");
+            let open = of_group(&shown, "line", "IN_PROGRESS").unwrap_or_default();
+            assert_eq!(open, f64::from(open_allowed), "{case}, minute {minute}");
+            assert_eq!(only(&shown, "aws_iot_jobs_describe_denied"), Some(1.0), "{case}, minute {minute}");
+            let failures = only(&shown, "aws_iot_jobs_describe_failures");
+            assert_eq!(failures, Some(f64::from(open_denied)), "{case}, minute {minute}");
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn without_permission_and_open_jobs_the_log_and_the_metric_stay_as_they_are() {
+    let log = ThreadLog::start();
+    let exporter = Exporter::start(simulated(sixty_ended()), slowly).await;
+    describe_job(&exporter.simulator, |_| Some(denied()));
+    exporter.refreshed(2).await;
+    for _ in 0..60 {
+        tokio::time::sleep(MINUTE).await;
+        let shown = exporter.scrape().await;
+        assert_eq!(only(&shown, "aws_iot_jobs_describe_denied"), Some(1.0));
+        assert_eq!(of_group(&shown, "<unknown>", "COMPLETED"), Some(60.0));
+    }
+    let lines = log.take();
+    assert_eq!(lines.iter().filter(|line| line.contains("WARN")).count(), 1, "{lines:#?}");
+    assert!(lines.iter().all(|line| !line.contains("described again")), "{lines:#?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_older_description_brings_no_ended_job_back_to_life() {
+    let exporter =
+        Exporter::start(simulated([ended("a", Duration::from_secs(5)).targeting_group("line")]), |_| {}).await;
+    describe_job(&exporter.simulator, |call| {
+        let mut body: serde_json::Value = serde_json::from_slice(call.answer().body()).expect("JSON");
+        body["job"]["status"] = "IN_PROGRESS".into();
+        body["job"]["lastUpdatedAt"] = NOW.before(MINUTE).as_secs_f64().into();
+        Some(Response::new(body.to_string().into()))
+    });
+    let shown = exporter.refreshed(1).await;
+    assert_eq!([completed(&shown), of_group(&shown, "line", "COMPLETED")], [Some(1.0), Some(1.0)]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn throttling_of_one_operation_takes_no_retries_from_the_other() {
+    let exporter = Exporter::start(simulated((0..300).map(|n| open(&format!("job-{n}")))), |_| {}).await;
+    let asked: Mutex<BTreeMap<String, u64>> = Mutex::default();
+    exporter.simulator.intercept(move |call| match call.operation {
+        // Each job is throttled whenever it is asked for the first time in a refresh.
+        Operation::DescribeJob => {
+            let mut asked = asked.lock().expect("no test panics in here");
+            let times = asked.entry(call.resource.unwrap_or_default().to_owned()).or_default();
+            *times += 1;
+            let throttled = *times % 2 == 1;
+            throttled.then(|| simulator::error(StatusCode::TOO_MANY_REQUESTS, "ThrottlingException", "Rate exceeded"))
+        }
+        Operation::ListJobs => (call.attempt % 2 == 1).then(unavailable),
+        _ => None,
+    });
+    for refresh in 1..12 {
+        let shown = exporter.refreshed(refresh).await;
+        assert_eq!((shown.up(), only(&shown, "aws_iot_jobs_describe_failures")), (Some(1.0), Some(0.0)), "{refresh}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn answers_that_are_no_descriptions_are_forgotten_as_soon_as_they_are_over() {
+    let jobs = (0..100).map(|n| open(&format!("open-{n}")).targeting_group("line")).chain(sixty_ended());
+    let exporter = Exporter::start(simulated(jobs), |_| {}).await;
+    describe_job(&exporter.simulator, |_| Some(Response::new("<html>Welcome to our proxy</html>".into())));
+    exporter.refreshed(3).await;
+    exporter.simulator.stop_intercepting();
+    let shown = exporter.refreshed(5).await;
+    assert_eq!(
+        [of_group(&shown, "line", "IN_PROGRESS"), of_group(&shown, "line", "COMPLETED")],
+        [Some(100.0), Some(60.0)]
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn that_nothing_at_all_is_found_is_not_believed_nor_that_a_job_is_gone_which_has_just_been_created() {
+    let not_found = || simulator::error(StatusCode::NOT_FOUND, "ResourceNotFoundException", "The job does not exist");
+    let exporter = Exporter::start(simulated((0..5).map(|n| open(&format!("job-{n}")))), |_| {}).await;
+    describe_job(&exporter.simulator, move |_| Some(not_found()));
+    let shown = exporter.refreshed(1).await;
+    assert_eq!((shown.jobs().values().sum::<f64>(), only(&shown, "aws_iot_jobs_describe_failures")), (5.0, Some(5.0)));
+
+    let jobs = [open("old"), open("gone"), Job::new("new", Status::InProgress, NOW)];
+    let exporter = Exporter::start(simulated(jobs), |_| {}).await;
+    describe_job(&exporter.simulator, move |call| (call.resource != Some("old")).then(not_found));
+    let shown = exporter.refreshed(1).await;
+    let ids: Vec<&str> = shown.family("aws_iot_job_info").map(|(labels, _)| labels["job_id"].as_str()).collect();
+    assert_eq!(ids, ["new", "old"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn jobs_that_always_fail_starve_no_others_and_hide_no_ended_rows_for_ever() {
+    let jobs = (0..100).map(|n| open(&format!("open-{n:02}")).targeting_group("line")).chain(sixty_ended());
+    let exporter = Exporter::start(simulated(jobs), slowly).await;
+    describe_job(&exporter.simulator, |call| {
+        let poisoned = call.resource.is_some_and(|job| job.starts_with("open-0") || job == "ended-00");
+        poisoned.then(|| simulator::error(StatusCode::INTERNAL_SERVER_ERROR, "InternalFailureException", "oops"))
+    });
+    tokio::time::sleep(60 * MINUTE).await;
+    for _ in 0..10 {
+        tokio::time::sleep(2 * MINUTE).await;
+        let shown = exporter.scrape().await;
+        assert_eq!(only(&shown, "aws_iot_jobs_describe_failures"), Some(10.0));
+        assert_eq!(shown.family("aws_iot_job_executions").count(), 90 * 8);
+        assert_eq!(
+            [of_group(&shown, "line", "COMPLETED"), of_group(&shown, "<unknown>", "COMPLETED")],
+            [Some(59.0), Some(1.0)]
+        );
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_job_that_is_gone_and_would_be_denied_is_not_asked_for_for_ever() {
+    let exporter = Exporter::start(simulated(["a", "theirs"].map(open)), |_| {}).await;
+    describe_job(&exporter.simulator, |call| (call.resource == Some("theirs")).then(denied));
+    exporter.refreshed(2).await;
+    exporter.simulator.with_fleet(&account(), REGION, |fleet| fleet.remove_job("theirs"));
+    let shown = exporter.refreshed(3).await;
+    assert_eq!(only(&shown, "aws_iot_jobs_describe_failures"), Some(0.0));
+    let shown = exporter.refreshed(5).await;
+    assert_eq!(only(&shown, "aws_iot_jobs_describe_denied"), Some(0.0), "and with it goes the trouble");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_job_that_list_jobs_lists_stays_counted_whatever_is_known_of_its_filters() {
+    let job = Job::new("a", Status::Scheduled, NOW.before(DAY)).targeting_group("line");
+    let simulator = simulated([]);
+    simulator.set_fleet(&account(), REGION, Fleet::new([job], [ThingGroup::new("line")]));
+    let exporter = Exporter::start(simulator, |config| {
+        config.targets[0].scope.thing_group_name = Some("line".to_owned());
+    })
+    .await;
+    exporter.simulator.intercept(|call| {
+        let listed = r#"{"jobs": [{"jobId": "a", "status": "SCHEDULED", "targetSelection": "SNAPSHOT"}]}"#;
+        (call.operation == Operation::ListJobs).then(|| Response::new(listed.into()))
+    });
+    let shown = exporter.refreshed(1).await;
+    assert_eq!(shown.jobs().values().sum::<f64>(), 1.0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn trouble_in_the_background_is_told_once() {
+    let log = ThreadLog::start();
+    let exporter = Exporter::start(simulated(sixty_ended()), slowly).await;
+    describe_job(&exporter.simulator, |_| Some(unavailable()));
+    tokio::time::sleep(60 * MINUTE).await;
+    assert_eq!(of_group(&exporter.scrape().await, "line", "COMPLETED"), None);
+    let lines = log.take();
+    let warnings: Vec<&String> = lines.iter().filter(|line| line.contains("WARN")).collect();
+    assert_eq!(warnings.len(), 1, "{lines:#?}");
+    assert!(warnings[0].contains("ServiceUnavailableException"), "{}", warnings[0]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_windowed_job_whose_start_can_not_be_read_is_not_long_running() {
+    let windows = vec![MaintenanceWindow { start_time: "cron(0 4 * * ? *)".to_owned(), duration_in_minutes: 60 }];
+    let windows = Scheduling { maintenance_windows: windows, ..Scheduling::default() };
+    let old = Job::new("a", Status::InProgress, NOW.before(9 * DAY)).scheduled(windows);
+    let exporter = Exporter::start(simulated([old]), |_| {}).await;
+    describe_job(&exporter.simulator, |call| {
+        let mut body: serde_json::Value = serde_json::from_slice(call.answer().body()).expect("JSON");
+        body["job"]["schedulingConfig"]["startTime"] = "next Tuesday".into();
+        Some(Response::new(body.to_string().into()))
+    });
+    let shown = exporter.refreshed(1).await;
+    assert_eq!(shown.value("aws_iot_jobs_long_running", &[("threshold", "86400")]), Some(0.0));
+    assert_eq!(shown.value("aws_iot_job_info", &[("windowed", "true")]), Some(1.0));
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_a_description_leaves_out_stays_as_it_was() {
+    let exporter = Exporter::start(simulated([open("a").targeting_group("line")]), |_| {}).await;
+    exporter.refreshed(1).await;
+    describe_job(&exporter.simulator, |_| Some(Response::new(r#"{"job": {"jobId": "a"}}"#.into())));
+    let shown = exporter.refreshed(2).await;
+    assert_eq!(of_group(&shown, "line", "IN_PROGRESS"), Some(1.0));
+    assert_eq!(shown.family("aws_iot_job_last_updated_timestamp_seconds").count(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn many_targets_of_one_account_wait_for_each_other_and_describe_all_of_their_jobs() {
+    let exporter = Exporter::start(simulated((0..100).map(|n| open(&format!("job-{n}")))), |config| {
+        config.limits.requests_per_second = 5.0;
+        config.targets = ["a", "b", "c", "d"].map(|name| target(name, "http://simulator.test")).to_vec();
+    })
+    .await;
+    let shown = exporter.refreshed(8).await;
+    let failures: Vec<f64> = shown.family("aws_iot_jobs_describe_failures").map(|(_, failures)| failures).collect();
+    assert_eq!(failures, [0.0; 4]);
 }

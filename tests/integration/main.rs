@@ -20,5 +20,6 @@ mod paused;
 mod process;
 mod prometheus;
 mod python;
+mod reload;
 mod sockets;
 mod support;

@@ -10,7 +10,7 @@ use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, BufReader};
 use tokio::process::{Child, Command};
 use tokio::time::{Instant, timeout};
 
-use crate::support::{ACCESS_KEY_ID, Endpoint, REGION, jobs, simulator as simulated};
+use crate::support::{ACCESS_KEY_ID, Endpoint, REGION, jobs, output, simulator as simulated, tool};
 
 pub const PROGRAM: &str = env!("CARGO_BIN_EXE_aws-iot-jobs-exporter");
 const SECRET: &str = "wJalrXUtnFEMISECRETKEY";
@@ -502,4 +502,42 @@ async fn a_failure_is_logged_whole_once_and_shorter_while_it_lasts() {
     assert!(!again.contains("AccessDeniedException") && again.contains("failures=2"), "{again}");
     simulator.stop_intercepting();
     daemon.until("refreshed again after failures").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn sighup_and_a_post_read_the_file_again_and_a_faulty_one_changes_nothing() {
+    let endpoint = Endpoint::start(simulated(jobs(3))).await;
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let file = folder.path().join("exporter.yml");
+    let targets = |names: &[&str]| {
+        let target =
+            |name: &&str| format!("  - {{name: {name}, region: eu-west-1, endpoint_url: '{}'}}\n", endpoint.url());
+        format!("targets:\n{}", names.iter().map(target).collect::<String>())
+    };
+    std::fs::write(&file, targets(&["one"])).expect("a written file");
+    let file_flag = format!("--config.file={}", file.display());
+    let arguments = [file_flag.as_str(), "--web.listen-address=127.0.0.1:0", "--web.enable-lifecycle"];
+    let mut running = Running::start(pointed_at(program(&arguments), &endpoint));
+    let address = running.address().await;
+
+    std::fs::write(&file, targets(&["one", "two"])).expect("a written file");
+    running.signal("HUP");
+    let line = running.until("taken up").await;
+    assert!(line.contains("one, two"), "{line}");
+    let url = format!("http://{address}/-/reload");
+    let post = || output(tool("curl").args(["--silent", "--request", "POST", "--write-out", " %{http_code}", &url]));
+
+    std::fs::write(&file, "refresh: {intervall: 1m}\n").expect("a written file");
+    let (answer, checked) = (post(), ran(&[&file_flag, "--config.check"]).await.2);
+    assert!(answer.ends_with(" 500") && answer.contains(checked.trim()), "{answer} does not have {checked}");
+    let metrics = get(&address, "/metrics").await;
+    assert!(metrics.contains("aws_iot_jobs_exporter_config_last_reload_successful 0"), "{metrics}");
+    assert!(metrics.contains("target=\"two\""), "{metrics}");
+
+    std::fs::write(&file, targets(&["two"])).expect("a written file");
+    assert_eq!(post(), "Reloaded.\n 200");
+    let metrics = get(&address, "/metrics").await;
+    assert!(metrics.contains("config_last_reload_successful 1") && !metrics.contains("target=\"one\""), "{metrics}");
+    running.signal("TERM");
+    assert_eq!(running.exit_code(Duration::from_secs(2)).await, Some(0));
 }

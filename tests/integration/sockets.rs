@@ -92,10 +92,12 @@ async fn curl_reads_the_compressed_metrics_whole() {
 #[tokio::test]
 async fn unknown_paths_are_404_and_other_methods_405_with_allow() {
     let (_simulator, _endpoint, listening) = exporter().await;
-    for path in ["/nothing", "/metrics/", "/-/", "/../metrics", "/-/reload"] {
+    for path in ["/nothing", "/metrics/", "/-/", "/../metrics"] {
         let (head, _) = exchange(&listening, &get(path, "")).await;
         assert!(head.starts_with("http/1.1 404"), "{path}: {head}");
     }
+    let (head, _) = exchange(&listening, &get("/-/reload", "")).await;
+    assert!(head.starts_with("http/1.1 403"), "not without --web.enable-lifecycle: {head}");
     for method in ["POST", "PUT", "DELETE", "OPTIONS", "PATCH"] {
         let request = format!("{method} /metrics HTTP/1.1\nHost: {{HOST}}\nContent-Length: 0\nConnection: close\n\n");
         let (head, _) = exchange(&listening, &request).await;

@@ -9,14 +9,15 @@ use std::sync::{Arc, Mutex, Once};
 use std::time::Duration;
 
 use aws_credential_types::provider::SharedCredentialsProvider;
-use aws_iot_jobs_exporter::app::App;
+use aws_iot_jobs_exporter::app::{App, Load};
 use aws_iot_jobs_exporter::aws::Access;
 use aws_iot_jobs_exporter::catalogue::{self, Subject};
 use aws_iot_jobs_exporter::clock::Clock;
-use aws_iot_jobs_exporter::config::{Config, Resolve, Target};
+use aws_iot_jobs_exporter::config::{Config, Problems, Resolve, Target};
 use aws_iot_jobs_exporter::http::{self, Listener, Request, Response, StatusCode};
 use aws_iot_jobs_exporter::job::{AccountId, Status, Timestamp};
 use aws_iot_jobs_exporter::simulator::{self, Fleet, Job, Simulator};
+use aws_iot_jobs_exporter::web::Reloads;
 use aws_smithy_runtime_api::client::http::{
     HttpClient, HttpConnector, HttpConnectorFuture, HttpConnectorSettings, SharedHttpClient, SharedHttpConnector,
 };
@@ -141,7 +142,17 @@ pub struct Exporter {
     pub simulator: Simulator,
     pub wire: Wire,
     handler: http::Handler,
+    configured: Configured,
+    reloads: Reloads,
     task: JoinHandle<()>,
+}
+
+/// What an exporter reads when it reads its configuration again.
+type Configured = Arc<Mutex<Result<Config, Problems>>>;
+
+fn load(configured: &Configured) -> Load {
+    let configured = Arc::clone(configured);
+    Box::new(move || configured.lock().expect("no test panics in here").clone())
 }
 
 impl Exporter {
@@ -165,9 +176,26 @@ impl Exporter {
         let mut access = Access { http: SharedHttpClient::new(wire.clone()), ..Access::local(ACCESS_KEY_ID, "secret") };
         access.credentials = credentials.or(access.credentials);
         let app = App::start(&config, &access, clock).await.expect("the exporter starts");
-        let handler = app.handler();
-        let task = tokio::spawn(async move { app.run(pending()).await.expect("the exporter runs") });
-        Self { simulator, wire, handler, task }
+        let (handler, reloads) = (app.handler(), app.reloads());
+        let configured: Configured = Arc::new(Mutex::new(Ok(config)));
+        let load = load(&configured);
+        let task = tokio::spawn(async move { Box::pin(app.run(load, pending())).await.expect("the exporter runs") });
+        Self { simulator, wire, handler, configured, reloads, task }
+    }
+
+    /// Changes the configuration, and has it read again.
+    pub async fn reload(&self, change: impl FnOnce(&mut Config)) -> Result<(), String> {
+        self.configured.lock().expect("no test panics in here").as_mut().map(change).expect("a valid configuration");
+        self.reloads.reload().await
+    }
+
+    /// Has a configuration read that is faulty.
+    pub async fn reload_faulty(&self, problems: Problems) -> Result<(), String> {
+        let faulty = Err(problems);
+        let good = std::mem::replace(&mut *self.configured.lock().expect("no test panics in here"), faulty);
+        let outcome = self.reloads.reload().await;
+        *self.configured.lock().expect("no test panics in here") = good;
+        outcome
     }
 
     pub async fn get(&self, path: &str) -> Response {
@@ -271,7 +299,8 @@ impl Listening {
         let access = Access::local(ACCESS_KEY_ID, "secret");
         let app = App::start(&config, &access, Clock::system()).await.expect("the exporter starts");
         let (address, handler) = (app.addresses()[0], app.handler());
-        let task = tokio::spawn(async move { app.run(pending()).await.expect("the exporter runs") });
+        let load = load(&Arc::new(Mutex::new(Ok(config))));
+        let task = tokio::spawn(async move { Box::pin(app.run(load, pending())).await.expect("the exporter runs") });
         let listening = Self { address, handler, task };
         listening.ready().await;
         listening

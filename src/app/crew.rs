@@ -1,0 +1,199 @@
+//! The targets that are refreshed, each on its own task, and how they change when the configuration is read again.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+
+use crate::aws::budget::Budgets;
+use crate::aws::{self, Access, ConnectError, Connection, Resolved};
+use crate::clock::Clock;
+use crate::config::{Config, Target};
+use crate::exposition::board::{Board, Identity};
+use crate::refresh::{Refresher, Settings, Setup};
+use crate::telemetry::Telemetry;
+
+/// Why the targets of a configuration can't be watched.
+#[derive(Debug, thiserror::Error)]
+pub enum TargetError {
+    /// A target can't be connected.
+    #[error(transparent)]
+    Connect(#[from] ConnectError),
+    /// Two targets would carry the same label.
+    #[error("two targets are named {0:?}, one of them by its region: give targets[].name")]
+    SameName(String),
+}
+
+/// Everything that is refreshed.
+#[derive(Debug)]
+pub(super) struct Crew {
+    access: Access,
+    clock: Clock,
+    budgets: Arc<Budgets>,
+    board: Arc<Board>,
+    telemetry: Arc<Telemetry>,
+    members: BTreeMap<String, Member>,
+    tasks: JoinSet<Refresher>,
+    /// What is known of a task that has ended by itself.
+    fault: Option<String>,
+}
+
+/// A target that is refreshed.
+#[derive(Debug)]
+struct Member {
+    target: Target,
+    settings: Settings,
+    identity: Arc<Identity>,
+    stop: watch::Sender<bool>,
+}
+
+/// A target as a new configuration has it.
+#[derive(Debug)]
+enum Plan {
+    /// As it is already.
+    Stays,
+    /// The same target under other settings.
+    Changes,
+    /// One that is new, or another under an old name.
+    Starts(Box<Resolved>),
+}
+
+impl Crew {
+    pub(super) fn new(
+        access: Access,
+        clock: Clock,
+        requests_per_second: f64,
+        board: Arc<Board>,
+        telemetry: Arc<Telemetry>,
+    ) -> Self {
+        let budgets = Arc::new(Budgets::new(requests_per_second));
+        Self { access, clock, budgets, board, telemetry, members: BTreeMap::new(), tasks: JoinSet::new(), fault: None }
+    }
+
+    /// Watches what `config` says. Targets that it does not change go on undisturbed; those under other settings keep what
+    /// they show and remember; those that are gone leave nothing behind.
+    ///
+    /// # Errors
+    /// Where a target can't be had; then nothing has changed.
+    pub(super) async fn take_up(&mut self, config: &Config) -> Result<(), TargetError> {
+        let settings = Settings::from(config);
+        let plans = self.plan(config, &settings).await?;
+
+        self.budgets.set_rate(settings.limits.requests_per_second);
+        let kept = |name: &String| plans.iter().any(|(known, _, plan)| known == name && matches!(plan, Plan::Stays));
+        let leaving: Vec<String> = self.members.keys().filter(|name| !kept(name)).cloned().collect();
+        let mut returned = self.stop(&leaving).await;
+        let mut order = Vec::new();
+        for (name, target, plan) in plans {
+            let refresher = match plan {
+                Plan::Stays => None,
+                Plan::Changes => returned.remove(&name).map(|refresher| refresher.with_settings(settings.clone())),
+                Plan::Starts(resolved) => {
+                    if let Some(before) = returned.remove(&name) {
+                        before.setup().telemetry.forget();
+                    }
+                    Some(self.refresher(*resolved, &target, settings.clone()))
+                }
+            };
+            if let Some(refresher) = refresher {
+                self.start(name.clone(), target, refresher);
+            }
+            order.extend(self.members.get(&name).map(|member| Arc::clone(&member.identity)));
+        }
+        for gone in returned.into_values() {
+            gone.setup().telemetry.forget();
+        }
+        self.board.arrange(&order);
+        Ok(())
+    }
+
+    async fn plan(&self, config: &Config, settings: &Settings) -> Result<Vec<(String, Target, Plan)>, TargetError> {
+        let (mut plans, mut names) = (Vec::new(), BTreeSet::new());
+        for target in &config.targets {
+            let known = self.members.iter().find(|(_, member)| member.target == *target);
+            let (name, plan) = match known {
+                Some((name, member)) if member.settings == *settings => (name.clone(), Plan::Stays),
+                // Requests have a limit in time, which is a part of the connection.
+                Some((name, member)) if member.settings.schedule.timeout == settings.schedule.timeout => {
+                    (name.clone(), Plan::Changes)
+                }
+                _ => {
+                    let resolved = aws::resolve(target, &self.access, settings.schedule.timeout).await?;
+                    (resolved.name().to_owned(), Plan::Starts(Box::new(resolved)))
+                }
+            };
+            if !names.insert(name.clone()) {
+                return Err(TargetError::SameName(name));
+            }
+            plans.push((name, target.clone(), plan));
+        }
+        Ok(plans)
+    }
+
+    fn refresher(&self, resolved: Resolved, target: &Target, settings: Settings) -> Refresher {
+        let identity = Arc::new(Identity {
+            name: resolved.name().to_owned(),
+            region: resolved.region().to_owned(),
+            labels: target.labels.clone().into_iter().collect(),
+        });
+        let telemetry = self.telemetry.target(identity.target_labels());
+        Refresher::new(Setup {
+            connection: Arc::new(Connection::open(resolved, &self.budgets, telemetry.clone())),
+            scope: target.scope.clone(),
+            settings,
+            telemetry,
+            board: self.board.add(Arc::clone(&identity)),
+            identity,
+            clock: self.clock,
+        })
+    }
+
+    fn start(&mut self, name: String, target: Target, refresher: Refresher) {
+        let (stop, stopping) = watch::channel(false);
+        let Setup { settings, identity, .. } = refresher.setup();
+        let member = Member { target, settings: settings.clone(), identity: Arc::clone(identity), stop };
+        self.members.insert(name, member);
+        self.tasks.spawn(refresher.run(stopping));
+    }
+
+    /// Stops these targets, and gives back what they remember.
+    async fn stop(&mut self, names: &[String]) -> BTreeMap<String, Refresher> {
+        let stopped: Vec<Member> = names.iter().filter_map(|name| self.members.remove(name)).collect();
+        for member in &stopped {
+            member.stop.send_replace(true);
+        }
+        let mut returned = BTreeMap::new();
+        while returned.len() < stopped.len() && self.fault.is_none() {
+            match self.tasks.join_next().await {
+                Some(Ok(refresher)) => drop(returned.insert(refresher.identity().name.clone(), refresher)),
+                Some(Err(error)) => self.fault = Some(error.to_string()),
+                None => break,
+            }
+        }
+        returned
+    }
+
+    /// What the targets are called, in the order of their names.
+    pub(super) fn names(&self) -> Vec<&str> {
+        self.members.keys().map(String::as_str).collect()
+    }
+
+    /// Waits until a target ends by itself, which is a fault; tells what is known of it.
+    pub(super) async fn ended(&mut self) -> String {
+        if let Some(fault) = self.fault.take() {
+            return fault;
+        }
+        match self.tasks.join_next().await {
+            Some(Ok(refresher)) => refresher.identity().name.clone(),
+            Some(Err(error)) => error.to_string(),
+            // Without any target there is nothing that could end.
+            None => std::future::pending().await,
+        }
+    }
+
+    /// Drops every refresh where it stands.
+    pub(super) async fn shut_down(&mut self) {
+        self.tasks.shutdown().await;
+    }
+}

@@ -1,0 +1,183 @@
+//! Puts the parts together, runs them, changes them when the configuration is read again, and takes them apart.
+
+mod crew;
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use tokio::sync::{mpsc, oneshot};
+use tracing::{error, info};
+
+use crate::aws::Access;
+use crate::clock::Clock;
+use crate::config::{Config, Host, Problems};
+use crate::exposition::board::Board;
+use crate::http::{self, BindError, Listener};
+use crate::telemetry::{REVISION, Telemetry, VERSION};
+use crate::web::{Reloads, Site};
+use crew::Crew;
+pub use crew::TargetError;
+
+/// Why the exporter can't start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// An address can't be listened on.
+    #[error(transparent)]
+    Bind(#[from] BindError),
+    /// The targets can't be watched.
+    #[error(transparent)]
+    Target(#[from] TargetError),
+}
+
+/// Why the exporter ended without having been asked to.
+#[derive(Debug, thiserror::Error)]
+#[error("the refresh of a target ended by itself, which is a fault in the exporter: {0}")]
+pub struct RunError(String);
+
+/// Why a configuration that was read again is not taken up. Everything runs on as it was.
+#[derive(Debug, thiserror::Error)]
+pub enum ReloadError {
+    /// It can't be read, or is not valid.
+    #[error("{0}")]
+    Invalid(Problems),
+    /// Its targets can't be watched.
+    #[error(transparent)]
+    Target(#[from] TargetError),
+    /// It changes something that only a start can.
+    #[error("{0} can't be changed while the exporter runs: restart it")]
+    Fixed(&'static str),
+}
+
+/// Reads the configuration anew, from the same sources as at the start.
+pub type Load = Box<dyn Fn() -> Result<Config, Problems> + Send + Sync>;
+
+/// The exporter, listening and not yet running.
+#[derive(Debug)]
+pub struct App {
+    listeners: Vec<Listener>,
+    site: Arc<Site>,
+    crew: Crew,
+    config: Config,
+    telemetry: Arc<Telemetry>,
+    clock: Clock,
+    reloads: Reloads,
+    asked: mpsc::Receiver<oneshot::Sender<Result<(), String>>>,
+}
+
+impl App {
+    /// Binds the addresses and finds what each target needs. Nothing is asked of AWS IoT yet.
+    ///
+    /// # Errors
+    /// Where an address or a target can't be had.
+    pub async fn start(config: &Config, access: &Access, clock: Clock) -> Result<Self, StartError> {
+        // Addresses first: whoever probes the exporter meanwhile waits for an answer instead of being refused.
+        let mut listeners = Vec::new();
+        for address in &config.web.listen_addresses {
+            let host = address.host().map(|host| match host {
+                Host::V6(address) => address.to_string(),
+                Host::V4(_) | Host::Name(_) => host.to_string(),
+            });
+            listeners.push(Listener::bind(host.as_deref(), address.port()).await?);
+        }
+
+        let telemetry = Arc::new(Telemetry::new(true));
+        telemetry.configured(true, clock.now().wall);
+        let board = Arc::new(Board::default());
+        let rate = config.limits.requests_per_second;
+        let mut crew = Crew::new(access.clone(), clock, rate, Arc::clone(&board), Arc::clone(&telemetry));
+        crew.take_up(config).await?;
+        let (reloads, asked) = Reloads::new();
+        let lifecycle = config.web.enable_lifecycle.then(|| reloads.clone());
+        let path = config.web.telemetry_path.clone();
+        let site = Arc::new(Site::new(board, Arc::clone(&telemetry), clock, path, lifecycle));
+        Ok(Self { listeners, site, crew, config: config.clone(), telemetry, clock, reloads, asked })
+    }
+
+    /// The addresses that are listened on, with their real ports.
+    #[must_use]
+    pub fn addresses(&self) -> Vec<SocketAddr> {
+        self.listeners.iter().map(Listener::local_addr).collect()
+    }
+
+    /// What answers requests, for a caller that has its own way to bring them.
+    #[must_use]
+    pub fn handler(&self) -> http::Handler {
+        self.site.handler()
+    }
+
+    /// A way to have the configuration read again.
+    #[must_use]
+    pub fn reloads(&self) -> Reloads {
+        self.reloads.clone()
+    }
+
+    /// Refreshes and serves until `stop`; then walks are dropped and connections drained. `load` reads the configuration again
+    /// when somebody asks for that.
+    ///
+    /// # Errors
+    /// Where a refresh ended by itself.
+    pub async fn run(self, load: Load, stop: impl Future<Output = ()>) -> Result<(), RunError> {
+        let addresses: Vec<String> = self.addresses().iter().map(ToString::to_string).collect();
+        info!(
+            version = VERSION,
+            revision = REVISION,
+            addresses = %addresses.join(" "),
+            targets = %self.crew.names().join(", "),
+            interval = ?self.config.refresh.interval,
+            "started"
+        );
+
+        let (drain, draining) = oneshot::channel::<()>();
+        let serving = http::serve(self.listeners, http::Limits::default(), self.site.handler(), async {
+            // A sender that is gone means the same as one that has sent.
+            let _ = draining.await;
+        });
+        let Self { site, mut crew, mut config, telemetry, clock, mut asked, .. } = self;
+        let until_stopped = async move {
+            let mut stop = std::pin::pin!(stop);
+            let outcome = loop {
+                // One at a time: whoever asks while one is under way waits for the next.
+                let asker = tokio::select! {
+                    () = &mut stop => break Ok(()),
+                    fault = crew.ended() => break Err(RunError(fault)),
+                    Some(asker) = asked.recv() => asker,
+                };
+                let reloaded = tokio::select! {
+                    reloaded = reload(&load, &mut config, &mut crew) => reloaded,
+                    () = &mut stop => break Ok(()),
+                };
+                telemetry.configured(reloaded.is_ok(), clock.now().wall);
+                match &reloaded {
+                    Ok(()) => {
+                        info!(targets = %crew.names().join(", "), "the configuration was read again and taken up");
+                    }
+                    Err(error) => {
+                        error!(%error, "the configuration was read again and is not taken up: all runs on as it was");
+                    }
+                }
+                // Nobody has to wait for the answer.
+                let _ = asker.send(reloaded.map_err(|error| error.to_string()));
+            };
+            site.stop();
+            crew.shut_down().await;
+            drop(drain);
+            outcome
+        };
+        let (outcome, ()) = tokio::join!(until_stopped, serving);
+        outcome
+    }
+}
+
+/// Reads the configuration, validates all of it, and then takes it up.
+async fn reload(load: &Load, config: &mut Config, crew: &mut Crew) -> Result<(), ReloadError> {
+    let new = load().map_err(ReloadError::Invalid)?;
+    if new.web != config.web {
+        return Err(ReloadError::Fixed("web"));
+    }
+    if new.log != config.log {
+        return Err(ReloadError::Fixed("log"));
+    }
+    crew.take_up(&new).await?;
+    *config = new;
+    Ok(())
+}
