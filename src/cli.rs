@@ -16,7 +16,7 @@ use tracing::{error, info};
 use crate::app::{App, Load, StartError};
 use crate::aws::Access;
 use crate::clock::Clock;
-use crate::config::{self, Config, Flag, FlagValue, Sources};
+use crate::config::{self, Config, Flag, FlagValue, Sources, WebConfig};
 use crate::demo::{self, Demo, Faults};
 use crate::telemetry::{REVISION, RUSTC, VERSION, logging};
 
@@ -62,6 +62,14 @@ struct Flags {
     /// Path of the metrics [default: /metrics]
     #[arg(long = "web.telemetry-path", value_name = "PATH", global = true)]
     telemetry_path: Option<String>,
+
+    /// File with TLS, client certificates, logins and headers, in the format of the Prometheus exporter-toolkit
+    #[arg(long = "web.config.file", value_name = "FILE", global = true)]
+    web_config_file: Option<PathBuf>,
+
+    /// Address that serves the probes alone, in plain HTTP, besides
+    #[arg(long = "web.probe-address", value_name = "[HOST]:PORT", global = true)]
+    probe_address: Option<String>,
 
     /// Read the configuration again on POST /-/reload, as on SIGHUP
     #[arg(long = "web.enable-lifecycle", global = true)]
@@ -129,6 +137,12 @@ impl Flags {
                 value: FlagValue::List(addresses),
             }),
             text("web.telemetry_path", "--web.telemetry-path", self.telemetry_path),
+            text(
+                "web.config_file",
+                "--web.config.file",
+                self.web_config_file.map(|path| path.to_string_lossy().into_owned()),
+            ),
+            text("web.probe_address", "--web.probe-address", self.probe_address),
             text("web.enable_lifecycle", "--web.enable-lifecycle", self.enable_lifecycle.then(|| "true".to_owned())),
             text("log.level", "--log.level", self.log_level),
             text("log.format", "--log.format", self.log_format),
@@ -165,8 +179,8 @@ fn dispatch(arguments: impl Iterator<Item = OsString>) -> u8 {
         return SUCCESS;
     }
     let sources = cli.flags.sources(std::env::vars_os());
-    let config = match config::load(&sources) {
-        Ok(config) => config,
+    let (config, web) = match config::load_all(&sources) {
+        Ok(loaded) => loaded,
         Err(problems) => {
             complain(&format!("{problems}\n"));
             return USAGE;
@@ -202,11 +216,11 @@ fn dispatch(arguments: impl Iterator<Item = OsString>) -> u8 {
         };
         match cli.command {
             None => {
-                let load: Load = Box::new(move || config::load(&sources));
-                Box::pin(daemon(&config, &Access::usual(), load, Signals { stop, hangups }, |_| {})).await
+                let load: Load = Box::new(move || config::load_all(&sources));
+                Box::pin(daemon(&config, web, &Access::usual(), load, Signals { stop, hangups }, |_| {})).await
             }
             Some(Command::Demo(arguments)) => {
-                Box::pin(run_demo(config, sources, arguments, Signals { stop, hangups })).await
+                Box::pin(run_demo(config, web, sources, arguments, Signals { stop, hangups })).await
             }
         }
     });
@@ -225,6 +239,7 @@ struct Signals<S> {
 /// Runs the exporter until it is told to stop; `listening` hears of its addresses before it starts.
 async fn daemon(
     config: &Config,
+    web: WebConfig,
     access: &Access,
     load: Load,
     signals: Signals<impl Future<Output = ()>>,
@@ -233,7 +248,7 @@ async fn daemon(
     let Signals { stop, mut hangups } = signals;
     let mut stop = std::pin::pin!(stop);
     let started = tokio::select! {
-        started = App::start(config, access, Clock::system()) => started,
+        started = App::start(config, web, access, Clock::system()) => started,
         () = &mut stop => return SUCCESS,
     };
     let app = match started {
@@ -271,6 +286,7 @@ async fn daemon(
 
 async fn run_demo(
     mut config: Config,
+    web: WebConfig,
     sources: Sources,
     arguments: DemoArgs,
     signals: Signals<impl Future<Output = ()>>,
@@ -302,16 +318,16 @@ async fn run_demo(
     let endpoint = demo.endpoint();
     endpoint.configure(&mut config);
     let load: Load = Box::new(move || {
-        let mut config = config::load(&sources)?;
+        let (mut config, web) = config::load_all(&sources)?;
         endpoint.configure(&mut config);
-        Ok(config)
+        Ok((config, web))
     });
     let (access, welcome) = (demo.access(), demo.welcome());
     let path = config.web.telemetry_path.clone();
     // The endpoint goes when this future does, after the exporter has ended.
     let endpoint = demo.serve(std::future::pending());
     tokio::select! {
-        status = daemon(&config, &access, load, Signals { stop, hangups }, |addresses| say(&welcome.page(addresses, &path))) => status,
+        status = daemon(&config, web, &access, load, Signals { stop, hangups }, |addresses| say(&welcome.page(addresses, &path))) => status,
         () = endpoint => FAILURE,
     }
 }

@@ -10,11 +10,11 @@ use tracing::{error, info};
 
 use crate::aws::Access;
 use crate::clock::Clock;
-use crate::config::{Config, Host, Problems};
+use crate::config::{Config, Host, ListenAddress, Problems, WebConfig};
 use crate::exposition::board::Board;
-use crate::http::{self, BindError, Listener};
+use crate::http::{self, BindError, Guard, Listener};
 use crate::telemetry::{REVISION, Telemetry, VERSION};
-use crate::web::{Reloads, Site};
+use crate::web::{PROBES, Reloads, Site};
 use crew::Crew;
 pub use crew::TargetError;
 
@@ -48,13 +48,14 @@ pub enum ReloadError {
     Fixed(&'static str),
 }
 
-/// Reads the configuration anew, from the same sources as at the start.
-pub type Load = Box<dyn Fn() -> Result<Config, Problems> + Send + Sync>;
+/// Reads the configuration anew, from the same sources as at the start, and the web configuration that it names.
+pub type Load = Box<dyn Fn() -> Result<(Config, WebConfig), Problems> + Send + Sync>;
 
 /// The exporter, listening and not yet running.
 #[derive(Debug)]
 pub struct App {
     listeners: Vec<Listener>,
+    guard: Arc<Guard>,
     site: Arc<Site>,
     crew: Crew,
     config: Config,
@@ -65,19 +66,19 @@ pub struct App {
 }
 
 impl App {
-    /// Binds the addresses and finds what each target needs. Nothing is asked of AWS IoT yet.
+    /// Binds the addresses, guarded as `web` says, and finds what each target needs. Nothing is asked of AWS IoT yet.
     ///
     /// # Errors
     /// Where an address or a target can't be had.
-    pub async fn start(config: &Config, access: &Access, clock: Clock) -> Result<Self, StartError> {
+    pub async fn start(config: &Config, web: WebConfig, access: &Access, clock: Clock) -> Result<Self, StartError> {
         // Addresses first: whoever probes the exporter meanwhile waits for an answer instead of being refused.
+        let guard = Arc::new(Guard::new(web, PROBES));
         let mut listeners = Vec::new();
         for address in &config.web.listen_addresses {
-            let host = address.host().map(|host| match host {
-                Host::V6(address) => address.to_string(),
-                Host::V4(_) | Host::Name(_) => host.to_string(),
-            });
-            listeners.push(Listener::bind(host.as_deref(), address.port()).await?);
+            listeners.push(bind(address).await?.guarded(&guard));
+        }
+        if let Some(address) = &config.web.probe_address {
+            listeners.push(bind(address).await?.only(PROBES));
         }
 
         let telemetry = Arc::new(Telemetry::new(true));
@@ -90,7 +91,7 @@ impl App {
         let lifecycle = config.web.enable_lifecycle.then(|| reloads.clone());
         let path = config.web.telemetry_path.clone();
         let site = Arc::new(Site::new(board, Arc::clone(&telemetry), clock, path, lifecycle));
-        Ok(Self { listeners, site, crew, config: config.clone(), telemetry, clock, reloads, asked })
+        Ok(Self { listeners, guard, site, crew, config: config.clone(), telemetry, clock, reloads, asked })
     }
 
     /// The addresses that are listened on, with their real ports.
@@ -128,11 +129,11 @@ impl App {
         );
 
         let (drain, draining) = oneshot::channel::<()>();
-        let serving = http::serve(self.listeners, http::Limits::default(), self.site.handler(), async {
+        let serving = http::serve(self.listeners, http::Limits::of_this_process(), self.site.handler(), async {
             // A sender that is gone means the same as one that has sent.
             let _ = draining.await;
         });
-        let Self { site, mut crew, mut config, telemetry, clock, mut asked, .. } = self;
+        let Self { guard, site, mut crew, mut config, telemetry, clock, mut asked, .. } = self;
         let until_stopped = async move {
             let mut stop = std::pin::pin!(stop);
             let outcome = loop {
@@ -143,7 +144,7 @@ impl App {
                     Some(asker) = asked.recv() => asker,
                 };
                 let reloaded = tokio::select! {
-                    reloaded = reload(&load, &mut config, &mut crew) => reloaded,
+                    reloaded = reload(&load, &mut config, &mut crew, &guard) => reloaded,
                     () = &mut stop => break Ok(()),
                 };
                 telemetry.configured(reloaded.is_ok(), clock.now().wall);
@@ -169,8 +170,8 @@ impl App {
 }
 
 /// Reads the configuration, validates all of it, and then takes it up.
-async fn reload(load: &Load, config: &mut Config, crew: &mut Crew) -> Result<(), ReloadError> {
-    let new = load().map_err(ReloadError::Invalid)?;
+async fn reload(load: &Load, config: &mut Config, crew: &mut Crew, guard: &Guard) -> Result<(), ReloadError> {
+    let (new, web) = load().map_err(ReloadError::Invalid)?;
     if new.web != config.web {
         return Err(ReloadError::Fixed("web"));
     }
@@ -178,6 +179,15 @@ async fn reload(load: &Load, config: &mut Config, crew: &mut Crew) -> Result<(),
         return Err(ReloadError::Fixed("log"));
     }
     crew.take_up(&new).await?;
+    guard.replace(web);
     *config = new;
     Ok(())
+}
+
+async fn bind(address: &ListenAddress) -> Result<Listener, BindError> {
+    let host = address.host().map(|host| match host {
+        Host::V6(address) => address.to_string(),
+        Host::V4(_) | Host::Name(_) => host.to_string(),
+    });
+    Listener::bind(host.as_deref(), address.port()).await
 }

@@ -19,6 +19,11 @@ pub(super) fn is_profile(text: &str) -> bool {
     !text.is_empty() && !text.contains(char::is_control)
 }
 
+/// A path, as far as one can tell.
+pub(super) fn is_path(text: &str) -> bool {
+    !text.is_empty() && !text.contains(char::is_control)
+}
+
 /// `arn:PARTITION:iam::ACCOUNT:role/PATH/NAME`; 2048 characters at most, says `AssumeRole`.
 pub(super) fn is_role_arn(text: &str) -> bool {
     let parts: Vec<&str> = text.splitn(6, ':').collect();

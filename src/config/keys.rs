@@ -143,6 +143,10 @@ pub(super) static KEYS: &[Key] = &[
         text(form::is_telemetry_path, "a path such as /metrics: not /, nothing below /-/, no query, no blanks"),
     )
     .default("/metrics"),
+    // TLS, logins and headers, in the exporter-toolkit's format.
+    Key::new("web.config_file", text(form::is_path, "the path of a file")),
+    // Where the probes alone are served.
+    Key::new("web.probe_address", Kind::ListenAddress),
     // Whether a reload can be asked for over HTTP.
     Key::new("web.enable_lifecycle", Kind::Boolean).default("false"),
     // How much is logged.

@@ -7,6 +7,7 @@
 
 mod check;
 mod duration;
+mod file;
 mod form;
 mod keys;
 mod kind;
@@ -17,12 +18,14 @@ mod problem;
 mod rules;
 mod secret;
 mod sources;
+pub mod web_config;
 mod yaml;
 
 #[cfg(test)]
 mod tests;
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use figment::value::Value;
@@ -33,6 +36,7 @@ pub use self::listen::{Host, InvalidListenAddress, ListenAddress};
 pub use self::problem::{Problem, Problems};
 pub use self::secret::Secret;
 pub use self::sources::{Flag, FlagValue, Sources};
+pub use self::web_config::WebConfig;
 use crate::group_filter::GroupFilter;
 use crate::job::{AccountId, Scope, Status, TargetSelection};
 
@@ -187,6 +191,10 @@ pub struct Web {
     pub listen_addresses: Vec<ListenAddress>,
     /// The path of the metrics, beginning with `/`.
     pub telemetry_path: String,
+    /// The file with TLS, logins and headers, for [`web_config::load`]; without it, plain HTTP for everybody.
+    pub config_file: Option<PathBuf>,
+    /// Where the probes alone are served, in plain HTTP, besides.
+    pub probe_address: Option<ListenAddress>,
     /// Whether `POST /-/reload` has the configuration read again.
     pub enable_lifecycle: bool,
 }
@@ -254,6 +262,16 @@ fn extract(settled: &Value) -> Result<Config, Problems> {
         let reason = format!("{} contradicts the table of keys: a fault of this program", error.path.join("."));
         Problems::new(vec![Problem::with_source("configuration", reason)])
     })
+}
+
+/// Reads the configuration and the web configuration that it names. Without one, the latter asks for nothing.
+///
+/// # Errors
+/// Everything that is wrong with either.
+pub fn load_all(sources: &Sources) -> Result<(Config, WebConfig), Problems> {
+    let config = load(sources)?;
+    let web = config.web.config_file.as_deref().map(web_config::load).transpose()?;
+    Ok((config, web.unwrap_or_default()))
 }
 
 fn account_id<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<AccountId>, D::Error> {

@@ -1,21 +1,17 @@
 //! Where a configuration comes from, and how figment lays the sources over each other.
 
-use std::fs::File;
-use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use figment::value::{Dict, Empty, Map, Value};
 use figment::{Figment, Metadata, Profile, Provider};
 
+use super::file;
 use super::keys::{KEYS, Key, VARIABLE_PREFIX};
 use super::kind::Kind;
 use super::nearest::nearest;
 use super::path::KeyPath;
 use super::problem::{Problem, sort};
 use super::yaml;
-
-/// Far more than a thousand targets need. A mistaken `--config.file=/dev/zero` ends here.
-const MAX_FILE_BYTES: u64 = 1 << 20;
 
 /// Everything that a configuration is made of. Flags win over the environment, which wins over the file, which wins
 /// over the defaults. Lists are replaced as a whole.
@@ -83,7 +79,7 @@ pub(super) fn merge(sources: &Sources) -> (Figment, Vec<Problem>) {
 
 fn file_layer(path: &Path, problems: &mut Vec<Problem>) -> Option<Layer> {
     let source = path.display().to_string();
-    match read_file(path).and_then(|text| yaml::read(&text, &KeyPath::root())) {
+    match file::text(path).and_then(|text| yaml::read(&text, &KeyPath::root())) {
         Ok(parsed) => {
             problems.extend(parsed.faults.into_iter().map(|(at, reason)| Problem::new(&source, &at, reason)));
             match parsed.value {
@@ -100,18 +96,6 @@ fn file_layer(path: &Path, problems: &mut Vec<Problem>) -> Option<Layer> {
             problems.push(Problem::with_source(&source, reason));
             None
         }
-    }
-}
-
-fn read_file(path: &Path) -> Result<String, String> {
-    let mut bytes = Vec::new();
-    let read = File::open(path).and_then(|file| file.take(MAX_FILE_BYTES + 1).read_to_end(&mut bytes));
-    let length = read.map_err(|error| format!("can't be read: {error}"))?;
-    if u64::try_from(length).is_ok_and(|length| length <= MAX_FILE_BYTES) {
-        String::from_utf8(bytes)
-            .map_err(|error| format!("is not UTF-8 text, from byte {} on", error.utf8_error().valid_up_to()))
-    } else {
-        Err(format!("is larger than {MAX_FILE_BYTES} bytes; a configuration is not"))
     }
 }
 

@@ -88,6 +88,8 @@ fn without_sources_there_is_one_target_and_the_documented_defaults() {
         web: Web {
             listen_addresses: vec![":10114".parse().expect("an address")],
             telemetry_path: "/metrics".to_owned(),
+            config_file: None,
+            probe_address: None,
             enable_lifecycle: false,
         },
         log: Log { level: LogLevel::Info, format: LogFormat::Text },

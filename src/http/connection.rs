@@ -1,4 +1,5 @@
-//! One connection: its requests' bodies are read within bounds, then the replier decides what becomes of them.
+//! One connection: its handshake, and its requests, each of which passes the entrance, is read within bounds, and then
+//! becomes what the replier decides.
 
 use std::convert::Infallible;
 use std::future::pending;
@@ -14,14 +15,16 @@ use hyper::body::{Body as _, Frame, Incoming, SizeHint};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
-use hyper_util::server::graceful::GracefulShutdown;
+use hyper_util::server::graceful::Watcher;
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 use tracing::debug;
 
 use super::door::Door;
+use super::entrance::Entrance;
 use super::patience::{Patient, Phase};
-use super::{Body, Limits, Replier, Reply, Response};
+use super::stream::Stream;
+use super::{Body, Limits, Replier, Reply, Response, short};
 
 type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
@@ -47,20 +50,34 @@ impl Protocol {
         Self { http1, limits, replier, door }
     }
 
-    /// The future that serves `stream` until either side closes it, or `graceful` tells it to finish.
-    pub(super) fn serve(
-        &self,
+    /// Serves `stream` until either side closes it, or `graceful` tells it to finish, or `stopped` resolves while it is
+    /// not ready yet.
+    ///
+    /// # Errors
+    /// Where it ends in any other way.
+    pub(super) async fn serve(
+        self: Arc<Self>,
         stream: TcpStream,
         peer: SocketAddr,
-        graceful: &GracefulShutdown,
-    ) -> impl Future<Output = hyper::Result<()>> + use<> {
-        let phase = Phase::fresh();
-        let io = TokioIo::new(Patient::new(stream, phase.clone(), TcpStream::set_zero_linger, &self.limits));
-        let (limits, replier, door) = (self.limits.clone(), self.replier.clone(), self.door.clone());
+        entrance: Arc<Entrance>,
+        phase: Phase,
+        graceful: Watcher,
+        stopped: impl Future<Output = ()>,
+    ) -> Result<(), BoxError> {
+        let tls = entrance.tls();
+        if tls.is_some() {
+            phase.header_is_awaited();
+        }
+        let stream = tokio::select! {
+            stream = Stream::open(stream, tls, self.limits.header_timeout) => stream?,
+            () = stopped => return Ok(()),
+        };
+        let io = TokioIo::new(Patient::new(stream, phase.clone(), Stream::prepare_reset, &self.limits));
+        let protocol = Arc::clone(&self);
         let service = service_fn(move |request| {
-            respond(request, peer, phase.clone(), limits.clone(), replier.clone(), door.clone())
+            respond(request, peer, phase.clone(), Arc::clone(&entrance), Arc::clone(&protocol))
         });
-        graceful.watch(self.http1.serve_connection(io, service))
+        Ok(graceful.watch(self.http1.serve_connection(io, service)).await?)
     }
 }
 
@@ -68,30 +85,34 @@ async fn respond(
     request: hyper::Request<Incoming>,
     peer: SocketAddr,
     phase: Phase,
-    limits: Limits,
-    replier: Replier,
-    door: Arc<Door>,
+    entrance: Arc<Entrance>,
+    protocol: Arc<Protocol>,
 ) -> Result<hyper::Response<Sending>, BoxError> {
     phase.header_is_complete();
     let (mut head, body) = request.into_parts();
-    let reply = match read_whole(body, &limits).await {
-        Ok(body) => {
-            head.extensions.insert(peer);
-            replier(super::Request::from_parts(head, body)).await
-        }
-        Err(BodyFault::TooLarge) => refusal(StatusCode::PAYLOAD_TOO_LARGE).into(),
-        Err(BodyFault::TooSlow) => refusal(StatusCode::REQUEST_TIMEOUT).into(),
-        Err(BodyFault::Broken(error)) => return Err(error),
+    let reply = match entrance.admit(&mut head, peer).await {
+        // Nobody's body is read who may not come in.
+        Err(refusal) if body.is_end_stream() => refusal.into(),
+        Err(refusal) => closing(refusal).into(),
+        Ok(()) => match read_whole(body, &protocol.limits).await {
+            Ok(body) => {
+                head.extensions.insert(peer);
+                (protocol.replier)(super::Request::from_parts(head, body)).await
+            }
+            Err(BodyFault::TooLarge) => closing(short(StatusCode::PAYLOAD_TOO_LARGE)).into(),
+            Err(BodyFault::TooSlow) => closing(short(StatusCode::REQUEST_TIMEOUT)).into(),
+            Err(BodyFault::Broken(error)) => return Err(error),
+        },
     };
     match reply {
-        Reply::Response(response) => {
-            phase.response_is_ready();
+        Reply::Response(mut response) => {
+            entrance.complete(response.headers_mut());
             return Ok(response.map(|body| Sending { body, phase }));
         }
         Reply::Hang => debug!(%peer, "leaving a request without a response"),
         Reply::Reset => phase.reset(),
         Reply::Refuse(pause) => {
-            door.close_for(pause);
+            protocol.door.close_for(pause);
             phase.reset();
         }
     }
@@ -100,10 +121,16 @@ async fn respond(
 }
 
 /// A body on its way to its client. Where it fails, the connection is closed once what came before is sent: an error
-/// told to hyper would throw that away.
+/// told to hyper would throw that away. hyper drops it once it needs no more of it.
 struct Sending {
     body: Body,
     phase: Phase,
+}
+
+impl Drop for Sending {
+    fn drop(&mut self) {
+        self.phase.response_is_whole();
+    }
 }
 
 impl hyper::body::Body for Sending {
@@ -152,11 +179,8 @@ async fn read_whole(body: Incoming, limits: &Limits) -> Result<Bytes, BodyFault>
     }
 }
 
-/// A refusal closes the connection, because the rest of the body still stands between this request and the next.
-fn refusal(status: StatusCode) -> Response {
-    let mut response = Response::new(Bytes::from_static(status.canonical_reason().unwrap_or_default().as_bytes()));
-    *response.status_mut() = status;
+/// A response that ends its connection, because the rest of a body still stands between this request and the next.
+fn closing(mut response: Response) -> Response {
     response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
-    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
     response
 }

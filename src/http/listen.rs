@@ -2,14 +2,24 @@
 
 use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::sync::Arc;
 
-use tokio::net::{TcpListener, lookup_host};
+use tokio::net::{TcpListener, TcpSocket, lookup_host};
+
+use super::Guard;
+use super::entrance::Entrance;
+
+/// How many connections the kernel keeps until they are accepted; `net.core.somaxconn` bounds it. Where there are more,
+/// it drops them, and a client tries again after a second: with the usual 128, a scanner that opens some hundreds at once
+/// makes a scrape late.
+const BACKLOG: u32 = 4096;
 
 /// A socket that listens, ready for [`serve`](super::serve).
 #[derive(Debug)]
 pub struct Listener {
     socket: TcpListener,
     local_addr: SocketAddr,
+    entrance: Entrance,
 }
 
 impl Listener {
@@ -22,12 +32,12 @@ impl Listener {
     /// # Errors
     /// Where the name has no address, or none of its addresses can be listened on.
     pub async fn bind(host: Option<&str>, port: u16) -> Result<Self, BindError> {
-        let Some(host) = host else { return Self::bind_all_interfaces(port).await };
+        let Some(host) = host else { return Self::bind_all_interfaces(port) };
         let unresolved = |source| BindError::Resolve { host: host.to_owned(), source };
         let addresses = lookup_host((host, port)).await.map_err(unresolved)?;
         let mut failure = unresolved(io::Error::new(io::ErrorKind::NotFound, "the name has no address"));
         for address in addresses {
-            match Self::bind_to(address).await {
+            match Self::bind_to(address) {
                 Ok(listener) => return Ok(listener),
                 Err(error) => failure = error,
             }
@@ -35,20 +45,20 @@ impl Listener {
         Err(failure)
     }
 
-    async fn bind_all_interfaces(port: u16) -> Result<Self, BindError> {
-        match Self::bind_to((Ipv6Addr::UNSPECIFIED, port).into()).await {
+    fn bind_all_interfaces(port: u16) -> Result<Self, BindError> {
+        match Self::bind_to((Ipv6Addr::UNSPECIFIED, port).into()) {
             Err(BindError::Listen { source, .. }) if lacks_ipv6(&source) => {
-                Self::bind_to((Ipv4Addr::UNSPECIFIED, port).into()).await
+                Self::bind_to((Ipv4Addr::UNSPECIFIED, port).into())
             }
             bound => bound,
         }
     }
 
-    async fn bind_to(address: SocketAddr) -> Result<Self, BindError> {
+    fn bind_to(address: SocketAddr) -> Result<Self, BindError> {
         let failed = |source| BindError::Listen { address, source };
-        let socket = TcpListener::bind(address).await.map_err(failed)?;
+        let socket = listen(address).map_err(failed)?;
         let local_addr = socket.local_addr().map_err(failed)?;
-        Ok(Self { socket, local_addr })
+        Ok(Self { socket, local_addr, entrance: Entrance::default() })
     }
 
     /// The address that is listened on, with the real port where 0 was asked for.
@@ -57,9 +67,31 @@ impl Listener {
         self.local_addr
     }
 
-    pub(super) fn into_socket(self) -> TcpListener {
-        self.socket
+    /// Lets nobody in but past `guard`. Without this, it speaks plain HTTP and lets everybody in.
+    #[must_use]
+    pub fn guarded(mut self, guard: &Arc<Guard>) -> Self {
+        self.entrance.guard = Some(Arc::clone(guard));
+        self
     }
+
+    /// Serves nothing but what has one of these `paths`, letter by letter.
+    #[must_use]
+    pub fn only(mut self, paths: &'static [&'static str]) -> Self {
+        self.entrance.only = Some(paths);
+        self
+    }
+
+    pub(super) fn into_parts(self) -> (TcpListener, Entrance) {
+        (self.socket, self.entrance)
+    }
+}
+
+fn listen(address: SocketAddr) -> io::Result<TcpListener> {
+    let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
+    // Connections of a process that has ended linger for a minute, and would keep the next one from its port.
+    socket.set_reuseaddr(true)?;
+    socket.bind(address)?;
+    socket.listen(BACKLOG)
 }
 
 /// A machine says in several ways that it has no IPv6: the family is unknown, or its addresses are not available. These

@@ -7,15 +7,21 @@
 //! - [`serve`]: accepts until it is told to stop, then drains.
 //! - [`Reply`]: what a server can do to a client other than to answer it, for those that stand in for a failing one.
 //!   They are served by [`serve_replies`].
+//! - [`Guard`]: the web configuration at work, for listeners that are not open to everybody: TLS, logins, headers.
 //! - [`Limits`]: every bound on what one client, or all of them, can hold.
 
 mod accept;
 mod connection;
 mod door;
+mod entrance;
+mod guard;
 mod listen;
+mod login;
 mod patience;
 mod reply;
+mod seats;
 mod server;
+mod stream;
 #[cfg(test)]
 mod tests;
 
@@ -26,6 +32,7 @@ use std::time::Duration;
 use bytes::Bytes;
 
 pub use ::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
+pub use guard::Guard;
 pub use listen::{BindError, Listener};
 pub use reply::{Body, Replier, Reply, replier};
 pub use server::{serve, serve_replies};
@@ -58,8 +65,8 @@ where
 /// What a client, or all of them together, can take up.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Limits {
-    /// From the first byte of a request to the end of its header; on a fresh connection, from its start. A client that
-    /// takes longer is cut without an answer.
+    /// From the first byte of a request to the end of its header; on a fresh connection, from its start, or from the end
+    /// of its TLS handshake, for which there is as long again. A client that takes longer is cut without an answer.
     pub header_timeout: Duration,
     /// From the end of one response to the end of the next request's header. Longer than the longest useful scrape
     /// interval (two minutes: Prometheus takes a series for gone after five), so that a scraper's connection lives from
@@ -73,8 +80,9 @@ pub struct Limits {
     pub max_header_bytes: usize,
     /// Largest body, in bytes. One that is larger gets 413.
     pub max_body_bytes: usize,
-    /// Connections at once, over all listeners; at least one. While there are as many, each listener holds one further
-    /// connection in hand without reading from it, and the rest wait in the kernel's queue.
+    /// Connections at once, over all listeners; at least one. Where there are as many, a new one takes the place of one
+    /// that is idle or has not sent a whole header. While none is, each listener holds one further connection in hand
+    /// without reading from it, and the rest wait in the kernel's queue.
     pub max_connections: usize,
     /// How long connections may take to finish after the shutdown; those that do not are dropped.
     pub drain: Duration,
@@ -89,8 +97,49 @@ impl Default for Limits {
             write_timeout: Duration::from_secs(30),
             max_header_bytes: 16 * 1024,
             max_body_bytes: 64 * 1024,
-            max_connections: 512,
+            max_connections: MAX_CONNECTIONS,
             drain: Duration::from_millis(1500),
         }
     }
+}
+
+/// Far more than the scrapers of one exporter need, and with TLS about 20 MB.
+const MAX_CONNECTIONS: usize = 512;
+
+impl Limits {
+    /// As the default, with no more connections than half of the files that this process may open, as far as the system
+    /// tells (`RLIMIT_NOFILE`). The other half is for what the exporter calls and reads itself.
+    #[must_use]
+    pub fn of_this_process() -> Self {
+        Self { max_connections: connections(open_files()), ..Self::default() }
+    }
+}
+
+fn connections(open_files: Option<u64>) -> usize {
+    let half = open_files.and_then(|files| usize::try_from(files / 2).ok()).unwrap_or(MAX_CONNECTIONS);
+    half.clamp(1, MAX_CONNECTIONS)
+}
+
+/// How many files this process may open; `None` where there is no bound, or none that can be found.
+#[cfg(target_os = "linux")]
+fn open_files() -> Option<u64> {
+    use procfs::process::{LimitValue, Process};
+    match Process::myself().ok()?.limits().ok()?.max_open_files.soft_limit {
+        LimitValue::Value(files) => Some(files),
+        LimitValue::Unlimited => None,
+    }
+}
+
+#[cfg(not(target_os = "linux"))]
+fn open_files() -> Option<u64> {
+    None
+}
+
+/// A response that says its status and no more.
+fn short(status: StatusCode) -> Response {
+    let mut response = Response::new(Bytes::from_static(status.canonical_reason().unwrap_or_default().as_bytes()));
+    *response.status_mut() = status;
+    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
+    response.headers_mut().insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    response
 }

@@ -9,76 +9,136 @@
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::time::Sleep;
+use tokio::time::{Instant, Sleep};
 
 use super::Limits;
 
-/// Where a connection stands. The stream, the service and the body that is sent on one connection share it; hyper polls
-/// all of them in one task.
+/// Where a connection stands, and since when. The stream, the service and the body that is sent on one connection share
+/// it; hyper polls all of them in one task. Who looks for a connection to end reads it from elsewhere.
 ///
 /// A client may send the start of its next header while it still waits for a response (pipelining). That header is
 /// bounded as an idle connection is.
 #[derive(Clone, Debug)]
-pub(super) struct Phase(Arc<AtomicU8>);
+pub(super) struct Phase(Arc<State>);
+
+#[derive(Debug)]
+struct State {
+    phase: AtomicU8,
+    accepted: Instant,
+    /// When the phase began, in milliseconds after `accepted`.
+    since: AtomicU64,
+}
+
+/// How much a connection would be missed, least first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Worth {
+    /// Its client has not finished a header, or has not even begun one.
+    Unfinished,
+    /// Its client has been served, and may come back.
+    Idle,
+    /// A request is under way, or the response to one, or there may be one that has not been read yet.
+    UnderWay,
+}
 
 impl Phase {
+    /// Nobody has looked yet whether the first header has come.
+    const FRESH: u8 = 0;
     /// The next request's header has started, or is due to because the connection is fresh.
-    const HEADER: u8 = 0;
-    /// A request has its header, and no response yet.
-    const BUSY: u8 = 1;
+    const HEADER: u8 = 1;
+    /// A request has its header, and its response is not whole yet.
+    const BUSY: u8 = 2;
+    /// The response is whole, and not yet sent.
+    const SENDING: u8 = 3;
     /// Nothing has come since the last response.
-    const IDLE: u8 = 2;
+    const IDLE: u8 = 4;
     /// To be closed once all is sent that was written.
-    const CLOSING: u8 = 3;
+    const CLOSING: u8 = 5;
     /// The same, by a reset.
-    const RESETTING: u8 = 4;
+    const RESETTING: u8 = 6;
 
     pub(super) fn fresh() -> Self {
-        Self(Arc::new(AtomicU8::new(Self::HEADER)))
+        let phase = AtomicU8::new(Self::FRESH);
+        Self(Arc::new(State { phase, accepted: Instant::now(), since: AtomicU64::new(0) }))
+    }
+
+    /// What has come has been read, and there is no whole header yet.
+    pub(super) fn header_is_awaited(&self) {
+        self.go(Self::FRESH, Self::HEADER);
     }
 
     pub(super) fn header_is_complete(&self) {
-        self.0.store(Self::BUSY, Ordering::Relaxed);
+        self.enter(Self::BUSY);
     }
 
-    pub(super) fn response_is_ready(&self) {
-        self.0.store(Self::IDLE, Ordering::Relaxed);
+    /// Unless it is to end with what there is of the response.
+    pub(super) fn response_is_whole(&self) {
+        self.go(Self::BUSY, Self::SENDING);
     }
 
     /// Lets the next flush end the connection. hyper flushes after each time that it has asked the service or the body,
     /// so that what they wait for after this never comes.
     pub(super) fn close(&self) {
-        self.0.store(Self::CLOSING, Ordering::Relaxed);
+        self.enter(Self::CLOSING);
     }
 
     /// As [`Phase::close`], by a reset.
     pub(super) fn reset(&self) {
-        self.0.store(Self::RESETTING, Ordering::Relaxed);
+        self.enter(Self::RESETTING);
     }
 
-    fn header_has_started(&self) {
-        self.0.store(Self::HEADER, Ordering::Relaxed);
+    /// What the connection is worth, and for how long it has been by `now`.
+    pub(super) fn worth(&self, now: Instant) -> (Worth, Duration) {
+        let worth = match self.now() {
+            Self::HEADER => Worth::Unfinished,
+            Self::IDLE => Worth::Idle,
+            _ => Worth::UnderWay,
+        };
+        let since = Duration::from_millis(self.0.since.load(Ordering::Relaxed));
+        (worth, now.saturating_duration_since(self.0.accepted).saturating_sub(since))
+    }
+
+    /// The client has taken all that it was sent.
+    pub(super) fn everything_is_sent(&self) {
+        self.go(Self::SENDING, Self::IDLE);
+    }
+
+    /// Bytes have come. Where they follow a response, they begin a header.
+    fn bytes_have_come(&self) {
+        self.go(Self::SENDING, Self::HEADER);
+        self.go(Self::IDLE, Self::HEADER);
     }
 
     fn is_header(&self) -> bool {
-        self.0.load(Ordering::Relaxed) == Self::HEADER
-    }
-
-    fn is_idle(&self) -> bool {
-        self.0.load(Ordering::Relaxed) == Self::IDLE
+        matches!(self.now(), Self::FRESH | Self::HEADER)
     }
 
     fn is_closing(&self) -> bool {
-        self.0.load(Ordering::Relaxed) == Self::CLOSING
+        self.now() == Self::CLOSING
     }
 
     fn is_resetting(&self) -> bool {
-        self.0.load(Ordering::Relaxed) == Self::RESETTING
+        self.now() == Self::RESETTING
+    }
+
+    fn now(&self) -> u8 {
+        self.0.phase.load(Ordering::Relaxed)
+    }
+
+    fn go(&self, from: u8, to: u8) {
+        if self.now() == from {
+            self.enter(to);
+        }
+    }
+
+    fn enter(&self, phase: u8) {
+        let since = u64::try_from(self.0.accepted.elapsed().as_millis()).unwrap_or(u64::MAX);
+        self.0.since.store(since, Ordering::Relaxed);
+        self.0.phase.store(phase, Ordering::Relaxed);
     }
 }
 
@@ -135,8 +195,10 @@ impl<S: AsyncRead + Unpin> AsyncRead for Patient<S> {
         }
         let before = buf.filled().len();
         let read = Pin::new(&mut this.stream).poll_read(cx, buf);
-        if this.phase.is_idle() && buf.filled().len() > before {
-            this.phase.header_has_started();
+        if read.is_pending() {
+            this.phase.header_is_awaited();
+        } else if buf.filled().len() > before {
+            this.phase.bytes_have_come();
         }
         read
     }
@@ -166,6 +228,9 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Patient<S> {
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
         let flushed = Pin::new(&mut this.stream).poll_flush(cx);
+        if flushed.is_ready() {
+            this.phase.everything_is_sent();
+        }
         this.bounded(cx, flushed).map(|flushed| flushed.and_then(|()| this.flushed()))
     }
 
@@ -200,7 +265,7 @@ impl Timer {
 #[cfg(test)]
 mod tests {
     use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, DuplexStream, duplex};
-    use tokio::time::{Instant, sleep};
+    use tokio::time::sleep;
 
     use super::*;
 
@@ -236,7 +301,8 @@ mod tests {
     async fn between_requests_the_bound_starts_with_the_first_byte() {
         let (mut patient, phase, mut client) = patient();
         phase.header_is_complete();
-        phase.response_is_ready();
+        phase.response_is_whole();
+        patient.flush().await.expect("nothing is left to send");
         tokio::spawn(async move {
             sleep(Duration::from_mins(1)).await;
             client.write_u8(b'G').await.expect("the connection is still there");
@@ -263,5 +329,61 @@ mod tests {
         let error = patient.write_all(&[0; 16 * 6]).await.expect_err("nobody reads the end");
         assert_eq!((error.kind(), start.elapsed().as_secs()), (io::ErrorKind::TimedOut, 80 + 30));
         drop(slow_reader.await);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_connection_is_worth_what_its_client_is_about() {
+        let (mut patient, phase, mut client) = patient();
+        assert_eq!(phase.worth(Instant::now()).0, Worth::UnderWay, "nobody has looked yet");
+        let second = Duration::from_secs(1);
+        tokio::time::timeout(second, patient.read_u8()).await.expect_err("nothing has come yet");
+        assert_eq!(phase.worth(Instant::now()), (Worth::Unfinished, second));
+        phase.header_is_complete();
+        sleep(Duration::from_secs(2)).await;
+        assert_eq!(phase.worth(Instant::now()), (Worth::UnderWay, Duration::from_secs(2)));
+        phase.response_is_whole();
+        assert_eq!(phase.worth(Instant::now()).0, Worth::UnderWay, "the client has not taken it yet");
+        patient.flush().await.expect("nothing is left to send");
+        sleep(Duration::from_secs(3)).await;
+        assert_eq!(phase.worth(Instant::now()), (Worth::Idle, Duration::from_secs(3)));
+        client.write_u8(b'G').await.expect("the connection is there");
+        patient.read_u8().await.expect("a byte");
+        assert_eq!(phase.worth(Instant::now()).0, Worth::Unfinished, "the next header has begun");
+    }
+
+    /// Takes what it is given and passes nothing on, as TLS does whose socket is full.
+    struct Unsent;
+
+    impl AsyncRead for Unsent {
+        fn poll_read(self: Pin<&mut Self>, _: &mut Context<'_>, _: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+            Poll::Pending
+        }
+    }
+
+    impl AsyncWrite for Unsent {
+        fn poll_write(self: Pin<&mut Self>, _: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+            Poll::Ready(Ok(buf.len()))
+        }
+
+        fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+            Poll::Pending
+        }
+
+        fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+            Poll::Ready(Ok(()))
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_response_that_is_not_passed_on_is_under_way_and_bounded() {
+        let phase = Phase::fresh();
+        let mut patient = Patient::new(Unsent, phase.clone(), |_| Ok(()), &Limits::default());
+        phase.header_is_complete();
+        patient.write_all(b"a response").await.expect("it is taken");
+        phase.response_is_whole();
+        let start = Instant::now();
+        let error = patient.flush().await.expect_err("it goes no further");
+        assert_eq!((error.kind(), start.elapsed().as_secs()), (io::ErrorKind::TimedOut, 30));
+        assert_eq!(phase.worth(Instant::now()).0, Worth::UnderWay);
     }
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use hyper_util::server::graceful::GracefulShutdown;
 use tokio::net::TcpStream;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 use tracing::{debug, error, info};
@@ -13,7 +13,9 @@ use tracing::{debug, error, info};
 use super::accept::Acceptor;
 use super::connection::Protocol;
 use super::door::Door;
+use super::entrance::Entrance;
 use super::reply::responding;
+use super::seats::{Seat, Seats};
 use super::{Handler, Limits, Listener, Replier};
 
 /// Serves `handler` on all `listeners` until `shutdown` resolves.
@@ -31,15 +33,25 @@ pub async fn serve_replies(
     replier: Replier,
     shutdown: impl Future<Output = ()>,
 ) {
-    let slots = Arc::new(Semaphore::new(limits.max_connections.clamp(1, Semaphore::MAX_PERMITS)));
+    let seats = Seats::new(limits.max_connections);
     let door = Arc::new(Door::default());
     let protocol = Arc::new(Protocol::new(limits.clone(), replier, door.clone()));
     let (running, stopped) = watch::channel(());
     // Owned by this future: where it is dropped, so is all that it started.
     let mut servers = JoinSet::new();
     for listener in listeners {
-        let connections = Connections::new(protocol.clone(), door.clone());
-        servers.spawn(serve_listener(listener, limits.clone(), connections, slots.clone(), stopped.clone()));
+        let address = listener.local_addr();
+        let (socket, entrance) = listener.into_parts();
+        let connections = Connections {
+            protocol: protocol.clone(),
+            door: door.clone(),
+            entrance: Arc::new(entrance),
+            graceful: GracefulShutdown::new(),
+            stopped: stopped.clone(),
+            tasks: JoinSet::new(),
+        };
+        let acceptor = Acceptor::new(socket);
+        servers.spawn(serve_listener(address, acceptor, limits.clone(), connections, seats.clone(), stopped.clone()));
     }
     shutdown.await;
     drop(running);
@@ -47,31 +59,29 @@ pub async fn serve_replies(
 }
 
 async fn serve_listener(
-    listener: Listener,
+    address: SocketAddr,
+    acceptor: Acceptor,
     limits: Limits,
     mut connections: Connections,
-    slots: Arc<Semaphore>,
+    seats: Arc<Seats>,
     mut stopped: watch::Receiver<()>,
 ) {
-    let address = listener.local_addr();
-    let acceptor = Acceptor::new(listener.into_socket());
     tokio::select! {
         // The acceptor goes with this future, and takes its socket with it.
-        () = accept_all(acceptor, &mut connections, slots) => {}
+        () = accept_all(acceptor, &mut connections, seats) => {}
         _ = stopped.changed() => {}
     }
     debug!(%address, "no longer accepting connections");
     connections.drain(&limits).await;
 }
 
-/// Accepts first and waits for a slot then: the other way round, a listener that nobody calls would keep the last slot
-/// from one that is called.
-async fn accept_all(mut acceptor: Acceptor, connections: &mut Connections, slots: Arc<Semaphore>) {
+/// Accepts first and takes a seat then: the other way round, a listener that nobody calls would keep the last seat from
+/// one that is called.
+async fn accept_all(mut acceptor: Acceptor, connections: &mut Connections, seats: Arc<Seats>) {
     loop {
         let (stream, peer) = acceptor.accept().await;
         let Some(stream) = connections.door.admit(stream) else { continue };
-        let Ok(slot) = slots.clone().acquire_owned().await else { return };
-        connections.start(stream, peer, slot);
+        connections.start(stream, peer, seats.take().await);
     }
 }
 
@@ -79,27 +89,38 @@ async fn accept_all(mut acceptor: Acceptor, connections: &mut Connections, slots
 struct Connections {
     protocol: Arc<Protocol>,
     door: Arc<Door>,
+    entrance: Arc<Entrance>,
     graceful: GracefulShutdown,
+    stopped: watch::Receiver<()>,
     tasks: JoinSet<()>,
 }
 
 impl Connections {
-    fn new(protocol: Arc<Protocol>, door: Arc<Door>) -> Self {
-        Self { protocol, door, graceful: GracefulShutdown::new(), tasks: JoinSet::new() }
-    }
-
-    fn start(&mut self, stream: TcpStream, peer: SocketAddr, slot: OwnedSemaphorePermit) {
+    fn start(&mut self, stream: TcpStream, peer: SocketAddr, seat: Seat) {
         self.reap();
         // A response leaves in few large writes, and Nagle's algorithm would hold the last of them back.
         if let Err(error) = stream.set_nodelay(true) {
             debug!(%peer, %error, "cannot set TCP_NODELAY");
         }
-        // Watched before it is spawned, or a shutdown between the two would not be heard.
-        let connection = self.protocol.serve(stream, peer, &self.graceful);
+        let mut stopped = self.stopped.clone();
+        let stopped = async move { drop(stopped.changed().await) };
+        let connection = self.protocol.clone().serve(
+            stream,
+            peer,
+            self.entrance.clone(),
+            seat.phase().clone(),
+            // Made before the task is spawned, or a shutdown between the two would not be heard.
+            self.graceful.watcher(),
+            stopped,
+        );
         self.tasks.spawn(async move {
-            let _slot = slot;
-            if let Err(error) = connection.await {
-                debug!(%peer, error = &error as &dyn std::error::Error, "connection failed");
+            tokio::select! {
+                ended = connection => {
+                    if let Err(error) = ended {
+                        debug!(%peer, error = &*error as &dyn std::error::Error, "connection failed");
+                    }
+                }
+                () = seat.has_to_leave() => debug!(%peer, "connection ended for another"),
             }
         });
     }

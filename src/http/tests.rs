@@ -1,11 +1,13 @@
 //! What a server promises its clients, over real loopback sockets and in real time: the paused clock would let every
 //! timeout fire while a socket is waited for.
 
+mod guarded;
+
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::sync::{Notify, oneshot};
 use tokio::task::JoinHandle;
@@ -31,7 +33,10 @@ impl Server {
     }
 
     async fn replying(limits: Limits, replier: Replier) -> Self {
-        let listener = Listener::bind(Some("127.0.0.1"), 0).await.expect("a free port");
+        Self::on(listener().await, limits, replier)
+    }
+
+    fn on(listener: Listener, limits: Limits, replier: Replier) -> Self {
         let address = listener.local_addr();
         let (shutdown, stopped) = oneshot::channel();
         let task = tokio::spawn(serve_replies(vec![listener], limits, replier, async move { drop(stopped.await) }));
@@ -51,10 +56,14 @@ impl Server {
     }
 }
 
-/// A client that sends exactly what it is told to, well-formed or not.
-struct Client(TcpStream);
+async fn listener() -> Listener {
+    Listener::bind(Some("127.0.0.1"), 0).await.expect("a free port")
+}
 
-impl Client {
+/// A client that sends exactly what it is told to, well-formed or not.
+struct Client<S = TcpStream>(S);
+
+impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
     async fn send(&mut self, text: &str) {
         self.0.write_all(text.as_bytes()).await.expect("the server reads");
     }
@@ -231,24 +240,120 @@ async fn a_panic_in_a_handler_costs_its_own_connection_only() {
     server.stop().await;
 }
 
+/// A server that leaves the requests for `/fail` under way, and notifies of each.
+async fn hanging(limits: Limits) -> (Server, Arc<Notify>) {
+    let entered = Arc::new(Notify::new());
+    let enter = entered.clone();
+    let hang = move || {
+        enter.notify_one();
+        Reply::Hang
+    };
+    (failing(limits, hang).await, entered)
+}
+
 #[tokio::test]
 async fn the_cap_on_connections_holds_over_all_listeners() {
     let limits = Limits { max_connections: 1, ..Limits::default() };
     let mut listeners = Vec::new();
     for _ in 0..2 {
-        listeners.push(Listener::bind(Some("127.0.0.1"), 0).await.expect("a free port"));
+        listeners.push(listener().await);
     }
     let [first, second] = [listeners[0].local_addr(), listeners[1].local_addr()];
-    let server = tokio::spawn(serve(listeners, limits, echo(), std::future::pending()));
+    let entered = Arc::new(Notify::new());
+    let enter = entered.clone();
+    let hang = replier(move |request: Request| {
+        let fails = request.uri() != "/";
+        if fails {
+            enter.notify_one();
+        }
+        std::future::ready(if fails { Reply::Hang } else { Response::new(Bytes::new()).into() })
+    });
+    let server = tokio::spawn(serve_replies(listeners, limits, hang, std::future::pending()));
 
     let mut inside = Client(TcpStream::connect(first).await.expect("a connection"));
-    inside.get().await;
+    inside.fail().await;
+    entered.notified().await;
     let mut waiting = Client(TcpStream::connect(second).await.expect("the kernel accepts it"));
     waiting.send("GET / HTTP/1.1\r\nhost: test\r\n\r\n").await;
     timeout(SHORT, waiting.try_receive()).await.expect_err("no answer while the cap is reached");
     drop(inside);
     assert_eq!(waiting.receive().await.0, OK, "served once there is room");
+    let mut newcomer = Client(TcpStream::connect(first).await.expect("a connection"));
+    assert_eq!(newcomer.get().await.0, OK, "served in place of one that is idle, on whichever listener");
+    waiting.closed().await;
     server.abort();
+}
+
+#[tokio::test]
+async fn a_newcomer_gets_in_however_many_connections_are_held_open() {
+    let server = Server::start(Limits { max_connections: 8, ..Limits::default() }, echo()).await;
+    let mut held = Vec::new();
+    for n in 0..100 {
+        let mut client = server.connect().await;
+        match n % 3 {
+            // Nothing is sent at all.
+            0 => {}
+            // Half a header.
+            1 => client.send("GET / HTTP/1.1\r\nhost:").await,
+            // Served, and idle since.
+            _ => drop(client.get().await),
+        }
+        held.push(client);
+        if n % 10 == 0 {
+            let start = Instant::now();
+            assert_eq!(server.connect().await.get().await.0, OK);
+            assert!(start.elapsed() < PATIENCE / 4, "{:?}", start.elapsed());
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_request_under_way_is_not_ended_for_a_newcomer() {
+    let (server, entered) = hanging(Limits { max_connections: 2, ..Limits::default() }).await;
+    let mut under_way = server.connect().await;
+    under_way.fail().await;
+    entered.notified().await;
+    for _ in 0..20 {
+        assert_eq!(server.connect().await.get().await.0, OK);
+    }
+    assert!(under_way.is_silent().await, "it is still there");
+}
+
+#[tokio::test]
+async fn a_response_that_is_taken_slowly_is_not_ended_for_a_newcomer() {
+    let size = 20 << 20;
+    let large = handler(move |_| std::future::ready(Response::new(Bytes::from(vec![b'x'; size]))));
+    let server = Server::start(Limits { max_connections: 2, ..Limits::default() }, large).await;
+    let mut slow = server.connect().await;
+    slow.send("GET / HTTP/1.1\r\nhost: test\r\n\r\n").await;
+    sleep(SHORT).await;
+    for _ in 0..5 {
+        assert_eq!(server.connect().await.get().await.0, OK);
+    }
+    assert_eq!(slow.receive().await.1.len(), size);
+}
+
+#[tokio::test]
+async fn a_response_without_a_body_leaves_its_connection_idle() {
+    let server = Server::start(Limits { max_connections: 1, ..Limits::default() }, echo()).await;
+    let mut head = server.connect().await;
+    head.send("HEAD / HTTP/1.1\r\nhost: test\r\nx-pad: 1\r\n\r\n").await;
+    let mut text = String::new();
+    while !text.ends_with("\r\n\r\n") {
+        text.push(char::from(timeout(PATIENCE, head.0.read_u8()).await.expect("in time").expect("a response")));
+    }
+    assert_eq!(server.connect().await.get().await.0, OK, "a newcomer takes its place");
+    head.closed().await;
+}
+
+#[test]
+fn connections_leave_half_of_the_open_files_to_others() {
+    assert_eq!(connections(Some(1_048_576)), 512);
+    assert_eq!(connections(Some(1024)), 512);
+    assert_eq!(connections(Some(256)), 128);
+    assert_eq!(connections(Some(0)), 1);
+    assert_eq!(connections(None), 512);
+    assert!(Limits::of_this_process().max_connections > 0);
 }
 
 #[tokio::test]
@@ -320,7 +425,7 @@ fn with_body(body: Body) -> Reply {
     Reply::Response(::http::Response::new(body))
 }
 
-impl Client {
+impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
     async fn fail(&mut self) {
         self.send("GET /fail HTTP/1.1\r\nhost: test\r\n\r\n").await;
     }
@@ -385,9 +490,16 @@ async fn a_hanging_request_is_forgotten_once_its_client_is_gone() {
     type Fail = fn() -> Reply;
     let stalls: Fail = || with_body(Body::stalled(Bytes::from_static(b"0123456789"), 4));
     for hangs in [stalls, || Reply::Hang] {
-        let server = failing(Limits { max_connections: 1, ..Limits::default() }, hangs).await;
+        let entered = Arc::new(Notify::new());
+        let enter = entered.clone();
+        let hang = move || {
+            enter.notify_one();
+            hangs()
+        };
+        let server = failing(Limits { max_connections: 1, ..Limits::default() }, hang).await;
         let mut gone = server.connect().await;
         gone.fail().await;
+        entered.notified().await;
         let mut next = server.connect().await;
         next.send("GET / HTTP/1.1\r\nhost: test\r\n\r\n").await;
         assert!(next.is_silent().await, "the only place is taken");

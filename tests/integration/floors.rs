@@ -35,6 +35,9 @@ const SECLUDED: &[(&str, &[&str])] = &[
     ("aws_smithy_", &["aws"]),
     ("hyper", &["http"]),
     ("figment", &["config"]),
+    ("tokio_rustls", &["http"]),
+    ("webpki", &["config"]),
+    ("bcrypt", &["config"]),
     ("regex_lite", &["group_filter"]),
     ("prometheus_client", &["exposition", "telemetry"]),
 ];

@@ -16,6 +16,7 @@ mod describing;
 mod emulators;
 mod faults;
 mod floors;
+mod guarded;
 mod paused;
 mod process;
 mod prometheus;

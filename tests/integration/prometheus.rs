@@ -15,13 +15,13 @@ use crate::support::{
 };
 
 /// A Prometheus of the test's own; it ends with the test.
-struct Prometheus {
+pub struct Prometheus {
     url: String,
     _process: tokio::process::Child,
 }
 
 impl Prometheus {
-    fn start(folder: &Path, scrape: &str) -> Self {
+    pub fn start(folder: &Path, scrape: &str) -> Self {
         // Prometheus can't report a port that it picked itself, so one is picked for it.
         let port = TcpListener::bind("127.0.0.1:0").and_then(|free| free.local_addr()).expect("a free port").port();
         let file = folder.join("prometheus.yml");
@@ -40,7 +40,7 @@ impl Prometheus {
     }
 
     /// The result of an instant query once it has `rows` rows, as promtool prints it.
-    async fn query(&self, expression: &str, rows: usize) -> String {
+    pub async fn query(&self, expression: &str, rows: usize) -> String {
         let mut last = String::new();
         for _ in 0..120 {
             let printed =

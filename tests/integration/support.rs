@@ -13,7 +13,7 @@ use aws_iot_jobs_exporter::app::{App, Load};
 use aws_iot_jobs_exporter::aws::Access;
 use aws_iot_jobs_exporter::catalogue::{self, Subject};
 use aws_iot_jobs_exporter::clock::Clock;
-use aws_iot_jobs_exporter::config::{Config, Problems, Resolve, Target};
+use aws_iot_jobs_exporter::config::{Config, Problems, Resolve, Target, WebConfig};
 use aws_iot_jobs_exporter::http::{self, Listener, Request, Response, StatusCode};
 use aws_iot_jobs_exporter::job::{AccountId, Status, Timestamp};
 use aws_iot_jobs_exporter::simulator::{self, Fleet, Job, Simulator};
@@ -152,7 +152,10 @@ type Configured = Arc<Mutex<Result<Config, Problems>>>;
 
 fn load(configured: &Configured) -> Load {
     let configured = Arc::clone(configured);
-    Box::new(move || configured.lock().expect("no test panics in here").clone())
+    Box::new(move || {
+        let config = configured.lock().expect("no test panics in here").clone()?;
+        Ok((config, WebConfig::default()))
+    })
 }
 
 impl Exporter {
@@ -175,7 +178,7 @@ impl Exporter {
         configure(&mut config);
         let mut access = Access { http: SharedHttpClient::new(wire.clone()), ..Access::local(ACCESS_KEY_ID, "secret") };
         access.credentials = credentials.or(access.credentials);
-        let app = App::start(&config, &access, clock).await.expect("the exporter starts");
+        let app = App::start(&config, WebConfig::default(), &access, clock).await.expect("the exporter starts");
         let (handler, reloads) = (app.handler(), app.reloads());
         let configured: Configured = Arc::new(Mutex::new(Ok(config)));
         let load = load(&configured);
@@ -294,10 +297,15 @@ pub struct Listening {
 
 impl Listening {
     /// Starts it, and waits for the first refresh of every target.
-    pub async fn start(mut config: Config) -> Self {
+    pub async fn start(config: Config) -> Self {
+        Self::start_guarded(config, WebConfig::default()).await
+    }
+
+    /// The same behind locks.
+    pub async fn start_guarded(mut config: Config, web: WebConfig) -> Self {
         config.web.listen_addresses = vec!["127.0.0.1:0".parse().expect("an address")];
         let access = Access::local(ACCESS_KEY_ID, "secret");
-        let app = App::start(&config, &access, Clock::system()).await.expect("the exporter starts");
+        let app = App::start(&config, web, &access, Clock::system()).await.expect("the exporter starts");
         let (address, handler) = (app.addresses()[0], app.handler());
         let load = load(&Arc::new(Mutex::new(Ok(config))));
         let task = tokio::spawn(async move { Box::pin(app.run(load, pending())).await.expect("the exporter runs") });

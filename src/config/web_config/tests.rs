@@ -1,0 +1,582 @@
+//! What is taken, what is refused, and in which words.
+
+use std::fmt::Write as _;
+use std::path::Path;
+
+use proptest::prelude::*;
+use rcgen::{IsCa, KeyPair};
+use tempfile::TempDir;
+
+use super::pki::{Authority, Issued};
+use super::*;
+
+/// The hash of `hunter2`.
+const HASH: &str = "$2b$04$Zyxwvutsrqponmlkjihgfe91EVTbipYuSP7HB4a0NH55cMj08u5tG";
+
+/// A folder with certificates in it: `server.pem` and `server.key`, and `ca.pem`.
+struct Folder(TempDir);
+
+impl Folder {
+    fn new() -> Self {
+        let folder = tempfile::tempdir().expect("a folder");
+        let authority = Authority::new("a test's authority");
+        authority.server().write(folder.path(), "server");
+        std::fs::write(folder.path().join("ca.pem"), authority.pem()).expect("a file");
+        Self(folder)
+    }
+
+    fn write(&self, name: &str, content: impl AsRef<[u8]>) {
+        std::fs::write(self.0.path().join(name), content).expect("a file");
+    }
+
+    fn load(&self, yaml: impl AsRef<[u8]>) -> Result<WebConfig, Problems> {
+        self.write("web.yml", yaml);
+        load(&self.0.path().join("web.yml"))
+    }
+
+    fn accept(&self, yaml: &str) -> WebConfig {
+        self.load(yaml).unwrap_or_else(|problems| panic!("{yaml}\n{problems}"))
+    }
+
+    /// What is wrong, one line each, without the folder.
+    fn problems(&self, yaml: impl AsRef<[u8]>) -> Vec<String> {
+        let problems = self.load(yaml).expect_err("something is wrong");
+        let folder = format!("{}/", self.0.path().display());
+        problems.iter().map(|problem| problem.to_string().replace(&folder, "")).collect()
+    }
+
+    /// What is wrong with a TLS section that is right but for these lines.
+    fn tls_problems(&self, lines: &str) -> Vec<String> {
+        let problems = self.problems(tls(lines));
+        problems
+            .iter()
+            .map(|line| line.strip_prefix("web.yml: tls_server_config.").unwrap_or(line).to_owned())
+            .collect()
+    }
+}
+
+/// A TLS section with these lines in it, beside a certificate and a key.
+fn tls(lines: &str) -> String {
+    let mut yaml = "tls_server_config:\n  cert_file: server.pem\n  key_file: server.key\n".to_owned();
+    for line in lines.lines() {
+        let _ = writeln!(yaml, "  {line}");
+    }
+    yaml
+}
+
+#[test]
+fn a_file_with_nothing_in_it_asks_for_nothing() {
+    let folder = Folder::new();
+    for yaml in [
+        "",
+        "# nothing\n",
+        "{}",
+        "tls_server_config:\nhttp_server_config:\nbasic_auth_users:\n",
+        "tls_server_config: {}",
+    ] {
+        let config = folder.accept(yaml);
+        assert!(config.tls.is_none() && config.headers.is_empty() && config.users.is_empty(), "{yaml}");
+    }
+}
+
+#[test]
+fn everything_that_the_format_has_is_taken_where_it_is_supported() {
+    let folder = Folder::new();
+    let config = folder.accept(&format!(
+        "{}
+http_server_config:
+  http2: false
+  headers:
+    Content-Security-Policy: default-src 'none'
+    Strict-Transport-Security: max-age=31536000
+    X-Content-Type-Options: nosniff
+    X-Frame-Options: deny
+    X-XSS-Protection: 0
+basic_auth_users:
+  alice: {HASH}
+  bob: \"{HASH}\"
+",
+        tls("client_auth_type: RequireAndVerifyClientCert
+client_ca_file: ca.pem
+client_allowed_sans: [scraper.example, 192.0.2.1]
+min_version: TLS12
+max_version: TLS13
+cipher_suites: [TLS_AES_128_GCM_SHA256, TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256]
+prefer_server_cipher_suites: false
+curve_preferences: [X25519, CurveP256, CurveP384]")
+    ));
+    let tls = config.tls.expect("TLS");
+    assert_eq!(tls.alpn_protocols, [b"http/1.1"]);
+    assert!(!tls.ignore_client_order);
+    assert_eq!(config.headers.len(), 5);
+    assert!(config.headers.iter().any(|(name, value)| name == "x-xss-protection" && value == "0"));
+    assert_eq!(config.users.keys().collect::<Vec<_>>(), ["alice", "bob"]);
+    assert!(config.users["alice"].matches(b"hunter2"));
+}
+
+#[test]
+fn a_certificate_and_its_key_can_stand_in_the_file() {
+    let folder = Folder::new();
+    let authority = Authority::new("another");
+    let server = authority.server();
+    let indented = |pem: &str| format!("    {}\n", pem.trim_end().replace('\n', "\n    "));
+    let yaml = format!(
+        "tls_server_config:\n  cert: |\n{}  key: |\n{}  client_ca: |\n{}  client_auth_type: VerifyClientCertIfGiven\n",
+        indented(&server.certificate_pem),
+        indented(&server.key_pem),
+        indented(&authority.pem())
+    );
+    assert!(folder.accept(&yaml).tls.is_some());
+}
+
+#[test]
+fn the_servers_order_of_suites_goes_first_unless_it_is_told_not_to() {
+    let folder = Folder::new();
+    assert!(folder.accept(&tls("")).tls.expect("TLS").ignore_client_order);
+}
+
+#[test]
+fn a_key_without_a_value_is_one_that_is_left_out() {
+    let folder = Folder::new();
+    let lines = "cert:\nclient_auth_type:\nclient_ca_file:\nmin_version:\ncipher_suites:\nclient_allowed_sans:\n";
+    assert!(folder.accept(&tls(lines)).tls.is_some());
+}
+
+#[test]
+fn a_path_starts_in_the_folder_of_the_file_or_at_the_root() {
+    let folder = Folder::new();
+    let path = folder.0.path().display().to_string();
+    folder.accept(&format!("tls_server_config: {{cert_file: {path}/server.pem, key_file: ./server.key}}"));
+    let problems = folder.problems("tls_server_config: {cert_file: gone.pem, key_file: server.key}");
+    let expected =
+        "web.yml: tls_server_config.cert_file: \"gone.pem\" can't be read: No such file or directory (os error 2)";
+    assert_eq!(problems, [expected]);
+}
+
+#[test]
+fn everything_wrong_is_told_at_once() {
+    let folder = Folder::new();
+    let problems = folder.problems(
+        "tls_server_config:
+  cert_file: gone.pem
+  key_file: ca.pem
+  min_version: TLS11
+  cipher_suites: [TLS_ECDHE_RSA_WITH_AES_128_CBC_SHA, TLS_X]
+  color: red
+http_server_config:
+  http2: true
+  headers: {X-Frame-Options: never}
+basic_auth_users: {alice: hunter2, bob: 5}
+rate_limit: {interval: 1s}
+web: 1
+",
+    );
+    let keys: Vec<_> = problems.iter().map(|line| line.split(": ").nth(1).unwrap_or_default()).collect();
+    let expected = [
+        "rate_limit",
+        "web",
+        "tls_server_config.color",
+        "tls_server_config.cert_file",
+        "tls_server_config.key_file",
+        "tls_server_config.min_version",
+        "tls_server_config.cipher_suites[0]",
+        "tls_server_config.cipher_suites[1]",
+        "http_server_config.http2",
+        "http_server_config.headers.X-Frame-Options",
+        "basic_auth_users.alice",
+        "basic_auth_users.bob",
+    ];
+    assert_eq!(keys, expected, "{problems:#?}");
+    assert!(!problems.join("\n").contains("hunter2"));
+}
+
+#[test]
+fn an_unknown_key_is_told_with_the_nearest_known_one() {
+    let folder = Folder::new();
+    for (yaml, expected) in [
+        ("tls_server_confg: {}", "tls_server_confg: unknown key; did you mean tls_server_config?"),
+        ("cert_file: x", "cert_file: unknown key; did you mean tls_server_config.cert_file?"),
+        ("basic_auth_user: {}", "basic_auth_user: unknown key; did you mean basic_auth_users?"),
+        (
+            "tls_server_config: {cert_fiel: x}",
+            "tls_server_config.cert_fiel: unknown key; did you mean tls_server_config.cert_file?",
+        ),
+        (
+            "http_server_config: {headers: {x-frame-options: deny}}",
+            "http_server_config.headers.x-frame-options: unknown key; did you mean http_server_config.headers.X-Frame-Options?",
+        ),
+        (
+            "http_server_config: {headers: {Server: x}}",
+            "http_server_config.headers.Server: unknown key; known here are Content-Security-Policy, \
+             Strict-Transport-Security, X-Content-Type-Options, X-Frame-Options, X-XSS-Protection",
+        ),
+        ("colour: x", "colour: unknown key; known here are tls_server_config, http_server_config, basic_auth_users"),
+    ] {
+        assert_eq!(folder.problems(yaml), [format!("web.yml: {expected}")]);
+    }
+}
+
+#[test]
+fn what_this_exporter_has_not_is_refused_by_name() {
+    let folder = Folder::new();
+    let refused = |yaml: &str| folder.problems(yaml).join("\n");
+    assert_eq!(
+        refused("rate_limit: {interval: 1s, burst: 5}"),
+        "web.yml: rate_limit: is not supported: this exporter has no rate limit; leave it out"
+    );
+    assert_eq!(
+        refused("http_server_config: {http2: true}"),
+        "web.yml: http_server_config.http2: is not supported: this exporter speaks HTTP/1.1, as scrapers do; leave it out, or say false"
+    );
+    for (lines, expected) in [
+        ("min_version: TLS10", "min_version: \"TLS10\" is not supported; TLS12 and TLS13 are"),
+        ("max_version: TLS11", "max_version: \"TLS11\" is not supported; TLS12 and TLS13 are"),
+        (
+            "curve_preferences: [CurveP521]",
+            "curve_preferences[0]: \"CurveP521\" is not supported; CurveP256, CurveP384 and X25519 are",
+        ),
+    ] {
+        assert_eq!(folder.tls_problems(lines), [expected]);
+    }
+    for suite in [
+        "TLS_ECDHE_ECDSA_WITH_AES_128_CBC_SHA",
+        "TLS_ECDHE_RSA_WITH_AES_256_CBC_SHA",
+        "TLS_RSA_WITH_AES_128_GCM_SHA256",
+        "TLS_ECDHE_RSA_WITH_RC4_128_SHA",
+    ] {
+        let expected = format!(
+            "cipher_suites[0]: \"{suite}\" is not supported: suites with CBC, RC4 or without an ephemeral key exchange are too weak"
+        );
+        assert_eq!(folder.tls_problems(&format!("cipher_suites: [{suite}]")), [expected]);
+    }
+}
+
+#[test]
+fn values_that_are_none_are_told_with_what_is_accepted() {
+    let folder = Folder::new();
+    for (lines, expected) in [
+        ("min_version: TLS14", "min_version: \"TLS14\" is not one of TLS12, TLS13"),
+        ("min_version: 1.2", "min_version: YAML reads this as 1.2, and a text belongs here; put it in quotes"),
+        ("min_version: TLS13\nmax_version: TLS12", "min_version: is above max_version, so that no version is left"),
+        ("prefer_server_cipher_suites: 'yes'", "prefer_server_cipher_suites: \"yes\" is not true or false"),
+        (
+            "cipher_suites: TLS_AES_128_GCM_SHA256",
+            "cipher_suites: \"TLS_AES_128_GCM_SHA256\" is not a list; write [ ] around it",
+        ),
+        ("curve_preferences: [P256]", "curve_preferences[0]: \"P256\" is not one of CurveP256, CurveP384, X25519"),
+        (
+            "curve_preferences: [CurveP255]",
+            "curve_preferences[0]: \"CurveP255\" is not one of CurveP256, CurveP384, X25519; did you mean CurveP256?",
+        ),
+        (
+            "client_auth_type: RequireAndVerify",
+            "client_auth_type: \"RequireAndVerify\" is not one of NoClientCert, RequestClientCert, RequireAnyClientCert, VerifyClientCertIfGiven, RequireAndVerifyClientCert, RequireClientCert",
+        ),
+        (
+            "max_version: TLS12\ncipher_suites: [TLS_AES_128_GCM_SHA256]",
+            "cipher_suites: names no suite of a version from min_version to max_version",
+        ),
+    ] {
+        assert_eq!(folder.tls_problems(lines), [expected]);
+    }
+    assert!(
+        folder.tls_problems("cipher_suites: [TLS_AES_128_GCM_SHA255]")[0]
+            .ends_with("; did you mean TLS_AES_128_GCM_SHA256?")
+    );
+    assert_eq!(
+        folder.problems("tls_server_config: 5")[0].split(';').next(),
+        Some("web.yml: tls_server_config: is a number, not a section")
+    );
+    assert_eq!(folder.problems("- a")[0].split(';').next(), Some("web.yml: is a list, not a section"));
+}
+
+#[test]
+fn tls_needs_a_certificate_and_a_key() {
+    let folder = Folder::new();
+    let missing = |key: &str, inline: &str| {
+        format!("web.yml: tls_server_config.{key}: is missing, and so is {inline}: TLS needs a certificate and its key")
+    };
+    let (cert, key) = (missing("cert_file", "cert"), missing("key_file", "key"));
+    assert_eq!(folder.problems("tls_server_config: {min_version: TLS12}"), [cert.clone(), key.clone()]);
+    assert_eq!(folder.problems("tls_server_config: {cert_file: server.pem}"), [key]);
+    assert_eq!(folder.problems("tls_server_config: {key_file: server.key}"), [cert]);
+    let both = folder.tls_problems("cert: x\nkey: x");
+    let expected = [
+        "cert: is given, and cert_file too; leave one of them out",
+        "key: is given, and key_file too; leave one of them out",
+    ];
+    assert_eq!(both, expected);
+    let empty = folder.problems("tls_server_config: {cert_file: '', key_file: server.key}");
+    assert_eq!(empty, ["web.yml: tls_server_config.cert_file: is empty; give the path of a file"]);
+    for key in ["-----BEGIN PRIVATE KEY----- hunter2", "hunter2\\nhunter2"] {
+        let misplaced = folder.problems(format!("tls_server_config: {{cert_file: server.pem, key_file: \"{key}\"}}"));
+        let expected = "is no path; what stands in the file itself belongs in key";
+        assert_eq!(misplaced, [format!("web.yml: tls_server_config.key_file: {expected}")]);
+    }
+}
+
+#[test]
+fn a_file_that_is_not_what_its_key_says_is_told_of() {
+    let folder = Folder::new();
+    let server = std::fs::read_to_string(folder.0.path().join("server.pem")).expect("a file");
+    let key = std::fs::read_to_string(folder.0.path().join("server.key")).expect("a file");
+    folder.write("empty", "");
+    folder.write("binary", [0, 159, 146, 150]);
+    folder.write("cut.pem", &server[..server.len() - 40]);
+    folder.write("cut.key", &key[..key.len() - 40]);
+    folder.write("garbage.pem", "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n");
+    folder.write("garbage.key", "-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----\n");
+    folder.write("encrypted.key", "-----BEGIN ENCRYPTED PRIVATE KEY-----\nAAAA\n-----END ENCRYPTED PRIVATE KEY-----\n");
+    folder.write(
+        "old.key",
+        "-----BEGIN RSA PRIVATE KEY-----\nProc-Type: 4,ENCRYPTED\n\nAAAA\n-----END RSA PRIVATE KEY-----\n",
+    );
+    folder.write("bad64.key", "-----BEGIN PRIVATE KEY-----\nhunter2!\n-----END PRIVATE KEY-----\n");
+    folder.write("other.key", KeyPair::generate().expect("a key").serialize_pem());
+    folder.write("large.key", vec![b'x'; 2 << 20]);
+    for (cert, key, at, reason) in [
+        ("empty", "server.key", "cert_file", "holds no certificate"),
+        ("binary", "server.key", "cert_file", "holds no certificate"),
+        ("server.key", "server.key", "cert_file", "holds no certificate"),
+        ("cut.pem", "server.key", "cert_file", "is not PEM: a section has no -----END line"),
+        ("garbage.pem", "server.key", "cert_file", "holds a first certificate that can't be read"),
+        ("server.pem", "empty", "key_file", "holds no private key"),
+        ("server.pem", "server.pem", "key_file", "holds no private key"),
+        ("server.pem", "cut.key", "key_file", "is not PEM: a section has no -----END line"),
+        ("server.pem", "garbage.key", "key_file", "holds a key that can't be used"),
+        ("server.pem", "encrypted.key", "key_file", "holds an encrypted key"),
+        ("server.pem", "old.key", "key_file", "holds an encrypted key"),
+        ("server.pem", "bad64.key", "key_file", "is not PEM: a section is not base64"),
+        ("server.pem", "other.key", "key_file", "is not the key of the first certificate in cert_file"),
+        ("server.pem", "large.key", "key_file", "\"large.key\" is larger than 1048576 bytes"),
+        ("server.pem", ".", "key_file", "\".\" can't be read: Is a directory"),
+    ] {
+        let problems = folder.problems(format!("tls_server_config: {{cert_file: {cert}, key_file: {key}}}"));
+        let expected = format!("web.yml: tls_server_config.{at}: {reason}");
+        assert!(problems.len() == 1 && problems[0].starts_with(&expected), "{problems:?} {expected}");
+        assert!(!problems[0].contains("hunter2"), "{problems:?}");
+    }
+}
+
+#[test]
+fn client_certificates_are_asked_for_by_rules_that_fit_together() {
+    let folder = Folder::new();
+    folder.write("garbage.pem", "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n");
+    for policy in [
+        "RequestClientCert",
+        "RequireAnyClientCert",
+        "RequireClientCert",
+        "VerifyClientCertIfGiven",
+        "RequireAndVerifyClientCert",
+    ] {
+        folder.accept(&tls(&format!("client_auth_type: {policy}\nclient_ca_file: ca.pem")));
+    }
+    for policy in ["NoClientCert", "RequestClientCert", "RequireAnyClientCert"] {
+        folder.accept(&tls(&format!("client_auth_type: {policy}")));
+    }
+    for (lines, expected) in [
+        (
+            "client_ca_file: ca.pem",
+            "client_ca_file: is of no use where client_auth_type is NoClientCert; give a policy that asks for one",
+        ),
+        (
+            "client_auth_type: RequireAndVerifyClientCert",
+            "client_ca_file: is missing, and so is client_ca: client_auth_type asks for verification",
+        ),
+        (
+            "client_auth_type: VerifyClientCertIfGiven",
+            "client_ca_file: is missing, and so is client_ca: client_auth_type asks for verification",
+        ),
+        (
+            "client_auth_type: RequireAndVerifyClientCert\nclient_ca_file: server.key",
+            "client_ca_file: holds no certificate; it must be PEM, with -----BEGIN CERTIFICATE-----",
+        ),
+        (
+            "client_auth_type: RequireAndVerifyClientCert\nclient_ca_file: garbage.pem",
+            "client_ca_file: holds certificates of which number 1 can't be read",
+        ),
+        (
+            "client_auth_type: RequireAnyClientCert\nclient_allowed_sans: []",
+            "client_allowed_sans: is empty, so that no client could connect; leave it out to let all of them",
+        ),
+    ] {
+        assert_eq!(folder.tls_problems(lines), [expected]);
+    }
+    for policy in ["NoClientCert", "RequestClientCert", "VerifyClientCertIfGiven\nclient_ca_file: ca.pem"] {
+        let problems = folder.tls_problems(&format!("client_auth_type: {policy}\nclient_allowed_sans: [a]"));
+        assert!(
+            problems.len() == 1 && problems[0].starts_with("client_allowed_sans: is of no use for a client without"),
+            "{problems:?}"
+        );
+    }
+}
+
+#[test]
+fn a_self_signed_certificate_will_do_for_a_server() {
+    let folder = Folder::new();
+    Issued::self_signed(IsCa::NoCa, |_| {}).write(folder.0.path(), "own");
+    folder.accept("tls_server_config: {cert_file: own.pem, key_file: own.key}");
+}
+
+#[test]
+fn headers_are_the_formats_and_take_its_values() {
+    let folder = Folder::new();
+    let problem = |header: &str| {
+        let problems = folder.problems(format!("http_server_config: {{headers: {{{header}}}}}"));
+        problems.join("\n").replace("web.yml: http_server_config.headers.", "")
+    };
+    assert_eq!(problem("X-Frame-Options: DENY"), "X-Frame-Options: \"DENY\" is not one of deny, sameorigin");
+    assert_eq!(problem("X-Content-Type-Options: x"), "X-Content-Type-Options: \"x\" is not one of nosniff");
+    for value in ["\"a\\nb\"", "\"ä\"", "\"\\0\""] {
+        assert!(
+            problem(&format!("Content-Security-Policy: {value}"))
+                .ends_with("is not the value of a header: ASCII on one line")
+        );
+    }
+    assert!(problem("X-XSS-Protection: 10").contains("put it in quotes"));
+    let blank = folder.accept("http_server_config: {headers: {X-Frame-Options: '', Content-Security-Policy: }}");
+    assert!(blank.headers.is_empty(), "a blank header is none");
+}
+
+#[test]
+fn a_user_is_a_name_with_a_hash() {
+    let folder = Folder::new();
+    let problem = |users: &str| folder.problems(format!("basic_auth_users: {users}")).join("\n");
+    for (users, expected) in [
+        ("{alice: hunter2}", "basic_auth_users.alice: the value (a secret, not shown) is not the bcrypt hash"),
+        ("{alice: }", "basic_auth_users.alice: has no password"),
+        ("{alice: 12345}", "basic_auth_users.alice: YAML reads this as a number, and a text belongs here"),
+        ("{alice: [hunter2]}", "basic_auth_users.alice: a list is not a text"),
+        ("{'a:b': hunter2}", "basic_auth_users.\"a…\": has a colon in the name"),
+        ("[alice]", "basic_auth_users: is a list, not a section; in it belong NAME: HASH for each user"),
+    ] {
+        let problem = problem(users);
+        assert!(problem.starts_with(&format!("web.yml: {expected}")) && !problem.contains("hunter2"), "{problem}");
+    }
+    // With the blank forgotten, the hash is in the name.
+    let problem = problem(&format!("{{'alice:{HASH}'}}"));
+    assert!(!problem.contains("Zyx"), "{problem}");
+}
+
+#[test]
+fn what_is_not_yaml_or_not_there_is_told() {
+    let folder = Folder::new();
+    assert!(folder.problems("tls_server_config: [").join("\n").starts_with("web.yml: is not YAML: "));
+    assert_eq!(folder.problems(b"a: \xff"), ["web.yml: is not UTF-8 text, from byte 3 on"]);
+    let twice = folder.problems("basic_auth_users: {}\nbasic_auth_users: {}\n");
+    assert_eq!(twice, ["web.yml: basic_auth_users: is there twice; keep one"]);
+    let gone = load(Path::new("/nonexistent/web.yml")).expect_err("no such file").to_string();
+    assert_eq!(gone, "/nonexistent/web.yml: can't be read: No such file or directory (os error 2)");
+}
+
+#[test]
+fn a_change_is_told_from_a_file_that_was_only_read_again() {
+    let folder = Folder::new();
+    let yaml = format!("{}basic_auth_users: {{alice: {HASH}}}\n", tls(""));
+    let first = folder.accept(&yaml);
+    assert_eq!(first, folder.accept(&yaml));
+    assert_ne!(first, folder.accept(&yaml.replace("alice", "carol")));
+    Authority::new("another").server().write(folder.0.path(), "server");
+    assert_ne!(first, folder.accept(&yaml), "the certificate is another");
+    assert_eq!(WebConfig::default(), WebConfig::default());
+}
+
+#[test]
+fn no_secret_is_shown() {
+    let folder = Folder::new();
+    let config = folder.accept(&format!("{}basic_auth_users: {{alice: {HASH}}}\n", tls("")));
+    let shown = format!("{config:?} {:?}", config.users);
+    assert!(!shown.contains("$2b$") && !shown.contains("Zyx"), "{shown}");
+}
+
+/// Texts that look enough like the real thing to get past its first checks.
+fn documents() -> impl Strategy<Value = String> {
+    let key = prop::sample::select(vec![
+        "tls_server_config",
+        "http_server_config",
+        "basic_auth_users",
+        "rate_limit",
+        "headers",
+        "http2",
+        "cert",
+        "key",
+        "cert_file",
+        "key_file",
+        "client_ca",
+        "client_auth_type",
+        "client_allowed_sans",
+        "min_version",
+        "max_version",
+        "cipher_suites",
+        "curve_preferences",
+        "prefer_server_cipher_suites",
+        "X-Frame-Options",
+        "<<",
+        "alice",
+    ]);
+    let scalar = prop_oneof![
+        Just("TLS12".to_owned()),
+        Just("TLS13".to_owned()),
+        Just("RequireAndVerifyClientCert".to_owned()),
+        Just("true".to_owned()),
+        Just("5".to_owned()),
+        Just(String::new()),
+        Just("server.pem".to_owned()),
+        Just("server.key".to_owned()),
+        Just(HASH.to_owned()),
+        Just("TLS_AES_128_GCM_SHA256".to_owned()),
+        Just("X25519".to_owned()),
+        Just("\"-----BEGIN CERTIFICATE-----\\nAAAA\\n-----END CERTIFICATE-----\"".to_owned()),
+        "\\PC{0,20}",
+    ];
+    scalar.prop_recursive(3, 24, 6, move |inner| {
+        prop_oneof![
+            prop::collection::vec(inner.clone(), 0..4).prop_map(|items| format!("[{}]", items.join(", "))),
+            prop::collection::vec((key.clone(), inner), 0..6).prop_map(|entries| {
+                let entries: Vec<_> = entries.into_iter().map(|(key, value)| format!("{key}: {value}")).collect();
+                format!("{{{}}}", entries.join(", "))
+            }),
+        ]
+    })
+}
+
+/// Reads a text as [`load`] reads a file, without the file.
+fn read_text(text: &str, folder: &Path) -> Result<WebConfig, Problems> {
+    let mut document = Document::at(&folder.join("web.yml"));
+    let value = document.parse(text);
+    read(document, &value)
+}
+
+proptest! {
+    #[test]
+    fn any_text_is_taken_or_refused(text in "(?s).{0,200}") {
+        let _ = read_text(&text, Path::new("/nonexistent"));
+    }
+
+    #[test]
+    fn any_document_is_taken_or_refused_in_lines_of_a_sane_length(text in documents()) {
+        if let Err(problems) = read_text(&text, Path::new("/nonexistent")) {
+            for problem in &problems {
+                let line = problem.to_string();
+                prop_assert!(!line.contains(char::is_control) && line.len() < 1200, "{}", line);
+            }
+        }
+    }
+
+    #[test]
+    fn any_bytes_for_a_certificate_are_taken_or_refused(bytes: Vec<u8>, as_key: bool) {
+        let mut document = Document::at(Path::new("/nonexistent/web.yml"));
+        let armour = if as_key { "PRIVATE KEY" } else { "CERTIFICATE" };
+        let pem = format!("-----BEGIN {armour}-----\n{}\n-----END {armour}-----\n", base64(&bytes));
+        let section = figment::util::nest("tls_server_config.client_ca", Value::from(pem.clone()));
+        let _ = read(document, &section);
+        document = Document::at(Path::new("/nonexistent/web.yml"));
+        let section = [("cert", pem.clone()), ("key", pem)].into_iter().map(|(key, value)| (key.to_owned(), Value::from(value)));
+        let _ = read(document, &figment::util::nest("tls_server_config", Value::from(section.collect::<figment::value::Dict>())));
+    }
+}
+
+fn base64(bytes: &[u8]) -> String {
+    use base64::Engine as _;
+    base64::engine::general_purpose::STANDARD.encode(bytes)
+}
