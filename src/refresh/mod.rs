@@ -343,7 +343,10 @@ impl Refresher {
         asked.sort_by_cached_key(|job_id| (in_trouble(job_id), self.memory.asked_at(job_id), fastrand::u32(..)));
         let is_denied = self.permission == Permission::Denied;
         let ended = tally.waiting(&self.memory).into_iter().filter(|job_id| is_due(job_id));
-        let (again, ended): (Vec<Box<str>>, Vec<Box<str>>) = ended.partition(|job_id| in_trouble(job_id));
+        let (again, mut ended): (Vec<Box<str>>, Vec<Box<str>>) = ended.partition(|job_id| in_trouble(job_id));
+        if is_denied {
+            fastrand::shuffle(&mut ended);
+        }
         let room = self.at_once();
         if ended.len() <= room {
             let left = room - ended.len();
