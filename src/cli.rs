@@ -6,6 +6,7 @@ use std::net::SocketAddr;
 use std::num::NonZeroU32;
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::sync::Arc;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
@@ -216,7 +217,7 @@ fn dispatch(arguments: impl Iterator<Item = OsString>) -> u8 {
         };
         match cli.command {
             None => {
-                let load: Load = Box::new(move || config::load_all(&sources));
+                let load: Load = Arc::new(move || config::load_all(&sources));
                 Box::pin(daemon(&config, web, &Access::usual(), load, Signals { stop, hangups }, |_| {})).await
             }
             Some(Command::Demo(arguments)) => {
@@ -259,7 +260,8 @@ async fn daemon(
             return if configuration { USAGE } else { FAILURE };
         }
     };
-    listening(&app.addresses());
+    // The last one may serve the probes alone, and is nothing to look at.
+    listening(&app.addresses()[..config.web.listen_addresses.len()]);
     let reloads = app.reloads();
     let reloading = async move {
         while hangups.recv().await.is_some() {
@@ -317,17 +319,17 @@ async fn run_demo(
     }
     let endpoint = demo.endpoint();
     endpoint.configure(&mut config);
-    let load: Load = Box::new(move || {
+    let load: Load = Arc::new(move || {
         let (mut config, web) = config::load_all(&sources)?;
         endpoint.configure(&mut config);
         Ok((config, web))
     });
     let (access, welcome) = (demo.access(), demo.welcome());
-    let path = config.web.telemetry_path.clone();
+    let (path, speaks_tls) = (config.web.telemetry_path.clone(), web.tls.is_some());
     // The endpoint goes when this future does, after the exporter has ended.
     let endpoint = demo.serve(std::future::pending());
     tokio::select! {
-        status = daemon(&config, web, &access, load, Signals { stop, hangups }, |addresses| say(&welcome.page(addresses, &path))) => status,
+        status = daemon(&config, web, &access, load, Signals { stop, hangups }, |addresses| say(&welcome.page(addresses, &path, speaks_tls))) => status,
         () = endpoint => FAILURE,
     }
 }

@@ -187,7 +187,9 @@ pub struct Welcome {
 impl Welcome {
     /// One screen: what this is, what to open, what to try.
     #[must_use]
-    pub fn page(&self, addresses: &[SocketAddr], telemetry_path: &str) -> String {
+    pub fn page(&self, addresses: &[SocketAddr], telemetry_path: &str, speaks_tls: bool) -> String {
+        let scheme = if speaks_tls { "https" } else { "http" };
+        let base_url = |address| base_url(scheme, address);
         let Options { jobs, speed, faults, .. } = &self.options;
         let faults = match faults {
             Faults::None => "nothing goes wrong on the way to it (--faults)".to_owned(),
@@ -220,11 +222,11 @@ impl Welcome {
 }
 
 /// Where an address is found from this machine; all interfaces are by its own name.
-fn base_url(address: &SocketAddr) -> String {
+fn base_url(scheme: &str, address: &SocketAddr) -> String {
     if address.ip().is_unspecified() {
-        format!("http://localhost:{}", address.port())
+        format!("{scheme}://localhost:{}", address.port())
     } else {
-        format!("http://{address}")
+        format!("{scheme}://{address}")
     }
 }
 
@@ -240,8 +242,12 @@ mod tests {
     fn the_welcome_fits_on_one_screen_and_names_real_addresses() {
         let options = Options { jobs: 2000, seed: 1, speed: Some(NonZeroU32::MIN), faults: Faults::None };
         let welcome = Welcome { options, environment: "export A=1\nexport B=2\nexport C=3\nexport D=4\n".to_owned() };
-        let page = welcome.page(&["[::]:10114".parse().expect("an address")], "/metrics");
+        let addresses = ["[::]:10114".parse().expect("an address")];
+        let page = welcome.page(&addresses, "/metrics", false);
         assert!(page.contains("  http://localhost:10114/metrics  the metrics\n"), "{page}");
+        assert!(
+            welcome.page(&addresses, "/metrics", true).contains("  https://localhost:10114/metrics  the metrics\n")
+        );
         assert!(page.lines().count() <= 24 && page.lines().all(|line| line.len() <= 110), "{page}");
     }
 }

@@ -119,7 +119,7 @@ impl Crew {
                     (name.clone(), Plan::Changes)
                 }
                 _ => {
-                    let resolved = aws::resolve(target, &self.access, settings.schedule.timeout).await?;
+                    let resolved = aws::resolve(target, &self.access, self.clock, settings.schedule.timeout).await?;
                     (resolved.name().to_owned(), Plan::Starts(Box::new(resolved)))
                 }
             };

@@ -1,6 +1,7 @@
 //! Puts the parts together, runs them, changes them when the configuration is read again, and takes them apart.
 
 mod crew;
+mod rotation;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -17,6 +18,7 @@ use crate::telemetry::{REVISION, Telemetry, VERSION};
 use crate::web::{PROBES, Reloads, Site};
 use crew::Crew;
 pub use crew::TargetError;
+use rotation::Rotation;
 
 /// Why the exporter can't start.
 #[derive(Debug, thiserror::Error)]
@@ -40,6 +42,9 @@ pub enum ReloadError {
     /// It can't be read, or is not valid.
     #[error("{0}")]
     Invalid(Problems),
+    /// Reading it ended by itself.
+    #[error("the configuration can't be read, which is a fault in the exporter: {0}")]
+    Broken(String),
     /// Its targets can't be watched.
     #[error(transparent)]
     Target(#[from] TargetError),
@@ -49,13 +54,14 @@ pub enum ReloadError {
 }
 
 /// Reads the configuration anew, from the same sources as at the start, and the web configuration that it names.
-pub type Load = Box<dyn Fn() -> Result<(Config, WebConfig), Problems> + Send + Sync>;
+pub type Load = Arc<dyn Fn() -> Result<(Config, WebConfig), Problems> + Send + Sync>;
 
 /// The exporter, listening and not yet running.
 #[derive(Debug)]
 pub struct App {
     listeners: Vec<Listener>,
     guard: Arc<Guard>,
+    rotation: Rotation,
     site: Arc<Site>,
     crew: Crew,
     config: Config,
@@ -72,6 +78,7 @@ impl App {
     /// Where an address or a target can't be had.
     pub async fn start(config: &Config, web: WebConfig, access: &Access, clock: Clock) -> Result<Self, StartError> {
         // Addresses first: whoever probes the exporter meanwhile waits for an answer instead of being refused.
+        let rotation = Rotation::new(config.web.config_file.clone(), web.clone());
         let guard = Arc::new(Guard::new(web, PROBES));
         let mut listeners = Vec::new();
         for address in &config.web.listen_addresses {
@@ -91,7 +98,7 @@ impl App {
         let lifecycle = config.web.enable_lifecycle.then(|| reloads.clone());
         let path = config.web.telemetry_path.clone();
         let site = Arc::new(Site::new(board, Arc::clone(&telemetry), clock, path, lifecycle));
-        Ok(Self { listeners, guard, site, crew, config: config.clone(), telemetry, clock, reloads, asked })
+        Ok(Self { listeners, guard, rotation, site, crew, config: config.clone(), telemetry, clock, reloads, asked })
     }
 
     /// The addresses that are listened on, with their real ports.
@@ -133,7 +140,7 @@ impl App {
             // A sender that is gone means the same as one that has sent.
             let _ = draining.await;
         });
-        let Self { guard, site, mut crew, mut config, telemetry, clock, mut asked, .. } = self;
+        let Self { guard, mut rotation, site, mut crew, mut config, telemetry, clock, mut asked, .. } = self;
         let until_stopped = async move {
             let mut stop = std::pin::pin!(stop);
             let outcome = loop {
@@ -142,9 +149,13 @@ impl App {
                     () = &mut stop => break Ok(()),
                     fault = crew.ended() => break Err(RunError(fault)),
                     Some(asker) = asked.recv() => asker,
+                    read = rotation.read() => {
+                        rotation.settle(read, &guard);
+                        continue;
+                    }
                 };
                 let reloaded = tokio::select! {
-                    reloaded = reload(&load, &mut config, &mut crew, &guard) => reloaded,
+                    reloaded = reload(&load, &mut config, &mut crew, &guard, &mut rotation) => reloaded,
                     () = &mut stop => break Ok(()),
                 };
                 telemetry.configured(reloaded.is_ok(), clock.now().wall);
@@ -170,8 +181,17 @@ impl App {
 }
 
 /// Reads the configuration, validates all of it, and then takes it up.
-async fn reload(load: &Load, config: &mut Config, crew: &mut Crew, guard: &Guard) -> Result<(), ReloadError> {
-    let (new, web) = load().map_err(ReloadError::Invalid)?;
+async fn reload(
+    load: &Load,
+    config: &mut Config,
+    crew: &mut Crew,
+    guard: &Guard,
+    rotation: &mut Rotation,
+) -> Result<(), ReloadError> {
+    let load = Arc::clone(load);
+    // A file on a disk that hangs must not hold up what serves.
+    let read = tokio::task::spawn_blocking(move || load()).await;
+    let (new, web) = read.map_err(|fault| ReloadError::Broken(fault.to_string()))?.map_err(ReloadError::Invalid)?;
     if new.web != config.web {
         return Err(ReloadError::Fixed("web"));
     }
@@ -179,7 +199,8 @@ async fn reload(load: &Load, config: &mut Config, crew: &mut Crew, guard: &Guard
         return Err(ReloadError::Fixed("log"));
     }
     crew.take_up(&new).await?;
-    guard.replace(web);
+    guard.replace(web.clone());
+    rotation.taken_up(web);
     *config = new;
     Ok(())
 }

@@ -1,21 +1,67 @@
-//! Credentials: assumed roles, and a watch on who the exporter is.
+//! Credentials: where they come from, how a changed one is noticed, assumed roles, and a watch on who the exporter is.
+//!
+//! Three things keep credentials good without a restart. The SDK asks for those that tell their end anew before it, and
+//! for all others every quarter of an hour. [`Sought`] then looks at files, variables and services as they are by then. And
+//! what AWS refuses is forgotten ([`Remembered`]), so that the next refresh looks again, whatever its end.
 
 use std::collections::hash_map::RandomState;
+use std::error::Error as _;
 use std::hash::BuildHasher as _;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::io;
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::time::{Duration, SystemTime};
 
-use aws_config::profile::ProfileFileCredentialsProvider;
+use aws_config::default_provider::credentials::DefaultCredentialsChain;
+use aws_config::identity::IdentityCache;
+use aws_config::meta::ProviderChainError;
+use aws_config::meta::region::ProvideRegion as _;
+use aws_config::profile::{ProfileFileCredentialsProvider, ProfileFileRegionProvider};
 use aws_config::provider_config::ProviderConfig;
 use aws_config::sts::AssumeRoleProvider;
-use aws_config::{Region, SdkConfig};
+use aws_config::{BehaviorVersion, SdkConfig};
 use aws_credential_types::provider::error::CredentialsError;
-use aws_credential_types::provider::{ProvideCredentials, SharedCredentialsProvider, future};
-
-use aws_sdk_iot::config::SharedHttpClient;
+use aws_credential_types::provider::{self, ProvideCredentials, SharedCredentialsProvider, future};
+use aws_sdk_iot::config::{ConfigBag, RuntimeComponents};
+use aws_smithy_async::time::TimeSource;
+use aws_smithy_runtime_api::client::identity::{
+    IdentityFuture, ResolveCachedIdentity, SharedIdentityCache, SharedIdentityResolver,
+};
 use tokio::time::timeout;
 
-use super::CREDENTIALS_TIMEOUT;
+use super::error::causes;
+use crate::clock::Clock;
 use crate::config::Secret;
+use crate::job::Timestamp;
+
+/// For one look at a source of credentials, an external program or a service that answers slowly.
+const LOOK_TIMEOUT: Duration = Duration::from_secs(20);
+
+/// Where credentials are sought, in the order of the SDK's chain.
+const NOWHERE: &str = "no credentials in the environment, the profile, a web identity token file, or from the metadata \
+    service of a container or an instance";
+
+/// What the SDK reads itself besides profiles.
+const UNREADABLE: &str =
+    "the web identity token file that the profile or AWS_WEB_IDENTITY_TOKEN_FILE names can't be read";
+
+/// The SDK says of every source of its chain that it has nothing; only of a profile does it say what is wrong with it. Of a
+/// file that it can't read it says no name.
+fn shortened(error: CredentialsError) -> CredentialsError {
+    let chain = error.source().and_then(|source| source.downcast_ref::<ProviderChainError<CredentialsError>>());
+    let Some(chain) = chain else {
+        // Deeper down, below what made of it something to tell, it is the network's.
+        let first = causes(&error).find(|cause| !cause.is::<CredentialsError>());
+        let told =
+            first.and_then(|cause| cause.downcast_ref::<io::Error>()).map(|fault| format!("{UNREADABLE}: {fault}"));
+        return told.map_or(error, CredentialsError::provider_error);
+    };
+    let of_profile = chain.attempts().iter().find(|attempt| attempt.name() == "Profile");
+    let fault = of_profile.and_then(|attempt| attempt.error().source());
+    CredentialsError::not_loaded(match fault {
+        Some(fault) => format!("{NOWHERE}; the profile: {fault}"),
+        None => NOWHERE.to_owned(),
+    })
+}
 
 /// Stands for an access key, without being one.
 pub(super) type Fingerprint = u64;
@@ -30,14 +76,59 @@ pub(super) async fn assume(base: &SdkConfig, role: &str, external_id: Option<&Se
     base.clone().into_builder().credentials_provider(provider).build()
 }
 
-/// The credentials of a profile, and of nothing else. `region` is where a role that it names is assumed.
-pub(super) fn of_profile(
-    profile: &str,
-    region: Option<Region>,
-    http: &SharedHttpClient,
-) -> ProfileFileCredentialsProvider {
-    let settings = ProviderConfig::without_region().with_region(region).with_http_client(http.clone());
-    ProfileFileCredentialsProvider::builder().configure(&settings).profile_name(profile).build()
+/// The settings of `base`, with credentials that are sought anew each time they are asked for: in `profile` and nowhere
+/// else, where it names one, else in all the usual places.
+pub(super) fn sought(base: SdkConfig, profile: Option<&str>) -> SdkConfig {
+    let sought = Sought { base: base.clone(), profile: profile.map(str::to_owned) };
+    base.into_builder().credentials_provider(SharedCredentialsProvider::new(sought)).build()
+}
+
+/// Looks for credentials from the start each time. The SDK's own sources keep the profile that they read first, and with
+/// it a key that was rotated since, for as long as they live.
+#[derive(Debug)]
+struct Sought {
+    base: SdkConfig,
+    profile: Option<String>,
+}
+
+impl Sought {
+    async fn look(&self) -> provider::Result {
+        let mut settings = ProviderConfig::default()
+            .with_region(self.base.region().cloned())
+            .with_behavior_version(Some(BehaviorVersion::v2026_01_12()))
+            .with_use_fips(self.base.use_fips())
+            .with_use_dual_stack(self.base.use_dual_stack());
+        if let Some(http) = self.base.http_client() {
+            settings = settings.with_http_client(http);
+        }
+        if let Some(time) = self.base.time_source() {
+            settings = settings.with_time_source(time);
+        }
+        if let Some(retries) = self.base.retry_config() {
+            settings = settings.with_retry_config(retries.clone());
+        }
+        if let Some(timeouts) = self.base.timeout_config() {
+            settings = settings.with_timeout_config(timeouts.clone());
+        }
+        if let Some(profile) = &self.profile {
+            let builder = ProfileFileCredentialsProvider::builder().configure(&settings);
+            return builder.profile_name(profile).build().provide_credentials().await.map_err(shortened);
+        }
+        // Has the profile read, of which the sources want to know an endpoint; they would not read it themselves.
+        let _ = ProfileFileRegionProvider::builder().configure(&settings).build().region().await;
+        let region = self.base.region().cloned();
+        let chain = DefaultCredentialsChain::builder().configure(settings).region(region).build().await;
+        chain.provide_credentials().await.map_err(shortened)
+    }
+}
+
+impl ProvideCredentials for Sought {
+    fn provide_credentials<'a>(&'a self) -> future::ProvideCredentials<'a>
+    where
+        Self: 'a,
+    {
+        future::ProvideCredentials::new(self.look())
+    }
 }
 
 /// A provider that remembers whose credentials it gave out last.
@@ -73,9 +164,9 @@ impl ProvideCredentials for Watched {
             let Some(inner) = &self.inner else {
                 return Err(CredentialsError::not_loaded("no source of credentials is configured"));
             };
-            let credentials = timeout(CREDENTIALS_TIMEOUT, inner.provide_credentials())
+            let credentials = timeout(LOOK_TIMEOUT, inner.provide_credentials())
                 .await
-                .unwrap_or_else(|_| Err(CredentialsError::provider_timed_out(CREDENTIALS_TIMEOUT)))?;
+                .unwrap_or_else(|_| Err(CredentialsError::provider_timed_out(LOOK_TIMEOUT)))?;
             let fingerprint = self.seen.key.hash_one(credentials.access_key_id());
             *self.seen.last.lock().unwrap_or_else(PoisonError::into_inner) = Some(fingerprint);
             Ok(credentials)
@@ -84,5 +175,54 @@ impl ProvideCredentials for Watched {
 
     fn fallback_on_interrupt(&self) -> Option<aws_credential_types::Credentials> {
         self.inner.as_ref().and_then(ProvideCredentials::fallback_on_interrupt)
+    }
+}
+
+/// The credentials that are in use, until their end or until they are forgotten. Clones share them.
+#[derive(Clone, Debug)]
+pub(super) struct Remembered(Arc<RwLock<SharedIdentityCache>>);
+
+impl Remembered {
+    pub(super) fn new() -> Self {
+        Self(Arc::new(RwLock::new(empty())))
+    }
+
+    /// Has whoever comes next ask for credentials again.
+    pub(super) fn forget(&self) {
+        *self.0.write().unwrap_or_else(PoisonError::into_inner) = empty();
+    }
+
+    fn current(&self) -> SharedIdentityCache {
+        self.0.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
+
+fn empty() -> SharedIdentityCache {
+    // Longer than a look may take, so that it is our own timeout that ends one, and tells what it was.
+    IdentityCache::lazy().load_timeout(LOOK_TIMEOUT * 2).build()
+}
+
+impl ResolveCachedIdentity for Remembered {
+    fn resolve_cached_identity<'a>(
+        &'a self,
+        resolver: SharedIdentityResolver,
+        runtime_components: &'a RuntimeComponents,
+        config_bag: &'a ConfigBag,
+    ) -> IdentityFuture<'a> {
+        let cache = self.current();
+        IdentityFuture::new(
+            async move { cache.resolve_cached_identity(resolver, runtime_components, config_bag).await },
+        )
+    }
+}
+
+/// The clock by which requests are signed, and credentials end.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct SigningClock(pub(super) Clock);
+
+impl TimeSource for SigningClock {
+    fn now(&self) -> SystemTime {
+        let since_1970 = self.0.now().wall.since(Timestamp::from_millis(0));
+        SystemTime::UNIX_EPOCH + since_1970
     }
 }

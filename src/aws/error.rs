@@ -194,7 +194,15 @@ pub(super) fn code(status: Option<u16>, code: Option<&str>) -> String {
 /// An error and its causes. Levels of the SDK's errors that only repeat another one, or say no more than that there is a
 /// cause, are left out.
 fn chain(error: &(dyn Error + 'static)) -> String {
-    const SAY_NOTHING: &[&str] = &["dispatch failure", "io error", "other", "service error", "unhandled error"];
+    const SAY_NOTHING: &[&str] = &[
+        "the credential provider was not enabled",
+        "an error occurred while loading credentials",
+        "dispatch failure",
+        "io error",
+        "other",
+        "service error",
+        "unhandled error",
+    ];
     let mut texts: Vec<String> = Vec::new();
     for cause in causes(error) {
         let mut text = cause.to_string();
@@ -211,7 +219,7 @@ fn chain(error: &(dyn Error + 'static)) -> String {
 }
 
 /// An error and its causes, outermost first.
-fn causes<'a>(error: &'a (dyn Error + 'static)) -> impl Iterator<Item = &'a (dyn Error + 'static)> {
+pub(super) fn causes<'a>(error: &'a (dyn Error + 'static)) -> impl Iterator<Item = &'a (dyn Error + 'static)> {
     std::iter::successors(Some(error), |error| (*error).source())
 }
 

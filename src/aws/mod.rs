@@ -9,22 +9,25 @@ mod credentials;
 mod error;
 mod wire;
 
+use std::error::Error;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use aws_config::identity::IdentityCache;
 use aws_config::meta::region::RegionProviderChain;
 use aws_config::profile::ProfileFileRegionProvider;
 use aws_config::{AppName, BehaviorVersion, Region};
 use aws_credential_types::Credentials;
 use aws_credential_types::provider::SharedCredentialsProvider;
+use aws_sdk_iot::config::http::HttpResponse;
 use aws_sdk_iot::config::retry::{RetryConfig, RetryPartition, TokenBucket};
 use aws_sdk_iot::config::timeout::TimeoutConfig;
 use aws_sdk_iot::config::{SharedHttpClient, StalledStreamProtectionConfig};
+use aws_sdk_iot::error::{ProvideErrorMetadata, SdkError};
 use aws_sdk_iot::operation::describe_job::DescribeJobError;
 use aws_sdk_iot::primitives::DateTime;
 use aws_sdk_iot::types;
 
+use crate::clock::Clock;
 use crate::config::{self, Target};
 use crate::job::{
     AccountId, Description, ExecutionCounts, ExecutionStatus, JobSummary, JobTarget, Schedule, Start, Status,
@@ -32,7 +35,7 @@ use crate::job::{
 };
 use crate::telemetry::{Reason, TargetTelemetry};
 use budget::{Budgets, Lane};
-use credentials::Watched;
+use credentials::{Remembered, SigningClock, Watched};
 pub use error::{ApiError, ConnectError};
 use wire::Proxies;
 
@@ -42,9 +45,6 @@ pub const PAGE_SIZE: i32 = 250;
 
 /// For the TCP and TLS handshakes. The SDK's own default.
 const CONNECT_TIMEOUT: Duration = Duration::from_millis(3100);
-
-/// For one look at a source of credentials, an external program or a service that answers slowly.
-const CREDENTIALS_TIMEOUT: Duration = Duration::from_secs(20);
 
 /// Attempts of an operation, the first one included: the SDK's standard.
 const MAX_ATTEMPTS: u32 = 3;
@@ -83,6 +83,7 @@ pub struct Connection {
     region: String,
     configured_account: Option<AccountId>,
     credentials: Watched,
+    identity: Remembered,
     /// The account that `GetCallerIdentity` named, and the identity that it named it for.
     account: Mutex<Option<(credentials::Fingerprint, AccountId)>>,
     lane: Arc<Lane>,
@@ -136,17 +137,22 @@ impl Access {
 }
 
 /// Finds a target's region and credential sources: its own keys first, then the usual AWS variables, profiles and services.
-/// `timeout` bounds each operation with all its attempts and their waits for a permit.
+/// Requests are signed, and credentials end, by `clock`. `timeout` bounds each operation with all its attempts and their
+/// waits for a permit.
 ///
 /// # Errors
 /// Where no region is to be found, or what is found can't be one, or the endpoint that is found can't be one.
-pub async fn resolve(target: &Target, access: &Access, timeout: Duration) -> Result<Resolved, ConnectError> {
+pub async fn resolve(
+    target: &Target,
+    access: &Access,
+    clock: Clock,
+    timeout: Duration,
+) -> Result<Resolved, ConnectError> {
     let timeouts = TimeoutConfig::builder().connect_timeout(CONNECT_TIMEOUT).operation_timeout(timeout).build();
     let mut loader = aws_config::defaults(BehaviorVersion::v2026_01_12())
         .http_client(access.http.clone())
         .timeout_config(timeouts)
-        // Longer than a look may take, so that it is our own timeout that ends one, and tells what it was.
-        .identity_cache(IdentityCache::lazy().load_timeout(CREDENTIALS_TIMEOUT * 2).build())
+        .time_source(SigningClock(clock))
         .retry_config(RetryConfig::standard().with_max_attempts(MAX_ATTEMPTS))
         // Bodies are read whole and within the attempt's timeout on the wire; there is no stream left to watch.
         .stalled_stream_protection(StalledStreamProtectionConfig::disabled());
@@ -164,8 +170,7 @@ pub async fn resolve(target: &Target, access: &Access, timeout: Duration) -> Res
             let of_profile = ProfileFileRegionProvider::builder().profile_name(profile).build();
             region = RegionProviderChain::first_try(of_profile).or_default_provider().region().await;
         }
-        let credentials = credentials::of_profile(profile, region.clone(), &access.http);
-        loader = loader.profile_name(profile).credentials_provider(credentials);
+        loader = loader.profile_name(profile);
     }
     if let Some(region) = region {
         loader = loader.region(region);
@@ -189,6 +194,9 @@ pub async fn resolve(target: &Target, access: &Access, timeout: Duration) -> Res
             return Err(ConnectError::InvalidEndpoint { target: target.name.clone(), found_in });
         }
     }
+    if access.credentials.is_none() || target.profile.is_some() {
+        sdk = credentials::sought(sdk, target.profile.as_deref());
+    }
     if let Some(role) = &target.role_arn {
         sdk = credentials::assume(&sdk, role, target.external_id.as_ref()).await;
     }
@@ -206,6 +214,7 @@ impl Connection {
         // One provider for both clients, and so one place in the identity cache: else each would have credentials of its
         // own, and the account that STS tells could be another than the one that lists jobs.
         let shared = SharedCredentialsProvider::new(watched.clone());
+        let identity = Remembered::new();
         let watch = wire::Watch::new(telemetry.clone());
         // The SDK's budget of retries is otherwise one for all accounts of a region: one that fails would use up those of all. And
         // within a target, DescribeJob's failures would use up those of ListJobs. Our own budget bounds retries already.
@@ -215,6 +224,8 @@ impl Connection {
         let mut iot =
             aws_sdk_iot::config::Builder::from(&sdk).retry_partition(partition.clone()).interceptor(watch.clone());
         let mut sts = aws_sdk_sts::config::Builder::from(&sdk).retry_partition(partition).interceptor(watch);
+        iot.set_identity_cache(identity.clone());
+        sts.set_identity_cache(identity.clone());
         iot.set_http_client(http.clone()).set_credentials_provider(Some(shared.clone()));
         sts.set_http_client(http).set_credentials_provider(Some(shared));
         Self {
@@ -223,6 +234,7 @@ impl Connection {
             region,
             configured_account: target.account_id,
             credentials: watched,
+            identity,
             account: Mutex::new(None),
             lane,
             telemetry,
@@ -246,7 +258,7 @@ impl Connection {
             return Ok(account);
         }
         let answer = self.sts.get_caller_identity().send().await;
-        let answer = answer.map_err(|error| ApiError::from_sdk(GET_CALLER_IDENTITY, &self.region, &error))?;
+        let answer = answer.map_err(|error| self.failed(GET_CALLER_IDENTITY, &error))?;
         let account = answer.account().map(AccountId::parse).and_then(Result::ok).ok_or_else(|| {
             ApiError::new(
                 GET_CALLER_IDENTITY,
@@ -278,7 +290,7 @@ impl Connection {
             .set_thing_group_name(query.thing_group_name.clone())
             .set_namespace_id(query.namespace_id.clone())
             .set_next_token(token);
-        let answer = request.send().await.map_err(|error| ApiError::from_sdk(LIST_JOBS, &self.region, &error))?;
+        let answer = request.send().await.map_err(|error| self.failed(LIST_JOBS, &error))?;
         let Some(jobs) = answer.jobs else {
             let message = "the answer has no list of jobs".to_owned();
             return Err(ApiError::new(LIST_JOBS, &self.region, Reason::Malformed, message));
@@ -298,13 +310,25 @@ impl Connection {
             Err(error) if error.as_service_error().is_some_and(DescribeJobError::is_resource_not_found_exception) => {
                 return Ok(None);
             }
-            Err(error) => return Err(ApiError::from_sdk(DESCRIBE_JOB, &self.region, &error)),
+            Err(error) => return Err(self.failed(DESCRIBE_JOB, &error)),
         };
         let description = answer.job.map(description).filter(|job| job.summary.id() == Some(job_id));
         description.map(Some).ok_or_else(|| {
             let message = "the answer does not describe the job that was asked for".to_owned();
             ApiError::new(DESCRIBE_JOB, &self.region, Reason::Malformed, message)
         })
+    }
+
+    /// What is to be told of a call that failed. Credentials that are refused are not used again.
+    fn failed<E>(&self, operation: &'static str, error: &SdkError<E, HttpResponse>) -> ApiError
+    where
+        E: ProvideErrorMetadata + Error + Send + Sync + 'static,
+    {
+        let error = ApiError::from_sdk(operation, &self.region, error);
+        if error.reason == Reason::Credentials {
+            self.identity.forget();
+        }
+        error
     }
 
     /// How far apart the requests of one operation are at least.

@@ -7,7 +7,7 @@ use crate::http::{HeaderMap, StatusCode, header};
 use crate::job::{AccountId, Timestamp};
 
 use super::notation::uuid_of;
-use super::protocol::{ApiError, Service};
+use super::protocol::{ApiError, Params, Service};
 
 /// A role that can be assumed.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -68,6 +68,8 @@ pub(super) struct TemporaryCredentials {
 pub(super) struct Credentials {
     keys: HashMap<String, Principal>,
     roles: HashMap<String, Role>,
+    /// The roles that can be assumed by a token, by that token.
+    trusted: HashMap<String, String>,
     issued: u64,
 }
 
@@ -84,6 +86,41 @@ impl Credentials {
 
     pub(super) fn add_role(&mut self, role: Role) {
         self.roles.insert(role.arn(), role);
+    }
+
+    pub(super) fn trust_web_identity(&mut self, role: Role, token: &str) {
+        let arn = role.arn();
+        self.trusted.retain(|_, trusted| *trusted != arn);
+        self.trusted.insert(token.to_owned(), arn);
+        self.add_role(role);
+    }
+
+    pub(super) fn remove_access_key(&mut self, access_key_id: &str) {
+        self.keys.remove(access_key_id);
+    }
+
+    pub(super) fn end_sessions(&mut self) {
+        for session in self.keys.values_mut().filter_map(|principal| principal.session.as_mut()) {
+            session.expires = Timestamp::from_millis(0);
+        }
+    }
+
+    /// Who asks by a web identity, and in the name of which region: as STS has it, one for all.
+    pub(super) fn identify_bearer(&self, params: &Params) -> Result<(Principal, String), ApiError> {
+        let token = params.get("WebIdentityToken").unwrap_or_default();
+        let role = self.trusted.get(token).and_then(|role| self.roles.get(role)).ok_or_else(untrusted)?;
+        let principal = Principal {
+            account: role.account.clone(),
+            arn: format!("arn:aws:sts::{}:federated-user/{token}", role.account),
+            user_id: unique_id("AROA", &token),
+            session: None,
+        };
+        Ok((principal, "us-east-1".to_owned()))
+    }
+
+    /// Whether this token may assume this role.
+    pub(super) fn trusts(&self, token: &str, role_arn: &str) -> bool {
+        self.trusted.get(token).is_some_and(|trusted| trusted == role_arn)
     }
 
     /// Who signed a request, and for which region. The signature itself is not verified.
@@ -189,6 +226,11 @@ fn no_credentials(service: Service) -> ApiError {
 fn incomplete(service: Service) -> ApiError {
     let message = "The Authorization header is not a complete SigV4 header";
     forbidden(service, "IncompleteSignatureException", "IncompleteSignature", message)
+}
+
+fn untrusted() -> ApiError {
+    let message = "The web identity token that was passed could not be validated.";
+    ApiError::new(StatusCode::BAD_REQUEST, "InvalidIdentityToken", message)
 }
 
 fn wrong_service(service: Service) -> ApiError {

@@ -121,6 +121,21 @@ impl Simulator {
         self.write().credentials.add_role(role);
     }
 
+    /// Lets whoever has `token` assume `role` with it, and nobody any more who has the token before.
+    pub fn trust_web_identity(&self, role: Role, token: &str) {
+        self.write().credentials.trust_web_identity(role, token);
+    }
+
+    /// Knows an access key no more. One of a session is no different.
+    pub fn remove_access_key(&self, access_key_id: &str) {
+        self.write().credentials.remove_access_key(access_key_id);
+    }
+
+    /// Ends the sessions of all roles, as if their time were over.
+    pub fn end_sessions(&self) {
+        self.write().credentials.end_sessions();
+    }
+
     /// Gives `account` this fleet in `region`, in place of the one it had there.
     pub fn set_fleet(&self, account: &AccountId, region: &str, fleet: Fleet) {
         let (mut state, place) = (self.write(), (account.clone(), region.to_owned()));
@@ -221,7 +236,10 @@ impl Simulator {
         finish: impl FnOnce(&Call<'_>, Response) -> R,
     ) -> Result<R, ApiError> {
         let attempt = self.shared.by_operation[route.operation as usize].fetch_add(1, Ordering::Relaxed) + 1;
-        let identified = self.read().credentials.identify(request.headers(), route.operation.service(), now);
+        let identified = match route.operation {
+            Operation::AssumeRoleWithWebIdentity => self.read().credentials.identify_bearer(&route.params),
+            operation => self.read().credentials.identify(request.headers(), operation.service(), now),
+        };
         let (principal, region) = identified?;
         self.advance(&principal.account, &region, now);
         let call = Call {
@@ -306,7 +324,9 @@ impl Call<'_> {
             Operation::ListJobExecutionsForJob => jobs_api::list_job_executions_for_job(self, fleet),
             Operation::ListThingGroups => groups_api::list_thing_groups(self, fleet),
             Operation::DescribeThingGroup => groups_api::describe_thing_group(self, fleet),
-            Operation::GetCallerIdentity | Operation::AssumeRole => Err(ApiError::unknown_operation()),
+            Operation::GetCallerIdentity | Operation::AssumeRole | Operation::AssumeRoleWithWebIdentity => {
+                Err(ApiError::unknown_operation())
+            }
         }
     }
 
@@ -314,6 +334,9 @@ impl Call<'_> {
         match self.operation {
             Operation::AssumeRole => {
                 sts::assume_role(&mut self.simulator.write().credentials, self.principal, self.params, self.now)
+            }
+            Operation::AssumeRoleWithWebIdentity => {
+                sts::assume_role_with_web_identity(&mut self.simulator.write().credentials, self.params, self.now)
             }
             _ => Ok(sts::get_caller_identity(self.principal)),
         }

@@ -47,11 +47,13 @@ pub enum Operation {
     GetCallerIdentity,
     /// Of STS.
     AssumeRole,
+    /// Of STS; its requests are not signed.
+    AssumeRoleWithWebIdentity,
 }
 
 impl Operation {
     /// Every operation.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self::ListJobs,
         Self::DescribeJob,
         Self::ListJobExecutionsForJob,
@@ -59,6 +61,7 @@ impl Operation {
         Self::DescribeThingGroup,
         Self::GetCallerIdentity,
         Self::AssumeRole,
+        Self::AssumeRoleWithWebIdentity,
     ];
 
     /// Its name in the service model.
@@ -72,12 +75,13 @@ impl Operation {
             Self::DescribeThingGroup => "DescribeThingGroup",
             Self::GetCallerIdentity => "GetCallerIdentity",
             Self::AssumeRole => "AssumeRole",
+            Self::AssumeRoleWithWebIdentity => "AssumeRoleWithWebIdentity",
         }
     }
 
     pub(super) fn service(self) -> Service {
         match self {
-            Self::GetCallerIdentity | Self::AssumeRole => Service::Sts,
+            Self::GetCallerIdentity | Self::AssumeRole | Self::AssumeRoleWithWebIdentity => Service::Sts,
             _ => Service::Iot,
         }
     }
@@ -218,6 +222,7 @@ impl Route {
         let operation = match params.get("Action") {
             Some("GetCallerIdentity") => Operation::GetCallerIdentity,
             Some("AssumeRole") => Operation::AssumeRole,
+            Some("AssumeRoleWithWebIdentity") => Operation::AssumeRoleWithWebIdentity,
             other => {
                 let message = format!("Could not find operation {} for version 2011-06-15", other.unwrap_or_default());
                 return Err(ApiError::new(StatusCode::BAD_REQUEST, "InvalidAction", message));

@@ -5,7 +5,7 @@ use std::time::Duration;
 use crate::http::{Response, StatusCode};
 use crate::job::Timestamp;
 
-use super::credentials::{Credentials, Principal};
+use super::credentials::{Credentials, Principal, TemporaryCredentials};
 use super::notation::iso_8601;
 use super::protocol::{ApiError, Identifier, Params, sts_result, xml};
 
@@ -44,6 +44,30 @@ pub(super) fn assume_role(
     let assumed = credentials
         .assume(role_arn, session_name, params.get("ExternalId"), duration, now)
         .ok_or_else(|| access_denied(caller, role_arn))?;
+    Ok(sts_result("AssumeRole", &issued(&assumed)))
+}
+
+pub(super) fn assume_role_with_web_identity(
+    credentials: &mut Credentials,
+    params: &Params,
+    now: Timestamp,
+) -> Result<Response, ApiError> {
+    let required = |name| params.get(name).ok_or_else(|| ApiError::constraint(name, "", "Member must not be null"));
+    let (role_arn, token) = (required("RoleArn")?, required("WebIdentityToken")?);
+    let session_name = Identifier::ROLE_SESSION_NAME.check("RoleSessionName", required("RoleSessionName")?)?;
+    let duration = params.number("DurationSeconds", 900..=43_200)?.unwrap_or(DEFAULT_DURATION);
+    let duration = Duration::from_secs(duration.into());
+    let assumed =
+        credentials.trusts(token, role_arn).then(|| credentials.assume(role_arn, session_name, None, duration, now));
+    let assumed = assumed.flatten().ok_or_else(|| {
+        let message = "Not authorized to perform sts:AssumeRoleWithWebIdentity";
+        ApiError::new(StatusCode::FORBIDDEN, "AccessDenied", message)
+    })?;
+    Ok(sts_result("AssumeRoleWithWebIdentity", &issued(&assumed)))
+}
+
+/// The part of an answer that credentials are in.
+fn issued(assumed: &TemporaryCredentials) -> String {
     let issued = [
         xml("AccessKeyId", &assumed.access_key_id),
         xml("SecretAccessKey", &assumed.secret_access_key),
@@ -51,9 +75,7 @@ pub(super) fn assume_role(
         xml("Expiration", &iso_8601(assumed.expiration)),
     ];
     let user = [xml("AssumedRoleId", &assumed.principal.user_id), xml("Arn", &assumed.principal.arn)];
-    let fields =
-        format!("<AssumedRoleUser>{}</AssumedRoleUser><Credentials>{}</Credentials>", user.concat(), issued.concat());
-    Ok(sts_result("AssumeRole", &fields))
+    format!("<AssumedRoleUser>{}</AssumedRoleUser><Credentials>{}</Credentials>", user.concat(), issued.concat())
 }
 
 /// A role that is not there, and one that demands another external id, are refused in the same words: AWS does not tell

@@ -5,6 +5,7 @@ use std::path::Path;
 use aws_iot_jobs_exporter::config::web_config;
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, ExtendedKeyUsagePurpose, IsCa, KeyPair};
 
+use crate::process::{Running, pointed_at, program};
 use crate::prometheus::Prometheus;
 use crate::support::{Endpoint, Listening, config, jobs, output, simulator as simulated, tool};
 
@@ -94,4 +95,36 @@ async fn a_real_prometheus_scrapes_over_mutual_tls_and_a_login_and_nobody_gets_i
     assert_eq!(curl(&client, &url), "401");
     let refused = tool("curl").args(["--silent", "--cacert", &ca, &url]).status().expect("curl");
     assert!(!refused.success(), "without a client certificate");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn certificates_that_were_renewed_are_served_after_a_hang_up_and_faulty_ones_are_not() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let path = folder.path();
+    certificates(path);
+    let file = |name: &str| path.join(name).display().to_string();
+    std::fs::write(path.join("web.yml"), "tls_server_config: {cert_file: server.pem, key_file: server.key}\n")
+        .expect("a written file");
+    std::fs::copy(path.join("ca.pem"), path.join("old.pem")).expect("a copied file");
+    let endpoint = Endpoint::start(simulated(jobs(10))).await;
+    let web = format!("--web.config.file={}", file("web.yml"));
+    let mut daemon = Running::start(pointed_at(program(&["--web.listen-address=127.0.0.1:0", &web]), &endpoint));
+    let url = format!("https://{}/metrics", daemon.address().await);
+    let status = |authority: &str| {
+        let mut command = tool("curl");
+        command.args(["--silent", "--output", "/dev/null", "--cacert", &file(authority), &url]);
+        command.status().expect("curl").success()
+    };
+    assert!(status("old.pem"));
+
+    certificates(path);
+    daemon.signal("HUP");
+    daemon.until("taken up").await;
+    assert_eq!((status("old.pem"), status("ca.pem")), (false, true), "the renewed one, and it alone");
+
+    std::fs::write(path.join("server.key"), "no key").expect("a written file");
+    daemon.signal("HUP");
+    let line = daemon.until("not taken up").await;
+    assert!(line.contains("tls_server_config.key_file"), "{line}");
+    assert!(status("ca.pem"), "the one that was good goes on being served");
 }

@@ -17,7 +17,7 @@ const SECRET: &str = "wJalrXUtnFEMISECRETKEY";
 const SESSION_TOKEN: &str = "IQoJb3JpZ2luX2VjSESSIONTOKEN";
 
 /// The program with an environment of its own: nothing of the machine's AWS settings reaches it.
-fn program(arguments: &[&str]) -> Command {
+pub fn program(arguments: &[&str]) -> Command {
     isolated(Command::new(PROGRAM), arguments)
 }
 
@@ -29,7 +29,7 @@ pub fn isolated(mut command: Command, arguments: &[&str]) -> Command {
 }
 
 /// With credentials and an endpoint, as an operator would give them.
-fn pointed_at(mut command: Command, endpoint: &Endpoint) -> Command {
+pub fn pointed_at(mut command: Command, endpoint: &Endpoint) -> Command {
     command.env("AWS_ENDPOINT_URL", endpoint.url()).env("AWS_REGION", REGION);
     command.env("AWS_ACCESS_KEY_ID", ACCESS_KEY_ID).env("AWS_SECRET_ACCESS_KEY", SECRET);
     command
@@ -56,7 +56,7 @@ impl Running {
     }
 
     /// Reads the log up to a line that contains `text`.
-    async fn until(&mut self, text: &str) -> String {
+    pub async fn until(&mut self, text: &str) -> String {
         let read = timeout(Duration::from_secs(20), async {
             while let Some(line) = self.lines.next_line().await.expect("a log of UTF-8") {
                 self.log.push_str(&line);

@@ -152,7 +152,7 @@ type Configured = Arc<Mutex<Result<Config, Problems>>>;
 
 fn load(configured: &Configured) -> Load {
     let configured = Arc::clone(configured);
-    Box::new(move || {
+    Arc::new(move || {
         let config = configured.lock().expect("no test panics in here").clone()?;
         Ok((config, WebConfig::default()))
     })
