@@ -122,7 +122,14 @@ fn of_credentials(error: &(dyn Error + 'static)) -> Option<(Reason, String)> {
         role.map(|error| asked(classify(error), "AssumeRole"))
             .or_else(|| web_identity.map(|error| asked(classify(error), "AssumeRoleWithWebIdentity")))
     });
-    of_sts.or_else(|| has_cause::<CredentialsError>(error).then(|| (Reason::Credentials, chain(error))))
+    of_sts.or_else(|| {
+        let of_credentials = causes(error).find_map(|cause| cause.downcast_ref::<CredentialsError>())?;
+        let reason = match of_credentials {
+            CredentialsError::ProviderTimedOut(_) => Reason::Timeout,
+            _ => Reason::Credentials,
+        };
+        Some((reason, chain(error)))
+    })
 }
 
 /// The reason for an answer with an error in it. Codes come before statuses: AWS IoT's model gives throttling 400, and in

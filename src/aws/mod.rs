@@ -150,7 +150,7 @@ pub async fn resolve(
 ) -> Result<Resolved, ConnectError> {
     let timeouts = TimeoutConfig::builder().connect_timeout(CONNECT_TIMEOUT).operation_timeout(timeout).build();
     let mut loader = aws_config::defaults(BehaviorVersion::v2026_01_12())
-        .http_client(access.http.clone())
+        .http_client(wire::bounded(access.http.clone()))
         .timeout_config(timeouts)
         .time_source(SigningClock(clock))
         .retry_config(RetryConfig::standard().with_max_attempts(MAX_ATTEMPTS))

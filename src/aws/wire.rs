@@ -91,7 +91,31 @@ impl HttpClient for Https {
     }
 }
 
-/// `http`, with the attempts of the exporter's own operations paced, bounded and counted.
+/// `http`, with answers that are read to their end, and not beyond a size that none of AWS's has.
+pub(super) fn bounded(http: SharedHttpClient) -> SharedHttpClient {
+    SharedHttpClient::new(Bounded(http))
+}
+
+#[derive(Debug)]
+struct Bounded(SharedHttpClient);
+
+impl HttpClient for Bounded {
+    fn http_connector(&self, settings: &HttpConnectorSettings, components: &RuntimeComponents) -> SharedHttpConnector {
+        SharedHttpConnector::new(BoundedConnector(self.0.http_connector(settings, components)))
+    }
+}
+
+#[derive(Clone, Debug)]
+struct BoundedConnector(SharedHttpConnector);
+
+impl HttpConnector for BoundedConnector {
+    fn call(&self, request: HttpRequest) -> HttpConnectorFuture {
+        let answer = self.0.call(request);
+        HttpConnectorFuture::new(async { read_whole(answer.await?).await })
+    }
+}
+
+/// `http`, which is [`bounded`], with the attempts of the exporter's own operations paced, timed and counted.
 pub(super) fn metered(http: SharedHttpClient, lane: Arc<Lane>, telemetry: TargetTelemetry) -> SharedHttpClient {
     SharedHttpClient::new(Metered { http, lane, telemetry })
 }
@@ -128,8 +152,8 @@ impl HttpConnector for MeteredConnector {
             this.lane.permit(&operation).await;
             trace!(target = this.lane.name(), operation, "request");
             this.telemetry.request_sent(&operation);
-            let whole = async { read_whole(this.inner.call(request).await?).await };
-            timeout(ATTEMPT_TIMEOUT, whole).await.unwrap_or_else(|_| Err(ConnectorError::timeout(TooSlow.into())))
+            let answer = this.inner.call(request);
+            timeout(ATTEMPT_TIMEOUT, answer).await.unwrap_or_else(|_| Err(ConnectorError::timeout(TooSlow.into())))
         })
     }
 }

@@ -31,6 +31,15 @@ type BoxError = Box<dyn std::error::Error + Send + Sync>;
 /// hyper refuses, by a panic, to work with a smaller buffer.
 const SMALLEST_BUFFER: usize = 8192;
 
+/// What becomes of a client that has closed its own side while its request is under way.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum HalfClosed {
+    /// It gets its answer: it has only said that it will ask for nothing more (RFC 9112, section 9.6).
+    IsAnswered,
+    /// Its request is dropped.
+    HasGone,
+}
+
 /// Everything that connections have in common.
 pub(super) struct Protocol {
     http1: http1::Builder,
@@ -40,12 +49,13 @@ pub(super) struct Protocol {
 }
 
 impl Protocol {
-    pub(super) fn new(limits: Limits, replier: Replier, door: Arc<Door>) -> Self {
+    pub(super) fn new(limits: Limits, replier: Replier, door: Arc<Door>, half_closed: HalfClosed) -> Self {
         let mut http1 = http1::Builder::new();
         http1
             .timer(TokioTimer::new())
             // Runs from the end of a response to the end of the next header: see `patience`.
             .header_read_timeout(limits.idle_timeout)
+            .half_close(half_closed == HalfClosed::IsAnswered)
             .max_buf_size(limits.max_header_bytes.max(SMALLEST_BUFFER));
         Self { http1, limits, replier, door }
     }

@@ -11,7 +11,7 @@ use tokio::time::timeout;
 use tracing::{debug, error, info};
 
 use super::accept::Acceptor;
-use super::connection::Protocol;
+use super::connection::{HalfClosed, Protocol};
 use super::door::Door;
 use super::entrance::Entrance;
 use super::reply::responding;
@@ -23,19 +23,30 @@ use super::{Handler, Limits, Listener, Replier};
 /// Then no listener accepts any more, idle connections are closed, and requests under way are finished. Returns once
 /// none is left, or after [`Limits::drain`], whichever comes first; what is left then is dropped.
 pub async fn serve(listeners: Vec<Listener>, limits: Limits, handler: Handler, shutdown: impl Future<Output = ()>) {
-    serve_replies(listeners, limits, responding(handler), shutdown).await;
+    run(listeners, limits, responding(handler), HalfClosed::IsAnswered, shutdown).await;
 }
 
-/// As [`serve`], for what may do other things to its clients than answer them.
+/// As [`serve`], for what may do other things to its clients than answer them. A client that closes its side is taken for
+/// one that has gone: nothing else would end a request that is left hanging.
 pub async fn serve_replies(
     listeners: Vec<Listener>,
     limits: Limits,
     replier: Replier,
     shutdown: impl Future<Output = ()>,
 ) {
+    run(listeners, limits, replier, HalfClosed::HasGone, shutdown).await;
+}
+
+async fn run(
+    listeners: Vec<Listener>,
+    limits: Limits,
+    replier: Replier,
+    half_closed: HalfClosed,
+    shutdown: impl Future<Output = ()>,
+) {
     let seats = Seats::new(limits.max_connections);
     let door = Arc::new(Door::default());
-    let protocol = Arc::new(Protocol::new(limits.clone(), replier, door.clone()));
+    let protocol = Arc::new(Protocol::new(limits.clone(), replier, door.clone(), half_closed));
     let (running, stopped) = watch::channel(());
     // Owned by this future: where it is dropped, so is all that it started.
     let mut servers = JoinSet::new();

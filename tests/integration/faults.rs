@@ -1,8 +1,9 @@
-//! Every scripted fault, one by one: what is published meanwhile, what `up` and the reason say, and that it heals by itself.
+//! Every scripted fault, one by one: what is published meanwhile, what `up`, the reason, the log and the page say, and that it
+//! heals by itself. Where each may strike, and what comes of it, is in `matrix`.
 //!
 //! `cargo test --test integration faults -- --nocapture --test-threads=1` prints the tables.
 
-use aws_iot_jobs_exporter::simulator::{Consequence, Fault, Operation, Position, Rule, Script};
+use aws_iot_jobs_exporter::simulator::{Consequence, Fault, Operation, Rule, Script};
 
 use crate::support::{
     Endpoint, Exporter, Exposition, Listening, ThreadLog, config, jobs, scrape_handler, simulator as simulated, truth,
@@ -119,35 +120,6 @@ async fn while_a_fault_lasts_the_last_good_walk_is_shown_with_its_reason_and_the
         }
         assert_eq!(total(&shown), 600.0, "{fault}: a job is neither lost nor counted twice");
         assert_eq!((healed.up(), healed.jobs()), (Some(1.0), truth(&exporter.simulator)), "{fault} heals");
-    }
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_fault_on_any_page_of_the_first_walk_ever_publishes_nothing() {
-    for &fault in Fault::ALL.iter().filter(|fault| fault.consequence() != Consequence::Tolerated) {
-        let Some(reason) = expected_reason(fault) else { continue };
-        let mut struck = 0;
-        for position in [Position::FIRST, Position::Middle, Position::Last] {
-            let simulator = simulated(jobs(JOBS));
-            simulator.set_script(Script::new([Rule::new(fault).on(Operation::ListJobs).at(position)]));
-            let exporter = Exporter::start(simulator, |_| {}).await;
-            let shown = exporter.refreshed(1).await;
-            if !exporter.simulator.struck().contains_key(&fault) {
-                // A page that was asked for without a token has none to repeat, and the last one has no next.
-                continue;
-            }
-            struck += 1;
-            assert!(shown.job_lines().is_empty(), "{fault} at {position:?}: {}", shown.text);
-            assert_eq!((shown.up(), shown.failures(reason)), (Some(0.0), Some(1.0)), "{fault} at {position:?}");
-            exporter.simulator.clear_script();
-            let healed = exporter.refreshed(2).await;
-            assert_eq!(
-                (healed.up(), healed.jobs()),
-                (Some(1.0), truth(&exporter.simulator)),
-                "{fault} at {position:?}"
-            );
-        }
-        assert!(struck > 0, "{fault} struck at no position");
     }
 }
 

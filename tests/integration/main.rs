@@ -18,6 +18,8 @@ mod emulators;
 mod faults;
 mod floors;
 mod guarded;
+mod hostile;
+mod matrix;
 mod paused;
 mod process;
 mod prometheus;
