@@ -1,0 +1,261 @@
+//! Every metric and label that a dashboard, a rule, a runbook or the README names is in the catalogue, and used as its type allows.
+//!
+//! Queries are parsed, with their variables filled in, and the labels of each part follow from those of its parts: what an
+//! aggregation has taken away is gone for what is around it. A fault is told with the panel, rule or line that it is in.
+
+mod dashboards;
+mod known;
+mod pages;
+mod promql;
+mod rules;
+mod selftests;
+
+use std::collections::BTreeSet;
+use std::path::Path;
+
+use aws_iot_jobs_exporter::catalogue;
+
+use self::known::Known;
+use self::rules::Rules;
+
+/// Counters that a panel uses without `rate` or `increase`: dashboard, panel, name, and why.
+const RAW_COUNTERS: &[(&str, &str, &str, &str)] = &[(
+    "dashboards/exporter.json",
+    "Throttled requests",
+    "aws_iot_jobs_exporter_api_requests_total",
+    "times 0, to tell none from not known",
+)];
+
+/// Families that no dashboard asks for, and why.
+const NOT_ON_DASHBOARDS: &[(&str, &str)] = &[
+    ("process_virtual_memory_bytes", "address space that is reserved and not used says nothing of the exporter"),
+    ("process_virtual_memory_max_bytes", "the limit of the above"),
+];
+
+/// Variables that an alert's link leaves at all, though the alert has the label, and why.
+const NOT_HANDED_OVER: &[(&str, &str, &str)] =
+    &[("AwsIotJobsExporterDown", "instance", "whether another exporter watches the same targets is the question")];
+
+/// A file of the repository.
+#[derive(Clone, Debug)]
+pub struct File {
+    /// Below the repository.
+    pub path: String,
+    pub text: String,
+}
+
+impl File {
+    pub fn new(path: &str, text: &str) -> Self {
+        Self { path: path.to_owned(), text: text.to_owned() }
+    }
+}
+
+/// Everything that the contract binds.
+#[derive(Debug, Default)]
+pub struct Shipped {
+    pub dashboards: Vec<File>,
+    pub rules: Vec<File>,
+    pub tests: Vec<File>,
+    pub runbooks: Vec<File>,
+    /// The README.
+    pub readme: Option<File>,
+    /// Further texts, whose names are looked at and nothing else.
+    pub texts: Vec<File>,
+}
+
+impl Shipped {
+    fn read() -> Self {
+        Self {
+            dashboards: files("dashboards", ".json"),
+            rules: files("config/prometheus/rules", ".yml"),
+            tests: files("config/prometheus/tests", ".yml"),
+            runbooks: files("docs/runbooks", ".md"),
+            readme: Some(file("README.md")),
+            texts: [
+                "CHANGELOG.md",
+                "config/exporter.yml",
+                "config/iam/README.md",
+                "docs/architecture.md",
+                "docs/metrics.md",
+            ]
+            .map(file)
+            .to_vec(),
+        }
+    }
+}
+
+fn file(path: &str) -> File {
+    let full = Path::new(env!("CARGO_MANIFEST_DIR")).join(path);
+    let text = std::fs::read_to_string(full).unwrap_or_else(|error| panic!("{path}: {error}"));
+    File::new(path, &text)
+}
+
+fn files(folder: &str, ending: &str) -> Vec<File> {
+    let full = Path::new(env!("CARGO_MANIFEST_DIR")).join(folder);
+    let entries = std::fs::read_dir(full).unwrap_or_else(|error| panic!("{folder}: {error}"));
+    let names = entries.map(|entry| entry.expect("an entry").file_name().to_string_lossy().into_owned());
+    let names: BTreeSet<String> = names.filter(|name| name.ends_with(ending)).collect();
+    assert!(!names.is_empty(), "{folder} has no file {ending}");
+    names.iter().map(|name| file(&format!("{folder}/{name}"))).collect()
+}
+
+pub fn shown_raw(counter: &str) -> String {
+    format!("{counter} is a counter, and used without rate or increase")
+}
+
+/// What is known with the rules, and the scrape jobs of the README.
+fn known(shipped: &Shipped) -> Rules {
+    let mut known = Known::scraped();
+    let jobs = shipped.readme.iter().flat_map(|readme| readme.text.lines());
+    let jobs = jobs.filter_map(|line| line.trim().strip_prefix("- job_name: ")).map(str::to_owned);
+    known.jobs.extend(jobs);
+    rules::read(&shipped.rules, known)
+}
+
+/// What is wrong with dashboards, and which series they ask for.
+fn check_dashboards(shipped: &Shipped, rules: &Rules) -> dashboards::Found {
+    let mut found = dashboards::Found::default();
+    let all = dashboards::read(&shipped.dashboards, &mut found);
+    for dashboard in &all {
+        dashboards::check(dashboard, &all, &rules.known, &mut found);
+    }
+    dashboards::check_colors(&all, &mut found);
+    let kept: Vec<(&str, &str)> = NOT_HANDED_OVER.iter().map(|(alert, variable, _)| (*alert, *variable)).collect();
+    for alert in &rules.alerts {
+        dashboards::check_alert(alert, &all, &kept, &mut found);
+    }
+    found
+}
+
+/// What is wrong with queries and names in pages, rules, and the tests of rules.
+fn check_texts(shipped: &Shipped, rules: &Rules) -> Vec<String> {
+    let mut complaints = Vec::new();
+    for page in shipped.readme.iter().chain(&shipped.runbooks) {
+        complaints.extend(pages::check(page, &rules.known));
+    }
+    // What their scrapes attach, and an example of a target's own label.
+    let attached = known::OF_PROCESSES.into_iter().chain(["namespace", "team"]).collect::<Vec<_>>();
+    let mut scraped_anywhere = rules.known.clone().with_labels(&attached);
+    scraped_anywhere.jobs.clear();
+    for test in &shipped.tests {
+        complaints.extend(rules::check_tests(test, &scraped_anywhere));
+    }
+    let written = shipped.readme.iter().chain(&shipped.runbooks).chain(&shipped.texts);
+    for text in written.chain(&shipped.rules).chain(&shipped.tests).chain(&shipped.dashboards) {
+        complaints.extend(pages::check_words(text, &rules.known, &rules.alerts));
+    }
+    complaints
+}
+
+/// What is wrong with the alerts and their runbooks and tests.
+fn check_alerts(shipped: &Shipped, rules: &Rules) -> Vec<String> {
+    let mut complaints = Vec::new();
+    for alert in &rules.alerts {
+        let place = format!("{}: alert {}", alert.path, alert.name);
+        let mut complain = |complaint: String| complaints.push(format!("{place}: {complaint}"));
+        for annotation in ["summary", "description", "runbook_url", "dashboard"] {
+            if alert.annotations.get(annotation).is_none_or(String::is_empty) {
+                complain(format!("has no {annotation}"));
+            }
+        }
+        if !["critical", "warning", "info"].contains(&&*alert.severity) {
+            complain(format!("\"{}\" is no severity", alert.severity));
+        }
+        let runbook = format!("docs/runbooks/{}.md", alert.name);
+        let url = alert.annotations.get("runbook_url").map_or("", String::as_str);
+        if !url.starts_with("https://") || !url.ends_with(&format!("/{runbook}")) {
+            complain(format!("its runbook_url does not lead to {runbook}"));
+        }
+        match shipped.runbooks.iter().find(|page| page.path == runbook) {
+            None => complain(format!("there is no {runbook}")),
+            Some(page) if !page.text.contains(&format!("Severity `{}`.", alert.severity)) => {
+                complain(format!("{runbook} does not say \"Severity `{}`.\"", alert.severity));
+            }
+            Some(_) => {}
+        }
+        if !shipped.tests.iter().any(|test| test.path.ends_with(&format!("/{}.yml", alert.name))) {
+            complain("has no test of its own name".to_owned());
+        }
+    }
+    for page in &shipped.runbooks {
+        let name = page.path.rsplit('/').next().and_then(|name| name.strip_suffix(".md")).unwrap_or_default();
+        if !rules.alerts.iter().any(|alert| alert.name == name) {
+            complaints.push(format!("{}: there is no alert of this name", page.path));
+        }
+        let mut is_code = false;
+        let is_heading = |line: &&str| {
+            is_code ^= line.trim_start().starts_with("```");
+            !is_code && line.starts_with('#')
+        };
+        let headings: Vec<&str> = page.text.lines().filter(is_heading).collect();
+        let expected = [&*format!("# {name}"), "## Meaning", "## Impact", "## Diagnosis", "## Mitigation"];
+        if headings != expected {
+            complaints.push(format!("{}: its headings are {headings:?}", page.path));
+        }
+    }
+    complaints
+}
+
+/// What is wrong with the lists of exceptions, and with what is nowhere used.
+fn check_uses(rules: &Rules, found: &dashboards::Found) -> Vec<String> {
+    let mut complaints = Vec::new();
+    for family in catalogue::ALL {
+        let is_excused = NOT_ON_DASHBOARDS.iter().any(|(name, _)| *name == family.name);
+        match (found.names.contains(family.name), is_excused) {
+            (false, false) => complaints.push(format!("{} is on no dashboard", family.name)),
+            (true, true) => complaints.push(format!("{} is on a dashboard, and excused from it", family.name)),
+            _ => {}
+        }
+    }
+    for (name, is_used) in &rules.recorded {
+        if !is_used && !found.names.contains(name) {
+            complaints.push(format!("{name} is recorded, and neither a rule nor a dashboard uses it"));
+        }
+    }
+    for (path, panel, name) in &found.raw {
+        if !RAW_COUNTERS.iter().any(|(of, on, counter, _)| (of, on, counter) == (&&**path, &&**panel, &&**name)) {
+            complaints.push(format!("{path}: panel \"{panel}\": {}", shown_raw(name)));
+        }
+    }
+    for (path, panel, name, _) in RAW_COUNTERS {
+        if !found.raw.contains(&((*path).to_owned(), (*panel).to_owned(), (*name).to_owned())) {
+            complaints.push(format!("{path}: panel \"{panel}\" does not use {name} as it is any more"));
+        }
+    }
+    complaints
+}
+
+#[track_caller]
+fn assert_none(complaints: &[String]) {
+    assert!(complaints.is_empty(), "\n{}\n", complaints.join("\n"));
+}
+
+#[test]
+fn rules_and_alerts_name_what_there_is_and_use_it_as_its_type_allows() {
+    let shipped = Shipped::read();
+    let rules = known(&shipped);
+    assert!(rules.recorded.len() > 10 && rules.alerts.len() > 10, "{rules:?}");
+    assert_none(&rules.complaints);
+    assert_none(&check_alerts(&shipped, &rules));
+}
+
+#[test]
+fn dashboards_name_what_there_is_and_use_it_as_its_type_allows() {
+    let shipped = Shipped::read();
+    let found = check_dashboards(&shipped, &known(&shipped));
+    assert!(found.names.len() > 30, "{:?}", found.names);
+    assert_none(&found.complaints);
+}
+
+#[test]
+fn runbooks_readme_and_other_texts_name_what_there_is() {
+    let shipped = Shipped::read();
+    assert_none(&check_texts(&shipped, &known(&shipped)));
+}
+
+#[test]
+fn every_family_is_on_a_dashboard_or_excused_and_every_recorded_series_is_used() {
+    let shipped = Shipped::read();
+    let rules = known(&shipped);
+    assert_none(&check_uses(&rules, &check_dashboards(&shipped, &rules)));
+}
