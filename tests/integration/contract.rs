@@ -1,6 +1,7 @@
-//! Every metric and label that a dashboard, a rule, a runbook or the README names is in the catalogue, and used as its type allows.
+//! Every metric and label that a dashboard, a rule, a runbook or the README names is in the catalogue, and is used as its
+//! type allows.
 //!
-//! Queries are parsed, with their variables filled in, and the labels of each part follow from those of its parts: what an
+//! Queries are parsed with their variables filled in, and the labels of each part follow from those of its parts: what an
 //! aggregation has taken away is gone for what is around it. A fault is told with the panel, rule or line that it is in.
 
 mod dashboards;

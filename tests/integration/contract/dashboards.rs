@@ -112,6 +112,12 @@ fn label_values(query: &str) -> Option<(String, String)> {
     Some((selector.trim().to_owned(), label.trim().to_owned()))
 }
 
+/// Every query of a dashboard's panels, with the variables filled in.
+pub fn queries(dashboard: &Dashboard) -> Vec<String> {
+    let targets = panels(&dashboard.document).into_iter().flat_map(|panel| items(&panel["targets"]));
+    targets.map(|target| filled(dashboard, &text(&target["expr"]))).collect()
+}
+
 /// Checks one dashboard.
 pub fn check(dashboard: &Dashboard, all: &[Dashboard], known: &Known, found: &mut Found) {
     let place = &*dashboard.path;

@@ -19,6 +19,9 @@ const ATTACHED: [&str; 2] = ["instance", "job"];
 /// What scrape configurations attach in places: rules may take these away without there being any.
 pub const OF_PROCESSES: [&str; 4] = ["container", "endpoint", "node", "pod"];
 
+/// Series that Prometheus writes itself for each alert.
+pub const OF_ALERTS: [&str; 2] = ["ALERTS", "ALERTS_FOR_STATE"];
+
 /// Series that Prometheus writes itself for each scrape.
 const OF_SCRAPES: [&str; 5] = [
     "scrape_duration_seconds",

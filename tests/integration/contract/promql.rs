@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use promql_parser::label::{MatchOp, Matcher};
 use promql_parser::parser::{
-    self, AggregateExpr, BinaryExpr, Call, Expr, LabelModifier, VectorMatchCardinality, VectorSelector,
+    self, AggregateExpr, BinaryExpr, Call, Expr, LabelModifier, VectorMatchCardinality, VectorMatchFillValues,
+    VectorSelector,
 };
 use regex_lite::Regex;
 
@@ -296,6 +297,9 @@ impl Checker<'_> {
             _ => String::new(),
         };
         let usage = if OF_PRESENCE.contains(&name) { Use::Presence } else { usage };
+        if call.func.experimental {
+            self.complain(format!("{name} is experimental: Prometheus has it only where a flag says so"));
+        }
         if name.starts_with("histogram_") {
             self.complain(format!("{name}: no family is a histogram"));
         }
@@ -357,6 +361,9 @@ impl Checker<'_> {
             (Value::Scalar, Value::Scalar) => return Value::Scalar,
         };
         let modifier = binary.modifier.as_ref();
+        if modifier.is_some_and(|modifier| modifier.fill_values != VectorMatchFillValues::default()) {
+            self.complain("`fill` is experimental: Prometheus has it only where a flag says so".to_owned());
+        }
         let (named, is_on): (Labels, bool) = match modifier.and_then(|modifier| modifier.matching.as_ref()) {
             Some(LabelModifier::Include(named)) => (named.labels.iter().cloned().collect(), true),
             Some(LabelModifier::Exclude(named)) => (named.labels.iter().cloned().collect(), false),

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use regex_lite::Regex;
 use serde_json::Value;
 
-use super::known::{ANY, Known, Labels, Origin, Series, Shape, all_labels, labels, meant};
+use super::known::{ANY, Known, Labels, OF_ALERTS, Origin, Series, Shape, all_labels, labels, meant};
 use super::{File, promql};
 
 /// An alert, with the labels that it fires with.
@@ -53,12 +53,17 @@ pub fn read(files: &[File], known: Known) -> Rules {
         rules.recorded.insert(name, false);
     }
     // Each round tells the labels of those that use only what the rounds before told of.
-    for _ in &recordings {
+    let mut is_new = true;
+    while is_new {
+        is_new = false;
         for (_, rule) in &recordings {
-            let shape = promql::check(&text(&rule["expr"]), &rules.known).shape;
-            let shape = shape.map(|shape| with(&shape, &own_labels(rule)));
             let name = text(&rule["record"]);
-            rules.known.series.insert(name, Series { origin: Origin::Recorded, shape });
+            if rules.known.series[&name].shape.is_none() {
+                let shape = promql::check(&text(&rule["expr"]), &rules.known).shape;
+                let shape = shape.map(|shape| with(&shape, &own_labels(rule)));
+                is_new |= shape.is_some();
+                rules.known.series.insert(name, Series { origin: Origin::Recorded, shape });
+            }
         }
     }
     for (file, rule) in all() {
@@ -80,6 +85,12 @@ pub fn read(files: &[File], known: Known) -> Rules {
             }
             rules.alerts.push(alert);
         }
+    }
+    let of_alerts: Shape =
+        rules.alerts.iter().map(|alert| &alert.labels | &labels(["alertname", "alertstate"])).collect();
+    for name in OF_ALERTS {
+        let series = Series { origin: Origin::Gauge, shape: Some(of_alerts.clone()) };
+        rules.known.series.insert(name.to_owned(), series);
     }
     rules
 }

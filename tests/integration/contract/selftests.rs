@@ -1,6 +1,11 @@
-//! The checker fails where it should: each fault is put into texts that have none, and is told by the name of its place.
+//! The checker fails where it should: faults are put into texts that have none, and each is told by the name of its place.
 
-use super::{File, Shipped, check_alerts, check_dashboards, check_texts, check_uses, known};
+use std::collections::BTreeSet;
+
+use regex_lite::Regex;
+
+use super::known::all_labels;
+use super::{File, Shipped, check_alerts, check_dashboards, check_texts, check_uses, dashboards, known, promql};
 
 const DASHBOARD: &str = r#"{
     "uid": "jobs", "schemaVersion": 41, "tags": ["jobs"],
@@ -244,8 +249,8 @@ fn a_dashboard_that_is_built_wrongly_is_told() {
             "dashboards/jobs.json: there is no variable \"datasource\" of Prometheus data sources",
         ),
         (
-            "\"h\": 8}, \"datasource\": {\"type\": \"prometheus\", \"uid\": \"${datasource}\"},\n             \"fieldConfig\": {\"defaults\": {\"unit\": \"locale\"",
-            "\"h\": 8}, \"datasource\": {\"type\": \"prometheus\", \"uid\": \"abc\"},\n             \"fieldConfig\": {\"defaults\": {\"unit\": \"locale\"",
+            "\"uid\": \"${datasource}\"}, \"legendFormat\"",
+            "\"uid\": \"abc\"}, \"legendFormat\"",
             &open("its data source is {\"type\":\"prometheus\",\"uid\":\"abc\"} and not the variable"),
         ),
         (
@@ -373,4 +378,31 @@ fn a_family_that_no_dashboard_asks_for_is_told_by_its_name() {
     let complaints = check_uses(&rules, &check_dashboards(&shipped, &rules));
     assert!(complaints.contains(&"aws_iot_jobs_concurrent is on no dashboard".to_owned()), "{complaints:?}");
     assert!(!complaints.iter().any(|complaint| complaint.contains("process_virtual_memory_bytes")), "{complaints:?}");
+}
+
+#[test]
+fn no_name_or_label_of_any_query_on_a_shipped_dashboard_can_be_misspelt_unseen() {
+    let shipped = Shipped::read();
+    let rules = known(&shipped);
+    let labels = all_labels(&rules.known.series.values().filter_map(|series| series.shape.clone()).flatten().collect());
+    // A text in quotes, which is no name, or a word.
+    let word = Regex::new(r#""[^"]*"|[a-z_][a-z0-9_:]*"#).expect("a regular expression");
+    // Where the same words stand before it, one misspelling is as good as the other.
+    let (mut misspelt, mut unseen) = (BTreeSet::new(), Vec::new());
+    for dashboard in dashboards::read(&shipped.dashboards, &mut dashboards::Found::default()) {
+        for query in dashboards::queries(&dashboard) {
+            for found in word.find_iter(&query) {
+                let is_name = labels.contains(found.as_str()) || rules.known.series.contains_key(found.as_str());
+                let before = &query.as_bytes()[found.end().saturating_sub(64)..found.end()];
+                if is_name && misspelt.insert(before.to_vec()) {
+                    let wrong = format!("{}x{}", &query[..found.end()], &query[found.end()..]);
+                    if promql::check(&wrong, &rules.known).complaints.is_empty() {
+                        unseen.push(wrong);
+                    }
+                }
+            }
+        }
+    }
+    assert!(misspelt.len() > 500, "only {} words were misspelt", misspelt.len());
+    assert!(unseen.is_empty(), "{}", unseen.join("\n\n"));
 }
