@@ -26,5 +26,6 @@ mod process;
 mod prometheus;
 mod python;
 mod reload;
+mod soak;
 mod sockets;
 mod support;

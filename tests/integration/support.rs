@@ -26,8 +26,13 @@ use aws_smithy_runtime_api::client::result::ConnectorError;
 use aws_smithy_runtime_api::client::runtime_components::RuntimeComponents;
 use aws_smithy_types::body::SdkBody;
 use bytes::Bytes;
+use http_body_util::BodyExt as _;
+use hyper::body::Body as _;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
+
+/// Answers from this size on, in bytes, are none that the exporter reads; see `Fault::Oversized`.
+const LARGE: u64 = 16 << 20;
 
 pub const REGION: &str = "eu-west-1";
 pub const ACCESS_KEY_ID: &str = "AKIATESTTESTTESTTEST";
@@ -73,12 +78,16 @@ pub enum Fate {
 
 type FateOf = dyn Fn(&Request) -> Fate + Send + Sync;
 
+/// Hears of each whole answer that reaches the exporter: the request, the status and the body.
+type Hear = dyn Fn(&Request, StatusCode, &[u8]) + Send + Sync;
+
 /// A network without sockets: requests go straight to the simulator, at the time that the clock shows.
 #[derive(Clone)]
 pub struct Wire {
     simulator: Simulator,
     clock: Clock,
     fate: Arc<Mutex<Arc<FateOf>>>,
+    hear: Arc<Mutex<Option<Arc<Hear>>>>,
     /// When each request was released, by path.
     pub released: Arc<Mutex<Vec<(String, Instant)>>>,
 }
@@ -86,6 +95,11 @@ pub struct Wire {
 impl Wire {
     pub fn decide(&self, fate: impl Fn(&Request) -> Fate + Send + Sync + 'static) {
         *self.fate.lock().expect("no test panics in here") = Arc::new(fate);
+    }
+
+    /// Lets `hear` know of every answer, byte for byte, from now on.
+    pub fn record(&self, hear: impl Fn(&Request, StatusCode, &[u8]) + Send + Sync + 'static) {
+        *self.hear.lock().expect("no test panics in here") = Some(Arc::new(hear));
     }
 
     /// When requests to `path` were released.
@@ -128,6 +142,16 @@ impl HttpConnector for Wire {
                 http::Reply::Reset | http::Reply::Refuse(_) => {
                     return Err(ConnectorError::io("connection reset by peer".into()));
                 }
+            };
+            let hear = this.hear.lock().expect("no test panics in here").clone();
+            let response = match hear {
+                Some(hear) if response.body().size_hint().exact().is_some_and(|size| size < LARGE) => {
+                    let (parts, body) = response.into_parts();
+                    let whole = body.collect().await.map_err(|error| ConnectorError::io(error.into()))?.to_bytes();
+                    hear(&request, parts.status, &whole);
+                    ::http::Response::from_parts(parts, http::Body::whole(whole))
+                }
+                _ => response,
             };
             response
                 .map(SdkBody::from_body_1_x)
@@ -172,8 +196,13 @@ impl Exporter {
     ) -> Self {
         let clock = Clock::starting_at(NOW);
         let fate: Arc<FateOf> = Arc::new(|_: &Request| Fate::Arrives);
-        let wire =
-            Wire { simulator: simulator.clone(), clock, fate: Arc::new(Mutex::new(fate)), released: Arc::default() };
+        let wire = Wire {
+            simulator: simulator.clone(),
+            clock,
+            fate: Arc::new(Mutex::new(fate)),
+            hear: Arc::default(),
+            released: Arc::default(),
+        };
         let mut config = config("http://simulator.test");
         configure(&mut config);
         let mut access = Access { http: SharedHttpClient::new(wire.clone()), ..Access::local(ACCESS_KEY_ID, "secret") };
