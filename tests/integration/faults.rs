@@ -3,6 +3,8 @@
 //!
 //! `cargo test --test integration faults -- --nocapture --test-threads=1` prints the tables.
 
+use std::time::Duration;
+
 use aws_iot_jobs_exporter::simulator::{Consequence, Fault, Operation, Rule, Script};
 
 use crate::support::{
@@ -149,6 +151,41 @@ async fn a_fault_on_a_real_socket_does_what_it_does_on_the_paused_clock() {
             assert_eq!(shown.failures(reason), Some(1.0), "{fault}: {}", shown.text);
         }
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn thousands_of_failing_refreshes_leave_nothing_behind_and_are_never_a_tight_loop() {
+    const REFRESHES: f64 = 2000.0;
+    let exporter = Exporter::start(simulated(jobs(3)), |config| config.limits.max_pages = 1).await;
+    exporter.refreshed(1).await;
+    let fatal: Vec<Fault> = Fault::ALL.iter().copied().filter(|fault| expected_reason(*fault).is_some()).collect();
+    let failed = |shown: &Exposition| -> f64 {
+        shown.family("aws_iot_jobs_exporter_refresh_failures_total").map(|(_, count)| count).sum()
+    };
+    let alive = || tokio::runtime::Handle::current().metrics().num_alive_tasks();
+    let (first, mut most, mut shown) = (alive(), 0, exporter.scrape().await);
+    for fault in fatal.iter().cycle() {
+        // Of one page, there is no token that could go wrong.
+        exporter.simulator.set_script(Script::new([Rule::new(*fault).on(Operation::ListJobs)]));
+        tokio::time::sleep(Duration::from_mins(50)).await;
+        shown = exporter.scrape().await;
+        most = most.max(alive());
+        if failed(&shown) >= REFRESHES {
+            break;
+        }
+    }
+    // A refresh that is under way has a task or two of its own.
+    assert!(most <= first + 3, "{first} tasks at first, and up to {most}");
+    let releases = exporter.wire.releases("/jobs");
+    let span = *releases.last().expect("a request") - releases[0];
+    let refreshes = shown.family("aws_iot_jobs_exporter_refreshes_total").map(|(_, count)| count).sum::<f64>();
+    assert!(span.as_secs_f64() / refreshes > 30.0, "{refreshes} refreshes in {span:?}");
+    let in_a_minute = |first: usize| {
+        releases[first..].iter().take_while(|at| **at - releases[first] < Duration::from_mins(1)).count()
+    };
+    let most = (0..releases.len()).map(in_a_minute).max().unwrap_or_default();
+    // After 5, 10, 20 and 40 s at most, and half of that at least, with three attempts each.
+    assert!(most <= 15, "{most} requests within a minute");
 }
 
 #[tokio::test(start_paused = true)]

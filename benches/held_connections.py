@@ -1,0 +1,109 @@
+#!/usr/bin/env python3
+"""What connections that are held open cost a scrape.
+
+Usage: cargo build --release && python3 benches/held_connections.py [--idle 2000] [--slow 50] [--scrapes 200]
+
+Starts the demo, opens connections that say nothing and others that send their header a byte a second, and scrapes beside them on fresh
+connections, one scrape after the other. Prints how long the scrapes took without the held connections and with them, and how many of those
+are still open in the end: the exporter keeps 512 at most, and lets a newcomer take the place of an idle one. Exits 1 where a
+scrape failed, or took longer than 100 ms. It needs Python 3.8+, and as many open files as connections (`ulimit -n`).
+"""
+
+import argparse
+import asyncio
+import os
+import re
+import resource
+import statistics
+import subprocess
+import sys
+import time
+
+ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+PROGRAM = os.path.join(ROOT, "target", "release", "aws-iot-jobs-exporter")
+BOUND = 0.1
+
+
+def start_demo():
+    process = subprocess.Popen(
+        [PROGRAM, "demo", "--web.listen-address=127.0.0.1:0"], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
+    )
+    port = None
+    for line in process.stderr:
+        port = port or re.search(r'addresses="?127\.0\.0\.1:(\d+)', line)
+        if "refreshed" in line:
+            return process, int(port.group(1))
+    raise SystemExit("the demo ended by itself")
+
+
+async def scrape(port):
+    """One scrape of a connection of its own, to its last byte, in seconds."""
+    started = time.perf_counter()
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    writer.write(b"GET /metrics HTTP/1.1\r\nHost: exporter\r\nConnection: close\r\n\r\n")
+    answer = await reader.read()
+    while chunk := await reader.read():
+        answer += chunk
+    took = time.perf_counter() - started
+    writer.close()
+    if not answer.startswith(b"HTTP/1.1 200 OK") or b"\naws_iot_jobs{" not in answer:
+        raise SystemExit(f"a scrape failed: {answer[:200]!r}")
+    return took
+
+
+async def trickle(writer):
+    """A header that never ends. Where the exporter has cut it, another one is as good."""
+    for byte in b"GET /metrics HTTP/1.1\r\nHost: exporter\r\nX-Slow: " + b"x" * 4000:
+        try:
+            writer.write(bytes([byte]))
+            await writer.drain()
+        except OSError:
+            return
+        await asyncio.sleep(1)
+
+
+async def hold(port, count):
+    return [await asyncio.open_connection("127.0.0.1", port) for _ in range(count)]
+
+
+def tell(name, times):
+    print(f"{name}: median {statistics.median(times) * 1000:.1f} ms, slowest {max(times) * 1000:.1f} ms")
+
+
+async def measure(port, arguments):
+    tell("scrapes alone", [await scrape(port) for _ in range(arguments.scrapes)])
+    idle = await hold(port, arguments.idle)
+    slow = await hold(port, arguments.slow)
+    trickles = [asyncio.create_task(trickle(writer)) for _, writer in slow]
+    times = []
+    for _ in range(arguments.scrapes):
+        times.append(await scrape(port))
+        await asyncio.sleep(0.02)
+    tell(f"beside {arguments.idle} idle and {arguments.slow} slow connections", times)
+    still_open = sum(not reader.at_eof() for reader, _ in idle + slow)
+    print(f"held connections that are still open: {still_open} of {arguments.idle + arguments.slow}")
+    for task in trickles:
+        task.cancel()
+    return max(times)
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0])
+    parser.add_argument("--idle", type=int, default=2000)
+    parser.add_argument("--slow", type=int, default=50)
+    parser.add_argument("--scrapes", type=int, default=200)
+    arguments = parser.parse_args()
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+    process, port = start_demo()
+    try:
+        slowest = asyncio.run(measure(port, arguments))
+    finally:
+        process.terminate()
+        process.wait()
+    if slowest > BOUND:
+        sys.exit(f"a scrape took longer than {BOUND * 1000:.0f} ms")
+
+
+if __name__ == "__main__":
+    main()
