@@ -234,8 +234,8 @@ fn has_cause<T: Error + 'static>(error: &(dyn Error + 'static)) -> bool {
     causes(error).any(<dyn Error>::is::<T>)
 }
 
-/// What an answer says may be anything, and goes to logs and pages: it is put on one line, other control characters are
-/// written out, and its length is bounded.
+/// What an answer says may be anything, and goes to logs and pages: it is put on one line, other characters that can't be
+/// seen, or that turn the direction of what follows, are written out, and its length is bounded.
 fn one_line(text: &str) -> String {
     const MAX_CHARS: usize = 1000;
     let mut line = String::new();
@@ -245,10 +245,10 @@ fn one_line(text: &str) -> String {
             line.push('…');
             break;
         }
-        if character.is_control() {
-            line.extend(character.escape_default());
-        } else {
+        if matches!(character, '"' | '\'' | '\\') {
             line.push(character);
+        } else {
+            line.extend(character.escape_debug());
         }
     }
     line
@@ -302,8 +302,14 @@ mod tests {
     }
 
     #[test]
+    fn what_an_answer_says_can_not_turn_the_direction_of_a_line() {
+        assert_eq!(one_line("denied \u{202e}drowssap\u{2066}"), "denied \\u{202e}drowssap\\u{2066}");
+    }
+
+    #[test]
     fn what_an_answer_says_stays_on_one_line_of_bounded_length() {
         assert_eq!(one_line("a\n  b\u{1b}[31m"), "a b\\u{1b}[31m");
+        assert_eq!(one_line("a\u{2028}b\0\\ \"é\" 'c'"), "a b\\0\\ \"é\" 'c'");
         assert_eq!(one_line(&"x".repeat(10_000)).chars().count(), 1001);
     }
 }
