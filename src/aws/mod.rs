@@ -406,7 +406,29 @@ fn schedule(told: Option<&types::SchedulingConfig>) -> Schedule {
 }
 
 /// A time before 1970 or after [`Timestamp::LATEST`] is no time that anything happened to a job at.
+///
+/// To the nearest millisecond: the SDK reads seconds with a fraction as a float, and so a little less than was written.
 fn timestamp(time: DateTime) -> Option<Timestamp> {
-    let time = time.to_millis().ok().map(Timestamp::from_millis)?;
+    let millis = (time.as_nanos() + 500_000).div_euclid(1_000_000);
+    let time = i64::try_from(millis).ok().map(Timestamp::from_millis)?;
     (Timestamp::from_millis(0)..=Timestamp::LATEST).contains(&time).then_some(time)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_time_is_kept_to_the_millisecond_that_was_written() {
+        for (written, millis) in [(1_790_000_000.063, 1_790_000_000_063), (1_560_787_022.733, 1_560_787_022_733)] {
+            assert_eq!(timestamp(DateTime::from_secs_f64(written)), Some(Timestamp::from_millis(millis)));
+        }
+    }
+
+    #[test]
+    fn a_time_that_nothing_can_have_happened_at_is_none() {
+        for secs in [-1, i64::MIN, Timestamp::LATEST.as_millis() / 1000 + 1, i64::MAX] {
+            assert_eq!(timestamp(DateTime::from_secs(secs)), None, "{secs}");
+        }
+    }
 }
