@@ -19,6 +19,8 @@ pub mod exposition;
 pub mod fingerprint;
 pub mod group_filter;
 pub mod groups;
+#[cfg(test)]
+mod hostile;
 pub mod http;
 pub mod job;
 pub mod memory;

@@ -2,6 +2,8 @@
 
 mod crew;
 mod rotation;
+#[cfg(test)]
+mod hostile;
 
 use std::net::SocketAddr;
 use std::sync::Arc;

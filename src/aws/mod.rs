@@ -5,8 +5,12 @@
 //! take (`AssumeRole`, a container's or an instance's metadata) is rare, is left to the SDK, and is not counted.
 
 pub mod budget;
+#[cfg(test)]
+pub(crate) mod canned;
 mod credentials;
 mod error;
+#[cfg(test)]
+mod hostile;
 mod wire;
 
 use std::error::Error;

@@ -9,6 +9,8 @@ mod check;
 mod duration;
 mod file;
 mod form;
+#[cfg(test)]
+mod hostile;
 mod keys;
 mod kind;
 mod listen;

@@ -1,9 +1,12 @@
 //! The log: text for people, JSON for collectors, on standard error.
 
+use tracing::Subscriber;
 use tracing::level_filters::LevelFilter;
 use tracing_subscriber::filter::Targets;
+use tracing_subscriber::fmt::MakeWriter;
 use tracing_subscriber::layer::SubscriberExt as _;
-use tracing_subscriber::{Layer as _, Registry, fmt};
+use tracing_subscriber::registry::LookupSpan;
+use tracing_subscriber::{Layer, Registry, fmt};
 
 use crate::config::{Log, LogFormat, LogLevel};
 
@@ -15,6 +18,15 @@ use crate::config::{Log, LogFormat, LogLevel};
 /// # Errors
 /// Where a log was started before in this process.
 pub fn start(log: &Log) -> Result<(), tracing::subscriber::SetGlobalDefaultError> {
+    tracing::subscriber::set_global_default(Registry::default().with(lines(log, std::io::stderr)))
+}
+
+/// The exporter's own events, a line each.
+fn lines<S, W>(log: &Log, writer: W) -> Box<dyn Layer<S> + Send + Sync>
+where
+    S: Subscriber + for<'a> LookupSpan<'a>,
+    W: for<'w> MakeWriter<'w> + Send + Sync + 'static,
+{
     let level = match log.level {
         LogLevel::Error => LevelFilter::ERROR,
         LogLevel::Warn => LevelFilter::WARN,
@@ -23,12 +35,62 @@ pub fn start(log: &Log) -> Result<(), tracing::subscriber::SetGlobalDefaultError
         LogLevel::Trace => LevelFilter::TRACE,
     };
     let own = Targets::new().with_target(env!("CARGO_CRATE_NAME"), level);
-    let layer = fmt::layer().with_writer(std::io::stderr);
+    let layer = fmt::layer().with_writer(writer);
     let layer = match log.format {
         LogFormat::Json => {
             layer.json().with_target(false).flatten_event(true).with_current_span(false).with_span_list(false).boxed()
         }
         LogFormat::Text => layer.with_target(false).boxed(),
     };
-    tracing::subscriber::set_global_default(Registry::default().with(layer.with_filter(own)))
+    layer.with_filter(own).boxed()
+}
+
+/// For tests only: what is logged on a thread.
+#[cfg(test)]
+pub(crate) mod captured {
+    use std::cell::RefCell;
+    use std::io::Write;
+    use std::sync::Once;
+
+    use super::*;
+
+    thread_local! {
+        static TEXT: RefCell<Option<Vec<u8>>> = const { RefCell::new(None) };
+        static JSON: RefCell<Option<Vec<u8>>> = const { RefCell::new(None) };
+    }
+
+    /// What is logged on this thread while `run` runs: in text, and in JSON.
+    ///
+    /// One subscriber serves all threads: with one for each, tracing may ask the wrong thread's whether a line is wanted.
+    pub(crate) fn capture<T>(run: impl FnOnce() -> T) -> (T, Vec<u8>, Vec<u8>) {
+        static SUBSCRIBER: Once = Once::new();
+        SUBSCRIBER.call_once(|| {
+            let log = |format| Log { level: LogLevel::Debug, format };
+            let text = lines(&log(LogFormat::Text), || ToThread(LogFormat::Text));
+            let subscriber = Registry::default().with(text);
+            let subscriber = subscriber.with(lines(&log(LogFormat::Json), || ToThread(LogFormat::Json)));
+            tracing::subscriber::set_global_default(subscriber).expect("no other subscriber in this process");
+        });
+        TEXT.set(Some(Vec::new()));
+        JSON.set(Some(Vec::new()));
+        let done = run();
+        (done, TEXT.take().unwrap_or_default(), JSON.take().unwrap_or_default())
+    }
+
+    struct ToThread(LogFormat);
+
+    impl Write for ToThread {
+        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+            let written = match self.0 {
+                LogFormat::Text => &TEXT,
+                LogFormat::Json => &JSON,
+            };
+            written.with_borrow_mut(|written| written.as_mut().map(|written| written.extend_from_slice(bytes)));
+            Ok(bytes.len())
+        }
+
+        fn flush(&mut self) -> std::io::Result<()> {
+            Ok(())
+        }
+    }
 }

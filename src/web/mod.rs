@@ -1,6 +1,8 @@
 //! What the exporter serves over HTTP, and at which paths.
 
 pub mod accept;
+#[cfg(test)]
+mod hostile;
 mod page;
 
 use std::io::Write as _;

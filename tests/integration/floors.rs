@@ -26,6 +26,7 @@ const FLOORS: &[&str] = &[
     "fingerprint",
     "catalogue",
     "job",
+    "hostile",
 ];
 
 /// What only one or two modules may know.

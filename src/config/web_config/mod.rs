@@ -9,6 +9,8 @@ mod certificate;
 mod clients;
 mod document;
 mod headers;
+#[cfg(test)]
+mod hostile;
 mod tls;
 mod users;
 

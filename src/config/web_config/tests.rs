@@ -3,7 +3,6 @@
 use std::fmt::Write as _;
 use std::path::Path;
 
-use proptest::prelude::*;
 use rcgen::{IsCa, KeyPair};
 use tempfile::TempDir;
 
@@ -11,13 +10,13 @@ use super::pki::{Authority, Issued};
 use super::*;
 
 /// The hash of `hunter2`.
-const HASH: &str = "$2b$04$Zyxwvutsrqponmlkjihgfe91EVTbipYuSP7HB4a0NH55cMj08u5tG";
+pub(super) const HASH: &str = "$2b$04$Zyxwvutsrqponmlkjihgfe91EVTbipYuSP7HB4a0NH55cMj08u5tG";
 
 /// A folder with certificates in it: `server.pem` and `server.key`, and `ca.pem`.
-struct Folder(TempDir);
+pub(super) struct Folder(pub(super) TempDir);
 
 impl Folder {
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         let folder = tempfile::tempdir().expect("a folder");
         let authority = Authority::new("a test's authority");
         authority.server().write(folder.path(), "server");
@@ -487,96 +486,4 @@ fn no_secret_is_shown() {
     let config = folder.accept(&format!("{}basic_auth_users: {{alice: {HASH}}}\n", tls("")));
     let shown = format!("{config:?} {:?}", config.users);
     assert!(!shown.contains("$2b$") && !shown.contains("Zyx"), "{shown}");
-}
-
-/// Texts that look enough like the real thing to get past its first checks.
-fn documents() -> impl Strategy<Value = String> {
-    let key = prop::sample::select(vec![
-        "tls_server_config",
-        "http_server_config",
-        "basic_auth_users",
-        "rate_limit",
-        "headers",
-        "http2",
-        "cert",
-        "key",
-        "cert_file",
-        "key_file",
-        "client_ca",
-        "client_auth_type",
-        "client_allowed_sans",
-        "min_version",
-        "max_version",
-        "cipher_suites",
-        "curve_preferences",
-        "prefer_server_cipher_suites",
-        "X-Frame-Options",
-        "<<",
-        "alice",
-    ]);
-    let scalar = prop_oneof![
-        Just("TLS12".to_owned()),
-        Just("TLS13".to_owned()),
-        Just("RequireAndVerifyClientCert".to_owned()),
-        Just("true".to_owned()),
-        Just("5".to_owned()),
-        Just(String::new()),
-        Just("server.pem".to_owned()),
-        Just("server.key".to_owned()),
-        Just(HASH.to_owned()),
-        Just("TLS_AES_128_GCM_SHA256".to_owned()),
-        Just("X25519".to_owned()),
-        Just("\"-----BEGIN CERTIFICATE-----\\nAAAA\\n-----END CERTIFICATE-----\"".to_owned()),
-        "\\PC{0,20}",
-    ];
-    scalar.prop_recursive(3, 24, 6, move |inner| {
-        prop_oneof![
-            prop::collection::vec(inner.clone(), 0..4).prop_map(|items| format!("[{}]", items.join(", "))),
-            prop::collection::vec((key.clone(), inner), 0..6).prop_map(|entries| {
-                let entries: Vec<_> = entries.into_iter().map(|(key, value)| format!("{key}: {value}")).collect();
-                format!("{{{}}}", entries.join(", "))
-            }),
-        ]
-    })
-}
-
-/// Reads a text as [`load`] reads a file, without the file.
-fn read_text(text: &str, folder: &Path) -> Result<WebConfig, Problems> {
-    let mut document = Document::at(&folder.join("web.yml"));
-    let value = document.parse(text);
-    read(document, &value)
-}
-
-proptest! {
-    #[test]
-    fn any_text_is_taken_or_refused(text in "(?s).{0,200}") {
-        let _ = read_text(&text, Path::new("/nonexistent"));
-    }
-
-    #[test]
-    fn any_document_is_taken_or_refused_in_lines_of_a_sane_length(text in documents()) {
-        if let Err(problems) = read_text(&text, Path::new("/nonexistent")) {
-            for problem in &problems {
-                let line = problem.to_string();
-                prop_assert!(!line.contains(char::is_control) && line.len() < 1200, "{}", line);
-            }
-        }
-    }
-
-    #[test]
-    fn any_bytes_for_a_certificate_are_taken_or_refused(bytes: Vec<u8>, as_key: bool) {
-        let mut document = Document::at(Path::new("/nonexistent/web.yml"));
-        let armour = if as_key { "PRIVATE KEY" } else { "CERTIFICATE" };
-        let pem = format!("-----BEGIN {armour}-----\n{}\n-----END {armour}-----\n", base64(&bytes));
-        let section = figment::util::nest("tls_server_config.client_ca", Value::from(pem.clone()));
-        let _ = read(document, &section);
-        document = Document::at(Path::new("/nonexistent/web.yml"));
-        let section = [("cert", pem.clone()), ("key", pem)].into_iter().map(|(key, value)| (key.to_owned(), Value::from(value)));
-        let _ = read(document, &figment::util::nest("tls_server_config", Value::from(section.collect::<figment::value::Dict>())));
-    }
-}
-
-fn base64(bytes: &[u8]) -> String {
-    use base64::Engine as _;
-    base64::engine::general_purpose::STANDARD.encode(bytes)
 }

@@ -1,0 +1,90 @@
+//! For tests only: a network that gives answers of the test's own, without sockets.
+
+use std::sync::Arc;
+
+use aws_config::identity::IdentityCache;
+use aws_smithy_runtime_api::client::http::{
+    HttpClient, HttpConnector, HttpConnectorFuture, HttpConnectorSettings, SharedHttpConnector,
+};
+use aws_smithy_runtime_api::client::orchestrator::HttpRequest;
+use aws_smithy_runtime_api::client::result::ConnectorError;
+use aws_smithy_runtime_api::client::runtime_components::RuntimeComponents;
+use aws_smithy_runtime_api::http::HttpError;
+use aws_smithy_types::body::SdkBody;
+use http::HeaderValue;
+
+use super::*;
+use crate::hostile::answers::Answer;
+
+type AnswerTo = dyn Fn(&str) -> Answer + Send + Sync;
+
+/// Answers each request by its path.
+#[derive(Clone)]
+struct Canned(Arc<AnswerTo>);
+
+impl std::fmt::Debug for Canned {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Canned")
+    }
+}
+
+impl HttpClient for Canned {
+    fn http_connector(&self, _: &HttpConnectorSettings, _: &RuntimeComponents) -> SharedHttpConnector {
+        SharedHttpConnector::new(self.clone())
+    }
+}
+
+impl HttpConnector for Canned {
+    fn call(&self, request: HttpRequest) -> HttpConnectorFuture {
+        let path = request.uri().split_once("://").map_or("", |(_, rest)| rest);
+        let path = path.find('/').map_or("", |at| &path[at..]);
+        let Answer { status, headers, body } = (self.0)(path.split('?').next().unwrap_or_default());
+        HttpConnectorFuture::ready(response(status, headers, body))
+    }
+}
+
+/// As the real client hands an answer over: what HTTP has no way to say can't come.
+fn response(
+    status: u16,
+    headers: Vec<(&'static str, Vec<u8>)>,
+    body: Vec<u8>,
+) -> Result<aws_smithy_runtime_api::client::orchestrator::HttpResponse, ConnectorError> {
+    let mut response = http::Response::new(SdkBody::from(body));
+    *response.status_mut() = http::StatusCode::from_u16(status).expect("a status");
+    for (name, value) in headers {
+        if let Ok(value) = HeaderValue::from_bytes(&value) {
+            response.headers_mut().append(name, value);
+        }
+    }
+    response.try_into().map_err(|error: HttpError| ConnectorError::other(error.into(), None))
+}
+
+/// The way to such a network.
+pub(crate) fn access(answer: impl Fn(&str) -> Answer + Send + Sync + 'static) -> Access {
+    Access { http: SharedHttpClient::new(Canned(Arc::new(answer))), ..Access::local("AKIATESTTESTTESTTEST", "secret") }
+}
+
+/// A target whose account is known.
+pub(crate) fn target() -> Target {
+    Target {
+        name: Some("t".to_owned()),
+        region: Some("eu-west-1".to_owned()),
+        account_id: AccountId::parse("012345678901").ok(),
+        endpoint_url: Some("http://simulator.test".to_owned()),
+        ..Target::default()
+    }
+}
+
+/// A connection over it. What is found in the environment is found once, since that takes longer than all that follows.
+pub(super) async fn connection(access: &Access, telemetry: TargetTelemetry) -> Connection {
+    static FOUND: tokio::sync::OnceCell<Resolved> = tokio::sync::OnceCell::const_new();
+    let found = FOUND.get_or_init(|| async {
+        let nothing = self::access(|_| Answer::good(""));
+        resolve(&target(), &nothing, Duration::from_mins(30)).await.expect("a target")
+    });
+    let Resolved { sdk, region, target } = found.await;
+    let cache = IdentityCache::lazy().load_timeout(CREDENTIALS_TIMEOUT * 2).build();
+    let sdk = sdk.to_builder().http_client(access.http.clone()).identity_cache(cache).build();
+    let resolved = Resolved { sdk, region: region.clone(), target: target.clone() };
+    Connection::open(resolved, &Arc::new(Budgets::new(1000.0)), telemetry)
+}

@@ -1,0 +1,282 @@
+//! Whatever comes back from the network is a page, a description, or an error of one short line.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use proptest::collection::vec;
+use proptest::option::weighted;
+use proptest::prelude::*;
+use proptest::sample::select;
+use proptest::test_runner::TestCaseError;
+use tokio::time::Instant;
+
+use super::*;
+use crate::census::{self, Census, Folding};
+use crate::clock::Moment;
+use crate::exposition::board::{Board, Ended, Good, Identity, State};
+use crate::exposition::fragments::Fragments;
+use crate::exposition::{self, Format};
+use crate::fingerprint::Fingerprinter;
+use crate::hostile::answers::{self, Answer, Json};
+use crate::hostile::exposition::Exposition;
+use crate::hostile::{cases, fault_of_line, text};
+use crate::job::{Scope, UNKNOWN};
+use crate::memory::{Memory, Standing};
+use crate::snapshot::{Snapshot, Walk};
+use crate::tally::{Attribution, Tally};
+use crate::telemetry::Telemetry;
+
+const NOW: Timestamp = Timestamp::from_secs(1_790_000_000);
+
+/// The longest error: a thousand characters of AWS's, each of which may have to be written out, and our own words.
+const MAX_ERROR: usize = 11_000;
+
+/// A single thread on the paused clock, where waits take no time.
+fn run<T>(future: impl Future<Output = T>) -> T {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build();
+    runtime.expect("a runtime").block_on(future)
+}
+
+/// Gives these answers in turn, the last one again and again.
+fn in_turn(answers: Vec<Answer>) -> Access {
+    let next = AtomicUsize::new(0);
+    canned::access(move |_| answers[next.fetch_add(1, Ordering::Relaxed).min(answers.len() - 1)].clone())
+}
+
+fn telemetry() -> (Arc<Telemetry>, TargetTelemetry) {
+    let telemetry = Arc::new(Telemetry::new(false));
+    let target = telemetry.target(identity().target_labels());
+    (telemetry, target)
+}
+
+fn identity() -> Identity {
+    Identity { name: "t".to_owned(), region: "eu-west-1".to_owned(), labels: Vec::new() }
+}
+
+fn fault_of(error: &ApiError) -> Option<String> {
+    fault_of_line(&error.to_string(), MAX_ERROR)
+}
+
+/// Both formats of what is shown once these summaries were met, and these descriptions told, in this order.
+fn exposed(
+    telemetry: &Telemetry,
+    jobs: &[JobSummary],
+    descriptions: &[Description],
+) -> Result<(Exposition, u64), String> {
+    let mut memory = Memory::new(Fingerprinter::new(&[0; 16]));
+    let now = Moment { instant: Instant::now(), wall: NOW };
+    let mut tally = Tally::new(memory.fingerprints(), Attribution::EndedSince(NOW.before(Duration::from_hours(100))));
+    for job in jobs {
+        tally.add(job, &memory);
+    }
+    let scope = Scope::default();
+    for description in descriptions {
+        let Some(id) = description.summary.id() else { continue };
+        let told = tally.completed(id, &description.summary);
+        memory.described(id, told.created_at, description, now);
+        let job = memory.fingerprints().of(id);
+        memory.learn_targets(job, told.created_at, description.targets.as_deref(), Standing::Settled);
+        tally.amend(id, &description.summary, &scope, &memory);
+    }
+    let tallied = tally.finish(&scope, &mut memory);
+    let wanted = census::Settings {
+        long_running_after: vec![Duration::from_hours(24)],
+        max_thing_groups: 2,
+        max_jobs: Some(4),
+        ..census::Settings::default()
+    };
+    let Census { attention, groups, series, omitted_jobs } =
+        census::take(&tallied, &scope, &wanted, true, &mut Folding::default(), NOW);
+    let snapshot = Snapshot {
+        account: AccountId::parse("012345678901").map_err(|error| error.to_string())?,
+        attention,
+        groups,
+        series,
+        omitted_jobs,
+        walk: Walk { duration: Duration::ZERO, pages: 1, requests: 1 },
+        describing: None,
+        counts: tallied.counts,
+    };
+    let total = snapshot.counts.total;
+    let identity = Arc::new(identity());
+    let fragments = Fragments::render(&snapshot, &identity.job_labels("012345678901"));
+    let good = Good { snapshot, fragments, published: now, stale_after: Duration::from_hours(1) };
+    let board = Board::default();
+    let last = Some(Ended { at: NOW, took: Duration::ZERO, failure: None });
+    board.add(identity).send_replace(State { good: Some(Arc::new(good)), last });
+    let read = |format| {
+        let body = exposition::body(format, &board, telemetry, now);
+        Exposition::read(&body, format == Format::OpenMetrics)
+    };
+    let (text, open_metrics) = (read(Format::Text)?, read(Format::OpenMetrics)?);
+    for family in ["aws_iot_jobs", "aws_iot_job_info", "aws_iot_thing_group_jobs"] {
+        let (text, open_metrics) = (text.sum(family), open_metrics.sum(family));
+        (text == open_metrics).then_some(()).ok_or(format!("{family}: {text:?} and {open_metrics:?}"))?;
+    }
+    Ok((text, total))
+}
+
+#[expect(clippy::cast_precision_loss, reason = "there are some dozens")]
+fn number(count: usize) -> f64 {
+    count as f64
+}
+
+fn failed(fault: String) -> TestCaseError {
+    TestCaseError::fail(fault)
+}
+
+/// A job as AWS could tell of it, but for its texts.
+fn valid_job() -> impl Strategy<Value = JobSummary> {
+    let id = prop_oneof!["[a-c]", text()];
+    let word = |known: &'static [&'static str]| prop_oneof![6 => select(known).prop_map(str::to_owned), 2 => "[A-Z_.]{1,3}", 1 => text()];
+    let time = || weighted(0.8, (0_i64..=Timestamp::LATEST.as_millis()).prop_map(Timestamp::from_millis));
+    (
+        weighted(0.9, id),
+        weighted(0.9, word(&["IN_PROGRESS", "SCHEDULED", "COMPLETED"])),
+        weighted(0.9, word(&["SNAPSHOT", "CONTINUOUS"])),
+        time(),
+        weighted(0.5, any::<bool>()),
+        weighted(0.3, text()),
+    )
+        .prop_map(|(job_id, status, selection, created_at, is_concurrent, thing_group_id)| JobSummary {
+            job_id,
+            status: status.as_deref().map(Status::from),
+            target_selection: selection.as_deref().map(TargetSelection::from),
+            created_at,
+            is_concurrent,
+            thing_group_id,
+            ..JobSummary::default()
+        })
+}
+
+fn written(job: &JobSummary) -> Json {
+    let text = |text: &str| Json::Text(text.to_owned());
+    let millis = |at: Timestamp| Json::Raw(format!("{}.{:03}", at.as_millis() / 1000, at.as_millis() % 1000));
+    let fields = [
+        ("jobId", job.job_id.as_deref().map(text)),
+        ("status", job.status.as_ref().map(|status| text(status.as_str()))),
+        ("targetSelection", job.target_selection.as_ref().map(|selection| text(selection.as_str()))),
+        ("createdAt", job.created_at.map(millis)),
+        ("isConcurrent", job.is_concurrent.map(|is| Json::Raw(is.to_string()))),
+        ("thingGroupId", job.thing_group_id.as_deref().map(text)),
+    ];
+    Json::Object(fields.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?))).collect())
+}
+
+/// What a label says of a text, by the rule in the documentation.
+fn label(text: Option<&str>) -> String {
+    let is_plain = |text: &str| {
+        (1..=64).contains(&text.chars().count())
+            && text.chars().all(|c| matches!(c, 'A'..='Z' | 'a'..='z' | '0'..='9' | '_' | '.'))
+    };
+    match text {
+        None => "<unknown>".to_owned(),
+        Some(text) if is_plain(text) => text.to_owned(),
+        Some(_) => "<other>".to_owned(),
+    }
+}
+
+proptest! {
+    #![proptest_config(cases(256))]
+
+    #[test]
+    fn any_answer_to_list_jobs_is_a_page_or_an_error_of_one_short_line(
+        answers in vec(answers::answer(answers::list()), 1..3),
+    ) {
+        let (telemetry, target) = telemetry();
+        let listed = run(async {
+            let connection = canned::connection(&in_turn(answers), target).await;
+            connection.list_jobs(&Query::default(), None).await
+        });
+        let jobs = match listed {
+            Err(error) => {
+                prop_assert_eq!(fault_of(&error), None);
+                Vec::new()
+            }
+            Ok(page) => {
+                prop_assert!(page.next_token.is_none_or(|token| !token.is_empty()));
+                page.jobs
+            }
+        };
+        let ids: BTreeSet<&str> = jobs.iter().filter_map(JobSummary::id).collect();
+        let nameless = jobs.iter().filter(|job| job.id().is_none()).count();
+        let (shown, total) = run(async { exposed(&telemetry, &jobs, &[]) }).map_err(failed)?;
+        prop_assert_eq!(total, (ids.len() + nameless) as u64);
+        prop_assert_eq!(shown.sum("aws_iot_jobs"), Some(number(ids.len() + nameless)));
+    }
+
+    #[test]
+    fn every_job_of_a_valid_answer_is_counted_once_whatever_its_texts(jobs in vec(valid_job(), 0..16)) {
+        let body = Json::Object(vec![("jobs".to_owned(), Json::List(jobs.iter().map(written).collect()))]);
+        let (telemetry, target) = telemetry();
+        let page = run(async {
+            let connection = canned::connection(&in_turn(vec![Answer::good(body.render())]), target).await;
+            connection.list_jobs(&Query::default(), None).await
+        });
+        prop_assert_eq!(page, Ok(Page { jobs: jobs.clone(), next_token: None }));
+
+        let mut last: BTreeMap<String, &JobSummary> = BTreeMap::new();
+        for (place, job) in jobs.iter().enumerate() {
+            let id = job.job_id.clone().filter(|id| !id.is_empty());
+            last.insert(id.map_or_else(|| format!("no. {place}"), |id| format!("id {id}")), job);
+        }
+        let mut expected: BTreeMap<(String, String), f64> = BTreeMap::new();
+        for job in last.values() {
+            let status = label(job.status.as_ref().map(Status::as_str));
+            let selection = label(job.target_selection.as_ref().map(TargetSelection::as_str));
+            *expected.entry((status, selection)).or_default() += 1.0;
+        }
+        let (shown, _) = run(async { exposed(&telemetry, &jobs, &[]) }).map_err(failed)?;
+        let rows = shown.family("aws_iot_jobs").filter(|(_, jobs)| *jobs > 0.0);
+        let rows = rows.map(|(labels, jobs)| ((labels["status"].clone(), labels["target_selection"].clone()), jobs));
+        prop_assert_eq!(rows.collect::<BTreeMap<_, _>>(), expected);
+        for (labels, _) in shown.family("aws_iot_job_info") {
+            prop_assert!(last.contains_key(&format!("id {}", labels["job_id"])), "{:?}", labels);
+        }
+    }
+
+    #[test]
+    fn any_answer_to_describe_job_is_a_description_or_an_error_of_one_short_line(
+        job_id in prop_oneof!["[a-z]{1,3}", text()],
+        descriptions in vec((answers::description(), weighted(0.2, answers::answer(answers::description()))), 1..3),
+        listed in answers::answer(answers::list()),
+    ) {
+        let given = descriptions.into_iter();
+        let given = given.map(|(fields, instead)| instead.unwrap_or_else(|| Answer::good(answers::describing(&job_id, &fields))));
+        let (given, (telemetry, target)) = (given.collect(), telemetry());
+        let (described, listed) = run(async {
+            let described = canned::connection(&in_turn(given), target.clone()).await.describe_job(&job_id).await;
+            let listed = canned::connection(&in_turn(vec![listed]), target).await;
+            (described, listed.list_jobs(&Query::default(), None).await.unwrap_or_default())
+        });
+        let descriptions: Vec<Description> = match described {
+            Err(error) => {
+                prop_assert_eq!(fault_of(&error), None);
+                Vec::new()
+            }
+            Ok(description) => {
+                if let Some(description) = &description {
+                    prop_assert_eq!(description.summary.id(), Some(job_id.as_str()));
+                }
+                description.into_iter().collect()
+            }
+        };
+        // The job that is described is listed as well, with as little as can be said of one.
+        let mut jobs = listed.jobs;
+        jobs.push(JobSummary {
+            job_id: Some(job_id),
+            status: Some(Status::InProgress),
+            target_selection: Some(TargetSelection::Snapshot),
+            ..JobSummary::default()
+        });
+        let ids: BTreeSet<&str> = jobs.iter().filter_map(JobSummary::id).collect();
+        let nameless = jobs.iter().filter(|job| job.id().is_none()).count();
+        let (shown, _) = run(async { exposed(&telemetry, &jobs, &descriptions) }).map_err(failed)?;
+        prop_assert_eq!(shown.sum("aws_iot_jobs"), Some(number(ids.len() + nameless)));
+        for (labels, _) in shown.family("aws_iot_job_thing_group_info") {
+            let group = labels["thing_group"].as_str();
+            let is_word = ["<none>", "<other>", UNKNOWN].contains(&group);
+            prop_assert!(is_word || crate::job::is_thing_group_name(group), "{}", group);
+        }
+    }
+}

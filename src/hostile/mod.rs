@@ -1,0 +1,193 @@
+//! For tests only: data that somebody might send to do harm, and strict readers of what comes of it.
+//!
+//! The properties that use it have `hostile` in their names, so that one filter runs them all:
+//! `PROPTEST_CASES=1000000 cargo test --release --lib hostile`.
+
+pub(crate) mod answers;
+pub(crate) mod exposition;
+pub(crate) mod page;
+
+use proptest::collection::vec;
+use proptest::prelude::*;
+use proptest::sample::{Index, select};
+
+/// How many inputs a property gets: as many as `PROPTEST_CASES` says, else so many. What is found is kept as a plain test
+/// with a name, not in a file of seeds.
+pub(crate) fn cases(by_default: u32) -> ProptestConfig {
+    let asked = ProptestConfig::default();
+    let cases = if std::env::var_os("PROPTEST_CASES").is_some() { asked.cases } else { by_default };
+    ProptestConfig { cases, failure_persistence: None, max_shrink_iters: 20_000, ..asked }
+}
+
+/// What breaks out of quotes, lines, markup, terminals and parsers.
+const PIECES: &[&str] = &[
+    "\"",
+    "'",
+    "\\",
+    "\\\"",
+    "\\n",
+    "\n",
+    "\r",
+    "\r\n",
+    "\t",
+    "\0",
+    "\u{1}",
+    "\u{7f}",
+    "\u{85}",
+    "\u{9b}31m",
+    "\u{1b}[2J\u{1b}]0;x\u{7}",
+    "\u{2028}",
+    "\u{202e}",
+    "\u{2066}",
+    "\u{200b}",
+    "\u{feff}",
+    "\u{fffd}",
+    "\u{ffff}",
+    "\u{10ffff}",
+    "\u{301}\u{301}\u{301}",
+    "\"} 1\n# EOF\n",
+    "\n# TYPE aws_iot_jobs counter\naws_iot_jobs 7\n",
+    "{a=\"b\"}",
+    "<script>alert(1)</script>",
+    "</td></table><img src=x onerror=y>",
+    "\" onmouseover=\"x",
+    "<!--",
+    "]]>",
+    "&lt;",
+    "&#0;",
+    "<none>",
+    "<other>",
+    "<unknown>",
+    "${x}",
+    "{}",
+    "%s%n",
+    "%00",
+    "../..",
+    "?a=b#c",
+    ",",
+    ";",
+    "=",
+    ": ",
+    " ",
+    "é",
+    "𝕏",
+    "IN_PROGRESS",
+    "http://user:hunter2@host/",
+];
+
+/// A text that is up to no good.
+pub(crate) fn text() -> impl Strategy<Value = String> + Clone {
+    let piece = prop_oneof![
+        6 => select(PIECES).prop_map(str::to_owned),
+        2 => "[a-zA-Z0-9_.:-]{1,12}",
+        1 => any::<char>().prop_map(String::from),
+    ];
+    let pieces = vec(piece, 0..5).prop_map(|pieces| pieces.concat());
+    prop_oneof![30 => pieces.clone(), 1 => (pieces, 1_usize..2000).prop_map(|(text, times)| text.repeat(times))]
+}
+
+/// One way in which bytes come to harm.
+#[derive(Clone, Debug)]
+pub(crate) enum Damage {
+    Cut(Index),
+    Drop(Index, usize),
+    Put(Index, Vec<u8>),
+    Set(Index, u8),
+    Again(Index, usize),
+}
+
+pub(crate) fn damage() -> impl Strategy<Value = Damage> {
+    let junk: &[&[u8]] = &[
+        b"\0",
+        b"\xff",
+        b"\xc3\x28",
+        b"\xed\xa0\x80",
+        b"\xf0\x9f",
+        b"\"",
+        b"\\",
+        b"\\u",
+        b"{",
+        b"}",
+        b"[",
+        b"]",
+        b",",
+        b":",
+        b"\n",
+        b"\n  ",
+        b"'",
+        b"#",
+        b"- ",
+        b"!",
+        b"&a ",
+        b"*a",
+        b"null",
+        b"1e999",
+        b"-",
+        b"\xef\xbb\xbf",
+        b"%",
+        b"|",
+        b">",
+        b"\t",
+        b"\r",
+        b"---\n",
+    ];
+    prop_oneof![
+        any::<Index>().prop_map(Damage::Cut),
+        (any::<Index>(), 1_usize..40).prop_map(|(at, length)| Damage::Drop(at, length)),
+        (any::<Index>(), select(junk)).prop_map(|(at, junk)| Damage::Put(at, junk.to_vec())),
+        (any::<Index>(), vec(any::<u8>(), 1..4)).prop_map(|(at, bytes)| Damage::Put(at, bytes)),
+        (any::<Index>(), any::<u8>()).prop_map(|(at, byte)| Damage::Set(at, byte)),
+        (any::<Index>(), 1_usize..200).prop_map(|(at, length)| Damage::Again(at, length)),
+    ]
+}
+
+/// `bytes` after all that has happened to them.
+pub(crate) fn damaged(mut bytes: Vec<u8>, damages: &[Damage]) -> Vec<u8> {
+    for damage in damages {
+        let place = |index: &Index| index.index(bytes.len() + 1);
+        match damage {
+            Damage::Cut(at) => bytes.truncate(place(at)),
+            Damage::Drop(at, length) => {
+                let at = place(at);
+                bytes.drain(at..(at + length).min(bytes.len()));
+            }
+            Damage::Put(at, junk) => {
+                let at = place(at);
+                bytes.splice(at..at, junk.iter().copied());
+            }
+            Damage::Set(at, byte) => {
+                let at = place(at);
+                if let Some(place) = bytes.get_mut(at) {
+                    *place = *byte;
+                }
+            }
+            Damage::Again(at, length) => {
+                let at = place(at);
+                let piece = bytes[at..(at + length).min(bytes.len())].to_vec();
+                bytes.splice(at..at, piece);
+            }
+        }
+    }
+    bytes
+}
+
+/// What is wrong with a text that should stand on one line of a log, a terminal or a page.
+pub(crate) fn fault_of_line(line: &str, max_chars: usize) -> Option<String> {
+    // What moves the cursor, ends a line or turns the direction of what follows.
+    let is_bad = |c: &char| {
+        c.is_control() || matches!(c, '\u{2028}' | '\u{2029}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+    };
+    if let Some(bad) = line.chars().find(is_bad) {
+        return Some(format!("{bad:?} in {line:?}"));
+    }
+    let length = line.chars().count();
+    (length > max_chars || length == 0).then(|| format!("{length} characters: {line:?}"))
+}
+
+#[test]
+fn a_line_that_is_none_is_told() {
+    assert_eq!(fault_of_line("an é", 4), None);
+    for bad in ["", "a\nb", "a\u{85}b", "\u{1b}[0m", "\u{2028}", "\u{202e}", "12345"] {
+        assert!(fault_of_line(bad, 4).is_some(), "{bad:?}");
+    }
+}
