@@ -203,7 +203,7 @@ impl<'a> Section<'a> {
 
     /// Tells that the text given for `name` is not what is accepted there.
     pub(super) fn is_not(&mut self, name: &str, text: &str, accepted: &str) {
-        self.tell(name, format!("\"{}\" is not {accepted}", abridged(text)));
+        self.tell(name, format!("{} is not {accepted}", given(&Value::from(text), false)));
     }
 
     /// A section in this one.
@@ -286,7 +286,7 @@ impl<'a> Section<'a> {
                 Some(meaning) => found.push((text, meaning)),
                 None => {
                     let reason = describe(&text).unwrap_or_else(|| format!("is not {}", one_of(&text, words)));
-                    self.document.tell(&at, format!("\"{}\" {reason}", abridged(&text)));
+                    self.document.tell(&at, format!("{} {reason}", given(&Value::from(text), false)));
                 }
             }
         }
@@ -316,6 +316,11 @@ impl<'a> Section<'a> {
         // Not to be repeated as a path that can't be read.
         if path.contains("-----BEGIN") || path.contains('\n') {
             self.tell(file, format!("is no path; what stands in the file itself belongs in {inline}"));
+            return None;
+        }
+        // A URL can hold a password, and is not repeated either.
+        if path.contains("://") {
+            self.tell(file, "is a URL; give the path of a file");
             return None;
         }
         let path = self.document.directory.join(path);

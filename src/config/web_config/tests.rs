@@ -487,3 +487,15 @@ fn no_secret_is_shown() {
     let shown = format!("{config:?} {:?}", config.users);
     assert!(!shown.contains("$2b$") && !shown.contains("Zyx"), "{shown}");
 }
+
+#[test]
+fn a_password_in_a_url_is_not_repeated_wherever_it_is_written_by_mistake() {
+    let folder = Folder::new();
+    let url = "\"https://me:hunter2@host/\"";
+    for line in ["client_ca_file", "client_auth_type", "min_version"] {
+        let told = folder.tls_problems(&format!("{line}: {url}"));
+        assert!(told[0].starts_with(line) && !told.concat().contains("hunter2"), "{told:#?}");
+    }
+    let told = folder.tls_problems(&format!("cipher_suites: [{url}]"));
+    assert!(told[0].starts_with("cipher_suites[0]") && !told.concat().contains("hunter2"), "{told:#?}");
+}
