@@ -280,3 +280,17 @@ proptest! {
         }
     }
 }
+
+/// What the SDK does with an id that makes a request's line longer than HTTP allows: it panics.
+#[test]
+fn a_job_id_that_no_request_can_hold_is_an_error_and_no_panic() {
+    let described = run(async {
+        let connection = canned::connection(&in_turn(vec![Answer::good("{}")]), telemetry().1).await;
+        connection.describe_job(&"\u{10ffff}".repeat(10_000)).await
+    });
+    let error = described.expect_err("no such job");
+    assert_eq!(
+        (error.reason, error.to_string().as_str()),
+        (Reason::Malformed, "DescribeJob in eu-west-1: a job was listed with an id of 40000 bytes, which no job has")
+    );
+}

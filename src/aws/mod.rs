@@ -53,6 +53,10 @@ const CONNECT_TIMEOUT: Duration = Duration::from_millis(3100);
 /// Attempts of an operation, the first one included: the SDK's standard.
 const MAX_ATTEMPTS: u32 = 3;
 
+/// The longest job id that is asked for, in bytes. AWS's own have 64 characters; the SDK panics where a request's line gets
+/// longer than HTTP allows.
+const MAX_JOB_ID: usize = 1024;
+
 const LIST_JOBS: &str = "ListJobs";
 const DESCRIBE_JOB: &str = "DescribeJob";
 const GET_CALLER_IDENTITY: &str = "GetCallerIdentity";
@@ -307,8 +311,12 @@ impl Connection {
     /// One job; `None` where there is no such job.
     ///
     /// # Errors
-    /// Where all attempts failed, or the answer does not describe this job.
+    /// Where all attempts failed, or the answer does not describe this job, or no job can have this id.
     pub async fn describe_job(&self, job_id: &str) -> Result<Option<Description>, ApiError> {
+        if job_id.len() > MAX_JOB_ID {
+            let message = format!("a job was listed with an id of {} bytes, which no job has", job_id.len());
+            return Err(ApiError::new(DESCRIBE_JOB, &self.region, Reason::Malformed, message));
+        }
         let answer = match self.iot.describe_job().job_id(job_id).send().await {
             Ok(answer) => answer,
             Err(error) if error.as_service_error().is_some_and(DescribeJobError::is_resource_not_found_exception) => {
