@@ -14,7 +14,7 @@ use tempfile::TempDir;
 use super::keys::{KEYS, Key, VARIABLE_PREFIX};
 use super::kind::Kind;
 use super::*;
-use crate::hostile::{cases, damage, damaged, fault_of_line, text};
+use crate::hostile::{cases, damage, damaged, fault_of_line, folder, text};
 
 const EXAMPLE: &str = include_str!("../../config/exporter.yml");
 
@@ -26,7 +26,7 @@ const MAX_PROBLEM: usize = 10_000;
 
 thread_local! {
     /// A folder to write files into, one for all inputs of a thread: a folder each takes longer than all the rest.
-    static FOLDER: RefCell<TempDir> = RefCell::new(tempfile::tempdir().expect("a temporary folder"));
+    static FOLDER: RefCell<TempDir> = RefCell::new(folder());
 }
 
 /// What these bytes are as a file; and its path, which problems name.
@@ -398,7 +398,7 @@ fn variable() -> impl Strategy<Value = (String, String)> {
 }
 
 proptest! {
-    #![proptest_config(cases(256))]
+    #![proptest_config(cases(128))]
 
     #[test]
     fn any_document_of_known_keys_is_a_configuration_or_problems_of_one_line_without_a_secret(

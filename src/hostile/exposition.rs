@@ -1,33 +1,43 @@
 //! A strict reader of the exposition in both formats: what it takes, every scraper takes.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::borrow::Cow;
+use std::collections::{BTreeSet, HashMap};
 
 /// What stands in an exposition.
 #[derive(Debug, Default)]
-pub(crate) struct Exposition {
-    samples: Vec<Sample>,
+pub(crate) struct Exposition<'a>(HashMap<Series<'a>, f64>);
+
+type Series<'a> = (&'a str, Labels<'a>);
+
+/// The labels of a sample, in alphabetical order.
+#[derive(Debug, PartialEq, Eq, Hash)]
+pub(crate) struct Labels<'a>(Vec<(&'a str, Cow<'a, str>)>);
+
+impl Labels<'_> {
+    /// The value of a label; `None` where it is not there.
+    pub(crate) fn get(&self, label: &str) -> Option<&str> {
+        self.0.iter().find(|(known, _)| *known == label).map(|(_, value)| &**value)
+    }
+
+    /// The value of a label that is there.
+    #[track_caller]
+    pub(crate) fn of(&self, label: &str) -> &str {
+        self.get(label).unwrap_or_else(|| panic!("no {label} in {self:?}"))
+    }
 }
 
-#[derive(Debug)]
-struct Sample {
-    name: String,
-    labels: BTreeMap<String, String>,
-    value: f64,
-}
-
-impl Exposition {
+impl<'a> Exposition<'a> {
     /// Reads the text format 0.0.4, or `OpenMetrics` 1.0.
     ///
     /// # Errors
     /// At the first line that breaks the format's grammar, or that says something that another line said already.
-    pub(crate) fn read(body: &[u8], open_metrics: bool) -> Result<Self, String> {
+    pub(crate) fn read(body: &'a [u8], open_metrics: bool) -> Result<Self, String> {
         let text = std::str::from_utf8(body).map_err(|error| error.to_string())?;
-        let mut lines: Vec<&str> = text.strip_suffix('\n').ok_or("no line end at the end")?.split('\n').collect();
-        if open_metrics && lines.pop() != Some("# EOF") {
+        let mut lines = text.strip_suffix('\n').ok_or("no line end at the end")?.split('\n');
+        if open_metrics && lines.next_back() != Some("# EOF") {
             return Err("# EOF is not the last line".to_owned());
         }
-        let (mut exposition, mut family, mut families) = (Self::default(), Family::default(), BTreeSet::new());
-        let mut rows = BTreeSet::new();
+        let (mut samples, mut family, mut families) = (HashMap::new(), Family::default(), BTreeSet::new());
         for line in lines {
             let told = |fault: &str| format!("{fault}: {line:?}");
             if let Some(comment) = line.strip_prefix("# ") {
@@ -38,45 +48,45 @@ impl Exposition {
                     return Err(told("not a name"));
                 }
                 if keyword == "HELP" {
-                    family = Family { name: name.to_owned(), is_counter: false, told: 0 };
-                    if !families.insert(name.to_owned()) {
+                    family = Family { name, is_counter: false, told: 0 };
+                    if !families.insert(name) {
                         return Err(told("a family that is there already"));
                     }
                 } else if family.name != name {
                     return Err(told("not about the family"));
                 }
+                let is_unit = |unit| name.strip_suffix(unit).is_some_and(|before| before.ends_with('_'));
                 let place = match (keyword, text) {
                     ("HELP", _) => 1,
                     ("TYPE", "gauge" | "counter") => 2,
-                    ("UNIT", unit) if open_metrics && name.ends_with(&format!("_{unit}")) => 3,
+                    ("UNIT", unit) if open_metrics && is_unit(unit) => 3,
                     _ => return Err(told("not a header")),
                 };
-                if place <= family.told || place > family.told + 1 {
+                if place != family.told + 1 {
                     return Err(told("a header out of order"));
                 }
                 family.told = place;
                 family.is_counter |= (keyword, text) == ("TYPE", "counter");
                 continue;
             }
-            let sample = read_sample(line).map_err(|fault| told(&fault))?;
+            let (name, labels, value) = read_sample(line).map_err(|fault| told(&fault))?;
             let suffix = if family.is_counter && open_metrics { "_total" } else { "" };
-            if family.told < 2 || sample.name.strip_suffix(suffix) != Some(&family.name) {
+            if family.told < 2 || name.strip_suffix(suffix) != Some(family.name) {
                 return Err(told("not a sample of the family"));
             }
-            if family.is_counter && (sample.value < 0.0 || !sample.name.ends_with("_total")) {
+            if family.is_counter && (value < 0.0 || !name.ends_with("_total")) {
                 return Err(told("not a counter's"));
             }
-            if !rows.insert((sample.name.clone(), sample.labels.clone())) {
+            if samples.insert((name, labels), value).is_some() {
                 return Err(told("a series that is there already"));
             }
-            exposition.samples.push(sample);
         }
-        Ok(exposition)
+        Ok(Self(samples))
     }
 
     /// The samples of a name.
-    pub(crate) fn family(&self, name: &str) -> impl Iterator<Item = (&BTreeMap<String, String>, f64)> {
-        self.samples.iter().filter(move |sample| sample.name == name).map(|sample| (&sample.labels, sample.value))
+    pub(crate) fn family(&self, name: &str) -> impl Iterator<Item = (&Labels<'a>, f64)> {
+        self.0.iter().filter(move |((of, _), _)| *of == name).map(|((_, labels), value)| (labels, *value))
     }
 
     /// The sum of a name's samples; `None` where there are none.
@@ -86,8 +96,8 @@ impl Exposition {
 }
 
 #[derive(Default)]
-struct Family {
-    name: String,
+struct Family<'a> {
+    name: &'a str,
     is_counter: bool,
     /// The last of HELP, TYPE and UNIT that was told, counted from 1.
     told: u8,
@@ -100,13 +110,13 @@ fn is_name(text: &str, of_metric: bool) -> bool {
 }
 
 /// Reads `name{label="value",…} number`, with nothing before, between or after it.
-fn read_sample(line: &str) -> Result<Sample, String> {
+fn read_sample(line: &str) -> Result<(&str, Labels<'_>, f64), String> {
     let end = line.find(['{', ' ']).ok_or("no value")?;
     let (name, mut rest) = line.split_at(end);
     if !is_name(name, true) {
         return Err("not a metric's name".to_owned());
     }
-    let mut labels = BTreeMap::new();
+    let mut labels = Vec::new();
     if let Some(inside) = rest.strip_prefix('{') {
         rest = inside;
         loop {
@@ -115,9 +125,7 @@ fn read_sample(line: &str) -> Result<Sample, String> {
                 return Err(format!("{label:?} is not a label's name"));
             }
             let (value, after) = read_quoted(after)?;
-            if labels.insert(label.to_owned(), value).is_some() {
-                return Err(format!("{label} is there twice"));
-            }
+            labels.push((label, value));
             rest = after;
             if let Some(after) = rest.strip_prefix('}') {
                 rest = after;
@@ -126,21 +134,29 @@ fn read_sample(line: &str) -> Result<Sample, String> {
             rest = rest.strip_prefix(',').ok_or("neither , nor } after a label")?;
         }
     }
+    labels.sort_unstable();
+    if labels.windows(2).any(|pair| pair[0].0 == pair[1].0) {
+        return Err("a label is there twice".to_owned());
+    }
     let number = rest.strip_prefix(' ').ok_or("no blank before the value")?;
     let is_number = !number.is_empty() && number.bytes().all(|b| b.is_ascii_digit() || b"+-.eE".contains(&b));
     let value: f64 = number.parse().ok().filter(|_| is_number).ok_or("not a finite number")?;
     if !value.is_finite() {
         return Err("not a finite number".to_owned());
     }
-    Ok(Sample { name: name.to_owned(), labels, value })
+    Ok((name, Labels(labels), value))
 }
 
 /// Reads to the closing quote, and gives what follows it.
-fn read_quoted(text: &str) -> Result<(String, &str), String> {
-    let (mut value, mut characters) = (String::new(), text.char_indices());
+fn read_quoted(text: &str) -> Result<(Cow<'_, str>, &str), String> {
+    let plain = text.find(['"', '\\']).ok_or("no closing quote")?;
+    if text[plain..].starts_with('"') {
+        return Ok((text[..plain].into(), &text[plain + 1..]));
+    }
+    let (mut value, mut characters) = (text[..plain].to_owned(), text[plain..].char_indices());
     while let Some((at, character)) = characters.next() {
         match character {
-            '"' => return Ok((value, &text[at + 1..])),
+            '"' => return Ok((value.into(), &text[plain + at + 1..])),
             '\\' => value.push(match characters.next() {
                 Some((_, 'n')) => '\n',
                 Some((_, same @ ('"' | '\\'))) => same,
@@ -158,7 +174,10 @@ fn a_well_formed_exposition_is_read() {
         "# HELP a_total Help.\n# TYPE a_total counter\na_total{l=\"\\\"\\\\\\n{}, =\\\"\"} 1\na_total{l=\"\"} 2.5e3\n";
     let read = Exposition::read(text.as_bytes(), false).expect("a text");
     assert_eq!(read.sum("a_total"), Some(2501.0));
-    assert_eq!(read.family("a_total").next().map(|(labels, _)| labels["l"].as_str()), Some("\"\\\n{}, =\""));
+    assert_eq!(
+        read.family("a_total").next().map(|(labels, _)| labels.of("l").to_owned()),
+        Some("\"\\\n{}, =\"".to_owned())
+    );
     let text = "# HELP a_seconds H\n# TYPE a_seconds counter\n# UNIT a_seconds seconds\na_seconds_total 1\n# EOF\n";
     assert!(Exposition::read(text.as_bytes(), true).is_ok());
 }

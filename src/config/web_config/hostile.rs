@@ -1,6 +1,6 @@
 //! Any web configuration is taken, or refused in lines that an operator can read and that tell no secret.
 
-use std::path::PathBuf;
+use std::cell::RefCell;
 use std::sync::LazyLock;
 
 use base64::Engine as _;
@@ -9,10 +9,11 @@ use figment::value::{Dict, Value};
 use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::sample::{Index, select};
+use tempfile::TempDir;
 
 use super::tests::{Folder, HASH};
 use super::*;
-use crate::hostile::{Damage, cases, damage, damaged, fault_of_line, text};
+use crate::hostile::{Damage, cases, damage, damaged, fault_of_line, folder, text};
 
 /// The longest problem, in characters.
 const MAX_PROBLEM: usize = 10_000;
@@ -22,6 +23,11 @@ const SECRET: &str = "s3cr3t";
 
 /// Certificates and keys, made once.
 static FOLDER: LazyLock<Folder> = LazyLock::new(Folder::new);
+
+thread_local! {
+    /// For a file with anything in it, one for all inputs of a thread.
+    static ANY: RefCell<TempDir> = RefCell::new(folder());
+}
 
 /// Reads a text as [`load`] reads a file, without the file.
 fn read_text(text: &str) -> Result<WebConfig, Problems> {
@@ -35,7 +41,7 @@ fn read_bytes(bytes: Vec<u8>) -> Result<WebConfig, Problems> {
     match String::from_utf8(bytes) {
         Ok(text) => read_text(&text),
         Err(bytes) => {
-            let path: PathBuf = FOLDER.0.path().join("any.yml");
+            let path = ANY.with_borrow(|folder| folder.path().join("web.yml"));
             std::fs::write(&path, bytes.as_bytes()).expect("a file");
             load(&path)
         }
@@ -193,7 +199,7 @@ fn document() -> impl Strategy<Value = String> {
 }
 
 proptest! {
-    #![proptest_config(cases(128))]
+    #![proptest_config(cases(64))]
 
     #[test]
     fn any_bytes_are_taken_or_refused(
