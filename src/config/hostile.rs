@@ -202,7 +202,8 @@ fn odd_secret() -> impl Strategy<Value = Yaml> {
 /// One key with its value, at one of the targets where it belongs to one.
 #[derive(Clone, Debug)]
 struct Entry {
-    key: Index,
+    /// A secret one where it is none.
+    key: Option<Index>,
     target: usize,
     value: Result<Index, Yaml>,
     secret: Yaml,
@@ -215,22 +216,25 @@ fn entry() -> impl Strategy<Value = Entry> {
         select(vec!["s", "_", " ", ":", "\"", "#", "-", "é"]).prop_map(str::to_owned),
         text().prop_map(|text| quoted(&text)),
     ];
-    (any::<Index>(), 0_usize..3, value, odd_secret(), weighted(0.05, misspelling))
+    (weighted(0.9, any::<Index>()), 0_usize..3, value, odd_secret(), weighted(0.05, misspelling))
         .prop_map(|(key, target, value, secret, misspelt)| Entry { key, target, value, secret, misspelt })
 }
 
 impl Entry {
     fn key(&self) -> &'static Key {
-        self.key.get(KEYS)
+        let is_secret = |key: &&Key| key.path == "targets[].external_id";
+        let secret = || KEYS.iter().find(is_secret).expect("a secret key");
+        self.key.map_or_else(secret, |key| key.get(KEYS))
     }
 
     /// What is given for a key; `None` for a list of targets as a whole, which has keys of its own here.
     fn value(&self, key: &Key) -> Option<Yaml> {
-        let values = fitting(key);
+        let (values, is_secret) = (fitting(key), key.path.ends_with("external_id"));
         match &self.value {
             Ok(_) if values.is_empty() => None,
+            Ok(_) if is_secret && self.target > 0 => Some(self.secret.clone()),
             Ok(which) => Some(Yaml::Raw(which.get(&values).clone())),
-            Err(_) if key.secret => Some(self.secret.clone()),
+            Err(_) if is_secret => Some(self.secret.clone()),
             Err(odd) => Some(odd.clone()),
         }
     }
@@ -375,10 +379,11 @@ fn variable() -> impl Strategy<Value = (String, String)> {
     let targets = vec(entry(), 0..6);
     let commas = vec(prop_oneof!["[a-z0-9:.]{0,6}", text()], 0..4).prop_map(|items| items.join(","));
     let other = prop_oneof![2 => odd().prop_map(|odd| odd.render()), 2 => text(), 1 => commas];
-    (any::<Index>(), name, any::<Index>(), weighted(0.3, other), targets).prop_map(
+    (weighted(0.85, any::<Index>()), name, any::<Index>(), weighted(0.3, other), targets).prop_map(
         |(key, name, which, other, targets)| {
             let known: Vec<&Key> = KEYS.iter().filter(|key| key.variable().is_some()).collect();
-            let key = *key.get(&known);
+            // The list of targets is where secrets are.
+            let key = key.map_or(known[0], |key| *key.get(&known));
             let values = fitting(key);
             let value = match other {
                 _ if key.path == "targets" => {
