@@ -96,7 +96,7 @@ async fn serve(config: &Config, access: &Access) -> Served {
         handler(request)
     };
     let (stop, stopped) = oneshot::channel::<()>();
-    let load: Load = Box::new(|| Ok((Config::default(), WebConfig::default())));
+    let load: Load = Arc::new(|| Ok((Config::default(), WebConfig::default())));
     let stopped = async { drop(stopped.await) };
     let task = tokio::spawn(async move { Box::pin(app.run(load, stopped)).await });
     while get("/-/ready", "*/*").await.status() != StatusCode::OK {

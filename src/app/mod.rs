@@ -1,9 +1,9 @@
 //! Puts the parts together, runs them, changes them when the configuration is read again, and takes them apart.
 
 mod crew;
-mod rotation;
 #[cfg(test)]
 mod hostile;
+mod rotation;
 
 use std::net::SocketAddr;
 use std::sync::Arc;

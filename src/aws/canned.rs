@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use aws_config::identity::IdentityCache;
 use aws_smithy_runtime_api::client::http::{
     HttpClient, HttpConnector, HttpConnectorFuture, HttpConnectorSettings, SharedHttpConnector,
 };
@@ -80,11 +79,10 @@ pub(super) async fn connection(access: &Access, telemetry: TargetTelemetry) -> C
     static FOUND: tokio::sync::OnceCell<Resolved> = tokio::sync::OnceCell::const_new();
     let found = FOUND.get_or_init(|| async {
         let nothing = self::access(|_| Answer::good(""));
-        resolve(&target(), &nothing, Duration::from_mins(30)).await.expect("a target")
+        resolve(&target(), &nothing, Clock::system(), Duration::from_mins(30)).await.expect("a target")
     });
     let Resolved { sdk, region, target } = found.await;
-    let cache = IdentityCache::lazy().load_timeout(CREDENTIALS_TIMEOUT * 2).build();
-    let sdk = sdk.to_builder().http_client(access.http.clone()).identity_cache(cache).build();
+    let sdk = sdk.to_builder().http_client(wire::bounded(access.http.clone())).build();
     let resolved = Resolved { sdk, region: region.clone(), target: target.clone() };
     Connection::open(resolved, &Arc::new(Budgets::new(1000.0)), telemetry)
 }
