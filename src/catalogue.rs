@@ -217,6 +217,12 @@ families! {
     CONFIG_SUCCESS_TIME: Gauge "aws_iot_jobs_exporter_config_last_reload_success_timestamp_seconds" ["seconds"] of Exporter ()
         "When a configuration was last taken up, in seconds since the epoch."
         "";
+    REFRESH_INTERVAL: Gauge "aws_iot_jobs_exporter_refresh_interval_seconds" ["seconds"] of Exporter ()
+        "How far apart refreshes start, in seconds, unless they take longer than that."
+        "`refresh.interval` of the configuration that is in use.";
+    REQUESTS_LIMIT: Gauge "aws_iot_jobs_exporter_requests_per_second_limit" of Exporter ()
+        "The most requests a second to each operation in an account and region, of all targets together."
+        "`limits.requests_per_second` of the configuration that is in use. Targets share it where they share account and region.";
     PROCESS_CPU: Counter "process_cpu_seconds_total" ["seconds"] of Exporter ()
         "Total user and system CPU time spent in seconds."
         "`process_*` are served on Linux only.";

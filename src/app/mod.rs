@@ -91,7 +91,7 @@ impl App {
         }
 
         let telemetry = Arc::new(Telemetry::new(true));
-        telemetry.configured(true, clock.now().wall);
+        telemetry.configured(config, clock.now().wall);
         let board = Arc::new(Board::default());
         let rate = config.limits.requests_per_second;
         let mut crew = Crew::new(access.clone(), clock, rate, Arc::clone(&board), Arc::clone(&telemetry));
@@ -160,12 +160,13 @@ impl App {
                     reloaded = reload(&load, &mut config, &mut crew, &guard, &mut rotation) => reloaded,
                     () = &mut stop => break Ok(()),
                 };
-                telemetry.configured(reloaded.is_ok(), clock.now().wall);
                 match &reloaded {
                     Ok(()) => {
+                        telemetry.configured(&config, clock.now().wall);
                         info!(targets = %crew.names().join(", "), "the configuration was read again and taken up");
                     }
                     Err(error) => {
+                        telemetry.not_configured();
                         error!(%error, "the configuration was read again and is not taken up: all runs on as it was");
                     }
                 }

@@ -17,8 +17,10 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
 
 use crate::catalogue::{
-    self, API_ERRORS, API_REQUESTS, BUILD_INFO, CONFIG_SUCCESS_TIME, CONFIG_SUCCESSFUL, REFRESH_FAILURES, REFRESHES,
+    self, API_ERRORS, API_REQUESTS, BUILD_INFO, CONFIG_SUCCESS_TIME, CONFIG_SUCCESSFUL, REFRESH_FAILURES,
+    REFRESH_INTERVAL, REFRESHES, REQUESTS_LIMIT,
 };
+use crate::config::Config;
 use crate::job::{OTHER, Timestamp, is_label_text};
 
 /// Label names and values, in the order in which they are written.
@@ -154,6 +156,8 @@ pub struct Telemetry {
     api_errors: Family<Labels, Counter>,
     configured: Gauge,
     configured_at: Gauge<f64, AtomicU64>,
+    interval: Gauge<f64, AtomicU64>,
+    requests_limit: Gauge<f64, AtomicU64>,
 }
 
 impl Telemetry {
@@ -174,18 +178,36 @@ impl Telemetry {
         let (configured, configured_at) = (Gauge::default(), Gauge::<f64, AtomicU64>::default());
         registry.register(CONFIG_SUCCESSFUL.name, CONFIG_SUCCESSFUL.help, configured.clone());
         registry.register(CONFIG_SUCCESS_TIME.name, CONFIG_SUCCESS_TIME.help, configured_at.clone());
+        let (interval, requests_limit) = (Gauge::<f64, AtomicU64>::default(), Gauge::<f64, AtomicU64>::default());
+        registry.register(REFRESH_INTERVAL.name, REFRESH_INTERVAL.help, interval.clone());
+        registry.register(REQUESTS_LIMIT.name, REQUESTS_LIMIT.help, requests_limit.clone());
         if process {
             registry.register_collector(Box::new(process::Process::new()));
         }
-        Self { registry, refreshes, refresh_failures, api_requests, api_errors, configured, configured_at }
+        Self {
+            registry,
+            refreshes,
+            refresh_failures,
+            api_requests,
+            api_errors,
+            configured,
+            configured_at,
+            interval,
+            requests_limit,
+        }
     }
 
-    /// The configuration was read at this time, and taken up or not.
-    pub fn configured(&self, well: bool, at: Timestamp) {
-        self.configured.set(i64::from(well));
-        if well {
-            self.configured_at.set(at.as_secs_f64());
-        }
+    /// A configuration was taken up at this time.
+    pub fn configured(&self, config: &Config, at: Timestamp) {
+        self.configured.set(1);
+        self.configured_at.set(at.as_secs_f64());
+        self.interval.set(config.refresh.interval.as_secs_f64());
+        self.requests_limit.set(config.limits.requests_per_second);
+    }
+
+    /// One was read, and is not taken up.
+    pub fn not_configured(&self) {
+        self.configured.set(0);
     }
 
     /// Everything counted here, for the encoder.

@@ -130,6 +130,9 @@ async fn another_rate_holds_at_once_for_budgets_that_are_in_use() {
     }
     let took = *releases.last().expect("a release") - releases[0];
     assert!(took < Duration::from_secs(12), "{took:?}");
+    let shown = exporter.scrape().await;
+    assert_eq!(shown.value("aws_iot_jobs_exporter_requests_per_second_limit", &[]), Some(10.0));
+    assert_eq!(shown.value("aws_iot_jobs_exporter_refresh_interval_seconds", &[]), Some(60.0));
 }
 
 #[tokio::test(start_paused = true)]
