@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Runs every test on a fresh Debian or Ubuntu that has the Rust toolchain. It installs what is missing: Debian packages
-# (as root, or with sudo), and a Python environment under target/. Debian starts the Prometheus that it installs where
-# there is systemd; the tests start one of their own and need neither that service nor its port.
+# (as root, or with sudo), and a Python environment under target/. Debian starts the Prometheus and the
+# Alertmanager that it installs where there is systemd; the tests start their own and need neither those services nor their ports.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -9,7 +9,7 @@ step() { printf '\n== %s\n' "$*"; }
 
 step "tools"
 # Command and the Debian package that has it.
-tools="curl:curl promtool:prometheus unshare:util-linux kill:procps"
+tools="curl:curl promtool:prometheus amtool:prometheus-alertmanager unshare:util-linux kill:procps"
 missing=""
 for tool in $tools; do
   # Not command -v: it takes a builtin for the program.

@@ -4,7 +4,7 @@
 //! Queries are parsed with their variables filled in, and the labels of each part follow from those of its parts: what an
 //! aggregation has taken away is gone for what is around it. A fault is told with the panel, rule or line that it is in.
 
-mod dashboards;
+pub mod dashboards;
 mod known;
 mod pages;
 mod promql;
@@ -65,7 +65,7 @@ pub struct Shipped {
 }
 
 impl Shipped {
-    fn read() -> Self {
+    pub fn read() -> Self {
         Self {
             dashboards: files("dashboards", ".json"),
             rules: files("config/prometheus/rules", ".yml"),
@@ -74,8 +74,13 @@ impl Shipped {
             readme: Some(file("README.md")),
             texts: [
                 "CHANGELOG.md",
+                "config/compose.yml",
                 "config/exporter.yml",
+                "config/grafana/provisioning/dashboards/aws-iot-jobs.yml",
+                "config/grafana/provisioning/datasources/prometheus.yml",
                 "config/iam/README.md",
+                "config/prometheus/alertmanager.yml",
+                "config/prometheus/prometheus.yml",
                 "docs/architecture.md",
                 "docs/metrics.md",
             ]
@@ -104,10 +109,10 @@ pub fn shown_raw(counter: &str) -> String {
     format!("{counter} is a counter, and used without rate or increase")
 }
 
-/// What is known with the rules, and the scrape jobs of the README.
+/// What is known with the rules, and the scrape jobs of the README and of what is shipped.
 fn known(shipped: &Shipped) -> Rules {
     let mut known = Known::scraped();
-    let jobs = shipped.readme.iter().flat_map(|readme| readme.text.lines());
+    let jobs = shipped.readme.iter().chain(&shipped.texts).flat_map(|file| file.text.lines());
     let jobs = jobs.filter_map(|line| line.trim().strip_prefix("- job_name: ")).map(str::to_owned);
     known.jobs.extend(jobs);
     rules::read(&shipped.rules, known)

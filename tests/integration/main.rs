@@ -12,6 +12,7 @@
     reason = "counts are small, exact, and compared as they were sent; a test that subtracts wrongly should fail"
 )]
 
+mod compose;
 mod contract;
 mod credentials;
 mod describing;

@@ -511,7 +511,10 @@ impl std::io::Write for ToThread {
 pub fn tool(name: &str) -> std::process::Command {
     let found = std::process::Command::new("sh").args(["-c", &format!("command -v {name}")]).output();
     let found = found.is_ok_and(|output| output.status.success());
-    assert!(found, "{name} is not installed: tests/run.sh installs it (Debian packages curl and prometheus)");
+    assert!(
+        found,
+        "{name} is not installed: tests/run.sh installs it (Debian packages curl, prometheus and prometheus-alertmanager)"
+    );
     std::process::Command::new(name)
 }
 

@@ -63,7 +63,7 @@ pub struct Series {
 #[derive(Clone, Debug)]
 pub struct Known {
     pub series: BTreeMap<String, Series>,
-    /// The scrape jobs that the README configures.
+    /// The scrape jobs that are configured anywhere.
     pub jobs: BTreeSet<String>,
 }
 

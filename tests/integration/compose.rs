@@ -1,0 +1,177 @@
+//! What is shipped to run the exporter with Prometheus, Alertmanager and Grafana fits together: files, mounts, names and ports.
+
+use std::path::{Component, Path, PathBuf};
+
+use regex_lite::Regex;
+use serde_json::Value;
+
+use crate::support::{output, tool};
+
+const COMPOSE: &str = "config/compose.yml";
+const PROMETHEUS: &str = "config/prometheus/prometheus.yml";
+const ALERTMANAGER: &str = "config/prometheus/alertmanager.yml";
+const DATA_SOURCES: &str = "config/grafana/provisioning/datasources/prometheus.yml";
+const PROVIDERS: &str = "config/grafana/provisioning/dashboards/aws-iot-jobs.yml";
+
+fn shipped(path: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join(path)
+}
+
+fn text(path: &str) -> String {
+    std::fs::read_to_string(shipped(path)).unwrap_or_else(|error| panic!("{path}: {error}"))
+}
+
+fn yaml(path: &str) -> Value {
+    yaml_serde::from_str(&text(path)).unwrap_or_else(|error| panic!("{path}: {error}"))
+}
+
+#[track_caller]
+fn texts(value: &Value) -> Vec<&str> {
+    let items = value.as_array().into_iter().flatten();
+    items.map(|item| item.as_str().unwrap_or_else(|| panic!("{item} is no text"))).collect()
+}
+
+fn services() -> serde_json::Map<String, Value> {
+    yaml(COMPOSE)["services"].as_object().expect("services").clone()
+}
+
+/// The mounts of a service: what is mounted, where to, and how.
+fn mounts(service: &Value) -> Vec<(String, String, String)> {
+    let mounts = texts(&service["volumes"]).into_iter().map(|mount| {
+        let parts: Vec<&str> = mount.split(':').collect();
+        let [from, to] = parts[..2] else { panic!("{mount} is no mount") };
+        (from.to_owned(), to.to_owned(), parts.get(2).copied().unwrap_or_default().to_owned())
+    });
+    mounts.collect()
+}
+
+/// A path of the repository, given from the compose file's folder.
+fn beside_compose(path: &str) -> PathBuf {
+    let mut found = shipped("config");
+    for part in Path::new(path).components() {
+        match part {
+            Component::ParentDir => drop(found.pop()),
+            Component::Normal(name) => found.push(name),
+            _ => {}
+        }
+    }
+    found
+}
+
+/// What a path in a container is in the repository.
+fn in_repository(service: &Value, path: &str) -> PathBuf {
+    let under = |(from, to, _): (String, String, String)| {
+        let rest = Path::new(path).strip_prefix(&to).ok()?.to_owned();
+        let from = beside_compose(&from);
+        Some(if rest.as_os_str().is_empty() { from } else { from.join(rest) })
+    };
+    mounts(service).into_iter().find_map(under).unwrap_or_else(|| panic!("{path} is on no mount"))
+}
+
+/// The value of `--name=` among a service's arguments.
+fn argument(service: &Value, name: &str) -> String {
+    let arguments = texts(&service["command"]);
+    let found = arguments.iter().find_map(|argument| argument.strip_prefix(name)?.strip_prefix('='));
+    found.unwrap_or_else(|| panic!("no {name} in {arguments:?}")).to_owned()
+}
+
+#[test]
+fn promtool_accepts_the_scrape_configuration_with_the_rules() {
+    let checked =
+        output(tool("promtool").args(["check", "config", "--lint=all", "--lint-fatal"]).arg(shipped(PROMETHEUS)));
+    assert!(checked.contains("2 rule files found"), "{checked}");
+}
+
+#[test]
+fn alertmanager_takes_each_severity_to_its_receiver_and_the_examples_in_comments_are_valid() {
+    output(tool("amtool").arg("check-config").arg(shipped(ALERTMANAGER)));
+    for (severity, receiver) in [("critical", "page"), ("warning", "ticket"), ("info", "nobody")] {
+        output(
+            tool("amtool")
+                .args(["config", "routes", "test", "--verify.receivers", receiver])
+                .arg(format!("--config.file={}", shipped(ALERTMANAGER).display()))
+                .arg(format!("severity={severity}")),
+        );
+    }
+    let shipped = text(ALERTMANAGER);
+    let (before, receivers) = shipped.split_once("\nreceivers:\n").expect("receivers");
+    let examples = Regex::new(r"(?m)^    # ").expect("a regular expression");
+    assert!(examples.find_iter(receivers).count() > 8, "{receivers}");
+    let file = tempfile::NamedTempFile::new().expect("a temporary file");
+    let uncommented = format!("{before}\nreceivers:\n{}", examples.replace_all(receivers, "    "));
+    std::fs::write(file.path(), &uncommented).expect("a written file");
+    output(tool("amtool").arg("check-config").arg(file.path()));
+    let receivers = yaml_serde::from_str::<Value>(&uncommented).expect("YAML")["receivers"].clone();
+    assert!(receivers[0]["pagerduty_configs"].is_array() && receivers[1]["slack_configs"].is_array(), "{receivers}");
+}
+
+#[test]
+fn images_are_pinned_ports_are_of_this_machine_alone_and_what_is_mounted_is_there_and_not_written_to() {
+    let tag =
+        Regex::new(r"^[a-z]+/[a-z]+:v?[0-9]+\.[0-9]+\.[0-9]+(@sha256:[0-9a-f]{64})?$").expect("a regular expression");
+    let declared = yaml(COMPOSE)["volumes"].as_object().expect("volumes").clone();
+    let services = services();
+    assert_eq!(services.keys().collect::<Vec<_>>(), ["alertmanager", "exporter", "grafana", "prometheus"]);
+    for (name, service) in &services {
+        let image = service["image"].as_str().expect("an image");
+        if service["build"].is_null() {
+            assert!(tag.is_match(image), "{name}: {image} is not pinned");
+            assert!(service["healthcheck"]["test"].is_array(), "{name} has no health check");
+        } else {
+            assert_eq!(beside_compose(service["build"]["context"].as_str().expect("a folder")), shipped(""), "{name}");
+        }
+        for port in texts(&service["ports"]) {
+            assert!(port.starts_with("127.0.0.1:"), "{name}: {port} is open to others");
+        }
+        for (from, _, mode) in mounts(service) {
+            if from.starts_with('.') {
+                assert!(beside_compose(&from).exists(), "{name}: there is no {from}");
+                assert_eq!(mode, "ro", "{name}: {from} can be written to");
+            } else {
+                assert!(declared.contains_key(&from), "{name}: volume {from} is not declared");
+            }
+        }
+    }
+}
+
+#[test]
+fn the_services_read_the_files_that_the_tests_use_and_find_each_other() {
+    let services = services();
+    let is_served = |address: &str| {
+        let (service, port) = address.split_once(':').expect("a port");
+        let published = format!("127.0.0.1:{port}:{port}");
+        assert!(texts(&services[service]["ports"]).contains(&&*published), "{service} does not serve {port}");
+    };
+    let (prometheus, alertmanager, grafana) =
+        (&services["prometheus"], &services["alertmanager"], &services["grafana"]);
+    assert_eq!(in_repository(prometheus, &argument(prometheus, "--config.file")), shipped(PROMETHEUS));
+    assert_eq!(in_repository(alertmanager, &argument(alertmanager, "--config.file")), shipped(ALERTMANAGER));
+    assert_eq!(in_repository(grafana, "/etc/grafana/provisioning"), shipped("config/grafana/provisioning"));
+    let home = grafana["environment"]["GF_DASHBOARDS_DEFAULT_HOME_DASHBOARD_PATH"].as_str().expect("a path");
+    assert!(in_repository(grafana, home).exists(), "{home}");
+
+    let scraping = yaml(PROMETHEUS);
+    is_served(scraping["scrape_configs"][0]["static_configs"][0]["targets"][0].as_str().expect("a target"));
+    is_served(scraping["alerting"]["alertmanagers"][0]["static_configs"][0]["targets"][0].as_str().expect("a target"));
+    let source = yaml(DATA_SOURCES)["datasources"][0].clone();
+    is_served(source["url"].as_str().and_then(|url| url.strip_prefix("http://")).expect("an address"));
+    assert_eq!(source["jsonData"]["timeInterval"], scraping["global"]["scrape_interval"]);
+    assert_eq!(source["uid"], "aws-iot-jobs-prometheus", "links that people keep hold no longer");
+    let provider = yaml(PROVIDERS)["providers"][0].clone();
+    assert_eq!(in_repository(grafana, provider["options"]["path"].as_str().expect("a path")), shipped("dashboards"));
+}
+
+#[test]
+fn the_exporter_starts_as_the_demo_and_as_the_real_thing_where_its_arguments_say_so() {
+    let exporter = &services()["exporter"];
+    assert_eq!(exporter["command"], "${EXPORTER_ARGUMENTS:-demo}");
+    let told = text(COMPOSE);
+    let argument = Regex::new(r"EXPORTER_ARGUMENTS=--config\.file=(\S+) docker compose -f config/compose\.yml up")
+        .expect("a regular expression");
+    let file = &argument.captures(&told).expect("how to start the real thing")[1];
+    assert_eq!(in_repository(exporter, file), shipped("config/exporter.yml"));
+    for variable in ["AWS_REGION", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN"] {
+        // Without a value it is handed on from the shell, or is not there at all.
+        assert_eq!(exporter["environment"].get(variable), Some(&Value::Null), "{variable}");
+    }
+}
