@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Runs every test on a fresh Debian or Ubuntu that has the Rust toolchain. It installs what is missing: Debian packages
-# (as root, or with sudo), and a Python environment under target/. Debian starts the Prometheus and the
-# Alertmanager that it installs where there is systemd; the tests start their own and need neither those services nor their ports.
+# (as root, or with sudo), and a Python environment under target/. Debian starts the Prometheus and the Alertmanager that
+# it installs where there is systemd; the tests start their own and need neither those services nor their ports.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
