@@ -17,6 +17,7 @@ mod contract;
 mod credentials;
 mod describing;
 mod emulators;
+mod end_to_end;
 mod faults;
 mod floors;
 mod guarded;

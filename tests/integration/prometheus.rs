@@ -17,13 +17,17 @@ use crate::support::{
 /// A Prometheus of the test's own; it ends with the test.
 pub struct Prometheus {
     url: String,
-    _process: tokio::process::Child,
+    process: tokio::process::Child,
+}
+
+/// A port of loopback for a program that can't report one that it picked itself.
+pub fn free_port() -> u16 {
+    TcpListener::bind("127.0.0.1:0").and_then(|free| free.local_addr()).expect("a free port").port()
 }
 
 impl Prometheus {
     pub fn start(folder: &Path, scrape: &str) -> Self {
-        // Prometheus can't report a port that it picked itself, so one is picked for it.
-        let port = TcpListener::bind("127.0.0.1:0").and_then(|free| free.local_addr()).expect("a free port").port();
+        let port = free_port();
         let file = folder.join("prometheus.yml");
         std::fs::write(&file, scrape).expect("a written configuration");
         output(tool("promtool").args(["check", "config"]).arg(&file));
@@ -36,7 +40,16 @@ impl Prometheus {
             .kill_on_drop(true)
             .spawn()
             .expect("a started Prometheus");
-        Self { url: format!("http://127.0.0.1:{port}"), _process: process }
+        Self { url: format!("http://127.0.0.1:{port}"), process }
+    }
+
+    pub fn url(&self) -> &str {
+        &self.url
+    }
+
+    /// Ends it, so that another one can have its data.
+    pub async fn stop(mut self) {
+        self.process.kill().await.expect("a process that can be ended");
     }
 
     /// The result of an instant query once it has `rows` rows, as promtool prints it.

@@ -112,10 +112,37 @@ fn label_values(query: &str) -> Option<(String, String)> {
     Some((selector.trim().to_owned(), label.trim().to_owned()))
 }
 
-/// Every query of a dashboard's panels, with the variables filled in.
-pub fn queries(dashboard: &Dashboard) -> Vec<String> {
-    let targets = panels(&dashboard.document).into_iter().flat_map(|panel| items(&panel["targets"]));
-    targets.map(|target| filled(dashboard, &text(&target["expr"]))).collect()
+/// A query of a panel, with the variables filled in.
+#[derive(Clone, Debug)]
+pub struct Query {
+    /// Dashboard, panel and query: `fleet 9/D`.
+    pub place: String,
+    pub title: String,
+    pub is_instant: bool,
+    pub expression: String,
+}
+
+/// Every query of a dashboard's panels. A variable has the value that is given for it, or else one that says nothing.
+pub fn queries(dashboard: &Dashboard, values: &[(&str, &str)]) -> Vec<Query> {
+    let name = dashboard.path.rsplit('/').next().and_then(|name| name.strip_suffix(".json")).unwrap_or_default();
+    let targets = panels(&dashboard.document).into_iter().flat_map(|panel| {
+        items(&panel["targets"]).map(move |target| Query {
+            place: format!("{name} {}/{}", panel["id"], text(&target["refId"])),
+            title: text(&panel["title"]),
+            is_instant: target["instant"] == true,
+            expression: filled_with(dashboard, &text(&target["expr"]), values),
+        })
+    });
+    targets.collect()
+}
+
+/// What a dashboard's variables list: each one's name, and the query of which the values of a label are listed.
+pub fn choices(dashboard: &Dashboard, values: &[(&str, &str)]) -> Vec<(String, String, String)> {
+    let lists = items(&dashboard.document["templating"]["list"]).filter_map(|declared| {
+        let (selector, label) = label_values(&query_of(declared))?;
+        Some((text(&declared["name"]), filled_with(dashboard, &selector, values), label))
+    });
+    lists.collect()
 }
 
 /// Checks one dashboard.
@@ -536,12 +563,18 @@ fn variable_name<'a>(found: &Captures<'a>) -> &'a str {
 
 /// A query with its variables filled in.
 fn filled(dashboard: &Dashboard, query: &str) -> String {
+    filled_with(dashboard, query, &[])
+}
+
+/// The same with values of the caller's for some of them.
+fn filled_with(dashboard: &Dashboard, query: &str, values: &[(&str, &str)]) -> String {
     let fill = |found: &Captures| {
         let name = variable_name(found);
+        let given = values.iter().find(|(known, _)| *known == name).map(|(_, value)| (*value).to_owned());
         let built_in = BUILT_IN.iter().find(|(known, _)| *known == name).map(|(_, filling)| (*filling).to_owned());
         let own = || dashboard.variables.iter().find(|own| own.name == name).map(|own| own.filling.clone());
         // One that there is not is told of where all texts are looked through.
-        built_in.or_else(own).unwrap_or_else(|| ANY.to_owned())
+        given.or(built_in).or_else(own).unwrap_or_else(|| ANY.to_owned())
     };
     in_variables().replace_all(query, fill).into_owned()
 }

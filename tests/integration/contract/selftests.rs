@@ -390,7 +390,7 @@ fn no_name_or_label_of_any_query_on_a_shipped_dashboard_can_be_misspelt_unseen()
     // Where the same words stand before it, one misspelling is as good as the other.
     let (mut misspelt, mut unseen) = (BTreeSet::new(), Vec::new());
     for dashboard in dashboards::read(&shipped.dashboards, &mut dashboards::Found::default()) {
-        for query in dashboards::queries(&dashboard) {
+        for query in dashboards::queries(&dashboard, &[]).into_iter().map(|query| query.expression) {
             for found in word.find_iter(&query) {
                 let is_name = labels.contains(found.as_str()) || rules.known.series.contains_key(found.as_str());
                 let before = &query.as_bytes()[found.end().saturating_sub(64)..found.end()];

@@ -1,0 +1,491 @@
+//! End to end with real parts: the program, a Prometheus with the scrape configuration and the rules that are shipped, an
+//! Alertmanager with the configuration that is shipped, and every query of the dashboards.
+//!
+//! The files are used as they are, but for addresses, for the receiver that the test gives the Alertmanager, and for how long
+//! things wait ([`hastened`]). No expression is touched: a job is stuck for a day here as well, of which the day before the test
+//! is filled in from what the exporter says ([`fill_in_history`]).
+
+use std::collections::BTreeSet;
+use std::fmt::Write as _;
+use std::future::pending;
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::slice;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use aws_iot_jobs_exporter::clock::Clock;
+use aws_iot_jobs_exporter::http::{self, Listener, Request, Response, StatusCode};
+use aws_iot_jobs_exporter::job::{ExecutionStatus, Status, Timestamp};
+use aws_iot_jobs_exporter::simulator::{Fleet, Job, Operation, Scheduling, ThingGroup, error};
+use regex_lite::{Captures, Regex};
+use serde_json::{Value, json};
+use tokio::time::{Instant, sleep};
+
+use crate::contract::{Shipped, dashboards};
+use crate::process::{Running, get, pointed_at, program};
+use crate::prometheus::{Prometheus, free_port};
+use crate::support::{Endpoint, REGION, account, output, simulator as simulated, tool};
+
+/// How long anything here may take on a busy machine.
+const PATIENCE: Duration = Duration::from_mins(1);
+
+/// How long queries that should stay without an answer are watched.
+const WATCHED: Duration = Duration::from_secs(5);
+
+fn shipped(path: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("config/prometheus").join(path)
+}
+
+fn read(path: &str) -> String {
+    std::fs::read_to_string(shipped(path)).unwrap_or_else(|error| panic!("{path}: {error}"))
+}
+
+/// The one place of a text replaced.
+#[track_caller]
+fn with(text: &str, from: &str, to: &str) -> String {
+    assert_eq!(text.matches(from).count(), 1, "{from} has to be in one place of\n{text}");
+    text.replace(from, to)
+}
+
+/// A configuration in which whatever waits does so for a 180th of the time, and for a second at least: a quarter of an hour
+/// is 5 seconds. Only these keys wait; windows of expressions are no keys.
+fn hastened(text: &str) -> String {
+    let waits = r"interval|for|keep_firing_for|scrape_interval|scrape_timeout|evaluation_interval|group_wait|group_interval|repeat_interval";
+    let line = Regex::new(&format!(r"(?m)^( *(?:- )?(?:{waits}): )([0-9]+)([smhd])$")).expect("a regular expression");
+    line.replace_all(text, |found: &Captures| {
+        let unit = match &found[3] {
+            "s" => 1,
+            "m" => 60,
+            "h" => 3600,
+            _ => 86400,
+        };
+        let seconds = found[2].parse::<u64>().expect("a number") * unit;
+        format!("{}{}s", &found[1], seconds.div_ceil(180))
+    })
+    .into_owned()
+}
+
+/// Writes the shipped scrape configuration and rules into `folder`, and gives back the configuration. `alertmanager` is none where
+/// nobody is to be alerted.
+fn prometheus_files(folder: &Path, exporter: &str, alertmanager: Option<u16>) -> String {
+    std::fs::create_dir_all(folder.join("rules")).expect("a folder");
+    for (file, waits) in [("rules/alerts.yml", 13), ("rules/recording.yml", 2)] {
+        let (slow, fast) = (read(file), hastened(&read(file)));
+        let changed: Vec<(&str, &str)> = slow.lines().zip(fast.lines()).filter(|(slow, fast)| slow != fast).collect();
+        assert!(changed.len() >= waits, "only {changed:?} wait in {file}");
+        std::fs::write(folder.join(file), fast).expect("written rules");
+    }
+    let slow = read("prometheus.yml");
+    let mut fast = hastened(&slow);
+    assert!(slow.contains("scrape_interval: 30s") && fast.contains("scrape_interval: 1s"), "{fast}");
+    fast = with(&fast, "\"exporter:10114\"", &format!("\"{exporter}\""));
+    let alertmanager = alertmanager.map_or(String::new(), |port| format!("\"127.0.0.1:{port}\""));
+    with(&fast, "\"alertmanager:9093\"", &alertmanager)
+}
+
+/// Whether Prometheus answers a dashboard's query with any number. It is asked as Grafana asks, for the last ten seconds where a
+/// graph is to be drawn.
+fn has_data(prometheus: &Prometheus, query: &dashboards::Query) -> bool {
+    let now = Clock::system().now().wall.as_millis() / 1000;
+    let mut parameters = vec![("query", query.expression.clone())];
+    let path = if query.is_instant {
+        "query"
+    } else {
+        parameters.extend([("start", (now - 10).to_string()), ("end", now.to_string()), ("step", "1".to_owned())]);
+        "query_range"
+    };
+    let answer = fetch(&format!("{}/api/v1/{path}", prometheus.url()), &parameters);
+    assert_eq!(answer["status"], "success", "{}: {answer}: {}", query.place, query.expression);
+    let is_number = |sample: &Value| sample[1].as_str().is_some_and(|value| value != "NaN");
+    let mut series = answer["data"]["result"].as_array().into_iter().flatten();
+    series.any(|one| is_number(&one["value"]) || one["values"].as_array().into_iter().flatten().any(is_number))
+}
+
+fn fetch(url: &str, parameters: &[(&str, String)]) -> Value {
+    let mut command = tool("curl");
+    command.args(["--silent", "--show-error", "--get"]);
+    for (name, value) in parameters {
+        command.arg("--data-urlencode").arg(format!("{name}={value}"));
+    }
+    let answer = output(command.arg(url));
+    serde_json::from_str(&answer).unwrap_or_else(|error| panic!("{url}: {error}: {answer}"))
+}
+
+/// The values of `label` that a query's result has.
+fn values_of(prometheus: &Prometheus, query: &str, label: &str) -> BTreeSet<String> {
+    let answer = fetch(&format!("{}/api/v1/query", prometheus.url()), &[("query", query.to_owned())]);
+    assert_eq!(answer["status"], "success", "{query}: {answer}");
+    let series = answer["data"]["result"].as_array().into_iter().flatten();
+    series.filter_map(|one| one["metric"][label].as_str().map(str::to_owned)).collect()
+}
+
+/// Queries that have no answer while all is well, and why. [`a_job_that_is_stuck_pages_and_once_it_is_finished_that_is_over`] has the
+/// answers.
+const EMPTY_IN_A_HEALTHY_FLEET: &[(&str, &str)] = &[
+    ("exporter 17/B", "a code of errors has a series once AWS has answered with it"),
+    ("fleet 9/D", "for how long a job has been stuck, where one is"),
+    (
+        "rollout 13/C",
+        "when a job was to start, where it has such a time: the job that is looked at began when it was created",
+    ),
+    ("thing-group 9/D", "for how long a job of the group has been stuck, where one is"),
+];
+
+/// All queries of the dashboards with these values of variables, which the variables have to list.
+fn queries(prometheus: &Prometheus, values: &[(&str, &str)]) -> Vec<dashboards::Query> {
+    let mut found = dashboards::Found::default();
+    let all = dashboards::read(&Shipped::read().dashboards, &mut found);
+    assert!(found.complaints.is_empty(), "{found:?}");
+    for (name, selector, label) in all.iter().flat_map(|dashboard| dashboards::choices(dashboard, values)) {
+        let listed = values_of(prometheus, &selector, &label);
+        let chosen = values.iter().find(|(known, _)| *known == name).map(|(_, value)| *value);
+        assert!(!listed.is_empty(), "the variable {name} lists nothing: {selector} has no {label}");
+        assert!(chosen.is_none_or(|chosen| listed.contains(chosen)), "{name} does not list {chosen:?}: {listed:?}");
+    }
+    let queries: Vec<_> = all.iter().flat_map(|dashboard| dashboards::queries(dashboard, values)).collect();
+    assert!(queries.len() > 100, "only {} queries", queries.len());
+    for (place, _) in EMPTY_IN_A_HEALTHY_FLEET {
+        assert!(queries.iter().any(|query| query.place == *place), "{place} is no query any more");
+    }
+    queries
+}
+
+fn is_empty_in_a_healthy_fleet(query: &dashboards::Query) -> bool {
+    EMPTY_IN_A_HEALTHY_FLEET.iter().any(|(place, _)| *place == query.place)
+}
+
+/// Asks until each query has been answered with data, and gives back those that were not in time. No answer is an error.
+async fn unanswered(
+    prometheus: &Prometheus,
+    mut waiting: Vec<dashboards::Query>,
+    time: Duration,
+) -> Vec<dashboards::Query> {
+    let from = Instant::now();
+    loop {
+        waiting.retain(|query| !has_data(prometheus, query));
+        if waiting.is_empty() || from.elapsed() > time {
+            return waiting;
+        }
+        sleep(Duration::from_millis(500)).await;
+    }
+}
+
+/// What to tell of queries.
+fn told(queries: &[dashboards::Query]) -> String {
+    let each = queries.iter().map(|query| format!("{} ({}): {}\n", query.place, query.title, query.expression));
+    each.collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_query_of_every_dashboard_is_answered_with_data_of_the_demo() {
+    let arguments = ["demo", "--jobs=600", "--seed=5", "--speed=20", "--web.listen-address=127.0.0.1:0"];
+    let mut command = program(&arguments);
+    command.env("IOT_JOBS_EXPORTER_REFRESH__INTERVAL", "1s");
+    let mut demo = Running::start(command);
+    let address = demo.address().await;
+    demo.until("refreshed").await;
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let prometheus = Prometheus::start(folder.path(), &prometheus_files(folder.path(), &address, None));
+    // What rules record, both groups of them, is there.
+    prometheus.query("aws_iot_jobs:fresh:max == 1", 1).await;
+    prometheus.query("sum(aws_iot_jobs:stuck:1d) == 0", 1).await;
+
+    // The job that has been at rest for the longest: one that moves may end while it is looked at.
+    let oldest = "bottomk(1, aws_iot_job_created_timestamp_seconds \
+                  and on (job_id) aws_iot_job_info{status=\"IN_PROGRESS\", target_selection=\"SNAPSHOT\", windowed=\"false\"} \
+                  and on (job_id) aws_iot_job_thing_group_info \
+                  unless on (job_id) aws_iot_job_scheduled_start_timestamp_seconds)";
+    let job = values_of(&prometheus, oldest, "job_id").pop_first().expect("an open job");
+    let groups = format!("aws_iot_job_thing_group_info{{job_id=\"{job}\"}}");
+    let group = values_of(&prometheus, &groups, "thing_group").pop_first().expect("its thing group");
+    let all = queries(&prometheus, &[("job", &job), ("thing_group", &group)]);
+    let (empty, full): (Vec<_>, Vec<_>) = all.into_iter().partition(is_empty_in_a_healthy_fleet);
+
+    let left = unanswered(&prometheus, full, PATIENCE).await;
+    assert!(left.is_empty(), "no data for\n{}", told(&left));
+    let mut answered = empty.clone();
+    let left = unanswered(&prometheus, empty, WATCHED).await;
+    answered.retain(|query| left.iter().all(|other| other.place != query.place));
+    assert!(answered.is_empty(), "listed as empty, and answered with data:\n{}", told(&answered));
+}
+
+/// What the Alertmanager sent to one of its receivers.
+#[derive(Clone, Default)]
+struct Inbox(Arc<Mutex<Vec<Value>>>);
+
+impl Inbox {
+    /// Takes what is sent to the address that it gives back.
+    async fn open() -> (Self, String) {
+        let listener = Listener::bind(Some("127.0.0.1"), 0).await.expect("a loopback port");
+        let (inbox, address) = (Self::default(), listener.local_addr());
+        let taking = inbox.clone();
+        let handler = http::handler(move |request: Request| {
+            let sent = serde_json::from_slice(request.body()).expect("JSON of the Alertmanager");
+            taking.0.lock().expect("no test panics in here").push(sent);
+            std::future::ready(Response::default())
+        });
+        tokio::spawn(http::serve(vec![listener], http::Limits::default(), handler, pending()));
+        (inbox, format!("http://{address}/"))
+    }
+
+    /// Every alert of every notification, in the order in which they came.
+    fn alerts(&self) -> Vec<Value> {
+        let sent = self.0.lock().expect("no test panics in here");
+        sent.iter().flat_map(|one| one["alerts"].as_array().cloned().unwrap_or_default()).collect()
+    }
+
+    /// Waits for an alert of this status, after the first `seen`.
+    async fn until(&self, status: &str, seen: usize) -> Value {
+        let from = Instant::now();
+        while from.elapsed() < PATIENCE {
+            if let Some(alert) = self.alerts().into_iter().skip(seen).find(|alert| alert["status"] == status) {
+                return alert;
+            }
+            sleep(Duration::from_millis(200)).await;
+        }
+        panic!("no alert is {status} after {PATIENCE:?}: {:?}", self.0);
+    }
+}
+
+/// An Alertmanager with the shipped configuration, of which the receiver `page` is the test's own; it ends with the test.
+struct Alertmanager {
+    port: u16,
+    _process: tokio::process::Child,
+}
+
+impl Alertmanager {
+    fn start(folder: &Path, page: &str) -> Self {
+        let (port, file) = (free_port(), folder.join("alertmanager.yml"));
+        let slow = read("alertmanager.yml");
+        let mut fast = hastened(&slow);
+        assert!(fast.contains("group_wait: 1s") && fast.contains("group_interval: 2s"), "{fast}");
+        let name = "  - name: page\n";
+        fast = with(&fast, name, &format!("{name}    webhook_configs: [{{url: '{page}'}}]\n"));
+        std::fs::write(&file, fast).expect("a written configuration");
+        output(tool("amtool").arg("check-config").arg(&file));
+        let process = tokio::process::Command::from(tool("prometheus-alertmanager"))
+            .arg(format!("--config.file={}", file.display()))
+            .arg(format!("--storage.path={}", folder.join("alertmanager").display()))
+            .arg(format!("--web.listen-address=127.0.0.1:{port}"))
+            .arg("--cluster.listen-address=")
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .kill_on_drop(true)
+            .spawn()
+            .expect("a started Alertmanager");
+        Self { port, _process: process }
+    }
+
+    /// The labels of each alert that it has for the receiver `page`.
+    fn paging(&self) -> Vec<Value> {
+        let alerts =
+            fetch(&format!("http://127.0.0.1:{}/api/v2/alerts", self.port), &[("receiver", "page".to_owned())]);
+        alerts.as_array().expect("alerts").iter().map(|alert| alert["labels"].clone()).collect()
+    }
+}
+
+/// What is recorded, and asked for over a day by other rules: each one after those that it is made of. To fill in all that is
+/// recorded would take ten times as long.
+const HISTORIES: &[&str] = &["aws_iot_job:executions:max", "aws_iot_job:executions_open:sum"];
+
+/// Gives a Prometheus that is still to start the day before: each sample of a single job that an exposition has, every two minutes,
+/// and then what recording rules would have made of it. This is how `recording.yml` says that it is done.
+async fn fill_in_history(folder: &Path, exposition: &str, instance: &str) {
+    let now = Clock::system().now().wall.as_millis() / 1000;
+    let (start, end) = (now - 26 * 3600, now - 60);
+    let mut history = String::new();
+    for line in exposition.lines().filter(|line| line.starts_with("aws_iot_job_")) {
+        let (series, value) = line.rsplit_once(' ').expect("a sample");
+        let series = series.replacen('{', &format!("{{job=\"aws-iot-jobs\",instance=\"{instance}\","), 1);
+        for time in (start..=end).step_by(120) {
+            let _ = writeln!(history, "{series} {value} {time}");
+        }
+    }
+    assert!(history.len() > 1000, "no single jobs in {exposition}");
+    history.push_str("# EOF\n");
+    let (samples, data) = (folder.join("history.txt"), folder.join("data"));
+    std::fs::write(&samples, history).expect("a written file");
+    let blocks = || {
+        let mut promtool = tool("promtool");
+        promtool.args(["tsdb", "create-blocks-from"]);
+        promtool
+    };
+    output(blocks().arg("openmetrics").arg(&samples).arg(&data));
+    let rules = yaml_serde::from_str::<Value>(&read("rules/recording.yml")).expect("YAML")["groups"][0].clone();
+    for name in HISTORIES {
+        let rule = rules["rules"].as_array().into_iter().flatten().find(|rule| rule["record"] == *name);
+        let alone = json!({"groups": [{"name": rules["name"], "interval": rules["interval"], "rules": [rule]}]});
+        let file = folder.join("history.yml");
+        std::fs::write(&file, alone.to_string()).expect("written rules");
+        // A Prometheus takes up new blocks when it starts.
+        let prometheus = Prometheus::start(folder, "global: {}\n");
+        prometheus.query(&format!("count(aws_iot_job_info @ {end}) > 0"), 1).await;
+        output(
+            blocks()
+                .args(["rules", &format!("--start={start}"), &format!("--end={end}")])
+                .args([format!("--url={}", prometheus.url()), format!("--output-dir={}", data.display())])
+                .arg(&file),
+        );
+        prometheus.stop().await;
+    }
+}
+
+/// A rollout that began three days ago, and in which four devices have not finished.
+fn rollout(id: &str, group: &str, now: Timestamp) -> Job {
+    let began = now.before(Duration::from_hours(72));
+    Job::new(id, Status::InProgress, began.before(Duration::from_hours(1)))
+        .scheduled(Scheduling { start_time: Some(began), ..Scheduling::default() })
+        .targeting_group(group)
+        .with_executions(ExecutionStatus::Queued, 3)
+        .with_executions(ExecutionStatus::InProgress, 1)
+        .with_executions(ExecutionStatus::Succeeded, 9)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_job_that_is_stuck_pages_and_once_it_is_finished_that_is_over() {
+    let now = Clock::system().now().wall;
+    let simulator = simulated([]);
+    let jobs = [
+        rollout("fw-stuck", "line-1", now),
+        rollout("fw-moving", "line-2", now),
+        Job::new("fw-idle", Status::InProgress, now.before(Duration::from_hours(9000)))
+            .continuous()
+            .with_executions(ExecutionStatus::Succeeded, 70),
+    ];
+    simulator.set_fleet(&account(), REGION, Fleet::new(jobs, ["line-1", "line-2"].map(ThingGroup::new)));
+    let endpoint = Endpoint::start(simulator.clone()).await;
+    let mut command = pointed_at(program(&["--web.listen-address=127.0.0.1:0"]), &endpoint);
+    command.env("IOT_JOBS_EXPORTER_REFRESH__INTERVAL", "1s");
+    let mut exporter = Running::start(command);
+    let address = exporter.address().await;
+    exporter.until("refreshed").await;
+
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    fill_in_history(folder.path(), &get(&address, "/metrics").await, &address).await;
+    // Of all that rested for a day, this one goes on.
+    let change = |id: &str, change: fn(&mut Job)| {
+        assert!(simulator.with_fleet(&account(), REGION, |fleet| fleet.update_job(id, change)));
+    };
+    change("fw-moving", |job| job.executions.shift(ExecutionStatus::InProgress, ExecutionStatus::Succeeded, 1));
+    let is_first = AtomicBool::new(true);
+    simulator.intercept(move |call| {
+        let throttled = call.operation == Operation::ListJobs && is_first.swap(false, Ordering::Relaxed);
+        throttled.then(|| error(StatusCode::TOO_MANY_REQUESTS, "ThrottlingException", "Rate exceeded"))
+    });
+    // Prometheus must not see the one that moves at rest.
+    let moved = "aws_iot_job_executions{target=\"eu-west-1\",aws_account_id=\"012345678901\",aws_region=\"eu-west-1\",\
+                 job_id=\"fw-moving\",execution_status=\"SUCCEEDED\"} 10\n";
+    let from = Instant::now();
+    while !get(&address, "/metrics").await.contains(moved) {
+        assert!(from.elapsed() < PATIENCE, "the exporter does not tell that a job has moved");
+        sleep(Duration::from_millis(200)).await;
+    }
+
+    let (page, page_url) = Inbox::open().await;
+    let alertmanager = Alertmanager::start(folder.path(), &page_url);
+    let configuration = prometheus_files(folder.path(), &address, Some(alertmanager.port));
+    let prometheus = Prometheus::start(folder.path(), &configuration);
+
+    let alert = page.until("firing", 0).await;
+    let labels = json!({
+        "alertname": "AwsIotJobStuck",
+        "aws_account_id": "012345678901",
+        "aws_region": "eu-west-1",
+        "job": "aws-iot-jobs",
+        "job_id": "fw-stuck",
+        "severity": "critical",
+        "target": "eu-west-1",
+        "target_selection": "SNAPSHOT",
+    });
+    assert_eq!(alert["labels"], labels);
+    let annotation = |name: &str| alert["annotations"][name].as_str().expect("an annotation").to_owned();
+    assert_eq!(annotation("summary"), "AWS IoT job fw-stuck is stuck");
+    let description = annotation("description");
+    assert!(description.contains("Open: 1 IN_PROGRESS 3 QUEUED. Thing groups: line-1."), "{description}");
+    assert!(annotation("runbook_url").ends_with("/docs/runbooks/AwsIotJobStuck.md"), "{alert}");
+    assert_eq!(
+        annotation("dashboard"),
+        "/d/aws-iot-jobs-rollout?var-account=012345678901&var-region=eu-west-1&var-target=eu-west-1&var-job=fw-stuck"
+    );
+    assert_eq!(alertmanager.paging(), slice::from_ref(&labels));
+    // What the dashboards can't tell of a healthy fleet, they tell now.
+    let mut empty_before = queries(&prometheus, &[("job", "fw-stuck"), ("thing_group", "line-1")]);
+    empty_before.retain(is_empty_in_a_healthy_fleet);
+    let left = unanswered(&prometheus, empty_before, PATIENCE).await;
+    assert!(left.is_empty(), "no data for\n{}", told(&left));
+
+    let seen = page.alerts().len();
+    change("fw-stuck", |job| {
+        let ended = Clock::system().now().wall;
+        job.executions.shift(ExecutionStatus::Queued, ExecutionStatus::InProgress, 3);
+        job.executions.shift(ExecutionStatus::InProgress, ExecutionStatus::Succeeded, 4);
+        (job.status, job.last_updated_at, job.completed_at) = (Status::Completed, ended, Some(ended));
+    });
+    let over = page.until("resolved", seen).await;
+    assert_eq!(over["labels"], labels);
+    prometheus.query("ALERTS{alertname=\"AwsIotJobStuck\"}", 0).await;
+    let from = Instant::now();
+    while !alertmanager.paging().is_empty() {
+        assert!(from.elapsed() < PATIENCE, "the Alertmanager still has {:?}", alertmanager.paging());
+        sleep(Duration::from_millis(200)).await;
+    }
+    // Nobody was called for the one that moves.
+    let others: Vec<Value> = page.alerts().into_iter().filter(|one| one["labels"] != labels).collect();
+    assert!(others.is_empty(), "{others:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn alerts_that_follow_from_another_one_are_held_back_and_no_others() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let alertmanager = Alertmanager::start(folder.path(), "http://127.0.0.1:9/");
+    let url = format!("http://127.0.0.1:{}/api/v2/alerts", alertmanager.port);
+    let of_target = |alert: &str, target: &str| json!({"alertname": alert, "job": "aws-iot-jobs", "target": target, "aws_region": REGION, "severity": "warning"});
+    let mut describing = of_target("AwsIotJobsPermissionMissing", "may not describe");
+    describing["operation"] = json!("DescribeJob");
+    let labels = [
+        of_target("AwsIotJobsDataStale", "stale"),
+        of_target("AwsIotJobsRefreshFailing", "stale"),
+        of_target("AwsIotJobsPermissionMissing", "may not list"),
+        of_target("AwsIotJobsRefreshFailing", "may not list"),
+        describing,
+        of_target("AwsIotJobsRefreshFailing", "may not describe"),
+        json!({"alertname": "AwsIotJobsExporterDown", "job": "aws-iot-jobs", "instance": "a:10114", "severity": "warning"}),
+        of_target("AwsIotJobsWalkSlow", "slow"),
+        of_target("AwsIotJobsSeriesLeftOut", "large"),
+        of_target("AwsIotJobStuck", "stuck"),
+    ];
+    let count = labels.len();
+    let alerts = json!(labels.map(|labels| json!({"labels": labels}))).to_string();
+    let post = || {
+        let mut curl = tool("curl");
+        curl.args(["--silent", "--fail", "--header", "Content-Type: application/json", "--data", &alerts, &url]);
+        curl.status().expect("curl").success()
+    };
+    let from = Instant::now();
+    while !post() {
+        assert!(from.elapsed() < PATIENCE, "the Alertmanager takes no alerts");
+        sleep(Duration::from_millis(200)).await;
+    }
+    let held_back = [
+        ("AwsIotJobsRefreshFailing", "may not list"),
+        ("AwsIotJobsRefreshFailing", "stale"),
+        ("AwsIotJobsSeriesLeftOut", "large"),
+        ("AwsIotJobsWalkSlow", "slow"),
+    ];
+    let held_back: BTreeSet<_> = held_back.map(|(alert, target)| (alert.to_owned(), target.to_owned())).into();
+    loop {
+        let all = fetch(&url, &[]);
+        let all: Vec<&Value> = all.as_array().expect("alerts").iter().collect();
+        let inhibited = all.iter().filter(|alert| alert["status"]["inhibitedBy"] != json!([]));
+        let label = |alert: &Value, name: &str| alert["labels"][name].as_str().unwrap_or_default().to_owned();
+        let inhibited: BTreeSet<_> =
+            inhibited.map(|alert| (label(alert, "alertname"), label(alert, "target"))).collect();
+        if all.len() == count && inhibited == held_back {
+            return;
+        }
+        assert!(from.elapsed() < PATIENCE, "held back are {inhibited:?}, of {} alerts", all.len());
+        sleep(Duration::from_millis(200)).await;
+    }
+}
