@@ -53,12 +53,37 @@ impl Findings {
 /// Checks what the sources say together, and settles it.
 pub(super) fn settle(figment: &Figment, findings: &mut Findings) -> Value {
     let merged = figment.data().ok().and_then(|mut profiles| profiles.remove(&Profile::Default)).unwrap_or_default();
-    Walk { figment, findings }.section(&KeyPath::root(), Some(&Value::from(merged)))
+    let merged = Value::from(merged);
+    let mut secrets = BTreeSet::new();
+    collect_secrets(&merged, &KeyPath::root(), false, &mut secrets);
+    Walk { figment, findings, secrets }.section(&KeyPath::root(), Some(&merged))
+}
+
+/// Everything that stands where a secret belongs, as a problem would repeat it.
+fn collect_secrets(value: &Value, at: &KeyPath, secret: bool, secrets: &mut BTreeSet<String>) {
+    let secret = secret || keys::find(at).is_some_and(|key| key.secret);
+    match value {
+        Value::Dict(_, entries) => {
+            for (name, value) in entries {
+                collect_secrets(value, &at.key(name), secret, secrets);
+            }
+        }
+        Value::Array(_, items) => {
+            for (index, item) in items.iter().enumerate() {
+                collect_secrets(item, &at.item(index), secret, secrets);
+            }
+        }
+        Value::String(..) | Value::Char(..) | Value::Num(..) if secret => {
+            secrets.insert(given(value, false));
+        }
+        _ => {}
+    }
 }
 
 struct Walk<'a> {
     figment: &'a Figment,
     findings: &'a mut Findings,
+    secrets: BTreeSet<String>,
 }
 
 impl Walk<'_> {
@@ -129,11 +154,11 @@ impl Walk<'_> {
         match kind.read_scalar(value) {
             Ok(read) => Some(read),
             Err(Refusal::Unquoted) => {
-                self.findings.tell(at, unquoted(value, key.secret));
+                self.findings.tell(at, unquoted(value, self.is_secret(key.secret, value)));
                 None
             }
             Err(Refusal::Because(reason)) => {
-                self.findings.tell(at, format!("{} {reason}", given(value, key.secret)));
+                self.findings.tell(at, format!("{} {reason}", given(value, self.is_secret(key.secret, value))));
                 None
             }
         }
@@ -141,7 +166,10 @@ impl Walk<'_> {
 
     fn list(&mut self, at: &KeyPath, key: &Key, of: &Kind, min_items: usize, value: &Value) -> Option<Value> {
         let Value::Array(_, items) = value else {
-            self.findings.tell(at, format!("{} is not a list; write [ ] around it", given(value, key.secret)));
+            self.findings.tell(
+                at,
+                format!("{} is not a list; write [ ] around it", given(value, self.is_secret(key.secret, value))),
+            );
             return None;
         };
         if items.len() < min_items {
@@ -155,7 +183,10 @@ impl Walk<'_> {
             let Some(read) = self.scalar(&at, key, of, item) else { continue };
             match settled.iter().find(|(_, earlier)| *earlier == read) {
                 Some((earlier, _)) => {
-                    self.findings.tell(&at, format!("{} is there already, in {earlier}", given(item, key.secret)));
+                    self.findings.tell(
+                        &at,
+                        format!("{} is there already, in {earlier}", given(item, self.is_secret(key.secret, item))),
+                    );
                 }
                 None => settled.push((at, read)),
             }
@@ -195,13 +226,23 @@ impl Walk<'_> {
             match (fault, value) {
                 (Some(fault), _) => self.findings.tell(&at, fault),
                 (None, Value::String(..)) => drop(settled.insert(name.clone(), value.clone())),
-                (None, Value::Num(..) | Value::Bool(..)) => self.findings.tell(&at, unquoted(value, false)),
+                (None, Value::Num(..) | Value::Bool(..)) => {
+                    self.findings.tell(&at, unquoted(value, self.is_secret(false, value)));
+                }
                 (None, _) => {
-                    self.findings.tell(&at, format!("{} is not a label's value; write a text", given(value, false)));
+                    self.findings.tell(
+                        &at,
+                        format!("{} is not a label's value; write a text", given(value, self.is_secret(false, value))),
+                    );
                 }
             }
         }
         Some(Value::from(settled))
+    }
+
+    /// Whether a value must not be repeated: it is a secret, or the same as one, by an alias or put into the wrong place.
+    fn is_secret(&self, of_secret_key: bool, value: &Value) -> bool {
+        of_secret_key || self.secrets.contains(&given(value, false))
     }
 
     fn note_source(&mut self, at: &KeyPath, value: &Value) {

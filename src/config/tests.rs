@@ -646,6 +646,19 @@ fn data_goes_stale_after_ten_minutes_or_three_times_what_it_takes_to_renew_it() 
     assert_eq!(fixed.stale_after(Duration::MAX), millis(1));
 }
 
+#[test]
+fn a_secret_is_not_repeated_where_it_stands_in_a_wrong_place_too() {
+    for yaml in [
+        "targets: [{role_arn: arn:aws:iam::012345678901:role/a, external_id: &id hunter2, account_id: *id}]",
+        "targets: [{role_arn: arn:aws:iam::012345678901:role/a, external_id: hunter2}, {region: a, account_id: hunter2}]",
+        "targets: [{external_id: 24680, role_arn: arn:aws:iam::012345678901:role/a, account_id: 24680}]",
+        "{targets: [{external_id: &id [hunter2 24680]}], jobs: {long_running_after: *id}}",
+    ] {
+        let told = problems(yaml).join("\n");
+        assert!(!told.contains("hunter2") && !told.contains("24680"), "{told}");
+    }
+}
+
 // Strange input.
 
 #[test]
