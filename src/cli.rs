@@ -76,6 +76,14 @@ struct Flags {
     #[arg(long = "web.enable-lifecycle", global = true)]
     enable_lifecycle: bool,
 
+    /// Watch only this part of the targets, from 0 [default: 0]
+    #[arg(long = "shard.index", value_name = "NUMBER", global = true)]
+    shard_index: Option<String>,
+
+    /// How many parts the targets are split into, by their names [default: 1]
+    #[arg(long = "shard.total", value_name = "NUMBER", global = true)]
+    shard_total: Option<String>,
+
     /// Least level to log: error, warn, info, debug or trace [default: info]
     #[arg(long = "log.level", value_name = "LEVEL", global = true)]
     log_level: Option<String>,
@@ -145,6 +153,8 @@ impl Flags {
             ),
             text("web.probe_address", "--web.probe-address", self.probe_address),
             text("web.enable_lifecycle", "--web.enable-lifecycle", self.enable_lifecycle.then(|| "true".to_owned())),
+            text("shard.index", "--shard.index", self.shard_index),
+            text("shard.total", "--shard.total", self.shard_total),
             text("log.level", "--log.level", self.log_level),
             text("log.format", "--log.format", self.log_format),
         ];

@@ -30,7 +30,7 @@ use tokio::time::timeout;
 
 use super::error::causes;
 use crate::clock::Clock;
-use crate::config::Secret;
+use crate::config::Target;
 use crate::job::Timestamp;
 
 /// For one look at a source of credentials, an external program or a service that answers slowly.
@@ -66,10 +66,11 @@ fn shortened(error: CredentialsError) -> CredentialsError {
 /// Stands for an access key, without being one.
 pub(super) type Fingerprint = u64;
 
-/// The settings of `base`, acting as `role`.
-pub(super) async fn assume(base: &SdkConfig, role: &str, external_id: Option<&Secret>) -> SdkConfig {
-    let mut builder = AssumeRoleProvider::builder(role).configure(base).session_name(env!("CARGO_PKG_NAME"));
-    if let Some(external_id) = external_id {
+/// The settings of `base`, acting as `role` of `target`.
+pub(super) async fn assume(base: &SdkConfig, role: &str, target: &Target) -> SdkConfig {
+    let session_name = target.session_name.as_deref().unwrap_or(env!("CARGO_PKG_NAME"));
+    let mut builder = AssumeRoleProvider::builder(role).configure(base).session_name(session_name);
+    if let Some(external_id) = &target.external_id {
         builder = builder.external_id(external_id.expose());
     }
     let provider = SharedCredentialsProvider::new(builder.build().await);

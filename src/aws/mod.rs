@@ -184,7 +184,14 @@ pub async fn resolve(
         loader = loader.region(region);
     }
     if let Some(url) = &target.endpoint_url {
-        loader = loader.endpoint_url(url);
+        // As above: the switches of the environment are for AWS's own endpoints.
+        loader = loader.endpoint_url(url).use_fips(false).use_dual_stack(false);
+    }
+    if let Some(use_fips) = target.use_fips {
+        loader = loader.use_fips(use_fips);
+    }
+    if let Some(use_dualstack) = target.use_dualstack {
+        loader = loader.use_dual_stack(use_dualstack);
     }
     let mut sdk = loader.load().await;
     let Some(region) = sdk.region().map(ToString::to_string).filter(|region| !region.is_empty()) else {
@@ -206,7 +213,7 @@ pub async fn resolve(
         sdk = credentials::sought(sdk, target.profile.as_deref());
     }
     if let Some(role) = &target.role_arn {
-        sdk = credentials::assume(&sdk, role, target.external_id.as_ref()).await;
+        sdk = credentials::assume(&sdk, role, target).await;
     }
     Ok(Resolved { sdk, region, target: target.clone() })
 }

@@ -39,6 +39,11 @@ pub(super) fn is_external_id(text: &str) -> bool {
     text.len() >= 2 && consists_of(text, 1224, |b| b.is_ascii_alphanumeric() || b"_+=,.@:/-".contains(&b))
 }
 
+/// 2 to 64 of the characters that `AssumeRole` takes.
+pub(super) fn is_session_name(text: &str) -> bool {
+    text.len() >= 2 && consists_of(text, 64, |b| b.is_ascii_alphanumeric() || b"_+=,.@-".contains(&b))
+}
+
 /// 12 digits.
 pub(super) fn is_account_id(text: &str) -> bool {
     AccountId::parse(text).is_ok()

@@ -81,6 +81,8 @@ fn fitting(key: &Key) -> Vec<String> {
         ("targets[].name", _) => owned(&["a", "b", "\"Werk 1\"", "\"<b>&\""]),
         ("targets[].region", _) => owned(&["eu-west-1", "us-east-1"]),
         ("targets[].role_arn", _) => owned(&["arn:aws:iam::012345678901:role/a/b"]),
+        ("targets[].regions", _) => owned(&["[eu-west-1, us-east-1]", "[eu-west-1]", "[]"]),
+        ("targets[].role_arns", _) => owned(&["[arn:aws:iam::012345678901:role/a]", "[]"]),
         ("targets[].external_id", _) => vec![SECRET.to_owned(), format!("{SECRET}+=,.@:/-")],
         ("targets[].account_id", _) => owned(&["\"012345678901\""]),
         ("targets[].endpoint_url", _) => owned(&["http://localhost:4566", "\"https://[::1]/x\""]),
@@ -335,7 +337,7 @@ fn fault_of_config(config: &Config) -> Option<&'static str> {
     thresholds.sort_unstable();
     thresholds.dedup();
     [
-        (!targets.is_empty(), "no target"),
+        (!targets.is_empty() || config.shard.total > 1, "no target"),
         (are_targets_told_apart, "two targets with one name"),
         (targets.iter().all(is_target_right), "a target"),
         ((Duration::from_millis(100)..=day).contains(&refresh.interval), "refresh.interval"),

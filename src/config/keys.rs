@@ -58,6 +58,14 @@ pub(super) static KEYS: &[Key] = &[
     Key::new("targets[].name", text(form::is_target_name, "a name: 1 to 128 characters, no control characters")),
     // The AWS region; without it, the one that the usual AWS sources give.
     Key::new("targets[].region", text(form::is_region, "a region: 1 to 32 of a-z, 0-9 and -, such as eu-west-1")),
+    // Several regions in place of one: a target for each.
+    Key::new(
+        "targets[].regions",
+        Kind::List {
+            of: &text(form::is_region, "a region: 1 to 32 of a-z, 0-9 and -, such as eu-west-1"),
+            min_items: 1,
+        },
+    ),
     // A profile of the AWS configuration files.
     Key::new("targets[].profile", text(form::is_profile, "the name of a profile")),
     // A role to assume for this target.
@@ -65,12 +73,29 @@ pub(super) static KEYS: &[Key] = &[
         "targets[].role_arn",
         text(form::is_role_arn, "a role's ARN, such as arn:aws:iam::012345678901:role/iot-jobs-exporter"),
     ),
+    // Several roles in place of one: a target for each, in each region.
+    Key::new(
+        "targets[].role_arns",
+        Kind::List {
+            of: &text(form::is_role_arn, "a role's ARN, such as arn:aws:iam::012345678901:role/iot-jobs-exporter"),
+            min_items: 1,
+        },
+    ),
     // What the role's trust policy asks for.
     Key::new(
         "targets[].external_id",
         text(form::is_external_id, "an external id: 2 to 1224 of letters, digits and _+=,.@:/-"),
     )
     .secret(),
+    // What the role's sessions are called; without it, as the program.
+    Key::new(
+        "targets[].session_name",
+        text(form::is_session_name, "the name of a session: 2 to 64 of letters, digits and _+=,.@-"),
+    ),
+    // Whether to call FIPS endpoints; without it, as AWS_USE_FIPS_ENDPOINT or the profile says.
+    Key::new("targets[].use_fips", Kind::Boolean),
+    // Whether to call dual-stack endpoints; without it, as AWS_USE_DUALSTACK_ENDPOINT or the profile says.
+    Key::new("targets[].use_dualstack", Kind::Boolean),
     // The account, where the credentials must belong to no other.
     Key::new("targets[].account_id", text(form::is_account_id, "an account id: 12 digits, in quotes")),
     // The endpoint of every service that the target calls.
@@ -103,6 +128,10 @@ pub(super) static KEYS: &[Key] = &[
         "targets[].jobs.namespace_id",
         text(form::is_namespace_id, "a namespace id: 1 to 64 of letters, digits and _-"),
     ),
+    // Which shard this process is, from 0.
+    Key::new("shard.index", Kind::Whole { min: 0, max: 999 }).default("0"),
+    // How many shards the targets are split over.
+    Key::new("shard.total", Kind::Whole { min: 1, max: 1000 }).default("1"),
     // From the start of one walk to that of the next.
     Key::new("refresh.interval", Kind::Duration { min: Duration::from_millis(100), max: DAY }).default("1m"),
     // How long a walk may take at most.
@@ -218,7 +247,10 @@ mod tests {
 
     #[test]
     fn a_section_is_named_by_the_keys_in_it() {
-        assert_eq!(names_in(&KeyPath::root()), ["targets", "refresh", "thing_groups", "jobs", "limits", "web", "log"]);
+        assert_eq!(
+            names_in(&KeyPath::root()),
+            ["targets", "shard", "refresh", "thing_groups", "jobs", "limits", "web", "log"]
+        );
         assert_eq!(names_in(&KeyPath::of("log")), ["level", "format"]);
         let target = KeyPath::root().key("targets").item(7);
         assert!(names_in(&target).ends_with(&["labels", "jobs"]));

@@ -20,6 +20,7 @@ mod problem;
 mod rules;
 mod secret;
 mod sources;
+mod targets;
 pub mod web_config;
 mod yaml;
 
@@ -32,12 +33,14 @@ use std::time::Duration;
 
 use figment::value::Value;
 use serde::{Deserialize, Deserializer};
+use siphasher::sip::SipHasher24;
 
 pub use self::form::{is_endpoint_url, is_region};
 pub use self::listen::{Host, InvalidListenAddress, ListenAddress};
 pub use self::problem::{Problem, Problems};
 pub use self::secret::Secret;
 pub use self::sources::{Flag, FlagValue, Sources};
+use self::targets::Item;
 pub use self::web_config::WebConfig;
 use crate::group_filter::GroupFilter;
 use crate::job::{AccountId, Scope, Status, TargetSelection};
@@ -48,8 +51,11 @@ use crate::job::{AccountId, Scope, Status, TargetSelection};
 #[derive(Clone, Debug, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Config {
-    /// What to watch, at least one; no two with the same name.
+    /// What to watch; no two with the same name, or of the same jobs. None, where all belong to other shards.
+    #[serde(deserialize_with = "targets::deserialize")]
     pub targets: Vec<Target>,
+    /// Which part of the targets this process watches. [`load`] has left out the others.
+    pub shard: Shard,
     /// When to walk.
     pub refresh: Refresh,
     /// What is told of thing groups.
@@ -66,8 +72,7 @@ pub struct Config {
 }
 
 /// One account and region to watch, or a part of its jobs. What is `None` comes from the usual AWS sources.
-#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Target {
     /// What the `target` label says; the region where it is `None`.
     pub name: Option<String>,
@@ -79,17 +84,20 @@ pub struct Target {
     pub role_arn: Option<String>,
     /// What the role's trust policy asks for; only beside `role_arn`.
     pub external_id: Option<Secret>,
+    /// What the role's sessions are called, in AWS's own logs for one; only beside `role_arn`.
+    pub session_name: Option<String>,
+    /// Whether to call endpoints that are validated by FIPS 140.
+    pub use_fips: Option<bool>,
+    /// Whether to call endpoints that are reached by IPv6 as well.
+    pub use_dualstack: Option<bool>,
     /// The account of the jobs. One that belongs to another account fails the refresh; an empty account can't be told.
-    #[serde(default, deserialize_with = "account_id")]
     pub account_id: Option<AccountId>,
     /// The endpoint of every service that the target calls, IoT and STS, as `endpoint_url` in AWS's own configuration.
     /// To redirect IoT alone there are `AWS_ENDPOINT_URL_IOT` and the `services` section of a profile.
     pub endpoint_url: Option<String>,
     /// Constant labels on every job series of this target; none of them is one of the exporter's own.
-    #[serde(default)]
     pub labels: BTreeMap<String, String>,
     /// Which of its jobs to watch; the section `jobs`.
-    #[serde(default, rename = "jobs", deserialize_with = "scope")]
     pub scope: Scope,
 }
 
@@ -98,6 +106,42 @@ impl Target {
     #[must_use]
     pub fn known_name(&self) -> Option<&str> {
         self.name.as_deref().or(self.region.as_deref())
+    }
+
+    /// Only what decides which jobs it watches.
+    fn without_looks(&self) -> Self {
+        let nothing = Self::default();
+        Self {
+            name: nothing.name,
+            external_id: nothing.external_id,
+            session_name: nothing.session_name,
+            use_fips: nothing.use_fips,
+            use_dualstack: nothing.use_dualstack,
+            account_id: nothing.account_id,
+            labels: nothing.labels,
+            ..self.clone()
+        }
+    }
+}
+
+/// One of several processes that share the targets.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Shard {
+    /// Which one this is, from 0.
+    pub index: u32,
+    /// How many there are, up to 1000.
+    pub total: u32,
+}
+
+impl Shard {
+    /// Whether a target of this name is this shard's. Every name is exactly one shard's, whatever the order of the targets, and
+    /// the same one's in every version of this program.
+    #[must_use]
+    pub fn holds(self, name: &str) -> bool {
+        // Without a key, so that every process says the same.
+        let hash = SipHasher24::new().hash(name.as_bytes());
+        hash % u64::from(self.total.max(1)) == u64::from(self.index)
     }
 }
 
@@ -252,14 +296,26 @@ pub fn load(sources: &Sources) -> Result<Config, Problems> {
     let (figment, mut problems) = sources::merge(sources);
     let mut findings = check::Findings::default();
     let settled = check::settle(&figment, &mut findings);
-    let config = extract(&settled)?;
-    rules::check(&config, &mut findings);
+    let mut config: Config = extract(&settled)?;
+    rules::check(&config, &extract::<Given>(&settled)?.targets, &mut findings);
     problems.extend(findings.into_problems());
-    if problems.is_empty() { Ok(config) } else { Err(Problems::new(problems)) }
+    if !problems.is_empty() {
+        return Err(Problems::new(problems));
+    }
+    let shard = config.shard;
+    // A single target without a name is the only one there is, and the rules have seen to it that shards have none such.
+    config.targets.retain(|target| target.known_name().is_none_or(|name| shard.holds(name)));
+    Ok(config)
+}
+
+/// The targets as they are written.
+#[derive(Deserialize)]
+struct Given {
+    targets: Vec<Item>,
 }
 
 /// The typed configuration. That a settled value does not fit would be a row of the table that its field contradicts.
-fn extract(settled: &Value) -> Result<Config, Problems> {
+fn extract<'de, T: Deserialize<'de>>(settled: &Value) -> Result<T, Problems> {
     settled.deserialize().map_err(|error: figment::Error| {
         let reason = format!("{} contradicts the table of keys: a fault of this program", error.path.join("."));
         Problems::new(vec![Problem::with_source("configuration", reason)])

@@ -5,16 +5,23 @@ use std::collections::BTreeMap;
 use super::check::Findings;
 use super::duration::Shown;
 use super::path::KeyPath;
+use super::targets::{Item, origins};
 use super::{Config, Target};
 
 /// Tells of every broken rule. A rule keeps silent where a key that it goes by is at fault itself, and has its default
-/// in `config` for that reason.
-pub(super) fn check(config: &Config, findings: &mut Findings) {
+/// in `config` for that reason. `items` are those of `targets` as they are written.
+pub(super) fn check(config: &Config, items: &[Item], findings: &mut Findings) {
     data_outlives_the_interval(config, findings);
-    for (index, target) in config.targets.iter().enumerate() {
-        external_ids_go_with_roles(target, &target_path(index), findings);
+    for (index, item) in items.iter().enumerate() {
+        let at = target_path(index);
+        what_goes_with_roles(item, &at, findings);
+        one_way_to_say_it(item, &at, findings);
+        endpoints_have_no_variants(item, &at, findings);
     }
-    targets_have_names_of_their_own(&config.targets, findings);
+    let origins = origins(items);
+    targets_have_names_of_their_own(&config.targets, items, &origins, findings);
+    targets_watch_jobs_of_their_own(&config.targets, &origins, findings);
+    shards_are_told_apart(config, &origins, findings);
 }
 
 fn target_path(index: usize) -> KeyPath {
@@ -34,21 +41,55 @@ fn data_outlives_the_interval(config: &Config, findings: &mut Findings) {
     }
 }
 
-/// An external id is said when a role is assumed, and nowhere else.
-fn external_ids_go_with_roles(target: &Target, at: &KeyPath, findings: &mut Findings) {
-    let (external_id, role) = (at.key("external_id"), at.key("role_arn"));
-    let has_no_role = target.role_arn.is_none() && findings.none_at(&role) && findings.tells_all(at);
-    if target.external_id.is_some() && has_no_role {
-        findings.tell(&external_id, format!("is of no use without {role}; give the role to assume, or leave this out"));
+/// What is said when a role is assumed is said nowhere else.
+fn what_goes_with_roles(item: &Item, at: &KeyPath, findings: &mut Findings) {
+    let (role, roles) = (at.key("role_arn"), at.key("role_arns"));
+    let has_no_role = item.role_arn.is_none() && item.role_arns.is_empty();
+    if !has_no_role || !findings.none_at(&role) || !findings.none_at(&roles) || !findings.tells_all(at) {
+        return;
+    }
+    for (key, is_given) in [("external_id", item.external_id.is_some()), ("session_name", item.session_name.is_some())]
+    {
+        if is_given {
+            let reason = format!("is of no use without {role}; give the role to assume, or leave this out");
+            findings.tell(&at.key(key), reason);
+        }
+    }
+}
+
+/// A key for one value, and a key for several, can't both be meant.
+fn one_way_to_say_it(item: &Item, at: &KeyPath, findings: &mut Findings) {
+    let both = [
+        ("region", "regions", item.region.is_some() && !item.regions.is_empty()),
+        ("role_arn", "role_arns", item.role_arn.is_some() && !item.role_arns.is_empty()),
+        ("account_id", "role_arns", item.account_id.is_some() && !item.role_arns.is_empty()),
+    ];
+    for (one, several, _) in both.into_iter().filter(|(.., are_given)| *are_given) {
+        findings.tell(&at.key(one), format!("can't stand beside {}; give one of the two", at.key(several)));
+    }
+}
+
+/// An endpoint is one address, which has neither a FIPS nor a dual-stack variant; the SDK refuses every request.
+fn endpoints_have_no_variants(item: &Item, at: &KeyPath, findings: &mut Findings) {
+    for (key, is_on) in [("use_fips", item.use_fips), ("use_dualstack", item.use_dualstack)] {
+        if item.endpoint_url.is_some() && is_on == Some(true) {
+            let reason = format!("can't be had of {}, which is an address of its own", at.key("endpoint_url"));
+            findings.tell(&at.key(key), reason);
+        }
     }
 }
 
 /// The `target` label tells targets apart, and two with the same one would clash in every series.
-fn targets_have_names_of_their_own(targets: &[Target], findings: &mut Findings) {
+fn targets_have_names_of_their_own(targets: &[Target], items: &[Item], origins: &[usize], findings: &mut Findings) {
     let mut taken: BTreeMap<&str, KeyPath> = BTreeMap::new();
-    for (index, target) in targets.iter().enumerate() {
-        let at = target_path(index);
-        let key = at.key(if target.name.is_some() { "name" } else { "region" });
+    for (target, &index) in targets.iter().zip(origins) {
+        let (at, item) = (target_path(index), &items[index]);
+        let key = at.key(match item {
+            Item { name: Some(_), .. } => "name",
+            Item { role_arns, .. } if !role_arns.is_empty() => "role_arns",
+            Item { regions, .. } if !regions.is_empty() => "regions",
+            _ => "region",
+        });
         match target.known_name() {
             // The region stands in for no name, not for a faulty one.
             _ if !findings.none_at(&at.key("name")) => {}
@@ -64,6 +105,41 @@ fn targets_have_names_of_their_own(targets: &[Target], findings: &mut Findings) 
                 findings.tell(&at, reason);
             }
             None => {}
+        }
+    }
+}
+
+/// Two targets of the same jobs would count each of them twice in every sum.
+fn targets_watch_jobs_of_their_own(targets: &[Target], origins: &[usize], findings: &mut Findings) {
+    let watched: Vec<Target> = targets.iter().map(Target::without_looks).collect();
+    for (n, target) in watched.iter().enumerate() {
+        let Some(earlier) = watched[..n].iter().position(|earlier| earlier == target) else { continue };
+        let (at, other) = (target_path(origins[n]), target_path(origins[earlier]));
+        // Two that are the same for being faulty are told of as that.
+        if findings.none_at(&at) && findings.none_at(&other) {
+            let reason =
+                format!("watches the same jobs as {other}: each would be counted twice; leave one of them out");
+            findings.tell(&at, reason);
+        }
+    }
+}
+
+/// Each target belongs to the shard that its name says, which every process has to know without asking anybody.
+fn shards_are_told_apart(config: &Config, origins: &[usize], findings: &mut Findings) {
+    let (index, total) = (KeyPath::of("shard.index"), KeyPath::of("shard.total"));
+    let shard = config.shard;
+    if shard.index >= shard.total && findings.none_at(&index) && findings.none_at(&total) {
+        let reason = format!("is {}, and {total} is {}: shards are counted from 0", shard.index, shard.total);
+        findings.tell(&index, reason);
+    }
+    if shard.total > 1 {
+        for (target, &origin) in config.targets.iter().zip(origins) {
+            let at = target_path(origin);
+            if target.known_name().is_none() && findings.none_at(&at) && findings.tells_all(&at) {
+                let reason =
+                    format!("is {}, and {at} has neither a name nor a region to tell its shard by", shard.total);
+                findings.tell(&total, reason);
+            }
         }
     }
 }

@@ -77,6 +77,7 @@ fn group_filter(include: &[&str], exclude: &[&str]) -> GroupFilter {
 fn without_sources_there_is_one_target_and_the_documented_defaults() {
     let expected = Config {
         targets: vec![Target::default()],
+        shard: Shard { index: 0, total: 1 },
         refresh: Refresh { interval: millis(60_000), timeout: millis(1_800_000), stale_after: None },
         thing_groups: ThingGroups {
             resolve: Resolve::Describe,
@@ -112,7 +113,9 @@ fn uncommented_example() -> String {
 #[test]
 fn the_commented_example_of_the_documented_file_is_valid() {
     let config = config(&uncommented_example());
-    let [production, staging] = &config.targets[..] else { panic!("{config:#?}") };
+    let [production, staging, plants @ ..] = &config.targets[..] else { panic!("{config:#?}") };
+    let plants: Vec<_> = plants.iter().filter_map(Target::known_name).collect();
+    assert_eq!((plants.len(), plants[0]), (4, "plants-012345678901-eu-west-1"));
     assert_eq!(production.account_id, AccountId::parse("012345678901").ok());
     assert_eq!(production.external_id.as_ref().map(Secret::expose), Some("example-external-id"));
     assert_eq!(production.labels.get("tier").map(String::as_str), Some("1"));
@@ -612,7 +615,7 @@ fn targets_have_names_of_their_own() {
     );
     assert!(problem("targets: [{region: a}, {region: a}]").contains("targets[1].region: names this target as"));
     assert!(problem("targets: [{region: a}, {}]").contains("targets[1]: has neither a name nor a region"));
-    assert!(load_yaml("targets: [{name: a, region: x}, {name: b, region: x}]").is_ok());
+    assert!(load_yaml("targets: [{name: a, region: x}, {name: b, region: x, profile: other}]").is_ok());
     assert!(load_yaml("targets: [{profile: a}]").is_ok());
     assert_eq!(problems("targets: [{region: a}, {account_id: x}]").len(), 2);
 }
@@ -663,7 +666,8 @@ fn a_secret_is_not_repeated_where_it_stands_in_a_wrong_place_too() {
 
 #[test]
 fn anchors_and_merge_keys_spare_repetition() {
-    let config = config("targets:\n  - &first {name: a, profile: p, labels: {team: x}}\n  - {<<: *first, name: b}\n");
+    let config =
+        config("targets:\n  - &first {name: a, profile: p, labels: {team: x}}\n  - {<<: *first, name: b, region: x}\n");
     assert_eq!(config.targets[1].profile.as_deref(), Some("p"));
     assert_eq!(config.targets[1].name.as_deref(), Some("b"));
 }
@@ -730,4 +734,114 @@ fn every_default_of_the_table_is_valid() {
     let mut findings = Findings::default();
     check::settle(&figment::Figment::new(), &mut findings);
     assert_eq!(findings.into_problems(), []);
+}
+
+// Many targets.
+
+fn names(config: &Config) -> Vec<&str> {
+    config.targets.iter().filter_map(Target::known_name).collect()
+}
+
+#[test]
+fn one_item_stands_for_a_target_in_each_region_and_of_each_role() {
+    let role = |account: &str| format!("arn:aws:iam::{account}:role/path/reader");
+    let (one, two) = (role("012345678901"), role("210987654321"));
+    let all = config(&format!(
+        "targets: [{{name: all, regions: [eu-west-1, us-east-1], role_arns: ['{one}', '{two}'], external_id: ab}}]"
+    ));
+    assert_eq!(
+        names(&all),
+        [
+            "all-012345678901-eu-west-1",
+            "all-012345678901-us-east-1",
+            "all-210987654321-eu-west-1",
+            "all-210987654321-us-east-1"
+        ]
+    );
+    let last = &all.targets[3];
+    assert_eq!((last.region.as_deref(), last.role_arn.as_deref()), (Some("us-east-1"), Some(two.as_str())));
+    assert!(all.targets.iter().all(|target| target.external_id.is_some()));
+    assert_eq!(names(&config("targets: [{regions: [eu-west-1, us-east-1]}]")), ["eu-west-1", "us-east-1"]);
+    let roles = config(&format!("targets: [{{region: eu-west-1, role_arns: ['{one}', '{two}']}}]"));
+    assert_eq!(names(&roles), ["012345678901-eu-west-1", "210987654321-eu-west-1"]);
+    let other = "arn:aws:iam::012345678901:role/writer";
+    let same_account = config(&format!("targets: [{{name: x, region: eu-west-1, role_arns: ['{one}', '{other}']}}]"));
+    assert_eq!(names(&same_account), ["x-012345678901-reader", "x-012345678901-writer"]);
+}
+
+#[test]
+fn what_is_said_once_and_for_many_at_the_same_time_is_refused() {
+    let role = "arn:aws:iam::012345678901:role/reader";
+    assert_eq!(
+        problem("targets: [{region: eu-west-1, regions: [us-east-1]}]"),
+        "exporter.yml: targets[0].region: can't stand beside targets[0].regions; give one of the two"
+    );
+    assert_eq!(
+        problem(&format!("targets: [{{role_arn: '{role}', role_arns: ['{role}']}}]")),
+        "exporter.yml: targets[0].role_arn: can't stand beside targets[0].role_arns; give one of the two"
+    );
+    assert_eq!(
+        problem(&format!("targets: [{{account_id: '012345678901', role_arns: ['{role}']}}]")),
+        "exporter.yml: targets[0].account_id: can't stand beside targets[0].role_arns; give one of the two"
+    );
+    assert_eq!(
+        problem("targets: [{use_fips: true, endpoint_url: 'http://localhost:1'}]"),
+        "exporter.yml: targets[0].use_fips: can't be had of targets[0].endpoint_url, which is an address of its own"
+    );
+    assert_eq!(
+        problem("targets: [{session_name: me}]"),
+        "exporter.yml: targets[0].session_name: is of no use without targets[0].role_arn; give the role to assume, or leave this out"
+    );
+}
+
+#[test]
+fn two_targets_of_the_same_jobs_are_refused_whatever_they_are_called() {
+    let twice = "targets: [{name: a, region: eu-west-1, labels: {x: y}}, {name: b, region: eu-west-1}]";
+    assert_eq!(
+        problem(twice),
+        "exporter.yml: targets[1]: watches the same jobs as targets[0]: each would be counted twice; leave one of them out"
+    );
+    assert!(problem("targets: [{regions: [eu-west-1]}, {name: b, region: eu-west-1}]").contains("targets[1]: watches"));
+    let parts = "targets: [{name: a, region: eu-west-1, jobs: {status: [IN_PROGRESS]}}, {name: b, region: eu-west-1, jobs: {status: [COMPLETED]}}]";
+    assert_eq!(names(&config(parts)), ["a", "b"]);
+}
+
+#[test]
+fn every_target_is_one_shards_and_each_shard_has_its_share() {
+    let names: Vec<String> = (0..500).map(|n| format!("account-{n}-eu-west-1")).collect();
+    for total in 1..=20 {
+        let of = |index| names.iter().filter(|name| Shard { index, total }.holds(name)).count();
+        let sizes: Vec<usize> = (0..total).map(of).collect();
+        assert_eq!(sizes.iter().sum::<usize>(), names.len(), "none is lost, and none is held twice");
+        let fair = names.len() / total as usize;
+        assert!(sizes.iter().all(|size| (fair / 3..=fair * 2).contains(size)), "{total} shards: {sizes:?}");
+        for name in &names {
+            assert_eq!((0..total).filter(|index| Shard { index: *index, total }.holds(name)).count(), 1, "{name}");
+        }
+    }
+}
+
+#[test]
+fn a_shard_is_told_by_names_that_never_change_and_watches_no_other_targets() {
+    // These are part of what a version promises: two versions side by side must not watch a target twice, or not at all.
+    let held = ["eu-west-1", "us-east-1", "production", "staging"]
+        .map(|name| (0..7).find(|index| Shard { index: *index, total: 7 }.holds(name)));
+    assert_eq!(held, [1, 2, 6, 5].map(Some));
+    let sharded = |index: u32| {
+        config(&format!(
+            "targets: [{{regions: [eu-west-1, us-east-1, eu-central-1, ap-south-1]}}]\nshard: {{index: {index}, total: 2}}"
+        ))
+    };
+    let (first, second) = (sharded(0), sharded(1));
+    let mut all = [names(&first), names(&second)].concat();
+    all.sort_unstable();
+    assert_eq!(all, ["ap-south-1", "eu-central-1", "eu-west-1", "us-east-1"]);
+    assert_eq!(
+        problem("targets: [{region: a}]\nshard: {index: 2, total: 2}"),
+        "exporter.yml: shard.index: is 2, and shard.total is 2: shards are counted from 0"
+    );
+    assert!(
+        problem("shard: {index: 0, total: 2}")
+            .contains("shard.total: is 2, and targets[0] has neither a name nor a region")
+    );
 }

@@ -510,8 +510,10 @@ async fn sighup_and_a_post_read_the_file_again_and_a_faulty_one_changes_nothing(
     let folder = tempfile::tempdir().expect("a temporary folder");
     let file = folder.path().join("exporter.yml");
     let targets = |names: &[&str]| {
-        let target =
-            |name: &&str| format!("  - {{name: {name}, region: eu-west-1, endpoint_url: '{}'}}\n", endpoint.url());
+        let target = |name: &&str| {
+            let url = endpoint.url();
+            format!("  - {{name: {name}, region: eu-west-1, endpoint_url: '{url}', jobs: {{namespace_id: {name}}}}}\n")
+        };
         format!("targets:\n{}", names.iter().map(target).collect::<String>())
     };
     std::fs::write(&file, targets(&["one"])).expect("a written file");
