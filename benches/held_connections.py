@@ -3,8 +3,8 @@
 
 Usage: cargo build --release && python3 benches/held_connections.py [--idle 2000] [--slow 50] [--scrapes 200]
 
-Starts the demo, opens connections that say nothing and others that send their header a byte a second, and scrapes beside them on fresh
-connections, one scrape after the other. Prints how long the scrapes took without the held connections and with them, and how many of those
+Starts the demo, opens connections that ask for nothing more after a first answer, and others that send their header a byte a second, and
+scrapes beside them on fresh connections, one scrape after the other. Prints how long the scrapes took without the held connections and with them, and how many of those
 are still open in the end: the exporter keeps 512 at most, and lets a newcomer take the place of an idle one. Exits 1 where a
 scrape failed, or took longer than 100 ms. It needs Python 3.8+, and as many open files as connections (`ulimit -n`).
 """
@@ -62,8 +62,16 @@ async def trickle(writer):
         await asyncio.sleep(1)
 
 
-async def hold(port, count):
-    return [await asyncio.open_connection("127.0.0.1", port) for _ in range(count)]
+async def hold(port, count, first=b""):
+    """Connections that stay open, after one answer where there is a `first` request."""
+    held = []
+    for _ in range(count):
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        if first:
+            writer.write(first)
+            await reader.readuntil(b"\r\n\r\n")
+        held.append((reader, writer))
+    return held
 
 
 def tell(name, times):
@@ -72,7 +80,7 @@ def tell(name, times):
 
 async def measure(port, arguments):
     tell("scrapes alone", [await scrape(port) for _ in range(arguments.scrapes)])
-    idle = await hold(port, arguments.idle)
+    idle = await hold(port, arguments.idle, b"HEAD /-/healthy HTTP/1.1\r\nHost: exporter\r\n\r\n")
     slow = await hold(port, arguments.slow)
     trickles = [asyncio.create_task(trickle(writer)) for _, writer in slow]
     times = []
