@@ -85,7 +85,9 @@ impl Crew {
         let leaving: Vec<String> = self.members.keys().filter(|name| !kept(name)).cloned().collect();
         let mut returned = self.stop(&leaving).await;
         let mut order = Vec::new();
-        for (name, target, plan) in plans {
+        let count = f64::from(u32::try_from(plans.len()).unwrap_or(u32::MAX));
+        for ((name, target, plan), place) in plans.into_iter().zip(1_u32..) {
+            let share = f64::from(place) / count;
             let refresher = match plan {
                 Plan::Stays => None,
                 Plan::Changes => returned.remove(&name).map(|refresher| refresher.with_settings(settings.clone())),
@@ -93,7 +95,7 @@ impl Crew {
                     if let Some(before) = returned.remove(&name) {
                         before.setup().telemetry.forget();
                     }
-                    Some(self.refresher(*resolved, &target, settings.clone()))
+                    Some(self.refresher(*resolved, &target, settings.clone(), share))
                 }
             };
             if let Some(refresher) = refresher {
@@ -131,7 +133,7 @@ impl Crew {
         Ok(plans)
     }
 
-    fn refresher(&self, resolved: Resolved, target: &Target, settings: Settings) -> Refresher {
+    fn refresher(&self, resolved: Resolved, target: &Target, settings: Settings, first_share: f64) -> Refresher {
         let identity = Arc::new(Identity {
             name: resolved.name().to_owned(),
             region: resolved.region().to_owned(),
@@ -142,6 +144,7 @@ impl Crew {
             connection: Arc::new(Connection::open(resolved, &self.budgets, telemetry.clone())),
             scope: target.scope.clone(),
             settings,
+            first_share,
             telemetry,
             board: self.board.add(Arc::clone(&identity)),
             identity,

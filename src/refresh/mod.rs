@@ -61,6 +61,9 @@ pub struct Setup {
     pub settings: Settings,
     /// Its counters.
     pub telemetry: TargetTelemetry,
+    /// How much of the interval passes between its first refresh and the second, above 0 and up to 1. All targets start at once, and
+    /// with one share each for a place of its own in the interval, they don't go on together.
+    pub first_share: f64,
     /// Its place on the board.
     pub board: watch::Sender<State>,
     /// The time.
@@ -104,6 +107,8 @@ pub struct Refresher {
     background_failure: Option<Failure>,
     /// Refreshes that have failed in a row.
     failures: u32,
+    /// Whether there was no good one yet under these settings.
+    is_first: bool,
     log: Log,
 }
 
@@ -140,6 +145,7 @@ impl Refresher {
             was_ever_answered: false,
             background_failure: None,
             failures: 0,
+            is_first: true,
             log: Log::default(),
             setup,
         }
@@ -163,6 +169,7 @@ impl Refresher {
             was_ever_answered: self.was_ever_answered,
             background_failure: self.background_failure,
             failures: self.failures,
+            is_first: true,
             log: self.log,
         }
     }
@@ -205,6 +212,8 @@ impl Refresher {
                 let describing = refreshed.describing.unwrap_or_default().duration;
                 let walking = took.saturating_sub(describing);
                 self.publish(&mut refreshed, took);
+                let is_first = std::mem::replace(&mut self.is_first, false);
+                let interval = if is_first { interval.mul_f64(self.setup.first_share) } else { interval };
                 let next = next_start(started, walking, describing, interval, fastrand::f64());
                 self.catch_up(&mut refreshed, took, next).await;
                 sleep_until(next).await;

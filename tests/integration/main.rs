@@ -22,6 +22,7 @@ mod faults;
 mod floors;
 mod guarded;
 mod hostile;
+mod many;
 mod matrix;
 mod paused;
 mod process;

@@ -1,0 +1,127 @@
+//! Many accounts and regions in one process: what goes wrong with one of them is its own.
+
+use std::fmt::Write as _;
+use std::time::Duration;
+
+use aws_iot_jobs_exporter::config::{self, Sources, Target};
+use aws_iot_jobs_exporter::http::StatusCode;
+use aws_iot_jobs_exporter::job::{AccountId, Scope};
+use aws_iot_jobs_exporter::simulator::{self, Fleet, Operation, Role};
+
+use crate::support::{Exporter, Fate, jobs, simulator as simulated, target};
+
+/// Accounts and regions, and how many jobs each has.
+const PLACES: [(&str, &str, usize); 6] = [
+    ("100000000001", "eu-west-1", 10),
+    ("100000000002", "eu-central-1", 300),
+    ("100000000003", "us-east-1", 20),
+    ("100000000004", "us-west-2", 600),
+    ("100000000005", "ap-south-1", 30),
+    ("100000000006", "ap-northeast-1", 1000),
+];
+
+fn place(of: usize) -> (AccountId, &'static str, usize) {
+    let (account, region, jobs) = PLACES[of];
+    (AccountId::parse(account).expect("an account id"), region, jobs)
+}
+
+#[tokio::test(start_paused = true)]
+async fn of_six_accounts_and_regions_three_that_fail_hold_up_none_of_the_others() {
+    let simulator = simulated([]);
+    let mut targets = String::new();
+    for of in 0..PLACES.len() {
+        let (account, region, count) = place(of);
+        simulator.set_fleet(&account, region, Fleet::new(jobs(count), []));
+        let role = Role::new(account, "reader").with_external_id("between-us");
+        let arn = role.arn();
+        let _ = writeln!(
+            targets,
+            "  - {{name: place-{of}, region: {region}, role_arn: '{arn}', external_id: between-us, \
+             endpoint_url: 'http://simulator.test'}}"
+        );
+        simulator.add_role(role);
+    }
+    let file = tempfile::NamedTempFile::new().expect("a temporary file");
+    std::fs::write(file.path(), format!("targets:\n{targets}")).expect("a written file");
+    let sources = Sources { file: Some(file.path().to_owned()), ..Sources::default() };
+    let targets = config::load(&sources).expect("a valid configuration").targets;
+    simulator.intercept(|call| {
+        let refused = |status: u16, code| {
+            let status = StatusCode::from_u16(status).expect("a status");
+            Some(simulator::error(status, code, "no"))
+        };
+        match (call.operation, call.region) {
+            (Operation::ListJobs, "eu-central-1") => refused(403, "AccessDeniedException"),
+            (Operation::ListJobs, "us-west-2") => refused(429, "ThrottlingException"),
+            _ => None,
+        }
+    });
+    let exporter = Exporter::start(simulator, |config| {
+        config.targets = targets;
+        config.limits.requests_per_second = 5.0;
+    })
+    .await;
+    exporter.wire.decide(|request| {
+        let hangs = request
+            .headers()
+            .get("authorization")
+            .is_some_and(|header| header.to_str().is_ok_and(|text| text.contains("/ap-northeast-1/iot/")));
+        if hangs { Fate::Hangs } else { Fate::Arrives }
+    });
+    // A hang takes three attempts of half a minute each.
+    tokio::time::sleep(Duration::from_mins(10)).await;
+    let shown = exporter.scrape().await;
+    let of = |family: &str, name: &str, more: &[(&str, &str)]| {
+        shown.value(family, &[&[("target", name)][..], more].concat())
+    };
+    for of_place in [0, 2, 4] {
+        let ((account, region, count), name) = (place(of_place), format!("place-{of_place}"));
+        assert_eq!(of("aws_iot_jobs_up", &name, &[]), Some(1.0), "{name}");
+        let rows = shown.family("aws_iot_jobs").filter(|(labels, _)| labels["target"] == name);
+        let total: f64 = rows
+            .map(|(labels, value)| {
+                assert_eq!(
+                    (labels["aws_account_id"].as_str(), labels["aws_region"].as_str()),
+                    (account.as_str(), region)
+                );
+                value
+            })
+            .sum();
+        assert_eq!(total, count as f64, "{name}");
+        let refreshes = of("aws_iot_jobs_exporter_refreshes_total", &name, &[]).expect("a count");
+        assert!((9.0..=11.0).contains(&refreshes), "{name}: {refreshes} refreshes in ten minutes");
+    }
+    for (name, reason) in [("place-1", "denied"), ("place-3", "throttled"), ("place-5", "timeout")] {
+        assert_eq!(of("aws_iot_jobs_up", name, &[]), Some(0.0), "{name}");
+        let failures = |reason| of("aws_iot_jobs_exporter_refresh_failures_total", name, &[("reason", reason)]);
+        assert!(failures(reason) > Some(0.0), "{name}: {reason}");
+        let refreshes = of("aws_iot_jobs_exporter_refreshes_total", name, &[]);
+        assert_eq!(failures(reason), refreshes, "{name} fails by {reason} alone");
+        assert!(!shown.job_lines().iter().any(|line| line.contains(&format!("\"{name}\""))), "{name}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn all_targets_start_at_once_and_then_spread_over_the_interval() {
+    let exporter = Exporter::start(simulated(jobs(3)), |config| {
+        let of = |n: usize| Target {
+            scope: Scope { namespace_id: Some(format!("n{n}")), ..Scope::default() },
+            ..target(&format!("t{n}"), "http://simulator.test")
+        };
+        config.targets = (0..20).map(of).collect();
+        config.limits.requests_per_second = 1000.0;
+    })
+    .await;
+    tokio::time::sleep(Duration::from_mins(5)).await;
+    let releases = exporter.wire.releases("/jobs");
+    let start = releases[0];
+    let within = |from: u64, to: u64| {
+        let (from, to) = (Duration::from_secs(from), Duration::from_secs(to));
+        releases.iter().filter(|at| (from..to).contains(&(**at - start))).count()
+    };
+    assert_eq!(within(0, 2), 20, "all of them at once");
+    for begin in (2..290).step_by(12) {
+        let walks = within(begin, begin + 12);
+        assert!((1..=8).contains(&walks), "{walks} walks from second {begin} to {}", begin + 12);
+    }
+}
