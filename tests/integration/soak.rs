@@ -11,7 +11,7 @@ use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use aws_iot_jobs_exporter::config::{self, Config, Sources};
+use aws_iot_jobs_exporter::config::{self, Config, Sources, Target};
 use aws_iot_jobs_exporter::http::{Request, StatusCode, header};
 use aws_iot_jobs_exporter::job::{Status, Timestamp};
 use aws_iot_jobs_exporter::simulator::{Fault, Fleet, Job, Operation, Rule, Script};
@@ -165,6 +165,10 @@ fn has_duplicates(shown: &Exposition) -> bool {
     !shown.text.lines().filter(|line| !line.starts_with('#')).filter_map(series).all(|series| seen.insert(series))
 }
 
+fn of((name, region): (&str, &str)) -> Target {
+    Target { region: Some(region.to_owned()), ..target(name, URL) }
+}
+
 /// One look at what the process holds.
 #[derive(Clone, Copy, Debug)]
 struct Held {
@@ -212,11 +216,6 @@ async fn under_faults_reloads_and_changes_every_exposition_is_one_whole_walk() {
         }
         None
     });
-    let of = |(name, region): (&str, &str)| {
-        let mut target = target(name, URL);
-        target.region = Some(region.to_owned());
-        target
-    };
     let exporter = Exporter::start(simulator, |config| {
         walk_only(config);
         config.targets = TARGETS.map(of).to_vec();
@@ -258,6 +257,7 @@ async fn under_faults_reloads_and_changes_every_exposition_is_one_whole_walk() {
         if Instant::now() < next_change {
             continue;
         }
+        exporter.wire.forget_releases();
         for (fault, times) in exporter.simulator.struck() {
             *struck.entry(fault).or_default() += times;
         }

@@ -102,6 +102,11 @@ impl Wire {
         *self.hear.lock().expect("no test panics in here") = Some(Arc::new(hear));
     }
 
+    /// Forgets the requests that were released so far: a test that goes on for long would hold more and more of them.
+    pub fn forget_releases(&self) {
+        self.released.lock().expect("no test panics in here").clear();
+    }
+
     /// When requests to `path` were released.
     pub fn releases(&self, path: &str) -> Vec<Instant> {
         let released = self.released.lock().expect("no test panics in here");
