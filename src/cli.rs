@@ -9,7 +9,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, Parser, Subcommand, ValueEnum};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::oneshot;
 use tracing::{error, info};
@@ -19,6 +19,7 @@ use crate::aws::Access;
 use crate::clock::Clock;
 use crate::config::{self, Config, Flag, FlagValue, Sources, WebConfig};
 use crate::demo::{self, Demo, Faults};
+use crate::estimate::{self, Estimate, Progress, Quota};
 use crate::telemetry::{REVISION, RUSTC, VERSION, logging};
 
 /// Asked to stop, or done.
@@ -97,6 +98,28 @@ struct Flags {
 enum Command {
     /// Run against a simulated fleet inside the process: no account, no credentials, no network
     Demo(DemoArgs),
+    /// Walk each target once, and tell what a day of this configuration costs in requests to AWS
+    Estimate(EstimateArgs),
+}
+
+#[derive(Debug, Args)]
+struct EstimateArgs {
+    /// Requests a second that AWS grants an account and region, of each operation or of one, to see the share of it; can be
+    /// repeated
+    #[arg(long, value_name = "[OPERATION=]NUMBER")]
+    quota: Vec<Quota>,
+
+    /// How to print it
+    #[arg(long, value_enum, default_value_t = Output::Table)]
+    output: Output,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum Output {
+    /// For people.
+    Table,
+    /// For machines.
+    Json,
 }
 
 #[derive(Clone, Debug, Args)]
@@ -233,6 +256,12 @@ fn dispatch(arguments: impl Iterator<Item = OsString>) -> u8 {
             Some(Command::Demo(arguments)) => {
                 Box::pin(run_demo(config, web, sources, arguments, Signals { stop, hangups })).await
             }
+            Some(Command::Estimate(arguments)) => {
+                tokio::select! {
+                    status = Box::pin(run_estimate(&config, &arguments)) => status,
+                    () = stop => FAILURE,
+                }
+            }
         }
     });
     runtime.shutdown_timeout(RUNTIME_GRACE);
@@ -342,6 +371,35 @@ async fn run_demo(
         status = daemon(&config, web, &access, load, Signals { stop, hangups }, |addresses| say(&welcome.page(addresses, &path, speaks_tls))) => status,
         () = endpoint => FAILURE,
     }
+}
+
+async fn run_estimate(config: &Config, arguments: &EstimateArgs) -> u8 {
+    let progress = Progress::new();
+    let walks = estimate::walk_all(config, &Access::usual(), Clock::system(), &progress).await;
+    progress.end();
+    let walks = match walks {
+        Ok(walks) => walks,
+        Err(error) => {
+            error!(%error, "can't start");
+            return USAGE;
+        }
+    };
+    let estimate = Estimate::new(walks, config, &arguments.quota);
+    match arguments.output {
+        Output::Table if estimate.targets.is_empty() => {}
+        Output::Table => say(&estimate.to_string()),
+        Output::Json => match serde_json::to_string_pretty(&estimate) {
+            Ok(json) => say(&format!("{json}\n")),
+            Err(error) => {
+                error!(%error, "the estimate can't be written as JSON, which is a fault in the exporter");
+                return FAILURE;
+            }
+        },
+    }
+    for failed in &estimate.failed {
+        complain(&format!("not in it: target {}: {}\n", failed.target, failed.reason));
+    }
+    if estimate.failed.is_empty() { SUCCESS } else { FAILURE }
 }
 
 /// Prints to standard output. Somebody who has closed it does not want to read it, which is no failure.

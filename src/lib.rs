@@ -3,8 +3,8 @@
 //! Data flows one way: pages of `ListJobs` ([`aws`]) become [`job`] summaries, a [`tally`], a [`snapshot`], fragments of an
 //! [`exposition`], and at last an answer over HTTP ([`web`]). [`refresh`] decides when.
 //!
-//! A module uses only what stands to its right here, and a test holds it to that: [`cli`], [`demo`], [`app`], [`web`],
-//! [`refresh`], [`simulator`], [`aws`], [`exposition`], [`telemetry`], [`http`], [`config`], [`census`], [`tally`],
+//! A module uses only what stands to its right here, and a test holds it to that: [`cli`], [`demo`], [`estimate`], [`app`],
+//! [`web`], [`refresh`], [`simulator`], [`aws`], [`exposition`], [`telemetry`], [`http`], [`config`], [`census`], [`tally`],
 //! [`memory`], [`snapshot`], [`groups`], [`group_filter`], [`clock`], [`fingerprint`], [`catalogue`], [`job`].
 
 pub mod app;
@@ -15,6 +15,7 @@ pub mod cli;
 pub mod clock;
 pub mod config;
 pub mod demo;
+pub mod estimate;
 pub mod exposition;
 pub mod fingerprint;
 pub mod group_filter;

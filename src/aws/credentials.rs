@@ -142,7 +142,7 @@ pub(super) struct Watched {
 #[derive(Debug, Default)]
 struct Seen {
     key: RandomState,
-    last: Mutex<Option<Fingerprint>>,
+    last: Mutex<Option<(Fingerprint, Option<SystemTime>)>>,
 }
 
 impl Watched {
@@ -150,8 +150,18 @@ impl Watched {
         Self { inner, seen: Arc::default() }
     }
 
-    /// The identity that was given out last; `None` before the first.
+    /// Whose credentials were given out last; `None` before the first.
     pub(super) fn last_seen(&self) -> Option<Fingerprint> {
+        self.last().map(|(fingerprint, _)| fingerprint)
+    }
+
+    /// When the credentials that were given out last end; `None` for such that don't tell.
+    pub(super) fn end(&self) -> Option<Timestamp> {
+        let end = self.last()?.1?.duration_since(SystemTime::UNIX_EPOCH).ok()?;
+        Some(Timestamp::from_millis(end.as_millis().try_into().ok()?))
+    }
+
+    fn last(&self) -> Option<(Fingerprint, Option<SystemTime>)> {
         *self.seen.last.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -169,7 +179,7 @@ impl ProvideCredentials for Watched {
                 .await
                 .unwrap_or_else(|_| Err(CredentialsError::provider_timed_out(LOOK_TIMEOUT)))?;
             let fingerprint = self.seen.key.hash_one(credentials.access_key_id());
-            *self.seen.last.lock().unwrap_or_else(PoisonError::into_inner) = Some(fingerprint);
+            *self.seen.last.lock().unwrap_or_else(PoisonError::into_inner) = Some((fingerprint, credentials.expiry()));
             Ok(credentials)
         })
     }

@@ -350,6 +350,12 @@ impl Connection {
         error
     }
 
+    /// How long the credentials that were used last go on from `now`; `None` for such that don't end, or before the first.
+    #[must_use]
+    pub fn credentials_last(&self, now: Timestamp) -> Option<Duration> {
+        self.credentials.end().map(|end| end.since(now)).filter(|left| !left.is_zero())
+    }
+
     /// How far apart the requests of one operation are at least.
     #[must_use]
     pub fn spacing(&self) -> Duration {

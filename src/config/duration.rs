@@ -31,7 +31,8 @@ pub(super) enum InvalidDuration {
 }
 
 /// A duration in the largest unit that gives a whole number, as an operator would write it.
-pub(super) struct Shown(pub(super) Duration);
+#[derive(Clone, Copy, Debug)]
+pub struct Shown(pub Duration);
 
 impl fmt::Display for Shown {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -35,6 +35,7 @@ use figment::value::Value;
 use serde::{Deserialize, Deserializer};
 use siphasher::sip::SipHasher24;
 
+pub use self::duration::Shown;
 pub use self::form::{is_endpoint_url, is_region};
 pub use self::listen::{Host, InvalidListenAddress, ListenAddress};
 pub use self::problem::{Problem, Problems};

@@ -214,7 +214,7 @@ impl Refresher {
                 self.publish(&mut refreshed, took);
                 let is_first = std::mem::replace(&mut self.is_first, false);
                 let interval = if is_first { interval.mul_f64(self.setup.first_share) } else { interval };
-                let next = next_start(started, walking, describing, interval, fastrand::f64());
+                let next = started + period(walking, describing, interval, fastrand::f64());
                 self.catch_up(&mut refreshed, took, next).await;
                 sleep_until(next).await;
             }
@@ -590,12 +590,13 @@ fn standing(summary: &JobSummary, description: &Description) -> Standing {
     }
 }
 
-/// When the next refresh starts: an interval and a little jitter after this one started; no sooner after the walk ended than it
+/// From the start of a refresh to the start of the next: an interval and a little jitter; no sooner after the walk ended than it
 /// took, nor after the jobs were described than that took. So a refresh that is slower than its interval is followed, not
 /// overlapped, and leaves the account half of each operation's time.
-fn next_start(started: Instant, walking: Duration, describing: Duration, interval: Duration, jitter: f64) -> Instant {
+#[must_use]
+pub fn period(walking: Duration, describing: Duration, interval: Duration, jitter: f64) -> Duration {
     let interval = interval + interval.mul_f64(Refresh::JITTER * jitter);
-    started + interval.max(walking * 2).max(walking + describing * 2)
+    interval.max(walking * 2).max(walking + describing * 2)
 }
 
 /// The wait after the first failure, which doubles with each further one, up to the interval.
@@ -630,19 +631,17 @@ mod tests {
     const MINUTE: Duration = Duration::from_mins(1);
 
     fn next(walking: u64, describing: u64, jitter: f64) -> Duration {
-        let start = Instant::now();
-        let (walking, describing) = (Duration::from_secs(walking), Duration::from_secs(describing));
-        next_start(start, walking, describing, MINUTE, jitter) - start
+        period(Duration::from_secs(walking), Duration::from_secs(describing), MINUTE, jitter)
     }
 
-    #[tokio::test(start_paused = true)]
-    async fn the_next_refresh_starts_an_interval_later_with_little_jitter() {
+    #[test]
+    fn the_next_refresh_starts_an_interval_later_with_little_jitter() {
         assert_eq!(next(1, 0, 0.0), MINUTE);
         assert_eq!(next(1, 0, 1.0), Duration::from_secs(63));
     }
 
-    #[tokio::test(start_paused = true)]
-    async fn each_operation_rests_for_as_long_as_it_was_used() {
+    #[test]
+    fn each_operation_rests_for_as_long_as_it_was_used() {
         assert_eq!(next(100, 0, 0.5), Duration::from_secs(200));
         assert_eq!(next(100, 40, 0.5), Duration::from_secs(200));
         assert_eq!(next(10, 60, 0.5), Duration::from_secs(130));

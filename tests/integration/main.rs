@@ -18,6 +18,7 @@ mod credentials;
 mod describing;
 mod emulators;
 mod end_to_end;
+mod estimate;
 mod faults;
 mod floors;
 mod guarded;

@@ -118,6 +118,9 @@ async fn help_says_what_is_pinned_here() {
     let (code, help, _) = ran(&["demo", "--help"]).await;
     assert_eq!(code, Some(0));
     pinned("help-demo.txt", &help);
+    let (code, help, _) = ran(&["estimate", "--help"]).await;
+    assert_eq!(code, Some(0));
+    pinned("help-estimate.txt", &help);
 }
 
 /// Compares with a file beside the tests; `UPDATE_DOCS=1` writes it anew.

@@ -220,6 +220,11 @@ impl Exporter {
         Self { simulator, wire, handler, configured, reloads, task }
     }
 
+    /// The way to the simulator, for another who asks it.
+    pub fn access(&self) -> Access {
+        Access { http: SharedHttpClient::new(self.wire.clone()), ..Access::local(ACCESS_KEY_ID, "secret") }
+    }
+
     /// Changes the configuration, and has it read again.
     pub async fn reload(&self, change: impl FnOnce(&mut Config)) -> Result<(), String> {
         self.configured.lock().expect("no test panics in here").as_mut().map(change).expect("a valid configuration");
