@@ -74,11 +74,16 @@ impl Server {
 
     /// An access key with this policy of `config/iam`, or a part of it, where IAM is enforced.
     fn access_key(&self, policy: &str, options: &[&str]) -> (String, String) {
+        let key = self.identity(policy, options);
+        (key["AccessKeyId"].clone(), key["SecretAccessKey"].clone())
+    }
+
+    /// The same with the ARN of the role that it may assume.
+    fn identity(&self, policy: &str, options: &[&str]) -> BTreeMap<String, String> {
         let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/python/iam.py");
         let policy = format!("{}/config/iam/{policy}", env!("CARGO_MANIFEST_DIR"));
         let printed = output(python().args([script, &self.url, &policy]).args(options));
-        let key: BTreeMap<String, String> = serde_json::from_str(&printed).expect("an access key");
-        (key["AccessKeyId"].clone(), key["SecretAccessKey"].clone())
+        serde_json::from_str(&printed).expect("an access key")
     }
 
     /// Does something to the jobs with boto3 and returns boto3's own count of them, by two words.
@@ -109,7 +114,12 @@ impl Daemon {
     }
 
     async fn start_as(endpoint: &Server, access_key_id: &str, secret_access_key: &str) -> Self {
+        Self::start_with(endpoint, access_key_id, secret_access_key, &[]).await
+    }
+
+    async fn start_with(endpoint: &Server, access_key_id: &str, secret_access_key: &str, arguments: &[&str]) -> Self {
         let mut command = isolated(Command::new(crate::process::PROGRAM), &["--web.listen-address=127.0.0.1:0"]);
+        command.args(arguments);
         command.env("AWS_ENDPOINT_URL", &endpoint.url).env("AWS_REGION", "eu-west-1");
         command.env("AWS_ACCESS_KEY_ID", access_key_id).env("AWS_SECRET_ACCESS_KEY", secret_access_key);
         command.env("IOT_JOBS_EXPORTER_REFRESH__INTERVAL", "200ms");
@@ -140,6 +150,19 @@ impl Daemon {
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
         panic!("no two refreshes in 30 s");
+    }
+
+    /// What it shows after a refresh of each of so many targets.
+    async fn each_refreshed(&self, targets: usize) -> Exposition {
+        for _ in 0..600 {
+            let shown = self.scrape().await;
+            let refreshes = shown.family("aws_iot_jobs_exporter_refreshes_total").filter(|(_, count)| *count > 0.0);
+            if refreshes.count() == targets {
+                return shown;
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        panic!("not all of {targets} targets were refreshed in 30 s");
     }
 
     async fn stop(mut self) {
@@ -332,4 +355,52 @@ async fn with_each_shipped_policy_it_works_and_with_one_action_less_it_shows_jus
         assert!(shown.failures("denied") >= Some(2.0), "{policy}: {}", shown.text);
         none.stop().await;
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_role_of_another_account_is_assumed_with_its_external_id_only_and_its_jobs_carry_that_account() {
+    let ministack = Server::ministack_with(&[("AUTH", "true")]).await;
+    let (own_account, other_account) = ("000000000000", "210987654321");
+    for step in ["things d0", "create own SNAPSHOT d0"] {
+        ministack.fleet(step);
+    }
+    for step in ["things d0", "create a SNAPSHOT d0", "create b CONTINUOUS group:line", "cancel a"] {
+        ministack.fleet(&format!("--account {other_account} {step}"));
+    }
+    let key = ministack.identity("full.json", &["--role-in", other_account, "--external-id", "between-us"]);
+    let role = &key["RoleArn"];
+    assert!(role.contains(other_account), "{role}");
+    let file = tempfile::NamedTempFile::new().expect("a temporary file");
+    let text = format!(
+        "targets:\n- {{name: own}}\n- {{name: theirs, role_arn: '{role}', external_id: between-us}}\n\
+         - {{name: locked-out, role_arn: '{role}', external_id: a-guess, jobs: {{target_selection: SNAPSHOT}}}}\n"
+    );
+    std::fs::write(file.path(), text).expect("a written file");
+    let path = format!("--config.file={}", file.path().display());
+    let (id, secret) = (&key["AccessKeyId"], &key["SecretAccessKey"]);
+    let daemon = Daemon::start_with(&ministack, id, secret, &[&path]).await;
+
+    let shown = daemon.each_refreshed(3).await;
+    let counted: Vec<(String, String, String, f64)> = shown
+        .family("aws_iot_jobs")
+        .filter(|(_, count)| *count > 0.0)
+        .map(|(labels, count)| {
+            let label = |name: &str| labels[name].clone();
+            (label("target"), label("aws_account_id"), label("status"), count)
+        })
+        .collect();
+    let row = |target: &str, account: &str, status: &str| (target.into(), account.into(), status.into(), 1.0);
+    assert_eq!(
+        counted,
+        [
+            row("own", own_account, "IN_PROGRESS"),
+            row("theirs", other_account, "CANCELED"),
+            row("theirs", other_account, "IN_PROGRESS"),
+        ]
+    );
+    let up = |target: &str| shown.value("aws_iot_jobs_up", &[("target", target)]);
+    assert_eq!(["own", "theirs", "locked-out"].map(up), [Some(1.0), Some(1.0), Some(0.0)]);
+    let of = [("target", "locked-out"), ("reason", "denied")];
+    assert!(shown.value("aws_iot_jobs_exporter_refresh_failures_total", &of) >= Some(1.0), "{}", shown.text);
+    daemon.stop().await;
 }

@@ -1,6 +1,6 @@
 """Does one thing to the jobs of an AWS lookalike with boto3, then counts them with boto3 and prints the counts as JSON.
 
-Usage: fleet.py ENDPOINT_URL COMMAND [ARGUMENT ...]
+Usage: fleet.py ENDPOINT_URL [--account ACCOUNT] COMMAND [ARGUMENT ...]
 
   things NAME ...            creates things, all of them in the thing group `line`
   join NAME                  creates one more thing in it
@@ -22,12 +22,13 @@ import sys
 import boto3
 
 
-def client(service, url):
+def client(service, url, account):
     return boto3.client(
         service,
         endpoint_url=url,
         region_name=os.environ.get("AWS_REGION", "eu-west-1"),
-        aws_access_key_id="test",
+        # What lookalikes take an account's id for: the access key of its root.
+        aws_access_key_id=account,
         aws_secret_access_key="test",
     )
 
@@ -50,8 +51,12 @@ def described(iot):
 
 
 def main():
-    url, command, *arguments = sys.argv[1:]
-    iot = client("iot", url)
+    url, *arguments = sys.argv[1:]
+    account = "test"
+    if arguments[0] == "--account":
+        _, account, *arguments = arguments
+    command, *arguments = arguments
+    iot = client("iot", url, account)
 
     def arn(target):
         if target.startswith("group:"):
@@ -77,7 +82,7 @@ def main():
             iot.create_job(jobId=f"{prefix}-{number}", targets=targets, document="{}", targetSelection="SNAPSHOT")
     elif command == "finish":
         job, thing, status = arguments
-        data = client("iot-jobs-data", url)
+        data = client("iot-jobs-data", url, account)
         started = data.start_next_pending_job_execution(thingName=thing)["execution"]
         assert started["jobId"] == job, f"{thing} has {started['jobId']} to do, not {job}"
         data.update_job_execution(jobId=job, thingName=thing, status=status)
