@@ -2,7 +2,7 @@
 
 use std::ffi::OsString;
 use std::io::Write as _;
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, ToSocketAddrs as _};
 use std::num::NonZeroU32;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -17,10 +17,12 @@ use tracing::{error, info};
 use crate::app::{App, Load, StartError};
 use crate::aws::Access;
 use crate::clock::Clock;
-use crate::config::{self, Config, Flag, FlagValue, Sources, WebConfig};
+use crate::config::{self, Config, Flag, FlagValue, Host, ListenAddress, Sources, WebConfig};
 use crate::demo::{self, Demo, Faults};
 use crate::estimate::{self, Estimate, Progress, Quota};
+use crate::http;
 use crate::telemetry::{REVISION, RUSTC, VERSION, logging};
+use crate::web::HEALTHY;
 
 /// Asked to stop, or done.
 const SUCCESS: u8 = 0;
@@ -28,6 +30,9 @@ const SUCCESS: u8 = 0;
 const FAILURE: u8 = 1;
 /// Bad usage or configuration: `EX_USAGE` of `sysexits.h`.
 const USAGE: u8 = 64;
+
+/// How long a health check waits for each address that it tries. Container runtimes give it 30 s by default.
+const HEALTH_PATIENCE: Duration = Duration::from_secs(3);
 
 /// How long tasks that block, a name resolution for one, may hold up the end of the process.
 const RUNTIME_GRACE: Duration = Duration::from_millis(100);
@@ -42,6 +47,12 @@ struct Cli {
     /// Read and validate the configuration, print every problem, and exit
     #[arg(long = "config.check")]
     check: bool,
+
+    /// Ask the exporter that runs on this machine whether it lives, where the flags or the environment have it serve the
+    /// probes, and exit with 0 or 1
+    // Not where a file does: one that was changed since, and refused, would make an exporter that is well look ill.
+    #[arg(long = "health.check", conflicts_with = "config_file")]
+    health_check: bool,
 
     /// Print the version and exit
     #[arg(long)]
@@ -213,6 +224,9 @@ fn dispatch(arguments: impl Iterator<Item = OsString>) -> u8 {
         return SUCCESS;
     }
     let sources = cli.flags.sources(std::env::vars_os());
+    if cli.health_check {
+        return check_health(sources);
+    }
     let (config, web) = match config::load_all(&sources) {
         Ok(loaded) => loaded,
         Err(problems) => {
@@ -266,6 +280,63 @@ fn dispatch(arguments: impl Iterator<Item = OsString>) -> u8 {
     });
     runtime.shutdown_timeout(RUNTIME_GRACE);
     status
+}
+
+/// Asks the exporter that these sources would start whether it lives.
+fn check_health(mut sources: Sources) -> u8 {
+    // Where it serves is all that is asked for here; what is wrong with the rest is for the exporter itself to tell.
+    sources.environment.retain(|(name, _)| name.starts_with("IOT_JOBS_EXPORTER_WEB__"));
+    let web = match config::load(&sources) {
+        Ok(config) => config.web,
+        Err(problems) => {
+            complain(&format!("{problems}\n"));
+            return USAGE;
+        }
+    };
+    let Some(address) = web.probe_address.as_ref().or(web.listen_addresses.first()) else { return USAGE };
+    let candidates = match probed(address) {
+        Ok(candidates) => candidates,
+        Err(error) => {
+            complain(&format!("{address}: {error}\n"));
+            return FAILURE;
+        }
+    };
+    let mut failure = format!("{address} has no address\n");
+    for candidate in candidates {
+        match http::probe(candidate, HEALTHY, HEALTH_PATIENCE) {
+            Ok(()) => {
+                say("Healthy.\n");
+                return SUCCESS;
+            }
+            Err(error) => failure = format!("{error}{}\n", advice(&error)),
+        }
+    }
+    complain(&failure);
+    FAILURE
+}
+
+fn advice(error: &http::ProbeError) -> &'static str {
+    match error {
+        // The second is what this exporter says to who speaks no TLS with it.
+        http::ProbeError::Unintelligible(_) | http::ProbeError::Unwell { status: 400, .. } => {
+            ": where it speaks TLS, ask at its --web.probe-address"
+        }
+        _ => "",
+    }
+}
+
+/// Where to ask one that listens on `address`: on every interface means on this machine's own ones too.
+fn probed(address: &ListenAddress) -> std::io::Result<Vec<SocketAddr>> {
+    let port = address.port();
+    let own = [SocketAddr::from((Ipv4Addr::LOCALHOST, port)), SocketAddr::from((Ipv6Addr::LOCALHOST, port))];
+    Ok(match address.host() {
+        None => own.to_vec(),
+        Some(Host::V4(host)) if host.is_unspecified() => own[..1].to_vec(),
+        Some(Host::V6(host)) if host.is_unspecified() => own.to_vec(),
+        Some(Host::V4(host)) => vec![SocketAddr::from((*host, port))],
+        Some(Host::V6(host)) => vec![SocketAddr::from((*host, port))],
+        Some(Host::Name(name)) => (name.as_str(), port).to_socket_addrs()?.collect(),
+    })
 }
 
 /// What the system asks of the process.

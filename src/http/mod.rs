@@ -9,6 +9,7 @@
 //!   They are served by [`serve_replies`].
 //! - [`Guard`]: the web configuration at work, for listeners that are not open to everybody: TLS, logins, headers.
 //! - [`Limits`]: every bound on what one client, or all of them, can hold.
+//! - [`probe()`]: asks another process of this program whether it lives.
 
 mod accept;
 mod connection;
@@ -18,6 +19,7 @@ mod guard;
 mod listen;
 mod login;
 mod patience;
+mod probe;
 mod reply;
 mod seats;
 mod server;
@@ -34,6 +36,7 @@ use bytes::Bytes;
 pub use ::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
 pub use guard::Guard;
 pub use listen::{BindError, Listener};
+pub use probe::{ProbeError, probe};
 pub use reply::{Body, Replier, Reply, replier};
 pub use server::{serve, serve_replies};
 

@@ -27,8 +27,11 @@ const READY_AFTER: Duration = Duration::from_mins(1);
 /// Bodies from this size on are compressed on a thread of their own, so that other requests do not wait for it.
 const COMPRESS_APART: usize = 128 * 1024;
 
+/// The path that tells whether the process lives.
+pub const HEALTHY: &str = "/-/healthy";
+
 /// The paths that tell whether the exporter is well, which nobody needs a login for.
-pub const PROBES: &[&str] = &["/-/healthy", "/-/ready"];
+pub const PROBES: &[&str] = &[HEALTHY, "/-/ready"];
 
 /// How long somebody who asks for a reload waits for it.
 const RELOAD_PATIENCE: Duration = Duration::from_mins(1);

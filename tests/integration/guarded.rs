@@ -13,7 +13,7 @@ use crate::support::{Endpoint, Listening, config, jobs, output, simulator as sim
 const HASH: &str = "$2b$04$Zyxwvutsrqponmlkjihgfe91EVTbipYuSP7HB4a0NH55cMj08u5tG";
 
 /// An authority, and a certificate of it for a server and for a client, as files.
-fn certificates(folder: &Path) {
+pub fn certificates(folder: &Path) {
     let mut authority = CertificateParams::new([]).expect("parameters");
     authority.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
     let authority = CertifiedIssuer::self_signed(authority, KeyPair::generate().expect("a key")).expect("an authority");

@@ -546,3 +546,82 @@ async fn sighup_and_a_post_read_the_file_again_and_a_faulty_one_changes_nothing(
     running.signal("TERM");
     assert_eq!(running.exit_code(Duration::from_secs(2)).await, Some(0));
 }
+
+/// An exporter's answer to `--health.check` with these further arguments.
+async fn health(arguments: &[&str]) -> (Option<i32>, String, String) {
+    ran(&[&["--health.check"][..], arguments].concat()).await
+}
+
+#[tokio::test]
+async fn the_health_check_asks_where_flags_or_the_environment_have_it_listen_and_nothing_else() {
+    let mut demo = Running::start(program(&["demo", "--jobs=1", "--web.listen-address=127.0.0.1:0"]));
+    let address = demo.address().await;
+    let flag = format!("--web.listen-address={address}");
+    let well = (Some(0), "Healthy.\n".to_owned(), String::new());
+    assert_eq!(health(&[&flag]).await, well);
+    // What is wrong with the rest, the exporter itself tells.
+    let mut command = program(&["--health.check"]);
+    command
+        .env("IOT_JOBS_EXPORTER_WEB__LISTEN_ADDRESSES", &address)
+        .env("IOT_JOBS_EXPORTER_REFRESH__INTERVAL", "often");
+    let asked = command.output().await.expect("an end");
+    assert_eq!((asked.status.code(), &asked.stdout[..]), (Some(0), &b"Healthy.\n"[..]));
+    // Of several the first, and with a probe address that one.
+    assert_eq!(health(&["--web.listen-address=127.0.0.1:1", &flag]).await.0, Some(1));
+    let probe = format!("--web.probe-address={address}");
+    assert_eq!(health(&["--web.listen-address=127.0.0.1:1", &probe]).await, well);
+
+    let (code, _, errors) = health(&[&flag, "--config.file=exporter.yml"]).await;
+    assert_eq!(code, Some(64), "{errors}");
+    let (code, _, errors) = health(&["--web.listen-address=nowhere"]).await;
+    assert!(code == Some(64) && errors.contains("listen"), "{errors}");
+
+    demo.signal("TERM");
+    assert_eq!(demo.exit_code(Duration::from_secs(2)).await, Some(0));
+    let (code, printed, errors) = health(&[&flag]).await;
+    assert_eq!((code, printed.as_str()), (Some(1), ""));
+    assert_eq!(errors, format!("{address} does not answer: Connection refused (os error 111)\n"));
+}
+
+#[tokio::test]
+async fn who_listens_on_every_interface_is_asked_on_this_machines_own() {
+    for every in ["", "0.0.0.0", "[::]"] {
+        let mut demo = Running::start(program(&["demo", "--jobs=1", &format!("--web.listen-address={every}:0")]));
+        let address = demo.address().await;
+        let port = address.rsplit_once(':').expect("a port").1;
+        let (code, printed, errors) = health(&[&format!("--web.listen-address={every}:{port}")]).await;
+        assert_eq!((code, printed.as_str()), (Some(0), "Healthy.\n"), "{every}: {errors}");
+    }
+}
+
+#[tokio::test]
+async fn somebody_else_at_the_address_is_not_taken_for_a_healthy_exporter() {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
+    let flag = format!("--web.listen-address={}", listener.local_addr().expect("an address"));
+    let server = tokio::spawn(async move {
+        let (mut socket, _) = listener.accept().await.expect("a connection");
+        let answer = b"HTTP/1.1 503 Service Unavailable\r\nContent-Length: 0\r\n\r\n";
+        tokio::io::AsyncWriteExt::write_all(&mut socket, answer).await.expect("an answer");
+        let _ = socket.read_to_end(&mut Vec::new()).await;
+    });
+    let (code, printed, errors) = health(&[&flag]).await;
+    assert_eq!((code, printed.as_str()), (Some(1), ""));
+    assert!(errors.contains("answers 503"), "{errors}");
+    server.await.expect("an end");
+}
+
+#[tokio::test]
+async fn where_tls_is_spoken_the_health_check_says_to_ask_at_the_probe_address() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    crate::guarded::certificates(folder.path());
+    let web = folder.path().join("web.yml");
+    std::fs::write(&web, "tls_server_config: {cert_file: server.pem, key_file: server.key}\n").expect("a written file");
+    let (web, probe) = (format!("--web.config.file={}", web.display()), crate::prometheus::free_port());
+    let probe = format!("--web.probe-address=127.0.0.1:{probe}");
+    let mut demo = Running::start(program(&["demo", "--jobs=1", "--web.listen-address=127.0.0.1:0", &web, &probe]));
+    let flag = format!("--web.listen-address={}", demo.address().await);
+    let (code, _, errors) = health(&[&flag]).await;
+    assert_eq!(code, Some(1));
+    assert!(errors.contains("--web.probe-address"), "{errors}");
+    assert_eq!(health(&[&flag, &probe]).await, (Some(0), "Healthy.\n".to_owned(), String::new()));
+}
