@@ -9,7 +9,7 @@ step() { printf '\n== %s\n' "$*"; }
 
 step "tools"
 # Command and the Debian package that has it.
-tools="curl:curl promtool:prometheus amtool:prometheus-alertmanager unshare:util-linux kill:procps"
+tools="curl:curl promtool:prometheus amtool:prometheus-alertmanager unshare:util-linux kill:procps systemd-analyze:systemd"
 missing=""
 for tool in $tools; do
   # Not command -v: it takes a builtin for the program.

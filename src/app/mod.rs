@@ -3,6 +3,7 @@
 mod crew;
 #[cfg(test)]
 mod hostile;
+mod manager;
 mod rotation;
 
 use std::net::SocketAddr;
@@ -136,6 +137,7 @@ impl App {
             interval = ?self.config.refresh.interval,
             "started"
         );
+        manager::ready();
 
         let (drain, draining) = oneshot::channel::<()>();
         let serving = http::serve(self.listeners, http::Limits::of_this_process(), self.site.handler(), async {
@@ -156,6 +158,7 @@ impl App {
                         continue;
                     }
                 };
+                manager::reloading();
                 let reloaded = tokio::select! {
                     reloaded = reload(&load, &mut config, &mut crew, &guard, &mut rotation) => reloaded,
                     () = &mut stop => break Ok(()),
@@ -170,9 +173,11 @@ impl App {
                         error!(%error, "the configuration was read again and is not taken up: all runs on as it was");
                     }
                 }
+                manager::reloaded(reloaded.is_ok());
                 // Nobody has to wait for the answer.
                 let _ = asker.send(reloaded.map_err(|error| error.to_string()));
             };
+            manager::stopping();
             site.stop();
             crew.shut_down().await;
             drop(drain);

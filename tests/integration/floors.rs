@@ -38,6 +38,7 @@ const SECLUDED: &[(&str, &[&str])] = &[
     ("hyper", &["http"]),
     ("figment", &["config"]),
     ("tokio_rustls", &["http"]),
+    ("sd_notify", &["app"]),
     ("webpki", &["config"]),
     ("indicatif", &["estimate"]),
     ("comfy_table", &["estimate"]),

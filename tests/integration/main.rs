@@ -30,6 +30,7 @@ mod process;
 mod prometheus;
 mod python;
 mod reload;
+mod service;
 mod soak;
 mod sockets;
 mod support;

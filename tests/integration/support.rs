@@ -523,7 +523,7 @@ pub fn tool(name: &str) -> std::process::Command {
     let found = found.is_ok_and(|output| output.status.success());
     assert!(
         found,
-        "{name} is not installed: tests/run.sh installs it (Debian packages curl, prometheus and prometheus-alertmanager)"
+        "{name} is not installed: tests/run.sh installs it (Debian packages curl, prometheus, prometheus-alertmanager and systemd)"
     );
     std::process::Command::new(name)
 }
