@@ -119,6 +119,10 @@ fn images_are_pinned_ports_are_of_this_machine_alone_and_what_is_mounted_is_ther
             assert!(service["healthcheck"]["test"].is_array(), "{name} has no health check");
         } else {
             assert_eq!(beside_compose(service["build"]["context"].as_str().expect("a folder")), shipped(""), "{name}");
+            // The image's own goes by the default address.
+            let ports = texts(&service["ports"]);
+            assert!(service["healthcheck"].is_null() && ports == ["127.0.0.1:10114:10114"], "{name}: {ports:?}");
+            assert!(text("Dockerfile").contains("HEALTHCHECK"), "{name} has no health check");
         }
         for port in texts(&service["ports"]) {
             assert!(port.starts_with("127.0.0.1:"), "{name}: {port} is open to others");

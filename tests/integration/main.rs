@@ -13,6 +13,7 @@
 )]
 
 mod compose;
+mod container;
 mod contract;
 mod credentials;
 mod describing;

