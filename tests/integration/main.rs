@@ -24,6 +24,7 @@ mod faults;
 mod floors;
 mod guarded;
 mod hostile;
+mod kubernetes;
 mod many;
 mod matrix;
 mod paused;
