@@ -74,7 +74,8 @@ fn status(answer: &[u8]) -> Option<u16> {
     let line = std::str::from_utf8(answer.split(|byte| *byte == b'\n').next()?).ok()?;
     let mut words = line.trim_end().split(' ');
     words.next().filter(|version| version.starts_with("HTTP/1."))?;
-    words.next().filter(|status| status.len() == 3)?.parse().ok()
+    // `u16::from_str` takes a plus sign.
+    words.next().filter(|status| status.len() == 3 && status.bytes().all(|byte| byte.is_ascii_digit()))?.parse().ok()
 }
 
 #[cfg(test)]

@@ -108,6 +108,12 @@ async fn a_service_manager_that_is_gone_is_noted_and_all_runs_on() {
 fn systemd_knows_all_that_the_unit_says_and_finds_little_exposed() {
     let unit = std::fs::read_to_string(shipped(UNIT)).expect("the unit");
     assert!(unit.contains(&format!("\nExecStart={INSTALLED} ")), "{unit}");
+    // A score would still be good without one of these.
+    for line in
+        ["Type=notify", "DynamicUser=yes", "NoNewPrivileges=yes", "ProtectSystem=strict", "CapabilityBoundingSet="]
+    {
+        assert!(unit.contains(&format!("\n{line}\n")), "{line} is not in the unit");
+    }
     let folder = tempfile::tempdir().expect("a temporary folder");
     let here = folder.path().join(UNIT);
     // The program is not installed where the tests run.
