@@ -1,6 +1,6 @@
 //! The targets that are refreshed, each on its own task, and how they change when the configuration is read again.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use tokio::sync::watch;
@@ -9,9 +9,9 @@ use tokio::task::JoinSet;
 use crate::aws::budget::Budgets;
 use crate::aws::{self, Access, ConnectError, Connection, Resolved};
 use crate::clock::Clock;
-use crate::config::{Config, Target};
+use crate::config::{Config, Target, Watched};
 use crate::exposition::board::{Board, Identity};
-use crate::refresh::{Refresher, Settings, Setup};
+use crate::refresh::{Refresher, Settings, Setup, Turn};
 use crate::telemetry::Telemetry;
 
 /// Why the targets of a configuration can't be watched.
@@ -23,6 +23,33 @@ pub enum TargetError {
     /// Two targets would carry the same label.
     #[error("two targets are named {0:?}, one of them by its region: give targets[].name")]
     SameName(String),
+    /// Two targets would count the same jobs.
+    #[error(
+        "the targets {0:?} and {1:?} watch the same jobs, in the region that one of them gets from elsewhere: each job \
+         would be counted twice; leave one of them out"
+    )]
+    SameJobs(String, String),
+}
+
+/// Targets whose regions are known, no two of which are alike.
+#[derive(Debug, Default)]
+pub(crate) struct Roll(Vec<(String, Watched)>);
+
+impl Roll {
+    /// Takes in one more.
+    pub(crate) fn enter(&mut self, target: &Target, name: &str, region: &str) -> Result<(), TargetError> {
+        let watched = target.watched(Some(region));
+        for (other, theirs) in &self.0 {
+            if other == name {
+                return Err(TargetError::SameName(name.to_owned()));
+            }
+            if *theirs == watched {
+                return Err(TargetError::SameJobs(other.clone(), name.to_owned()));
+            }
+        }
+        self.0.push((name.to_owned(), watched));
+        Ok(())
+    }
 }
 
 /// Everything that is refreshed.
@@ -85,17 +112,19 @@ impl Crew {
         let leaving: Vec<String> = self.members.keys().filter(|name| !kept(name)).cloned().collect();
         let mut returned = self.stop(&leaving).await;
         let mut order = Vec::new();
-        let count = f64::from(u32::try_from(plans.len()).unwrap_or(u32::MAX));
+        let count = u32::try_from(plans.len()).unwrap_or(u32::MAX);
         for ((name, target, plan), place) in plans.into_iter().zip(1_u32..) {
-            let share = f64::from(place) / count;
+            let turn = Turn::new(place, count, settings.schedule.interval);
             let refresher = match plan {
                 Plan::Stays => None,
-                Plan::Changes => returned.remove(&name).map(|refresher| refresher.with_settings(settings.clone())),
+                Plan::Changes => {
+                    returned.remove(&name).map(|refresher| refresher.with_settings(settings.clone(), turn))
+                }
                 Plan::Starts(resolved) => {
                     if let Some(before) = returned.remove(&name) {
                         before.setup().telemetry.forget();
                     }
-                    Some(self.refresher(*resolved, &target, settings.clone(), share))
+                    Some(self.refresher(*resolved, &target, settings.clone(), turn))
                 }
             };
             if let Some(refresher) = refresher {
@@ -111,29 +140,29 @@ impl Crew {
     }
 
     async fn plan(&self, config: &Config, settings: &Settings) -> Result<Vec<(String, Target, Plan)>, TargetError> {
-        let (mut plans, mut names) = (Vec::new(), BTreeSet::new());
+        let (mut plans, mut roll) = (Vec::new(), Roll::default());
         for target in &config.targets {
             let known = self.members.iter().find(|(_, member)| member.target == *target);
-            let (name, plan) = match known {
-                Some((name, member)) if member.settings == *settings => (name.clone(), Plan::Stays),
+            let of = |member: &Member| (member.identity.name.clone(), member.identity.region.clone());
+            let ((name, region), plan) = match known {
+                Some((_, member)) if member.settings == *settings => (of(member), Plan::Stays),
                 // Requests have a limit in time, which is a part of the connection.
-                Some((name, member)) if member.settings.schedule.timeout == settings.schedule.timeout => {
-                    (name.clone(), Plan::Changes)
+                Some((_, member)) if member.settings.schedule.timeout == settings.schedule.timeout => {
+                    (of(member), Plan::Changes)
                 }
                 _ => {
                     let resolved = aws::resolve(target, &self.access, self.clock, settings.schedule.timeout).await?;
-                    (resolved.name().to_owned(), Plan::Starts(Box::new(resolved)))
+                    let of = (resolved.name().to_owned(), resolved.region().to_owned());
+                    (of, Plan::Starts(Box::new(resolved)))
                 }
             };
-            if !names.insert(name.clone()) {
-                return Err(TargetError::SameName(name));
-            }
+            roll.enter(target, &name, &region)?;
             plans.push((name, target.clone(), plan));
         }
         Ok(plans)
     }
 
-    fn refresher(&self, resolved: Resolved, target: &Target, settings: Settings, first_share: f64) -> Refresher {
+    fn refresher(&self, resolved: Resolved, target: &Target, settings: Settings, turn: Turn) -> Refresher {
         let identity = Arc::new(Identity {
             name: resolved.name().to_owned(),
             region: resolved.region().to_owned(),
@@ -144,7 +173,7 @@ impl Crew {
             connection: Arc::new(Connection::open(resolved, &self.budgets, telemetry.clone())),
             scope: target.scope.clone(),
             settings,
-            first_share,
+            turn,
             telemetry,
             board: self.board.add(Arc::clone(&identity)),
             identity,

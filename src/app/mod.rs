@@ -20,6 +20,7 @@ use crate::http::{self, BindError, Guard, Listener};
 use crate::telemetry::{REVISION, Telemetry, VERSION};
 use crate::web::{PROBES, Reloads, Site};
 use crew::Crew;
+pub(crate) use crew::Roll;
 pub use crew::TargetError;
 use rotation::Rotation;
 

@@ -109,20 +109,33 @@ impl Target {
         self.name.as_deref().or(self.region.as_deref())
     }
 
-    /// Only what decides which jobs it watches.
-    fn without_looks(&self) -> Self {
-        let nothing = Self::default();
-        Self {
-            name: nothing.name,
-            external_id: nothing.external_id,
-            session_name: nothing.session_name,
-            use_fips: nothing.use_fips,
-            use_dualstack: nothing.use_dualstack,
-            account_id: nothing.account_id,
-            labels: nothing.labels,
-            ..self.clone()
+    /// What decides which jobs it watches, in `region` where it has none of its own.
+    #[must_use]
+    pub fn watched(&self, region: Option<&str>) -> Watched {
+        let of_role = self.role_arn.as_deref().and_then(targets::account_of).map(str::to_owned);
+        let account = self.account_id.as_ref().map(ToString::to_string).or(of_role);
+        let mut scope = self.scope.clone();
+        scope.statuses.sort();
+        Watched {
+            region: self.region.as_deref().or(region).map(str::to_owned),
+            // Whose profile it is only AWS can tell.
+            profile: self.profile.clone().filter(|_| account.is_none()),
+            account,
+            endpoint_url: self.endpoint_url.clone(),
+            scope,
         }
     }
+}
+
+/// Which jobs a target watches, as far as that is known without asking AWS. Two that are equal are the same jobs; two that
+/// differ can still be, or overlap.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Watched {
+    region: Option<String>,
+    account: Option<String>,
+    profile: Option<String>,
+    endpoint_url: Option<String>,
+    scope: Scope,
 }
 
 /// One of several processes that share the targets.

@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use super::check::Findings;
 use super::duration::Shown;
 use super::path::KeyPath;
-use super::targets::{Item, origins};
-use super::{Config, Target};
+use super::targets::{Item, account_of, origins};
+use super::{Config, Target, Watched};
 
 /// Tells of every broken rule. A rule keeps silent where a key that it goes by is at fault itself, and has its default
 /// in `config` for that reason. `items` are those of `targets` as they are written.
@@ -51,7 +51,7 @@ fn what_goes_with_roles(item: &Item, at: &KeyPath, findings: &mut Findings) {
     for (key, is_given) in [("external_id", item.external_id.is_some()), ("session_name", item.session_name.is_some())]
     {
         if is_given {
-            let reason = format!("is of no use without {role}; give the role to assume, or leave this out");
+            let reason = format!("is of no use without {role} or {roles}; give the role to assume, or leave this out");
             findings.tell(&at.key(key), reason);
         }
     }
@@ -81,7 +81,7 @@ fn endpoints_have_no_variants(item: &Item, at: &KeyPath, findings: &mut Findings
 
 /// The `target` label tells targets apart, and two with the same one would clash in every series.
 fn targets_have_names_of_their_own(targets: &[Target], items: &[Item], origins: &[usize], findings: &mut Findings) {
-    let mut taken: BTreeMap<&str, KeyPath> = BTreeMap::new();
+    let mut taken: BTreeMap<&str, (usize, KeyPath)> = BTreeMap::new();
     for (target, &index) in targets.iter().zip(origins) {
         let (at, item) = (target_path(index), &items[index]);
         let key = at.key(match item {
@@ -94,11 +94,13 @@ fn targets_have_names_of_their_own(targets: &[Target], items: &[Item], origins: 
             // The region stands in for no name, not for a faulty one.
             _ if !findings.none_at(&at.key("name")) => {}
             Some(name) => match taken.get(name) {
-                Some(earlier) => {
+                // Two of one item are told of as watching the same jobs.
+                Some((of, _)) if *of == index => {}
+                Some((_, earlier)) => {
                     let reason = format!("names this target as {earlier} names another; give each a name of its own");
                     findings.tell(&key, reason);
                 }
-                None => drop(taken.insert(name, key)),
+                None => drop(taken.insert(name, (index, key))),
             },
             None if targets.len() > 1 && findings.none_at(&key) && findings.tells_all(&at) => {
                 let reason = "has neither a name nor a region; with several targets, each needs one to be told by";
@@ -111,12 +113,20 @@ fn targets_have_names_of_their_own(targets: &[Target], items: &[Item], origins: 
 
 /// Two targets of the same jobs would count each of them twice in every sum.
 fn targets_watch_jobs_of_their_own(targets: &[Target], origins: &[usize], findings: &mut Findings) {
-    let watched: Vec<Target> = targets.iter().map(Target::without_looks).collect();
+    let watched: Vec<Watched> = targets.iter().map(|target| target.watched(None)).collect();
     for (n, target) in watched.iter().enumerate() {
         let Some(earlier) = watched[..n].iter().position(|earlier| earlier == target) else { continue };
         let (at, other) = (target_path(origins[n]), target_path(origins[earlier]));
         // Two that are the same for being faulty are told of as that.
-        if findings.none_at(&at) && findings.none_at(&other) {
+        if !findings.none_at(&at) || !findings.none_at(&other) {
+            continue;
+        }
+        if origins[n] == origins[earlier] {
+            let account = targets[n].role_arn.as_deref().and_then(account_of).unwrap_or_default();
+            let reason =
+                format!("has two roles of account {account}: each job would be counted twice; leave one of them out");
+            findings.tell(&at.key("role_arns"), reason);
+        } else {
             let reason =
                 format!("watches the same jobs as {other}: each would be counted twice; leave one of them out");
             findings.tell(&at, reason);
@@ -136,8 +146,10 @@ fn shards_are_told_apart(config: &Config, origins: &[usize], findings: &mut Find
         for (target, &origin) in config.targets.iter().zip(origins) {
             let at = target_path(origin);
             if target.known_name().is_none() && findings.none_at(&at) && findings.tells_all(&at) {
-                let reason =
-                    format!("is {}, and {at} has neither a name nor a region to tell its shard by", shard.total);
+                let reason = format!(
+                    "is {}, and a target that has neither a name nor a region in the configuration belongs to no shard; give it a name",
+                    shard.total
+                );
                 findings.tell(&total, reason);
             }
         }

@@ -65,16 +65,11 @@ impl Item {
         targets
     }
 
-    /// The item's own name, and what tells its targets apart: the role's account (and the role, where another one has the same
-    /// account) and the region.
+    /// The item's own name, and what tells its targets apart: the role's account and the region.
     fn name_of(&self, region: Option<&str>, role: Option<&str>) -> Option<String> {
         let mut parts: Vec<&str> = self.name.as_deref().into_iter().collect();
         if let Some(role) = role.filter(|_| !self.role_arns.is_empty()) {
-            let account = account_of(role);
-            parts.extend(account);
-            if self.role_arns.iter().filter(|other| account_of(other) == account).count() > 1 {
-                parts.extend(role.rsplit('/').next());
-            }
+            parts.extend(account_of(role));
             // With no name of its own, the region would name all of them.
             parts.extend(region.filter(|_| self.regions.is_empty() && self.name.is_none()));
         }
@@ -84,7 +79,7 @@ impl Item {
 }
 
 /// The account in a role's ARN.
-fn account_of(role: &str) -> Option<&str> {
+pub(super) fn account_of(role: &str) -> Option<&str> {
     role.split(':').nth(4)
 }
 

@@ -7,14 +7,14 @@ mod day;
 mod progress;
 mod report;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout_at};
 
-use crate::app::TargetError;
+use crate::app::{Roll, TargetError};
 use crate::aws::budget::Budgets;
 use crate::aws::{self, Access, Connection};
 use crate::clock::Clock;
@@ -52,12 +52,10 @@ pub async fn walk_all(
 ) -> Result<Walks, TargetError> {
     let budgets = Arc::new(Budgets::new(config.limits.requests_per_second));
     let telemetry = Arc::new(Telemetry::new(false));
-    let (mut names, mut resolved) = (BTreeSet::new(), Vec::new());
+    let (mut roll, mut resolved) = (Roll::default(), Vec::new());
     for target in &config.targets {
         let found = aws::resolve(target, access, clock, config.refresh.timeout).await?;
-        if !names.insert(found.name().to_owned()) {
-            return Err(TargetError::SameName(found.name().to_owned()));
-        }
+        roll.enter(target, found.name(), found.region())?;
         resolved.push((target.clone(), found));
     }
     progress.begin(resolved.len());

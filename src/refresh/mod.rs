@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::watch;
-use tokio::time::{Instant, sleep_until, timeout_at};
+use tokio::time::{Instant, sleep, sleep_until, timeout_at};
 
 use crate::aws::Connection;
 use crate::census::{self, Census, Folding};
@@ -61,13 +61,34 @@ pub struct Setup {
     pub settings: Settings,
     /// Its counters.
     pub telemetry: TargetTelemetry,
-    /// How much of the interval passes between its first refresh and the second, above 0 and up to 1. All targets start at once, and
-    /// with one share each for a place of its own in the interval, they don't go on together.
-    pub first_share: f64,
+    /// When its refreshes are, among those of others.
+    pub turn: Turn,
     /// Its place on the board.
     pub board: watch::Sender<State>,
     /// The time.
     pub clock: Clock,
+}
+
+/// A target's place among all others.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Turn {
+    /// How long its first refresh waits.
+    pub wait: Duration,
+    /// How much of the interval passes between its first refresh and the second, above 0 and up to 1.
+    pub share: f64,
+}
+
+/// How far apart the first refreshes of two targets are at most.
+const BETWEEN_STARTS: Duration = Duration::from_millis(100);
+
+impl Turn {
+    /// The turn of the one at `place`, counted from 1, of so many. First refreshes follow each other closely, so that all is known
+    /// soon, but not all credentials are asked for in one moment; from then on targets are spread over the interval.
+    #[must_use]
+    pub fn new(place: u32, count: u32, interval: Duration) -> Self {
+        let apart = BETWEEN_STARTS.min(interval / count.max(1));
+        Self { wait: apart * place.saturating_sub(1), share: f64::from(place) / f64::from(count.max(1)) }
+    }
 }
 
 /// The settings of a refresh that are the same for all targets.
@@ -153,11 +174,11 @@ impl Refresher {
 
     /// Goes on with what it remembers under other settings, which must be of the same target.
     #[must_use]
-    pub fn with_settings(self, settings: Settings) -> Self {
+    pub fn with_settings(self, settings: Settings, turn: Turn) -> Self {
         // What a summary tells of groups and what a description does are different names.
         let same_words = settings.thing_groups.resolve == self.setup.settings.thing_groups.resolve;
         let Self { setup, wanted: _, memory, folding, .. } = self;
-        let fresh = Self::new(Setup { settings, ..setup });
+        let fresh = Self::new(Setup { settings, turn, ..setup });
         let (memory, folding) = if same_words { (memory, folding) } else { (fresh.memory, fresh.folding) };
         Self {
             setup: fresh.setup,
@@ -186,13 +207,20 @@ impl Refresher {
         &self.setup.identity
     }
 
-    /// Refreshes at once, and then on the interval, until `stop` says so or is gone; and gives back what it remembers.
+    /// Refreshes when it is its turn, and then on the interval, until `stop` says so or is gone; and gives back what it remembers.
     pub async fn run(mut self, mut stop: watch::Receiver<bool>) -> Self {
+        let mut wait = Some(self.setup.turn.wait);
         loop {
+            let next = async {
+                match wait.take() {
+                    Some(wait) => sleep(wait).await,
+                    None => self.once().await,
+                }
+            };
             let is_stopped = tokio::select! {
                 biased;
                 _ = stop.wait_for(|stop| *stop) => true,
-                () = self.once() => false,
+                () = next => false,
             };
             if is_stopped {
                 return self;
@@ -213,7 +241,7 @@ impl Refresher {
                 let walking = took.saturating_sub(describing);
                 self.publish(&mut refreshed, took);
                 let is_first = std::mem::replace(&mut self.is_first, false);
-                let interval = if is_first { interval.mul_f64(self.setup.first_share) } else { interval };
+                let interval = if is_first { interval.mul_f64(self.setup.turn.share) } else { interval };
                 let next = started + period(walking, describing, interval, fastrand::f64());
                 self.catch_up(&mut refreshed, took, next).await;
                 sleep_until(next).await;
@@ -629,6 +657,17 @@ mod tests {
     }
 
     const MINUTE: Duration = Duration::from_mins(1);
+
+    #[test]
+    fn first_refreshes_follow_each_other_closely_and_second_ones_over_the_interval() {
+        let turns = |count| -> Vec<Turn> { (1..=count).map(|place| Turn::new(place, count, MINUTE)).collect() };
+        assert_eq!(turns(1), [Turn { wait: Duration::ZERO, share: 1.0 }]);
+        let waits: Vec<u128> = turns(4).iter().map(|turn| turn.wait.as_millis()).collect();
+        assert_eq!(waits, [0, 100, 200, 300]);
+        let shares: Vec<f64> = turns(4).iter().map(|turn| turn.share).collect();
+        assert!(shares == [0.25, 0.5, 0.75, 1.0], "{shares:?}");
+        assert!(turns(5000).iter().all(|turn| turn.wait < MINUTE));
+    }
 
     fn next(walking: u64, describing: u64, jitter: f64) -> Duration {
         period(Duration::from_secs(walking), Duration::from_secs(describing), MINUTE, jitter)
