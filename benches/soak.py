@@ -60,6 +60,19 @@ OUTAGE_SECONDS = 14
 # A target of which fewer walks a minute are complete, of the 300 that the interval asks for in good weather, has had
 # next to nothing judged. A short run can be all bad weather.
 FEWEST_WALKS = 15
+# So much must have been judged, and have happened, in a minute: a tenth to a third of what does.
+FEWEST = {
+    "scrapes": 100,
+    "with jobs": 200,
+    "good reloads": 3,
+    "refused reloads": 1,
+    "withdrawals": 0.2,
+    "returns": 0.2,
+}
+FEWEST_OF_DESCRIPTIONS = {
+    "with the groups of all open jobs": 50,
+    "with counts that descriptions changed": 50,
+}
 COUNTED_FROM_MINUTES = 2
 # Below this, trends are printed and not judged: bad weather comes round every 100 s, pools keep idle connections for
 # 90 s, and the allocator has to warm up.
@@ -480,6 +493,12 @@ def report(daemons, minutes, early_ends):
         print("  of their targets: " + ", ".join(f"{count} {what}" for what, count in sorted(seen.items())))
         others = {key: counts[key] for key in ("slow reads", "hung up", "garbage", "visits")}
         print("  other clients: " + ", ".join(f"{key} {count}" for key, count in others.items()))
+        fewest = {**FEWEST, **(FEWEST_OF_DESCRIPTIONS if daemon.describes else {})}
+        for what, least in fewest.items():
+            count = counts[what] + seen.get(what, 0)
+            if minutes >= JUDGED_FROM_MINUTES and count < least * minutes:
+                print(f"  TOO FEW: {count} {what}, and {least * minutes:g} is the least")
+                good = False
         how_many = ("good reloads", "refused reloads", "reloads by SIGHUP", "targets changed")
         good_ones, refused, by_signal, changed = (counts[key] for key in how_many)
         print(

@@ -17,7 +17,7 @@ use tracing::{error, info};
 use crate::app::{App, Load, StartError};
 use crate::aws::Access;
 use crate::clock::Clock;
-use crate::config::{self, Config, Flag, FlagValue, Host, ListenAddress, Sources, WebConfig};
+use crate::config::{self, Config, Flag, FlagValue, Host, ListenAddress, LogLevel, Sources, WebConfig};
 use crate::demo::{self, Demo, Faults};
 use crate::estimate::{self, Estimate, Progress, Quota};
 use crate::http;
@@ -227,13 +227,24 @@ fn dispatch(arguments: impl Iterator<Item = OsString>) -> u8 {
     if cli.health_check {
         return check_health(sources);
     }
-    let (config, web) = match config::load_all(&sources) {
+    // It serves nobody, and so needs no certificate.
+    let estimates = matches!(cli.command, Some(Command::Estimate(_))) && !cli.check;
+    let loaded = if estimates {
+        config::load(&sources).map(|config| (config, WebConfig::default()))
+    } else {
+        config::load_all(&sources)
+    };
+    let (mut config, web) = match loaded {
         Ok(loaded) => loaded,
         Err(problems) => {
             complain(&format!("{problems}\n"));
             return USAGE;
         }
     };
+    if estimates && config.log.level == LogLevel::Info {
+        // Starts and stops are no news to whoever waits for it.
+        config.log.level = LogLevel::Warn;
+    }
     if cli.check {
         say("The configuration is valid.\n");
         return SUCCESS;
@@ -271,10 +282,7 @@ fn dispatch(arguments: impl Iterator<Item = OsString>) -> u8 {
                 Box::pin(run_demo(config, web, sources, arguments, Signals { stop, hangups })).await
             }
             Some(Command::Estimate(arguments)) => {
-                tokio::select! {
-                    status = Box::pin(run_estimate(&config, &arguments)) => status,
-                    () = stop => FAILURE,
-                }
+                Box::pin(run_estimate(&config, &arguments, Signals { stop, hangups })).await
             }
         }
     });
@@ -444,20 +452,31 @@ async fn run_demo(
     }
 }
 
-async fn run_estimate(config: &Config, arguments: &EstimateArgs) -> u8 {
-    let progress = Progress::new();
-    let walks = estimate::walk_all(config, &Access::usual(), Clock::system(), &progress).await;
+async fn run_estimate(config: &Config, arguments: &EstimateArgs, signals: Signals<impl Future<Output = ()>>) -> u8 {
+    let Signals { stop, mut hangups } = signals;
+    // A terminal that logs are written to is no place for a bar.
+    let progress = if config.log.level > LogLevel::Warn { Progress::hidden() } else { Progress::new() };
+    let access = Access::usual();
+    let walks = tokio::select! {
+        walks = estimate::walk_all(config, &access, Clock::system(), &progress) => Some(walks),
+        () = stop => None,
+        // There is nothing to read again.
+        _ = hangups.recv() => None,
+    };
     progress.end();
     let walks = match walks {
-        Ok(walks) => walks,
-        Err(error) => {
+        Some(Ok(walks)) => walks,
+        Some(Err(error)) => {
             error!(%error, "can't start");
             return USAGE;
+        }
+        None => {
+            complain("interrupted before all targets were walked: there is no estimate\n");
+            return FAILURE;
         }
     };
     let estimate = Estimate::new(walks, config, &arguments.quota);
     match arguments.output {
-        Output::Table if estimate.targets.is_empty() => {}
         Output::Table => say(&estimate.to_string()),
         Output::Json => match serde_json::to_string_pretty(&estimate) {
             Ok(json) => say(&format!("{json}\n")),
@@ -468,7 +487,7 @@ async fn run_estimate(config: &Config, arguments: &EstimateArgs) -> u8 {
         },
     }
     for failed in &estimate.failed {
-        complain(&format!("not in it: target {}: {}\n", failed.target, failed.reason));
+        complain(&format!("the estimate is without target {}: {}\n", failed.target, failed.reason));
     }
     if estimate.failed.is_empty() { SUCCESS } else { FAILURE }
 }

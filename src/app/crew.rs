@@ -31,23 +31,31 @@ pub enum TargetError {
     SameJobs(String, String),
 }
 
-/// Targets whose regions are known, no two of which are alike.
+/// Targets whose regions are known, no two of which are alike. What can be known without them, [`crate::config`] has seen to.
 #[derive(Debug, Default)]
-pub(crate) struct Roll(Vec<(String, Watched)>);
+pub(crate) struct Roll(Vec<Entry>);
+
+#[derive(Debug)]
+struct Entry {
+    name: String,
+    watched: Watched,
+    /// Whether the configuration does not tell its region.
+    is_found: bool,
+}
 
 impl Roll {
     /// Takes in one more.
     pub(crate) fn enter(&mut self, target: &Target, name: &str, region: &str) -> Result<(), TargetError> {
-        let watched = target.watched(Some(region));
-        for (other, theirs) in &self.0 {
-            if other == name {
-                return Err(TargetError::SameName(name.to_owned()));
+        let (name, watched, is_found) = (name.to_owned(), target.watched(Some(region)), target.region.is_none());
+        for other in &self.0 {
+            if other.name == name {
+                return Err(TargetError::SameName(name));
             }
-            if *theirs == watched {
-                return Err(TargetError::SameJobs(other.clone(), name.to_owned()));
+            if (other.is_found || is_found) && other.watched == watched {
+                return Err(TargetError::SameJobs(other.name.clone(), name));
             }
         }
-        self.0.push((name.to_owned(), watched));
+        self.0.push(Entry { name, watched, is_found });
         Ok(())
     }
 }

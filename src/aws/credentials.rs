@@ -142,7 +142,7 @@ pub(super) struct Watched {
 #[derive(Debug, Default)]
 struct Seen {
     key: RandomState,
-    last: Mutex<Option<(Fingerprint, Option<SystemTime>)>>,
+    last: Mutex<Option<(Fingerprint, bool)>>,
 }
 
 impl Watched {
@@ -155,13 +155,12 @@ impl Watched {
         self.last().map(|(fingerprint, _)| fingerprint)
     }
 
-    /// When the credentials that were given out last end; `None` for such that don't tell.
-    pub(super) fn end(&self) -> Option<Timestamp> {
-        let end = self.last()?.1?.duration_since(SystemTime::UNIX_EPOCH).ok()?;
-        Some(Timestamp::from_millis(end.as_millis().try_into().ok()?))
+    /// Whether those tell when they end.
+    pub(super) fn are_temporary(&self) -> bool {
+        self.last().is_some_and(|(_, are_temporary)| are_temporary)
     }
 
-    fn last(&self) -> Option<(Fingerprint, Option<SystemTime>)> {
+    fn last(&self) -> Option<(Fingerprint, bool)> {
         *self.seen.last.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -179,7 +178,8 @@ impl ProvideCredentials for Watched {
                 .await
                 .unwrap_or_else(|_| Err(CredentialsError::provider_timed_out(LOOK_TIMEOUT)))?;
             let fingerprint = self.seen.key.hash_one(credentials.access_key_id());
-            *self.seen.last.lock().unwrap_or_else(PoisonError::into_inner) = Some((fingerprint, credentials.expiry()));
+            *self.seen.last.lock().unwrap_or_else(PoisonError::into_inner) =
+                Some((fingerprint, credentials.expiry().is_some()));
             Ok(credentials)
         })
     }

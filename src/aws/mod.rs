@@ -350,10 +350,10 @@ impl Connection {
         error
     }
 
-    /// How long the credentials that were used last go on from `now`; `None` for such that don't end, or before the first.
+    /// Whether the credentials that were used last end some day, and are renewed then.
     #[must_use]
-    pub fn credentials_last(&self, now: Timestamp) -> Option<Duration> {
-        self.credentials.end().map(|end| end.since(now)).filter(|left| !left.is_zero())
+    pub fn has_temporary_credentials(&self) -> bool {
+        self.credentials.are_temporary()
     }
 
     /// How far apart the requests of one operation are at least.

@@ -32,7 +32,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use figment::value::Value;
-use serde::{Deserialize, Deserializer};
+use serde::{Deserialize, Deserializer, Serialize};
 use siphasher::sip::SipHasher24;
 
 pub use self::duration::Shown;
@@ -139,7 +139,7 @@ pub struct Watched {
 }
 
 /// One of several processes that share the targets.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct Shard {
     /// Which one this is, from 0.
@@ -270,7 +270,7 @@ pub struct Log {
 }
 
 /// How much is logged; each level holds those before it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum LogLevel {
     /// What stops the exporter from doing its work.

@@ -7,9 +7,11 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use serde::{Serialize, Serializer};
+use serde_json::Value;
 
-use crate::config::{Config, Resolve, Shown};
+use crate::config::{Config, Resolve, Shard, Shown};
 use crate::refresh;
+use crate::telemetry::VERSION;
 
 pub(super) const DAY: Duration = Duration::from_hours(24);
 
@@ -17,6 +19,11 @@ const LIST_JOBS: &str = "ListJobs";
 const DESCRIBE_JOB: &str = "DescribeJob";
 const GET_CALLER_IDENTITY: &str = "GetCallerIdentity";
 const ASSUME_ROLE: &str = "AssumeRole";
+
+/// How long a session of a role lasts where nothing else is said, by
+/// [AssumeRole](https://docs.aws.amazon.com/STS/latest/APIReference/API_AssumeRole.html), `DurationSeconds`; and taken for that of
+/// all other credentials that end.
+const SESSION: Duration = Duration::from_hours(1);
 
 /// In the order in which they are told.
 pub(super) const OPERATIONS: [&str; 4] = [LIST_JOBS, DESCRIBE_JOB, GET_CALLER_IDENTITY, ASSUME_ROLE];
@@ -45,12 +52,16 @@ pub struct Walked {
     pub retries: u64,
     /// How long the walk took, the waits for the budget included.
     pub walk_seconds: f64,
-    /// How often a day the credentials are renewed; 0 for such that don't end.
-    pub credential_renewals_per_day: f64,
-    /// Whether that takes `AssumeRole`.
+    /// For how long each of those was open; `None` where its groups were not known for good by then.
+    #[serde(skip)]
+    pub lives: Vec<Option<Duration>>,
+    /// Whether the credentials end some day.
+    #[serde(skip)]
+    pub has_temporary_credentials: bool,
+    /// Whether `targets[].role_arn` gives them.
     #[serde(skip)]
     pub assumes_role: bool,
-    /// Whether the account is not configured, and so asked for with each renewal.
+    /// Whether the account is not configured, and so asked for whenever they are new.
     #[serde(skip)]
     pub asks_for_account: bool,
 }
@@ -60,6 +71,8 @@ pub struct Walked {
 pub struct Failed {
     /// The target's name.
     pub target: String,
+    /// Where.
+    pub aws_region: String,
     /// What went wrong.
     pub reason: String,
 }
@@ -83,6 +96,9 @@ pub struct TargetDay {
     pub walk_seconds_at_budget: f64,
     /// How long describing the open jobs takes at the budget.
     pub describe_seconds_at_budget: f64,
+    /// How long a walk takes with those of other targets that share its budget. Where it is longer than `refresh.timeout`,
+    /// refreshes fail.
+    pub expected_walk_seconds: f64,
     /// From the start of one refresh to the start of the next.
     pub seconds_between_refreshes: f64,
     /// Refreshes in 24 hours.
@@ -117,23 +133,30 @@ pub struct QuotaShare {
 /// What another configuration would cost.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Change {
-    /// The keys that differ, as they would be written.
-    pub configuration: String,
+    /// The keys that differ, and their values.
+    pub settings: BTreeMap<&'static str, Value>,
     /// Requests in 24 hours, of all targets and operations.
     pub requests_per_day: u64,
-    /// By how much that is more or, below 0, less than now, as a share of what it is now.
-    pub difference: f64,
+    /// By how much that is more or, below 0, less than now, as a share of what it is now; `None` where that is nothing.
+    pub difference: Option<f64>,
 }
 
 /// A day of a configuration.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Estimate {
+    /// The version of the program.
+    pub version: &'static str,
+    /// Whose targets these are, where several processes share them.
+    pub shard: Shard,
     /// `refresh.interval`.
     #[serde(rename = "interval_seconds", serialize_with = "as_seconds")]
     pub interval: Duration,
     /// `thing_groups.ended_jobs_within`.
     #[serde(rename = "ended_jobs_within_seconds", serialize_with = "as_seconds")]
     pub ended_jobs_within: Duration,
+    /// `refresh.timeout`.
+    #[serde(rename = "refresh_timeout_seconds", serialize_with = "as_seconds")]
+    pub timeout: Duration,
     /// `limits.requests_per_second`.
     pub requests_per_second_limit: f64,
     /// Each target whose walk came to its end.
@@ -142,6 +165,8 @@ pub struct Estimate {
     pub failed: Vec<Failed>,
     /// Requests in 24 hours, of all targets and operations.
     pub requests_per_day: u64,
+    /// The same by operation.
+    pub requests_per_day_by_operation: BTreeMap<&'static str, u64>,
     /// Of each account and region.
     pub quotas: Vec<QuotaShare>,
     /// What else could be configured.
@@ -197,16 +222,21 @@ impl Estimate {
         let Walks { whole, failed } = walks;
         let targets = day(&whole, config);
         let now = total(&targets);
-        let changes = changes(config).into_iter().map(|(configuration, changed)| {
+        let changes = changes(config).into_iter().map(|(settings, changed)| {
             let requests_per_day = total(&day(&whole, &changed));
-            let difference = requests_per_day as f64 / now.max(1) as f64 - 1.0;
-            Change { configuration, requests_per_day, difference }
+            let difference = (now > 0).then(|| requests_per_day as f64 / now as f64 - 1.0);
+            Change { settings, requests_per_day, difference }
         });
+        let of = |operation| targets.iter().map(|day| day.requests_per_day[operation]).sum();
         Self {
+            version: VERSION,
+            shard: config.shard,
             interval: config.refresh.interval,
+            timeout: config.refresh.timeout,
             ended_jobs_within: config.thing_groups.ended_jobs_within,
             requests_per_second_limit: config.limits.requests_per_second,
             requests_per_day: now,
+            requests_per_day_by_operation: OPERATIONS.into_iter().map(|operation| (operation, of(operation))).collect(),
             quotas: shares(&whole, &targets, config, quotas),
             changes: changes.collect(),
             targets,
@@ -295,16 +325,21 @@ impl TargetDay {
     fn new(walked: &Walked, pace: &Pace, config: &Config) -> Self {
         let refreshes = DAY.as_secs_f64() / pace.between;
         let resolves = config.thing_groups.resolve == Resolve::Describe;
+        let mut describes = 0.0;
+        if config.jobs.describe {
+            describes += walked.open_jobs as f64 * refreshes;
+        }
         let window = config.thing_groups.ended_jobs_within;
-        let describes = if config.jobs.describe {
-            // What a job's groups are is known by then, when it ends.
-            walked.open_jobs as f64 * refreshes
-        } else if resolves && !window.is_zero() {
-            walked.jobs_ended_within as f64 / window.div_duration_f64(DAY)
-        } else {
-            0.0
-        };
-        let renewals = walked.credential_renewals_per_day;
+        if resolves && !window.is_zero() {
+            // Those whose groups no refresh has learnt while they were open.
+            let unknown = |life: &Option<Duration>| match life {
+                Some(life) if config.jobs.describe => (1.0 - life.as_secs_f64() / pace.between).max(0.0),
+                _ => 1.0,
+            };
+            describes += walked.lives.iter().map(unknown).sum::<f64>() / window.div_duration_f64(DAY);
+        }
+        let is_renewed = walked.assumes_role || walked.has_temporary_credentials;
+        let renewals = if is_renewed { DAY.div_duration_f64(SESSION).min(refreshes) } else { 0.0 };
         let requests = [
             (LIST_JOBS, walked.pages as f64 * refreshes),
             (DESCRIBE_JOB, describes),
@@ -319,6 +354,7 @@ impl TargetDay {
             } else {
                 0.0
             },
+            expected_walk_seconds: pace.walking,
             seconds_between_refreshes: pace.between,
             refreshes_per_day: refreshes,
             requests_per_day: requests.into_iter().map(|(operation, count)| (operation, rounded(count))).collect(),
@@ -361,11 +397,12 @@ fn shares(walks: &[Walked], days: &[TargetDay], config: &Config, quotas: &[Quota
     shares
 }
 
-/// What could be configured otherwise, and how it would be written.
-fn changes(config: &Config) -> Vec<(String, Config)> {
+/// What could be configured otherwise: the keys with their values, and the whole.
+fn changes(config: &Config) -> Vec<(BTreeMap<&'static str, Value>, Config)> {
+    let (describes, resolve) = (config.jobs.describe, config.thing_groups.resolve);
     let describing = |config: &mut Config, describes| {
         config.jobs.describe = describes;
-        format!("jobs.describe: {describes}")
+        ("jobs.describe", Value::from(describes))
     };
     let resolving = |config: &mut Config, resolve| {
         config.thing_groups.resolve = resolve;
@@ -374,26 +411,26 @@ fn changes(config: &Config) -> Vec<(String, Config)> {
             Resolve::Summary => "summary",
             Resolve::Off => "off",
         };
-        format!("thing_groups.resolve: {word}")
+        ("thing_groups.resolve", Value::from(word))
     };
-    let (describes, resolve) = (config.jobs.describe, config.thing_groups.resolve);
+    let otherwise = if resolve == Resolve::Off { Resolve::Describe } else { Resolve::Off };
     let mut changes = Vec::new();
-    let mut add = |change: &dyn Fn(&mut Config) -> String| {
+    let mut add = |change: &dyn Fn(&mut Config) -> Vec<(&'static str, Value)>| {
         let mut other = config.clone();
-        let text = change(&mut other);
-        changes.push((text, other));
+        let settings = change(&mut other).into_iter().collect();
+        changes.push((settings, other));
     };
-    add(&|config| describing(config, !describes));
-    add(&|config| resolving(config, if resolve == Resolve::Off { Resolve::Describe } else { Resolve::Off }));
+    add(&|config| vec![describing(config, !describes)]);
+    add(&|config| vec![resolving(config, otherwise)]);
     if describes && resolve != Resolve::Off {
-        add(&|config| format!("{}, {}", describing(config, false), resolving(config, Resolve::Off)));
+        add(&|config| vec![describing(config, false), resolving(config, Resolve::Off)]);
     }
     for interval in [2, 5].map(|times| config.refresh.interval.saturating_mul(times)) {
         // The longest that can be configured.
         if interval <= DAY {
             add(&|config| {
                 config.refresh.interval = interval;
-                format!("refresh.interval: {}", Shown(interval))
+                vec![("refresh.interval", Value::from(Shown(interval).to_string()))]
             });
         }
     }
@@ -402,6 +439,8 @@ fn changes(config: &Config) -> Vec<(String, Config)> {
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
 
     fn walked(target: &str, pages: u64, open: u64) -> Walked {
@@ -412,10 +451,11 @@ mod tests {
             jobs: pages * 250,
             open_jobs: open,
             jobs_ended_within: 70,
+            lives: vec![Some(Duration::from_hours(1)); 70],
             pages,
             retries: 0,
             walk_seconds: pages as f64 / 5.0,
-            credential_renewals_per_day: 0.0,
+            has_temporary_credentials: false,
             assumes_role: false,
             asks_for_account: true,
         }
@@ -467,40 +507,48 @@ mod tests {
     }
 
     #[test]
-    fn without_descriptions_of_open_jobs_each_job_is_described_once_it_has_ended() {
-        let only_groups = estimate(&[walked("a", 1, 1000)], &[], |config| config.jobs.describe = false);
-        assert_eq!(requests(&only_groups, DESCRIBE_JOB), 10, "of 70 in seven days");
-        let nothing = |config: &mut Config| {
-            config.jobs.describe = false;
-            config.thing_groups.resolve = Resolve::Summary;
+    fn a_walk_that_others_make_longer_than_its_timeout_is_told() {
+        let crowd = ["a", "b", "c", "d", "e", "f"].map(|name| walked(name, 26, 0));
+        let estimate = estimate(&crowd, &[], |config| {
+            config.refresh.timeout = Duration::from_secs(10);
+            config.refresh.interval = Duration::from_secs(10);
+        });
+        // 5 s alone, and those of half of the others in between.
+        assert!(estimate.targets.iter().all(|day| day.expected_walk_seconds > 15.0), "{estimate:?}");
+        assert_eq!(estimate.to_string().matches("refreshes fail").count(), 6, "{estimate}");
+    }
+
+    #[test]
+    fn jobs_that_have_ended_are_described_where_no_refresh_learnt_their_groups_while_they_were_open() {
+        let of = |lives: &[Option<u64>], configure: fn(&mut Config)| {
+            let lives: Vec<_> = lives.iter().map(|life| life.map(Duration::from_secs)).collect();
+            let walked = Walked { lives: lives.repeat(70), open_jobs: 0, ..walked("a", 1, 0) };
+            requests(&estimate(&[walked], &[], configure), DESCRIBE_JOB)
         };
-        let nothing = estimate(&[walked("a", 1, 1000)], &[], nothing);
-        assert_eq!(requests(&nothing, DESCRIBE_JOB), 0);
-        assert_eq!(nothing.targets[0].describe_requests_after_start, 0);
-        let window = |config: &mut Config| {
-            config.jobs.describe = false;
-            config.thing_groups.ended_jobs_within = Duration::ZERO;
-        };
-        let none_ended = Walked { jobs_ended_within: 0, ..walked("a", 1, 1000) };
-        assert_eq!(requests(&estimate(&[none_ended], &[], window), DESCRIBE_JOB), 0);
+        // 70 in seven days are ten a day.
+        assert_eq!(of(&[None], |_| {}), 10, "CONTINUOUS ones");
+        assert_eq!(of(&[Some(3600), Some(62)], |_| {}), 0, "seen while they were open");
+        assert_eq!(of(&[Some(0)], |_| {}), 10, "never seen open");
+        assert_eq!(of(&[Some(15)], |_| {}), 8, "open for a quarter of the time between two refreshes");
+        assert_eq!(of(&[Some(3600)], |config| config.jobs.describe = false), 10);
+        assert_eq!(of(&[None], |config| config.thing_groups.resolve = Resolve::Summary), 0);
+        let none = estimate(&[walked("a", 1, 0)], &[], |config| config.thing_groups.ended_jobs_within = Duration::ZERO);
+        assert_eq!(requests(&none, DESCRIBE_JOB), 0);
     }
 
     #[test]
     fn roles_are_assumed_and_accounts_asked_for_as_often_as_credentials_end() {
-        let of = |asks_for_account, assumes_role| Walked {
-            credential_renewals_per_day: 24.0,
-            asks_for_account,
-            assumes_role,
-            ..walked("a", 1, 1)
-        };
-        let counts = |walked| {
-            let estimate = estimate(&[walked], &[], |_| {});
+        let counts = |has_temporary_credentials, assumes_role, asks_for_account, configure: fn(&mut Config)| {
+            let walked = Walked { has_temporary_credentials, assumes_role, asks_for_account, ..walked("a", 1, 1) };
+            let estimate = estimate(&[walked], &[], configure);
             (requests(&estimate, GET_CALLER_IDENTITY), requests(&estimate, ASSUME_ROLE))
         };
-        assert_eq!(
-            [counts(of(true, true)), counts(of(false, true)), counts(of(true, false))],
-            [(24, 24), (0, 24), (24, 0)]
-        );
+        assert_eq!(counts(true, true, true, |_| {}), (24, 24));
+        assert_eq!(counts(true, true, false, |_| {}), (0, 24));
+        assert_eq!(counts(true, false, true, |_| {}), (24, 0));
+        assert_eq!(counts(false, false, true, |_| {}), (0, 0));
+        let rare = |config: &mut Config| config.refresh.interval = Duration::from_hours(6);
+        assert_eq!(counts(true, true, true, rare), (4, 4), "no more often than it refreshes");
     }
 
     #[test]
@@ -531,25 +579,31 @@ mod tests {
     fn changes_are_such_that_can_be_configured_and_are_not() {
         let told = |configure: fn(&mut Config)| {
             let changes = estimate(&[walked("a", 40, 10)], &[], configure).changes;
-            changes.into_iter().map(|change| (change.configuration, change.requests_per_day)).collect::<Vec<_>>()
+            changes.into_iter().map(|change| (json!(change.settings), change.requests_per_day)).collect::<Vec<_>>()
         };
-        let text = |told: &[(&str, u64)]| told.iter().map(|(text, n)| ((*text).to_owned(), *n)).collect::<Vec<_>>();
         assert_eq!(
             told(|_| {}),
-            text(&[
-                ("jobs.describe: false", 56_195 + 10),
-                ("thing_groups.resolve: off", 70_244),
-                ("jobs.describe: false, thing_groups.resolve: off", 56_195),
-                ("refresh.interval: 2m", 28_098 + 7_024),
-                ("refresh.interval: 5m", 11_239 + 2_810),
-            ])
+            [
+                (json!({"jobs.describe": false}), 56_195 + 10),
+                (json!({"thing_groups.resolve": "off"}), 70_244),
+                (json!({"jobs.describe": false, "thing_groups.resolve": "off"}), 56_195),
+                (json!({"refresh.interval": "2m"}), 28_098 + 7_024),
+                (json!({"refresh.interval": "5m"}), 11_239 + 2_810),
+            ]
         );
         let bare = told(|config| {
             config.jobs.describe = false;
             config.thing_groups.resolve = Resolve::Off;
             config.refresh.interval = DAY;
         });
-        let keys: Vec<_> = bare.iter().map(|(text, _)| text.as_str()).collect();
-        assert_eq!(keys, ["jobs.describe: true", "thing_groups.resolve: describe"]);
+        let settings: Vec<_> = bare.into_iter().map(|(settings, _)| settings).collect();
+        assert_eq!(settings, [json!({"jobs.describe": true}), json!({"thing_groups.resolve": "describe"})]);
+    }
+
+    #[test]
+    fn of_nothing_no_share_is_told() {
+        let nothing = estimate(&[], &["10"], |_| {});
+        assert_eq!((nothing.requests_per_day, nothing.quotas.len()), (0, 0));
+        assert!(nothing.changes.iter().all(|change| change.difference.is_none()), "{nothing:?}");
     }
 }

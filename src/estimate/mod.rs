@@ -7,21 +7,21 @@ mod day;
 mod progress;
 mod report;
 
-use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use tokio::task::JoinSet;
-use tokio::time::{Instant, timeout_at};
+use tokio::time::{Instant, timeout};
 
 use crate::app::{Roll, TargetError};
 use crate::aws::budget::Budgets;
 use crate::aws::{self, Access, Connection};
 use crate::clock::Clock;
-use crate::config::{Config, Target};
+use crate::config::{Config, Shown, Target};
 use crate::exposition::board::Identity;
 use crate::fingerprint::Fingerprinter;
-use crate::job::AccountId;
+use crate::job::{AccountId, JobSummary, Status, TargetSelection};
 use crate::memory::Memory;
 use crate::refresh::walk::walk;
 use crate::tally::{Attribution, Tally};
@@ -32,12 +32,13 @@ pub use progress::Progress;
 /// A target that can be walked.
 #[derive(Debug)]
 struct Ready {
-    /// Its place in the configuration.
-    place: usize,
     target: Target,
     identity: Identity,
     connection: Connection,
 }
+
+/// Whose turn it is within each account and region, whose targets share a budget.
+type Turns = Mutex<HashMap<(AccountId, String), Arc<tokio::sync::Mutex<()>>>>;
 
 /// Walks each target once. Targets of one account and region, which share a budget, are walked one after another, so that each
 /// takes as long as it does alone; all others at once.
@@ -60,94 +61,101 @@ pub async fn walk_all(
     }
     progress.begin(resolved.len());
 
-    let mut asking = JoinSet::new();
+    let (mut walking, turns) = (JoinSet::new(), Arc::new(Turns::default()));
     for (place, (target, found)) in resolved.into_iter().enumerate() {
         let (name, region) = (found.name().to_owned(), found.region().to_owned());
         let identity = Identity { name, region, labels: Vec::new() };
         let connection = Connection::open(found, &budgets, telemetry.target(identity.target_labels()));
-        let ready = Ready { place, target, identity, connection };
-        asking.spawn(async move {
-            let account = ready.connection.account().await;
-            (ready, account)
-        });
-    }
-    let (mut failed, mut groups) = (BTreeMap::new(), BTreeMap::<_, Vec<Ready>>::new());
-    for (ready, account) in asking.join_all().await {
-        match account {
-            Ok(account) => groups.entry((account, ready.identity.region.clone())).or_default().push(ready),
-            Err(error) => {
-                let reason = format!("account id: {error}");
-                failed.insert(ready.place, Failed { target: ready.identity.name, reason });
-                progress.target_done();
-            }
-        }
-    }
-
-    let mut walking = JoinSet::new();
-    for ((account, _), mut group) in groups {
-        group.sort_by_key(|ready| ready.place);
-        let (config, progress) = (config.clone(), progress.clone());
+        let ready = Ready { target, identity, connection };
+        let (config, progress, turns) = (config.clone(), progress.clone(), Arc::clone(&turns));
         walking.spawn(async move {
-            let mut walked = Vec::new();
-            for ready in group {
-                let outcome = walk_one(&ready, account.clone(), &config, clock, &progress).await;
-                progress.target_done();
-                walked.push((ready.place, ready.identity.name, outcome));
-            }
-            walked
+            let outcome = ready.walk(&config, clock, &turns, &progress).await;
+            progress.target_done();
+            let Identity { name: target, region: aws_region, .. } = ready.identity;
+            (place, outcome.map_err(|reason| Failed { target, aws_region, reason }))
         });
     }
-    let mut whole = BTreeMap::new();
-    for (place, target, outcome) in walking.join_all().await.into_iter().flatten() {
+    let mut ended = walking.join_all().await;
+    ended.sort_by_key(|(place, _)| *place);
+    let mut walks = Walks::default();
+    for (_, outcome) in ended {
         match outcome {
-            Ok(walked) => drop(whole.insert(place, walked)),
-            Err(reason) => drop(failed.insert(place, Failed { target, reason })),
+            Ok(walked) => walks.whole.push(walked),
+            Err(failed) => walks.failed.push(failed),
         }
     }
-    Ok(Walks { whole: whole.into_values().collect(), failed: failed.into_values().collect() })
+    Ok(walks)
 }
 
-async fn walk_one(
-    ready: &Ready,
-    account: AccountId,
-    config: &Config,
-    clock: Clock,
-    progress: &Progress,
-) -> Result<Walked, String> {
-    let Ready { target, identity, connection, .. } = ready;
-    let (timeout, window) = (config.refresh.timeout, config.thing_groups.ended_jobs_within);
-    // Whatever is configured: how many have ended lately tells as well what another configuration would cost.
-    let attribution = match window {
-        Duration::ZERO => Attribution::Open,
-        window => Attribution::EndedSince(clock.now().wall.before(window)),
-    };
-    let mut memory = Memory::new(Fingerprinter::random());
-    let mut tally = Tally::new(memory.fingerprints(), attribution);
-    let (begun, sent) = (Instant::now(), connection.requests());
-    let walking = walk(connection, &account, &target.scope, config.limits.max_pages, |summary| {
-        tally.add(summary, &memory);
-        progress.met();
-    });
-    let pages = timeout_at(begun + timeout, walking)
-        .await
-        .map_err(|_| format!("the walk was not done within refresh.timeout ({timeout:?})"))?
-        .map_err(|error| error.to_string())?;
-    let walk_seconds = begun.elapsed().as_secs_f64();
-    let ended = tally.waiting(&memory).len() as u64;
-    let counts = tally.finish(&target.scope, &mut memory).counts;
-    let renewals = connection.credentials_last(clock.now().wall).map(|last| day::DAY.div_duration_f64(last));
-    Ok(Walked {
-        target: identity.name.clone(),
-        aws_account_id: account.to_string(),
-        aws_region: identity.region.clone(),
-        jobs: counts.total,
-        open_jobs: counts.open.len() as u64,
-        jobs_ended_within: ended,
-        pages,
-        retries: (connection.requests() - sent).saturating_sub(pages),
-        walk_seconds,
-        credential_renewals_per_day: renewals.unwrap_or_default(),
-        assumes_role: target.role_arn.is_some(),
-        asks_for_account: target.account_id.is_none(),
-    })
+impl Ready {
+    async fn walk(&self, config: &Config, clock: Clock, turns: &Turns, progress: &Progress) -> Result<Walked, String> {
+        let limit = config.refresh.timeout;
+        let account = timeout(limit, self.connection.account())
+            .await
+            .map_err(|_| format!("account id: STS did not answer within refresh.timeout ({})", Shown(limit)))?
+            .map_err(|error| format!("account id: {error}"))?;
+        let quota = (account.clone(), self.identity.region.clone());
+        let turn = Arc::clone(turns.lock().unwrap_or_else(PoisonError::into_inner).entry(quota).or_default());
+        let _mine = turn.lock().await;
+        timeout(limit, self.walk_now(account, config, clock, progress)).await.unwrap_or_else(|_| {
+            let reason = "the walk was not done within refresh.timeout";
+            Err(format!("{reason} ({}): raise that, or limits.requests_per_second", Shown(limit)))
+        })
+    }
+
+    async fn walk_now(
+        &self,
+        account: AccountId,
+        config: &Config,
+        clock: Clock,
+        progress: &Progress,
+    ) -> Result<Walked, String> {
+        let Self { target, identity, connection } = self;
+        // Whatever is configured: how many have ended lately tells as well what another configuration would cost.
+        let attribution = match config.thing_groups.ended_jobs_within {
+            Duration::ZERO => Attribution::Open,
+            window => Attribution::EndedSince(clock.now().wall.before(window)),
+        };
+        let mut memory = Memory::new(Fingerprinter::random());
+        let mut tally = Tally::new(memory.fingerprints(), attribution);
+        let mut lives = HashMap::new();
+        let (begun, sent) = (Instant::now(), connection.requests());
+        let walking = walk(connection, &account, &target.scope, config.limits.max_pages, |summary| {
+            if let Some(job) = summary.id().map(|id| memory.fingerprints().of(id)) {
+                // Of one that is met again the last sighting counts.
+                if tally.attributes(summary) && !summary.status.as_ref().is_some_and(Status::is_open) {
+                    lives.insert(job, life(summary));
+                } else {
+                    lives.remove(&job);
+                }
+            }
+            tally.add(summary, &memory);
+            progress.met();
+        });
+        let pages = walking.await.map_err(|error| error.to_string())?;
+        let walk_seconds = begun.elapsed().as_secs_f64();
+        let counts = tally.finish(&target.scope, &mut memory).counts;
+        Ok(Walked {
+            target: identity.name.clone(),
+            aws_account_id: account.to_string(),
+            aws_region: identity.region.clone(),
+            jobs: counts.total,
+            open_jobs: counts.open.len() as u64,
+            jobs_ended_within: lives.len() as u64,
+            lives: lives.into_values().collect(),
+            pages,
+            retries: (connection.requests() - sent).saturating_sub(pages),
+            walk_seconds,
+            has_temporary_credentials: connection.has_temporary_credentials(),
+            assumes_role: target.role_arn.is_some(),
+            asks_for_account: target.account_id.is_none(),
+        })
+    }
+}
+
+/// For how long a job was open whose groups were known then for good, as those of a SNAPSHOT job are.
+fn life(summary: &JobSummary) -> Option<Duration> {
+    let is_fixed = summary.target_selection == Some(TargetSelection::Snapshot);
+    let (created, ended) = (summary.created_at?, summary.completed_at.or(summary.last_updated_at)?);
+    is_fixed.then(|| ended.since(created))
 }

@@ -21,17 +21,26 @@ impl Progress {
     #[must_use]
     pub fn new() -> Self {
         // Hidden by itself where standard error is no terminal.
-        let bar = ProgressBar::no_length();
-        // How long a walk is only its end tells, so it is targets that fill the bar.
-        if let Ok(style) = ProgressStyle::with_template("{spinner} [{bar:24}] {pos}/{len} targets, {msg}, {elapsed}") {
-            bar.set_style(style.progress_chars("=> "));
-        }
-        Self { bar, jobs: Arc::default() }
+        Self { bar: ProgressBar::no_length(), jobs: Arc::default() }
+    }
+
+    /// One that is never shown, for a terminal that others write to.
+    #[must_use]
+    pub fn hidden() -> Self {
+        Self { bar: ProgressBar::hidden(), jobs: Arc::default() }
     }
 
     pub(super) fn begin(&self, targets: usize) {
-        self.bar.set_length(targets as u64);
+        // How long a walk is only its end tells, so it is targets that fill a bar, where there are several.
+        let template = match targets {
+            1 => "{spinner} {msg}, {elapsed}",
+            _ => "{spinner} [{bar:24}] {pos}/{len} targets, {msg}, {elapsed}",
+        };
+        if let Ok(style) = ProgressStyle::with_template(template) {
+            self.bar.set_style(style.progress_chars("=> "));
+        }
         self.bar.set_message("0 jobs");
+        self.bar.set_length(targets as u64);
         self.bar.enable_steady_tick(TICK);
     }
 

@@ -102,7 +102,7 @@ async fn of_six_accounts_and_regions_three_that_fail_hold_up_none_of_the_others(
 }
 
 #[tokio::test(start_paused = true)]
-async fn all_targets_start_at_once_and_then_spread_over_the_interval() {
+async fn targets_start_soon_after_each_other_and_then_spread_over_the_interval() {
     let exporter = Exporter::start(simulated(jobs(3)), |config| {
         let of = |n: usize| Target {
             scope: Scope { namespace_id: Some(format!("n{n}")), ..Scope::default() },

@@ -91,7 +91,7 @@ impl Running {
     }
 
     /// Waits until the process has a handler for SIGTERM, by the kernel's word.
-    async fn handles_sigterm(&self) {
+    pub async fn handles_sigterm(&self) {
         const SIGTERM_BIT: u64 = 1 << 14;
         let path = format!("/proc/{}/status", self.child.id().expect("a running program"));
         for _ in 0..2000 {
