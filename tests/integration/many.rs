@@ -1,6 +1,8 @@
 //! Many accounts and regions in one process: what goes wrong with one of them is its own.
 
+use std::collections::BTreeSet;
 use std::fmt::Write as _;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use aws_iot_jobs_exporter::config::{self, Sources, Target};
@@ -119,9 +121,58 @@ async fn targets_start_soon_after_each_other_and_then_spread_over_the_interval()
         let (from, to) = (Duration::from_secs(from), Duration::from_secs(to));
         releases.iter().filter(|at| (from..to).contains(&(**at - start))).count()
     };
-    assert_eq!(within(0, 2), 20, "all of them at once");
+    assert_eq!(within(0, 2), 20, "one each tenth of a second");
+    assert!(releases[..20].windows(2).all(|pair| pair[1] - pair[0] >= Duration::from_millis(95)), "{releases:?}");
     for begin in (2..290).step_by(12) {
         let walks = within(begin, begin + 12);
         assert!((1..=8).contains(&walks), "{walks} walks from second {begin} to {}", begin + 12);
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn endpoints_of_fips_and_dual_stack_are_called_where_the_target_wants_them_and_sessions_have_its_name() {
+    let simulator = simulated(jobs(3));
+    let role = Role::new(crate::support::account(), "reader");
+    let arn = role.arn();
+    simulator.add_role(role);
+    let variants = [
+        ("plain", None, None),
+        ("fips", Some(true), None),
+        ("dual", None, Some(true)),
+        ("both", Some(true), Some(true)),
+    ];
+    let exporter = Exporter::start(simulator, |config| {
+        crate::support::walk_only(config);
+        let of = |(name, use_fips, use_dualstack): (&str, Option<bool>, Option<bool>)| Target {
+            name: Some(name.to_owned()),
+            region: Some("eu-west-1".to_owned()),
+            role_arn: Some(arn.clone()),
+            session_name: (name == "fips").then(|| "audited".to_owned()),
+            use_fips,
+            use_dualstack,
+            scope: Scope { namespace_id: Some(name.to_owned()), ..Scope::default() },
+            ..Target::default()
+        };
+        config.targets = variants.map(of).to_vec();
+    })
+    .await;
+    let (hosts, sessions) = (Arc::new(Mutex::new(BTreeSet::new())), Arc::new(Mutex::new(BTreeSet::new())));
+    let (noted, named) = (Arc::clone(&hosts), Arc::clone(&sessions));
+    exporter.wire.record(move |request, _, _| {
+        let host = request.uri().host().unwrap_or_default().to_owned();
+        noted.lock().expect("no test panics in here").insert(host);
+        let body = String::from_utf8_lossy(request.body()).into_owned();
+        let session = body.split('&').find_map(|pair| pair.strip_prefix("RoleSessionName=").map(str::to_owned));
+        named.lock().expect("no test panics in here").extend(session);
+    });
+    tokio::time::sleep(Duration::from_mins(5)).await;
+    let hosts: Vec<String> = hosts.lock().expect("no test panics in here").iter().cloned().collect();
+    let of = |service: &str| {
+        ["", "-fips"].map(|fips| ["amazonaws.com", "api.aws"].map(|zone| format!("{service}{fips}.eu-west-1.{zone}")))
+    };
+    let mut expected = [of("iot"), of("sts")].concat().concat();
+    expected.sort_unstable();
+    assert_eq!(hosts, expected);
+    let sessions: Vec<String> = sessions.lock().expect("no test panics in here").iter().cloned().collect();
+    assert_eq!(sessions, ["audited", "aws-iot-jobs-exporter"]);
 }
