@@ -7,11 +7,11 @@
 # For arm64 too: `--platform linux/amd64,linux/arm64`, which compiles the other one emulated, and slowly; on a machine of its own kind it
 # is as fast. config/container/build.sh builds the image, judges it and runs it, with buildah and podman.
 #
-# Images are pinned to a release by tag. To pin the bytes as well, append the digest that `docker buildx imagetools inspect IMAGE`
-# tells, as IMAGE@sha256:….
+# podman and buildah need `--format docker` to keep the health check. Tags move, and those of distroless most of all. To pin the bytes,
+# append the digest that `docker buildx imagetools inspect IMAGE` tells, as IMAGE@sha256:….
 
 # Of the same Debian as the one below, since the program takes the C library from there.
-FROM docker.io/library/rust:1.95.0-slim-bookworm AS build
+FROM docker.io/library/rust:1.95.0-slim-trixie AS build
 # `dev` is quick to build, for a look whether this file works.
 ARG PROFILE=release
 WORKDIR /source
@@ -33,7 +33,7 @@ RUN EXPORTER_REVISION="$REVISION" cargo build --locked --profile "$PROFILE" \
         /image/usr/local/bin/aws-iot-jobs-exporter
 COPY LICENSE-APACHE LICENSE-MIT /image/usr/share/doc/aws-iot-jobs-exporter/
 
-FROM gcr.io/distroless/cc-debian12:nonroot
+FROM gcr.io/distroless/cc-debian13:nonroot
 ARG REVISION=
 # https://github.com/opencontainers/image-spec/blob/main/annotations.md
 LABEL org.opencontainers.image.title="aws-iot-jobs-exporter" \
@@ -44,13 +44,13 @@ LABEL org.opencontainers.image.title="aws-iot-jobs-exporter" \
     org.opencontainers.image.url="https://github.com/aws-iot-jobs-exporter/aws-iot-jobs-exporter" \
     org.opencontainers.image.source="https://github.com/aws-iot-jobs-exporter/aws-iot-jobs-exporter" \
     org.opencontainers.image.documentation="https://github.com/aws-iot-jobs-exporter/aws-iot-jobs-exporter/blob/main/README.md" \
-    org.opencontainers.image.base.name="gcr.io/distroless/cc-debian12:nonroot"
+    org.opencontainers.image.base.name="gcr.io/distroless/cc-debian13:nonroot"
 COPY --from=build /image /
 # By number, for Kubernetes to see that it is not root; the same as the base image's `nonroot`.
 USER 65532:65532
 EXPOSE 10114
-# Where it listens is known here by the environment and not by arguments: where it is not :10114, or TLS is spoken there, set
-# IOT_JOBS_EXPORTER_WEB__LISTEN_ADDRESSES or IOT_JOBS_EXPORTER_WEB__PROBE_ADDRESS, which the exporter itself goes by too.
+# Where it listens is known here by the environment and not by arguments or a file: where it is not :10114, or TLS is spoken there,
+# set IOT_JOBS_EXPORTER_WEB__LISTEN_ADDRESSES or IOT_JOBS_EXPORTER_WEB__PROBE_ADDRESS, which the exporter itself goes by too.
 HEALTHCHECK --interval=30s --timeout=10s --start-period=10s --retries=3 \
     CMD ["/usr/local/bin/aws-iot-jobs-exporter", "--health.check"]
 ENTRYPOINT ["/usr/local/bin/aws-iot-jobs-exporter"]

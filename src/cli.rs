@@ -49,7 +49,7 @@ struct Cli {
     check: bool,
 
     /// Ask the exporter that runs on this machine whether it lives, where the flags or the environment have it serve the
-    /// probes, and exit with 0 or 1
+    /// probes, and exit with 0 or 1, or with 64 where they don't say that
     // Not where a file does: one that was changed since, and refused, would make an exporter that is well look ill.
     #[arg(long = "health.check", conflicts_with = "config_file")]
     health_check: bool,
@@ -309,17 +309,20 @@ fn check_health(mut sources: Sources) -> u8 {
             return FAILURE;
         }
     };
-    let mut failure = format!("{address} has no address\n");
+    let mut failures = Vec::new();
     for candidate in candidates {
         match http::probe(candidate, HEALTHY, HEALTH_PATIENCE) {
             Ok(()) => {
                 say("Healthy.\n");
                 return SUCCESS;
             }
-            Err(error) => failure = format!("{error}{}\n", advice(&error)),
+            Err(error) => failures.push(format!("{error}{}", advice(&error))),
         }
     }
-    complain(&failure);
+    if failures.is_empty() {
+        failures.push(format!("{address} has no address"));
+    }
+    complain(&format!("{}\n", failures.join("; ")));
     FAILURE
 }
 

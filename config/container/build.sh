@@ -63,7 +63,7 @@ if [ -n "$stand_ins" ]; then
   [ ! -f "$cargo_home/config.toml" ] || handed_in+=(--volume "$cargo_home/config.toml:/usr/local/cargo/config.toml:ro")
   if ! { buildah inspect --type image "$builder" && buildah inspect --type image "$runtime"; } >/dev/null 2>&1; then
     root="$scratch/root"
-    debootstrap --variant=minbase --include=ca-certificates,gcc,libc6-dev bookworm "$root" >"$scratch/log" || fail "$(tail "$scratch/log")"
+    debootstrap --variant=minbase --include=ca-certificates,gcc,libc6-dev trixie "$root" >"$scratch/log" || fail "$(tail "$scratch/log")"
     # What distroless has of these, and nothing to run.
     mkdir -p "$scratch/distroless/etc/ssl/certs" "$scratch/distroless/home/nonroot"
     chroot "$root" dpkg -L libc6 libgcc-s1 tzdata base-files | while read -r path; do
@@ -106,10 +106,10 @@ podman image inspect --format '{{json .Config}}' "$image"
 [ "$(podman image inspect --format '{{.Config.User}}' "$image")" = 65532:65532 ] || fail "it does not run as 65532"
 mounted=$(podman image mount "$image")
 programs=$(find "$mounted" -xdev -type f -perm /111 ! -name '*.so*' -printf '/%P\n')
-shell=$(find "$mounted" -name sh -o -name bash -o -name busybox)
+shell=$(find "$mounted" -name sh -o -name bash -o -name dash -o -name busybox -o -name apt -o -name dpkg)
 podman image unmount "$image" >/dev/null
 echo "programs: $programs"
-[ -z "$shell" ] || fail "there is a shell: $shell"
+[ -z "$shell" ] || fail "there is a shell, or a package manager: $shell"
 
 step "run"
 address="127.0.0.1:$((20000 + RANDOM % 10000))"

@@ -25,7 +25,23 @@ fn the_image_is_labelled_as_what_it_is() {
     assert_eq!(label("licenses"), env!("CARGO_PKG_LICENSE"));
     assert_eq!(label("revision"), "$REVISION");
     let images = found(&dockerfile, r"(?m)^FROM (\S+)");
-    assert_eq!(label("base.name"), *images.last().expect("a final image"));
+    let base = images.last().and_then(|image| image.split('@').next());
+    assert_eq!(Some(label("base.name")), base);
+}
+
+#[test]
+fn the_version_is_the_same_wherever_it_is_written() {
+    for path in ["Dockerfile", "README.md"] {
+        let text = std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(path)).expect("a text");
+        for version in found(&text, r"aws-iot-jobs-exporter:([0-9]+\.[0-9]+\.[0-9]+)") {
+            assert_eq!(version, env!("CARGO_PKG_VERSION"), "{path}");
+        }
+    }
+    let kubernetes = Path::new(env!("CARGO_MANIFEST_DIR")).join("config/kubernetes/README.md");
+    let text = std::fs::read_to_string(kubernetes).expect("a text");
+    for version in found(&text, r"\?ref=v([0-9.]+)") {
+        assert_eq!(version, env!("CARGO_PKG_VERSION"));
+    }
 }
 
 #[test]
@@ -34,9 +50,10 @@ fn it_is_built_by_a_compiler_that_is_new_enough_and_on_the_debian_that_it_runs_o
     let images = found(&dockerfile, r"(?m)^FROM (\S+)");
     let [builder, runtime] = images[..] else { panic!("{images:?}") };
     let version = |text: &str| text.split('.').map(|part| part.parse().expect("a number")).collect::<Vec<u32>>();
-    let compiler = found(builder, r"/rust:([0-9.]+)-slim-bookworm$")[0];
+    let compiler = found(builder, r"/rust:([0-9.]+)-slim-trixie(?:@sha256:[0-9a-f]{64})?$")[0];
     assert!(version(compiler) >= version(env!("CARGO_PKG_RUST_VERSION")), "{compiler}");
-    assert_eq!(runtime, "gcr.io/distroless/cc-debian12:nonroot");
+    // Debian 13 is trixie.
+    found(runtime, r"^(gcr\.io/distroless/cc-debian13:nonroot)(?:@sha256:[0-9a-f]{64})?$");
 }
 
 #[test]

@@ -38,7 +38,10 @@ fn kubectl() -> PathBuf {
 
 /// What a folder of `config/kubernetes` builds.
 fn built(folder: &str) -> Vec<Value> {
-    let folder = shipped(FOLDERS).join(folder);
+    built_in(&shipped(FOLDERS).join(folder))
+}
+
+fn built_in(folder: &Path) -> Vec<Value> {
     let printed = output(std::process::Command::new(kubectl()).arg("kustomize").arg(folder));
     printed.split("\n---\n").map(|manifest| yaml_serde::from_str(manifest).expect("YAML")).collect()
 }
@@ -56,6 +59,52 @@ fn only<'a>(manifests: &'a [Value], kind: &str) -> &'a Value {
 fn configuration(manifests: &[Value]) -> &str {
     let of = |manifest: &&Value| manifest["kind"] == "ConfigMap" && manifest["data"]["exporter.yml"].is_string();
     manifests.iter().find(of).expect("a configuration")["data"]["exporter.yml"].as_str().expect("a text")
+}
+
+#[test]
+fn whoever_wants_another_number_of_pods_says_it_in_one_place_and_every_pod_is_told() {
+    // As the README tells, from a folder of one's own. kustomize takes no absolute paths.
+    let folder = tempfile::tempdir_in(shipped("target")).expect("a folder");
+    let shards = text("config/kubernetes/sharded/shards.yaml").replace("total: \"3\"", "total: \"5\"");
+    std::fs::write(folder.path().join("shards.yaml"), shards).expect("a written file");
+    let shipped = "../../config/kubernetes";
+    let own = format!(
+        "resources: [{shipped}/base, {shipped}/monitoring, shards.yaml]\ncomponents: [{shipped}/components/shards]\n"
+    );
+    std::fs::write(folder.path().join("kustomization.yaml"), own).expect("a written file");
+    let manifests = built_in(folder.path());
+    let workload = only(&manifests, "StatefulSet");
+    assert_eq!(workload["spec"]["replicas"], 5);
+    assert_eq!(pod(workload).1["env"][1]["value"], "5");
+    let is_applied = manifests.iter().any(|manifest| manifest["metadata"]["name"] == "aws-iot-jobs-exporter-shards");
+    assert!(!is_applied, "the number is for kustomize alone");
+}
+
+#[test]
+fn requests_and_limits_are_the_measured_figures_and_those_stand_nowhere_otherwise() {
+    let readme = text("README.md");
+    let row =
+        Regex::new(r"\| peak memory of the daemon \| ([0-9]+) MiB \| ([0-9]+) MiB \|").expect("a regular expression");
+    let figures = row.captures(&readme).expect("the figures");
+    let figure = |n: usize| figures.get(n).expect("a figure").as_str().parse::<u64>().expect("a number");
+    let (hundred_thousand, million) = (figure(1), figure(2));
+    let manifests = built("base");
+    let (_, container) = pod(only(&manifests, "Deployment"));
+    let mebibytes = |what: &str| {
+        let text = container["resources"][what]["memory"].as_str().expect("an amount");
+        text.strip_suffix("Mi").and_then(|number| number.parse::<u64>().ok()).expect("an amount in Mi")
+    };
+    assert!((hundred_thousand..2 * hundred_thousand).contains(&mebibytes("requests")), "{figures:?}");
+    assert!((million..2 * million).contains(&mebibytes("limits")), "{figures:?}");
+    let unit = text("config/systemd/aws-iot-jobs-exporter.service");
+    assert!(
+        unit.contains(&format!("It takes {hundred_thousand} MiB at 100,000 jobs and {million} MiB at a million.")),
+        "other figures than the README's"
+    );
+    let deployment = text("config/kubernetes/base/deployment.yaml");
+    for (figure, of) in [(hundred_thousand, "100,000 jobs"), (million, "a million jobs")] {
+        assert!(deployment.contains(&format!("# {figure} MiB at {of}.")), "no {figure} MiB at {of} in deployment.yaml");
+    }
 }
 
 /// What the exporter makes of a configuration, with this environment.
@@ -78,8 +127,11 @@ fn pod(workload: &Value) -> (&Value, &Value) {
 #[test]
 fn every_folder_builds_and_the_schemas_of_kubernetes_and_its_operator_know_every_field() {
     let entries = std::fs::read_dir(shipped(FOLDERS)).expect("a folder");
-    let folders: BTreeSet<PathBuf> =
-        entries.map(|entry| entry.expect("an entry").path()).filter(|path| path.is_dir()).collect();
+    // A component is nothing by itself; `sharded` has it.
+    let folders: BTreeSet<PathBuf> = entries
+        .map(|entry| entry.expect("an entry").path())
+        .filter(|path| path.is_dir() && !path.ends_with("components"))
+        .collect();
     assert!(folders.len() >= 4, "{folders:?}");
     let printed = output(python().arg(shipped("tests/python/check_kubernetes.py")).arg(kubectl()).args(&folders));
     assert_eq!(printed.lines().filter(|line| line.contains(" manifests, ")).count(), folders.len(), "{printed}");

@@ -65,6 +65,8 @@ def main():
             faults.append(f"{folder}: {built.stderr}")
             continue
         manifests = list(yaml.safe_load_all(built.stdout))
+        if not manifests:
+            faults.append(f"{folder}: nothing is made")
         for manifest in manifests:
             name = f"{folder}: {manifest['kind']} {manifest['metadata']['name']}"
             faults += [f"{name}{fault}" for fault in check(manifest)]
