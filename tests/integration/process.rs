@@ -222,6 +222,23 @@ async fn a_region_that_can_not_be_one_exits_64_and_is_told() {
 }
 
 #[tokio::test]
+async fn two_targets_of_the_same_jobs_by_the_environments_region_exit_64_and_are_told_by_name() {
+    let file = tempfile::NamedTempFile::new().expect("a temporary file");
+    std::fs::write(file.path(), "targets: [{name: a}, {name: b, region: eu-west-1}]").expect("a written file");
+    let flag = format!("--config.file={}", file.path().display());
+    let run = async |region: &str| {
+        let mut command = program(&[&flag, "estimate"]);
+        command.env("AWS_REGION", region).env("AWS_ENDPOINT_URL", "http://127.0.0.1:1");
+        let output = timeout(Duration::from_secs(20), command.output()).await.expect("an end").expect("a start");
+        (output.status.code(), String::from_utf8(output.stderr).expect("UTF-8"))
+    };
+    let (code, told) = run("eu-west-1").await;
+    assert_eq!(code, Some(64), "{told}");
+    assert!(told.contains("the targets \"a\" and \"b\" watch the same jobs"), "{told}");
+    assert_eq!(run("us-east-1").await.0, Some(1), "two regions, neither of which can be reached");
+}
+
+#[tokio::test]
 async fn an_endpoint_that_can_not_be_one_exits_64_without_being_repeated() {
     for (variable, url) in [("AWS_ENDPOINT_URL", "http://user:hunter2@host.test/"), ("AWS_ENDPOINT_URL_IOT", "hunter2")]
     {
