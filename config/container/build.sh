@@ -106,7 +106,7 @@ podman image inspect --format '{{json .Config}}' "$image"
 [ "$(podman image inspect --format '{{.Config.User}}' "$image")" = 65532:65532 ] || fail "it does not run as 65532"
 mounted=$(podman image mount "$image")
 programs=$(find "$mounted" -xdev -type f -perm /111 ! -name '*.so*' -printf '/%P\n')
-shell=$(find "$mounted" -name sh -o -name bash -o -name dash -o -name busybox -o -name apt -o -name dpkg)
+shell=$(find "$mounted" ! -type d \( -name sh -o -name bash -o -name dash -o -name busybox -o -name apt -o -name dpkg \))
 podman image unmount "$image" >/dev/null
 echo "programs: $programs"
 [ -z "$shell" ] || fail "there is a shell, or a package manager: $shell"
