@@ -61,22 +61,24 @@ if [ -n "$stand_ins" ]; then
   mkdir -p "$cargo_home/registry"
   handed_in=(--pull-never --volume "$cargo_home/registry:/usr/local/cargo/registry" --volume "$certificates:$certificates:ro")
   [ ! -f "$cargo_home/config.toml" ] || handed_in+=(--volume "$cargo_home/config.toml:/usr/local/cargo/config.toml:ro")
-  if ! { buildah inspect --type image "$builder" && buildah inspect --type image "$runtime"; } >/dev/null 2>&1; then
+  is_there() { buildah inspect --type image "$1" >/dev/null 2>&1; }
+  if ! is_there "$builder" || ! is_there "$runtime"; then
     root="$scratch/root"
     debootstrap --variant=minbase --include=ca-certificates,gcc,libc6-dev trixie "$root" >"$scratch/log" || fail "$(tail "$scratch/log")"
     # What distroless has of these, and nothing to run.
     mkdir -p "$scratch/distroless/etc/ssl/certs" "$scratch/distroless/home/nonroot"
     chroot "$root" dpkg -L libc6 libgcc-s1 tzdata base-files | while read -r path; do
-      if [ ! -d "$root$path" ] && [ -e "$root$path" ]; then printf '%s\n' "${path#/}"; fi
+      # Links to folders, such as /lib64, are among what it takes to run a program.
+      if [ -L "$root$path" ] || { [ ! -d "$root$path" ] && [ -e "$root$path" ]; }; then printf '%s\n' "${path#/}"; fi
     done | tar --create --directory "$root" --files-from - | tar --extract --directory "$scratch/distroless"
     rm -rf "$scratch/distroless/usr/bin" "$scratch/distroless/sbin"
     cp "$certificates" "$scratch/distroless/etc/ssl/certs/"
     printf '%s\n' root:x:0:0:root:/root:/sbin/nologin nonroot:x:65532:65532:nonroot:/home/nonroot:/sbin/nologin \
       >"$scratch/distroless/etc/passwd"
-    image_of "$runtime" "$scratch/distroless" --user 65532 --env SSL_CERT_FILE="$certificates"
+    is_there "$runtime" || image_of "$runtime" "$scratch/distroless" --user 65532 --env SSL_CERT_FILE="$certificates"
     toolchain=$(rustc --print sysroot)
     cp --archive "$toolchain/bin" "$toolchain/lib" "$root/usr/local/"
-    image_of "$builder" "$root" --env CARGO_HOME=/usr/local/cargo
+    is_there "$builder" || image_of "$builder" "$root" --env CARGO_HOME=/usr/local/cargo
     rm -rf "$root" "$scratch/distroless"
   fi
 fi
