@@ -17,7 +17,7 @@ use crate::aws::canned;
 use crate::config::{Resolve, Target};
 use crate::hostile::answers::{self, Answer, Fields};
 use crate::hostile::exposition::Exposition;
-use crate::hostile::{cases, fault_of_line, page, text};
+use crate::hostile::{cases_of_whole_exporters, fault_of_line, page, text};
 use crate::job::Timestamp;
 use crate::telemetry::logging::captured;
 
@@ -144,7 +144,7 @@ fn fault_of_log(text: &[u8], json: &[u8]) -> Option<String> {
 }
 
 proptest! {
-    #![proptest_config(cases(40))]
+    #![proptest_config(cases_of_whole_exporters(40))]
 
     #[test]
     fn whatever_aws_answers_the_exposition_the_page_and_the_log_stay_well_formed(

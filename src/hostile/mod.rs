@@ -17,12 +17,23 @@ pub(crate) fn folder() -> tempfile::TempDir {
     in_memory.or_else(|_| tempfile::tempdir()).expect("a temporary folder")
 }
 
-/// How many inputs a property gets: as many as `PROPTEST_CASES` says, else so many. What is found is kept as a plain test
-/// with a name, not in a file of seeds.
+/// How many inputs a property gets: as many as `PROPTEST_CASES` says, else so many.
 pub(crate) fn cases(by_default: u32) -> ProptestConfig {
-    let asked = ProptestConfig::default();
-    let cases = if std::env::var_os("PROPTEST_CASES").is_some() { asked.cases } else { by_default };
-    ProptestConfig { cases, failure_persistence: None, max_shrink_iters: 20_000, ..asked }
+    of(asked().unwrap_or(by_default))
+}
+
+/// The same for inputs to whole exporters, each of which has a life of its own: one for each hundred.
+pub(crate) fn cases_of_whole_exporters(by_default: u32) -> ProptestConfig {
+    of(asked().map_or(by_default, |cases| cases.div_ceil(100)))
+}
+
+fn asked() -> Option<u32> {
+    std::env::var_os("PROPTEST_CASES").map(|_| ProptestConfig::default().cases)
+}
+
+/// What is found is kept as a plain test with a name, not in a file of seeds.
+fn of(cases: u32) -> ProptestConfig {
+    ProptestConfig { cases, failure_persistence: None, max_shrink_iters: 20_000, ..ProptestConfig::default() }
 }
 
 /// What breaks out of quotes, lines, markup, terminals and parsers.

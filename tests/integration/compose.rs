@@ -5,25 +5,13 @@ use std::path::{Component, Path, PathBuf};
 use regex_lite::Regex;
 use serde_json::Value;
 
-use crate::support::{output, tool};
+use crate::support::{output, shipped, text, tool, yaml};
 
 const COMPOSE: &str = "config/compose.yml";
 const PROMETHEUS: &str = "config/prometheus/prometheus.yml";
 const ALERTMANAGER: &str = "config/prometheus/alertmanager.yml";
 const DATA_SOURCES: &str = "config/grafana/provisioning/datasources/prometheus.yml";
 const PROVIDERS: &str = "config/grafana/provisioning/dashboards/aws-iot-jobs.yml";
-
-fn shipped(path: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join(path)
-}
-
-fn text(path: &str) -> String {
-    std::fs::read_to_string(shipped(path)).unwrap_or_else(|error| panic!("{path}: {error}"))
-}
-
-fn yaml(path: &str) -> Value {
-    yaml_serde::from_str(&text(path)).unwrap_or_else(|error| panic!("{path}: {error}"))
-}
 
 #[track_caller]
 fn texts(value: &Value) -> Vec<&str> {

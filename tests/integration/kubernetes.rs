@@ -8,7 +8,7 @@ use aws_iot_jobs_exporter::web::{HEALTHY, PROBES};
 use regex_lite::Regex;
 use serde_json::Value;
 
-use crate::support::{output, python};
+use crate::support::{output, python, shipped, text, yaml};
 
 const FOLDERS: &str = "config/kubernetes";
 const RULES: [&str; 2] = ["config/prometheus/rules/alerts.yml", "config/prometheus/rules/recording.yml"];
@@ -16,18 +16,6 @@ const PROMETHEUS_RULE: &str = "config/kubernetes/monitoring/prometheus-rule.yaml
 
 /// What a manifest can note of itself in an annotation, as `kubectl apply` does, in bytes.
 const NOTED: usize = 256 * 1024;
-
-fn shipped(path: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join(path)
-}
-
-fn text(path: &str) -> String {
-    std::fs::read_to_string(shipped(path)).unwrap_or_else(|error| panic!("{path}: {error}"))
-}
-
-fn yaml(path: &str) -> Value {
-    yaml_serde::from_str(&text(path)).unwrap_or_else(|error| panic!("{path}: {error}"))
-}
 
 /// kubectl, of the tests' own Python environment.
 fn kubectl() -> PathBuf {

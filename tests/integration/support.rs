@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::future::pending;
 use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, Once};
 use std::time::Duration;
 
@@ -542,4 +543,19 @@ pub fn output(command: &mut std::process::Command) -> String {
     let (printed, complained) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
     assert!(output.status.success(), "{command:?} failed with {}:\n{printed}\n{complained}", output.status);
     printed.into_owned()
+}
+
+/// A file of the repository.
+pub fn shipped(path: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join(path)
+}
+
+/// What is in it.
+pub fn text(path: &str) -> String {
+    std::fs::read_to_string(shipped(path)).unwrap_or_else(|error| panic!("{path}: {error}"))
+}
+
+/// The same, read as YAML.
+pub fn yaml(path: &str) -> serde_json::Value {
+    yaml_serde::from_str(&text(path)).unwrap_or_else(|error| panic!("{path}: {error}"))
 }
