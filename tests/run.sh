@@ -1,36 +1,70 @@
 #!/usr/bin/env bash
-# Runs every test on a fresh Debian or Ubuntu that has the Rust toolchain. It installs what is missing: Debian packages
-# (as root, or with sudo), and a Python environment under target/. Debian starts the Prometheus and the Alertmanager that
-# it installs where there is systemd; the tests start their own and need neither those services nor their ports.
+# Runs the tests. `tests/run.sh --help` lists the modes.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
+usage() {
+  cat <<'USAGE'
+Usage: tests/run.sh [--all]
+
+Without a flag: format, lints, documentation, unit tests, and the integration tests that need only the Rust toolchain.
+It installs nothing.
+
+  --all   Also run the tests against foreign servers and tools (module `foreign`) and the long ones (module `long`). On
+          Debian and Ubuntu this installs what is missing: packages with apt-get, as root or with sudo, and a Python
+          environment in target/python.
+  --help  Print this text.
+USAGE
+}
+
 step() { printf '\n== %s\n' "$*"; }
 
-step "tools"
-# Command and the Debian package that has it.
-tools="curl:curl promtool:prometheus amtool:prometheus-alertmanager unshare:util-linux kill:procps systemd-analyze:systemd"
-missing=""
-for tool in $tools; do
-  # Not command -v: it takes a builtin for the program.
-  type -P "${tool%%:*}" >/dev/null || missing="$missing ${tool##*:}"
-done
-# venv is there without ensurepip on a Debian that lacks python3-venv.
-python3 -c 'import ensurepip, venv' 2>/dev/null || missing="$missing python3-venv"
-if [ -n "$missing" ]; then
-  sudo=""
-  [ "$(id -u)" = 0 ] || sudo="sudo"
-  export DEBIAN_FRONTEND=noninteractive
-  $sudo apt-get update -qq
-  # shellcheck disable=SC2086  # a list of packages
-  $sudo apt-get install -y -qq --no-install-recommends $missing >/dev/null
-fi
-promtool --version 2>&1 | head -n 1
+# Debian starts the Prometheus and the Alertmanager that it installs where there is systemd. The tests start their own and
+# need neither those services nor their ports.
+install_tools() {
+  # Command and the Debian package that has it.
+  local tools="curl:curl promtool:prometheus amtool:prometheus-alertmanager unshare:util-linux systemd-analyze:systemd"
+  local tool missing="" sudo=""
+  for tool in $tools; do
+    type -P "${tool%%:*}" >/dev/null || missing="$missing ${tool##*:}"
+  done
+  # Debian without python3-venv has the module venv, but not ensurepip.
+  python3 -c 'import ensurepip, venv' 2>/dev/null || missing="$missing python3-venv"
+  if [ -n "$missing" ]; then
+    [ "$(id -u)" = 0 ] || sudo="sudo"
+    export DEBIAN_FRONTEND=noninteractive
+    $sudo apt-get update -qq
+    # shellcheck disable=SC2086  # a list of packages
+    $sudo apt-get install -y -qq --no-install-recommends $missing >/dev/null
+  fi
+  promtool --version 2>&1 | head -n 1
+}
 
-step "Python environment"
-[ -x target/python/bin/python3 ] || python3 -m venv target/python
-target/python/bin/python3 -m pip install --quiet --disable-pip-version-check --requirement tests/python/requirements.txt
-target/python/bin/python3 -c 'import boto3; print("boto3", boto3.__version__)'
+make_python_environment() {
+  [ -x target/python/bin/python3 ] || python3 -m venv target/python
+  target/python/bin/python3 -m pip install --quiet --disable-pip-version-check --requirement tests/python/requirements.txt
+  target/python/bin/python3 -c 'import boto3; print("boto3", boto3.__version__)'
+}
+
+all=""
+for argument in "$@"; do
+  case "$argument" in
+    --all) all=yes ;;
+    --help | -h) usage; exit 0 ;;
+    *)
+      printf 'tests/run.sh: unknown argument %s\n\n' "$argument" >&2
+      usage >&2
+      exit 64
+      ;;
+  esac
+done
+
+if [ -n "$all" ]; then
+  step "tools"
+  install_tools
+  step "Python environment"
+  make_python_environment
+fi
 
 step "format"
 cargo fmt --check
@@ -41,5 +75,11 @@ cargo clippy --locked --all-targets -- --deny warnings
 step "documentation of the code"
 RUSTDOCFLAGS="--deny warnings" cargo doc --locked --no-deps --document-private-items --quiet
 
-step "tests"
-cargo test --locked
+if [ -n "$all" ]; then
+  step "all tests"
+  cargo test --locked
+else
+  step "tests, without the modules foreign and long"
+  cargo test --locked -- --skip foreign:: --skip long::
+  printf '\nThe modules foreign and long were skipped: tests/run.sh --all runs them too.\n'
+fi

@@ -5,11 +5,11 @@ use std::path::{Component, Path, PathBuf};
 use regex_lite::Regex;
 use serde_json::Value;
 
-use crate::support::{output, shipped, text, tool, yaml};
+use crate::support::{shipped, text, yaml};
 
 const COMPOSE: &str = "config/compose.yml";
-const PROMETHEUS: &str = "config/prometheus/prometheus.yml";
-const ALERTMANAGER: &str = "config/prometheus/alertmanager.yml";
+pub const PROMETHEUS: &str = "config/prometheus/prometheus.yml";
+pub const ALERTMANAGER: &str = "config/prometheus/alertmanager.yml";
 const DATA_SOURCES: &str = "config/grafana/provisioning/datasources/prometheus.yml";
 const PROVIDERS: &str = "config/grafana/provisioning/dashboards/aws-iot-jobs.yml";
 
@@ -61,36 +61,6 @@ fn argument(service: &Value, name: &str) -> String {
     let arguments = texts(&service["command"]);
     let found = arguments.iter().find_map(|argument| argument.strip_prefix(name)?.strip_prefix('='));
     found.unwrap_or_else(|| panic!("no {name} in {arguments:?}")).to_owned()
-}
-
-#[test]
-fn promtool_accepts_the_scrape_configuration_with_the_rules() {
-    let checked =
-        output(tool("promtool").args(["check", "config", "--lint=all", "--lint-fatal"]).arg(shipped(PROMETHEUS)));
-    assert!(checked.contains("2 rule files found"), "{checked}");
-}
-
-#[test]
-fn alertmanager_takes_each_severity_to_its_receiver_and_the_examples_in_comments_are_valid() {
-    output(tool("amtool").arg("check-config").arg(shipped(ALERTMANAGER)));
-    for (severity, receiver) in [("critical", "page"), ("warning", "ticket"), ("info", "nobody")] {
-        output(
-            tool("amtool")
-                .args(["config", "routes", "test", "--verify.receivers", receiver])
-                .arg(format!("--config.file={}", shipped(ALERTMANAGER).display()))
-                .arg(format!("severity={severity}")),
-        );
-    }
-    let shipped = text(ALERTMANAGER);
-    let (before, receivers) = shipped.split_once("\nreceivers:\n").expect("receivers");
-    let examples = Regex::new(r"(?m)^    # ").expect("a regular expression");
-    assert!(examples.find_iter(receivers).count() > 8, "{receivers}");
-    let file = tempfile::NamedTempFile::new().expect("a temporary file");
-    let uncommented = format!("{before}\nreceivers:\n{}", examples.replace_all(receivers, "    "));
-    std::fs::write(file.path(), &uncommented).expect("a written file");
-    output(tool("amtool").arg("check-config").arg(file.path()));
-    let receivers = yaml_serde::from_str::<Value>(&uncommented).expect("YAML")["receivers"].clone();
-    assert!(receivers[0]["pagerduty_configs"].is_array() && receivers[1]["slack_configs"].is_array(), "{receivers}");
 }
 
 #[test]

@@ -1,8 +1,11 @@
-//! Everything that needs the whole program: the real SDK against the simulator, real sockets, real processes, and servers and
-//! clients that nobody here wrote.
+//! Everything that needs the whole program: the real SDK against the simulator, real sockets, real processes, and foreign servers
+//! and clients.
 //!
 //! Where time matters the clock is paused and requests stay in the process (`paused`); where a socket or a process is the point,
 //! time is real.
+//!
+//! `tests/run.sh` skips two modules unless it is called with `--all`: `foreign`, which needs more than the Rust toolchain, and
+//! `long`, which takes minutes.
 
 #![allow(unreachable_pub, reason = "nothing outside can reach into a test binary")]
 #![allow(
@@ -17,22 +20,18 @@ mod container;
 mod contract;
 mod credentials;
 mod describing;
-mod emulators;
-mod end_to_end;
 mod estimate;
 mod faults;
 mod floors;
-mod guarded;
+mod foreign;
 mod hostile;
 mod kubernetes;
+mod long;
 mod many;
-mod matrix;
 mod paused;
 mod process;
-mod prometheus;
-mod python;
 mod reload;
 mod service;
-mod soak;
 mod sockets;
 mod support;
+mod test_certs;

@@ -10,8 +10,7 @@ use tokio::net::TcpStream;
 use tokio::time::Instant;
 
 use crate::support::{
-    Endpoint, Exposition, Listening, NOW, REGION, account, config, jobs, output, simulator as simulated, tool, truth,
-    walk_only,
+    Endpoint, Exposition, Listening, NOW, REGION, account, config, jobs, simulator as simulated, truth, walk_only,
 };
 
 /// One HTTP exchange, by hand: what a client sees on the wire and nothing that a library makes of it.
@@ -30,7 +29,7 @@ fn get(path: &str, headers: &str) -> String {
     format!("GET {path} HTTP/1.1\nHost: {{HOST}}\nConnection: close\n{headers}\n")
 }
 
-async fn exporter() -> (simulator::Simulator, Endpoint, Listening) {
+pub async fn exporter() -> (simulator::Simulator, Endpoint, Listening) {
     let simulator = simulated(jobs(600));
     let endpoint = Endpoint::start(simulator.clone()).await;
     let listening = Listening::start(config(&endpoint.url())).await;
@@ -73,20 +72,6 @@ async fn gzip_is_one_member_and_reads_back_as_the_plain_body() {
     decoder.read_to_string(&mut text).expect("gzip");
     assert!(decoder.into_inner().is_empty(), "bytes after the first member, which curl and browsers would not read");
     assert!(text.contains("aws_iot_jobs{") && text.contains("process_threads"), "{text}");
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn curl_reads_the_compressed_metrics_whole() {
-    let (simulator, _endpoint, listening) = exporter().await;
-    let url = listening.url("/metrics");
-    let read = |arguments: &[&str]| {
-        output(tool("curl").args(["--fail", "--silent", "--show-error"]).args(arguments).arg(&url))
-    };
-    let (plain, compressed) = (read(&[]), read(&["--compressed"]));
-    let families =
-        |text: &str| text.lines().filter(|line| line.starts_with("# TYPE")).map(str::to_owned).collect::<Vec<_>>();
-    assert_eq!(families(&plain), families(&compressed));
-    assert_eq!(Exposition::parse(compressed.as_bytes()).jobs(), truth(&simulator));
 }
 
 #[tokio::test]

@@ -338,6 +338,11 @@ impl Drop for Endpoint {
     }
 }
 
+/// A port of loopback for a program that can't report one that it picked itself.
+pub fn free_port() -> u16 {
+    std::net::TcpListener::bind("127.0.0.1:0").and_then(|free| free.local_addr()).expect("a free port").port()
+}
+
 /// An exporter in this process that listens on loopback.
 pub struct Listening {
     pub address: SocketAddr,
@@ -516,24 +521,6 @@ impl std::io::Write for ToThread {
     fn flush(&mut self) -> std::io::Result<()> {
         Ok(())
     }
-}
-
-/// A tool that the tests need, by name. One that is missing fails the test with how to get it: it never skips.
-pub fn tool(name: &str) -> std::process::Command {
-    let found = std::process::Command::new("sh").args(["-c", &format!("command -v {name}")]).output();
-    let found = found.is_ok_and(|output| output.status.success());
-    assert!(
-        found,
-        "{name} is not installed: tests/run.sh installs it (Debian packages curl, prometheus, prometheus-alertmanager and systemd)"
-    );
-    std::process::Command::new(name)
-}
-
-/// The Python of the tests' own environment.
-pub fn python() -> std::process::Command {
-    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/target/python/bin/python3");
-    assert!(std::path::Path::new(path).exists(), "there is no {path}: tests/run.sh makes it");
-    std::process::Command::new(path)
 }
 
 /// Runs a command to its end on a thread of its own and returns what it printed.

@@ -3,34 +3,15 @@
 use std::path::Path;
 
 use aws_iot_jobs_exporter::config::web_config;
-use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, ExtendedKeyUsagePurpose, IsCa, KeyPair};
 
+use super::prometheus::Prometheus;
+use super::tools::tool;
 use crate::process::{Running, pointed_at, program};
-use crate::prometheus::Prometheus;
-use crate::support::{Endpoint, Listening, config, jobs, output, simulator as simulated, tool};
+use crate::support::{Endpoint, Listening, config, jobs, output, simulator as simulated};
+use crate::test_certs::certificates;
 
 /// Of `hunter2`, with a low cost.
 const HASH: &str = "$2b$04$Zyxwvutsrqponmlkjihgfe91EVTbipYuSP7HB4a0NH55cMj08u5tG";
-
-/// An authority, and a certificate of it for a server and for a client, as files.
-pub fn certificates(folder: &Path) {
-    let mut authority = CertificateParams::new([]).expect("parameters");
-    authority.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-    let authority = CertifiedIssuer::self_signed(authority, KeyPair::generate().expect("a key")).expect("an authority");
-    let write = |name: &str, text: String| std::fs::write(folder.join(name), text).expect("a written file");
-    write("ca.pem", authority.pem());
-    for (name, usage) in
-        [("server", ExtendedKeyUsagePurpose::ServerAuth), ("client", ExtendedKeyUsagePurpose::ClientAuth)]
-    {
-        let mut params = CertificateParams::new(["localhost".to_owned(), "127.0.0.1".to_owned()]).expect("parameters");
-        params.extended_key_usages = vec![usage];
-        // Of the same name as its authority it would look signed by itself.
-        params.distinguished_name.push(DnType::CommonName, name);
-        let key = KeyPair::generate().expect("a key");
-        write(&format!("{name}.pem"), params.signed_by(&key, &authority).expect("a certificate").pem());
-        write(&format!("{name}.key"), key.serialize_pem());
-    }
-}
 
 async fn guarded(folder: &Path, web: &str) -> (Endpoint, Listening) {
     let file = folder.join("web.yml");

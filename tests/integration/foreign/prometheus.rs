@@ -1,6 +1,5 @@
 //! A real Prometheus scrapes the daemon, and promtool judges what it serves.
 
-use std::net::TcpListener;
 use std::path::Path;
 use std::process::Stdio;
 use std::sync::Arc;
@@ -10,19 +9,15 @@ use aws_iot_jobs_exporter::http::{self, HeaderValue, Listener, header};
 use aws_iot_jobs_exporter::simulator::Fleet;
 use tokio::io::AsyncWriteExt as _;
 
+use super::tools::tool;
 use crate::support::{
-    Endpoint, Listening, NOW, REGION, account, config, output, simulator as simulated, target, tool, truth,
+    Endpoint, Listening, NOW, REGION, account, config, free_port, output, simulator as simulated, target, truth,
 };
 
 /// A Prometheus of the test's own; it ends with the test.
 pub struct Prometheus {
     url: String,
     process: tokio::process::Child,
-}
-
-/// A port of loopback for a program that can't report one that it picked itself.
-pub fn free_port() -> u16 {
-    TcpListener::bind("127.0.0.1:0").and_then(|free| free.local_addr()).expect("a free port").port()
 }
 
 impl Prometheus {

@@ -3,8 +3,9 @@
 use aws_iot_jobs_exporter::job::AccountId;
 use aws_iot_jobs_exporter::simulator::{Fleet, Role};
 
+use super::tools::python;
 use crate::support::{
-    ACCESS_KEY_ID, Endpoint, Listening, NOW, REGION, account, config, output, python, simulator as simulated, target,
+    ACCESS_KEY_ID, Endpoint, Listening, NOW, REGION, account, config, output, simulator as simulated, target,
 };
 
 fn script(name: &str) -> String {

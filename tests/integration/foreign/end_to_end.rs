@@ -23,10 +23,11 @@ use regex_lite::{Captures, Regex};
 use serde_json::{Value, json};
 use tokio::time::{Instant, sleep};
 
+use super::prometheus::Prometheus;
+use super::tools::tool;
 use crate::contract::{Shipped, dashboards};
 use crate::process::{Running, get, pointed_at, program};
-use crate::prometheus::{Prometheus, free_port};
-use crate::support::{Endpoint, REGION, account, output, simulator as simulated, tool};
+use crate::support::{Endpoint, REGION, account, free_port, output, simulator as simulated};
 
 /// How long anything here may take on a busy machine.
 const PATIENCE: Duration = Duration::from_mins(1);

@@ -1,15 +1,15 @@
 //! AWS lookalikes that nobody here wrote: what they say and what boto3 counts of it must be what the daemon shows.
 
 use std::collections::BTreeMap;
-use std::net::TcpListener;
 use std::process::Stdio;
 use std::time::Duration;
 
 use tokio::net::TcpStream;
 use tokio::process::{Child, Command};
 
+use super::tools::{python, tool};
 use crate::process::{Running, get, isolated};
-use crate::support::{Exposition, Labels, output, python, tool};
+use crate::support::{Exposition, Labels, free_port, output};
 
 const PYTHON_PROGRAMS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/target/python/bin");
 
@@ -22,9 +22,9 @@ struct Server {
 impl Server {
     /// Starts `program` on a free loopback port; `prepare` gets the command and the port.
     async fn start(program: &str, prepare: impl FnOnce(&mut Command, u16)) -> Self {
-        let port = TcpListener::bind("127.0.0.1:0").and_then(|free| free.local_addr()).expect("a free port").port();
+        let port = free_port();
         let path = format!("{PYTHON_PROGRAMS}/{program}");
-        assert!(std::path::Path::new(&path).exists(), "there is no {path}: tests/run.sh installs it");
+        assert!(std::path::Path::new(&path).exists(), "there is no {path}: run tests/run.sh --all, which installs it");
         let mut command = Command::new(path);
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).kill_on_drop(true);
         prepare(&mut command, port);

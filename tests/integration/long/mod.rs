@@ -1,0 +1,9 @@
+//! Tests that take minutes: they try every case, or run for long, where the other tests have an example of each behaviour.
+//!
+//! `tests/run.sh` skips them unless it is called with `--all`.
+
+mod describing;
+mod estimate;
+mod faults;
+mod matrix;
+mod soak;
