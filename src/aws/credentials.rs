@@ -11,11 +11,9 @@ use std::io;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::{Duration, SystemTime};
 
-use aws_config::default_provider::credentials::DefaultCredentialsChain;
 use aws_config::identity::IdentityCache;
 use aws_config::meta::ProviderChainError;
-use aws_config::meta::region::ProvideRegion as _;
-use aws_config::profile::{ProfileFileCredentialsProvider, ProfileFileRegionProvider};
+use aws_config::profile::ProfileFileCredentialsProvider;
 use aws_config::provider_config::ProviderConfig;
 use aws_config::sts::AssumeRoleProvider;
 use aws_config::{BehaviorVersion, SdkConfig};
@@ -29,6 +27,7 @@ use aws_smithy_runtime_api::client::identity::{
 use tokio::time::timeout;
 
 use super::error::causes;
+use super::profiles::{self, Faults, SharedFiles};
 use crate::clock::Clock;
 use crate::config::Target;
 use crate::job::Timestamp;
@@ -44,23 +43,35 @@ const NOWHERE: &str = "no credentials in the environment, the profile, a web ide
 const UNREADABLE: &str =
     "the web identity token file that the profile or AWS_WEB_IDENTITY_TOKEN_FILE names can't be read";
 
-/// The SDK says of every source of its chain that it has nothing; only of a profile does it say what is wrong with it. Of a
-/// file that it can't read it says no name.
-fn shortened(error: CredentialsError) -> CredentialsError {
+/// The SDK lists every source of its chain that has nothing, and only for a profile says what is wrong with it. It does not
+/// name the files that it searched; `faults` does. `only_profile` is whether a profile was the only source.
+fn shortened(error: CredentialsError, faults: Faults, only_profile: bool) -> CredentialsError {
+    let mut lines = faults.lines;
     let chain = error.source().and_then(|source| source.downcast_ref::<ProviderChainError<CredentialsError>>());
-    let Some(chain) = chain else {
-        // Deeper down, below what made of it something to tell, it is the network's.
-        let first = causes(&error).find(|cause| !cause.is::<CredentialsError>());
-        let told =
-            first.and_then(|cause| cause.downcast_ref::<io::Error>()).map(|fault| format!("{UNREADABLE}: {fault}"));
-        return told.map_or(error, CredentialsError::provider_error);
-    };
-    let of_profile = chain.attempts().iter().find(|attempt| attempt.name() == "Profile");
-    let fault = of_profile.and_then(|attempt| attempt.error().source());
-    CredentialsError::not_loaded(match fault {
-        Some(fault) => format!("{NOWHERE}; the profile: {fault}"),
-        None => NOWHERE.to_owned(),
-    })
+    if let Some(chain) = chain {
+        let of_profile = chain.attempts().iter().find(|attempt| attempt.name() == "Profile");
+        let of_sdk = of_profile.and_then(|attempt| attempt.error().source()).filter(|_| !faults.missing);
+        lines.push(NOWHERE.to_owned());
+        lines.extend(of_sdk.map(|fault| format!("the profile: {fault}")));
+        return CredentialsError::not_loaded(lines.join("; "));
+    }
+    // Deeper down, below what made of it something to tell, it is the network's.
+    let first = causes(&error).find(|cause| !cause.is::<CredentialsError>());
+    if let Some(fault) = first.and_then(|cause| cause.downcast_ref::<io::Error>()) {
+        return CredentialsError::provider_error(format!("{UNREADABLE}: {fault}"));
+    }
+    // Other kinds of errors come from a source that the files name successfully.
+    let concerns_profile =
+        matches!(error, CredentialsError::CredentialsNotLoaded(_) | CredentialsError::InvalidConfiguration(_));
+    if lines.is_empty() || !concerns_profile {
+        return error;
+    }
+    // The chain goes on after a profile that is missing, so its error is another source's; it stops at a file that it cannot
+    // parse.
+    let repeated = faults.unparsable || faults.missing && only_profile;
+    let of_sdk = error.source().filter(|_| !repeated);
+    lines.extend(of_sdk.map(ToString::to_string));
+    CredentialsError::not_loaded(lines.join("; "))
 }
 
 /// Stands for an access key, without being one.
@@ -94,6 +105,18 @@ struct Sought {
 
 impl Sought {
     async fn look(&self) -> provider::Result {
+        let files = SharedFiles::of_process();
+        let found = match &self.profile {
+            Some(profile) => self.look_in_profile(profile, &files).await,
+            None => self.look_everywhere(&files).await,
+        };
+        found.map_err(|error| {
+            let faults = files.faults(files.named_profile(self.profile.as_deref()));
+            shortened(error, faults, self.profile.is_some())
+        })
+    }
+
+    async fn look_in_profile(&self, profile: &str, files: &SharedFiles) -> provider::Result {
         let mut settings = ProviderConfig::default()
             .with_region(self.base.region().cloned())
             .with_behavior_version(Some(BehaviorVersion::v2026_01_12()))
@@ -111,15 +134,37 @@ impl Sought {
         if let Some(timeouts) = self.base.timeout_config() {
             settings = settings.with_timeout_config(timeouts.clone());
         }
-        if let Some(profile) = &self.profile {
-            let builder = ProfileFileCredentialsProvider::builder().configure(&settings);
-            return builder.profile_name(profile).build().provide_credentials().await.map_err(shortened);
+        let builder = ProfileFileCredentialsProvider::builder().configure(&settings).profile_files(files.for_sdk());
+        builder.profile_name(profile).build().provide_credentials().await
+    }
+
+    /// With the default chain as the SDK's loader makes it: its own builder cannot be given the files.
+    async fn look_everywhere(&self, files: &SharedFiles) -> provider::Result {
+        let mut loader = aws_config::defaults(BehaviorVersion::v2026_01_12())
+            .profile_files(files.for_sdk())
+            .profile_name(files.named_profile(None).unwrap_or(profiles::DEFAULT))
+            .region(self.base.region().cloned());
+        if let Some(use_fips) = self.base.use_fips() {
+            loader = loader.use_fips(use_fips);
         }
-        // Has the profile read, of which the sources want to know an endpoint; they would not read it themselves.
-        let _ = ProfileFileRegionProvider::builder().configure(&settings).build().region().await;
-        let region = self.base.region().cloned();
-        let chain = DefaultCredentialsChain::builder().configure(settings).region(region).build().await;
-        chain.provide_credentials().await.map_err(shortened)
+        if let Some(use_dual_stack) = self.base.use_dual_stack() {
+            loader = loader.use_dual_stack(use_dual_stack);
+        }
+        if let Some(http) = self.base.http_client() {
+            loader = loader.http_client(http);
+        }
+        if let Some(time) = self.base.time_source() {
+            loader = loader.time_source(time);
+        }
+        if let Some(retries) = self.base.retry_config() {
+            loader = loader.retry_config(retries.clone());
+        }
+        if let Some(timeouts) = self.base.timeout_config() {
+            loader = loader.timeout_config(timeouts.clone());
+        }
+        let sdk = loader.load().await;
+        let chain = sdk.credentials_provider().ok_or_else(|| CredentialsError::not_loaded(NOWHERE))?;
+        chain.provide_credentials().await
     }
 }
 
@@ -235,5 +280,32 @@ impl TimeSource for SigningClock {
     fn now(&self) -> SystemTime {
         let since_1970 = self.0.now().wall.since(Timestamp::from_millis(0));
         SystemTime::UNIX_EPOCH + since_1970
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn told(error: CredentialsError, faults: Faults, only_profile: bool) -> String {
+        shortened(error, faults, only_profile).source().map(ToString::to_string).unwrap_or_default()
+    }
+
+    #[test]
+    fn what_the_sdk_says_is_left_out_only_if_the_faults_say_it() {
+        let missing = || Faults { lines: vec!["missing".to_owned()], missing: true, unparsable: false };
+        let unparsable = || Faults { lines: vec!["unparsable".to_owned()], missing: false, unparsable: true };
+        let unreadable = || Faults { lines: vec!["unreadable".to_owned()], missing: false, unparsable: false };
+        for (faults, only_profile, expected) in [
+            (Faults::default(), false, "of the SDK"),
+            (missing(), true, "missing"),
+            (missing(), false, "missing; of the SDK"),
+            (unparsable(), true, "unparsable"),
+            (unparsable(), false, "unparsable"),
+            (unreadable(), true, "unreadable; of the SDK"),
+        ] {
+            assert_eq!(told(CredentialsError::invalid_configuration("of the SDK"), faults, only_profile), expected);
+        }
+        assert_eq!(told(CredentialsError::provider_error("of a service"), unreadable(), true), "of a service");
     }
 }

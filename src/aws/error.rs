@@ -17,10 +17,16 @@ use crate::telemetry::Reason;
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ConnectError {
     /// No region is configured anywhere.
-    #[error("{}: no AWS region: set targets[].region or AWS_REGION, or name a region in the AWS profile", named(target.as_ref()))]
+    #[error(
+        "{}: no AWS region: set targets[].region or AWS_REGION, or name a region in the AWS profile{}",
+        named(target.as_ref()),
+        faults.iter().fold(String::new(), |text, fault| text + "; " + fault)
+    )]
     NoRegion {
         /// The target's name, if it has one.
         target: Option<String>,
+        /// What is wrong with the AWS configuration files, or with the profile that is looked for in them.
+        faults: Vec<String>,
     },
     /// What is configured as region can't be one.
     #[error("{}: {region:?} is no AWS region; one is lower-case letters, digits and hyphens, such as eu-west-1", named(target.as_ref()))]
@@ -236,7 +242,7 @@ fn has_cause<T: Error + 'static>(error: &(dyn Error + 'static)) -> bool {
 
 /// What an answer says may be anything, and goes to logs and pages: it is put on one line, other characters that can't be
 /// seen, or that turn the direction of what follows, are written out, and its length is bounded.
-fn one_line(text: &str) -> String {
+pub(super) fn one_line(text: &str) -> String {
     const MAX_CHARS: usize = 1000;
     let mut line = String::new();
     let words: Vec<String> = text.split_whitespace().map(without_userinfo).collect();

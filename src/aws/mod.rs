@@ -11,12 +11,14 @@ mod credentials;
 mod error;
 #[cfg(test)]
 mod hostile;
+pub mod profiles;
 mod wire;
 
 use std::error::Error;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use aws_config::environment::EnvironmentVariableRegionProvider;
 use aws_config::meta::region::RegionProviderChain;
 use aws_config::profile::ProfileFileRegionProvider;
 use aws_config::{AppName, BehaviorVersion, Region};
@@ -41,6 +43,7 @@ use crate::telemetry::{Reason, TargetTelemetry};
 use budget::{Budgets, Lane};
 use credentials::{Remembered, SigningClock, Watched};
 pub use error::{ApiError, ConnectError};
+use profiles::SharedFiles;
 use wire::Proxies;
 
 /// The largest page that `ListJobs` gives. The default is not documented, so it is always asked for.
@@ -156,10 +159,14 @@ pub async fn resolve(
     clock: Clock,
     timeout: Duration,
 ) -> Result<Resolved, ConnectError> {
+    let files = SharedFiles::of_process();
+    let named_profile = files.named_profile(target.profile.as_deref());
     let timeouts = TimeoutConfig::builder().connect_timeout(CONNECT_TIMEOUT).operation_timeout(timeout).build();
     let mut loader = aws_config::defaults(BehaviorVersion::v2026_01_12())
         .http_client(wire::bounded(access.http.clone()))
         .timeout_config(timeouts)
+        .profile_files(files.for_sdk())
+        .profile_name(named_profile.unwrap_or(profiles::DEFAULT))
         .time_source(SigningClock(clock))
         .retry_config(RetryConfig::standard().with_max_attempts(MAX_ATTEMPTS))
         // Bodies are read whole and within the attempt's timeout on the wire; there is no stream left to watch.
@@ -172,13 +179,15 @@ pub async fn resolve(
         loader = loader.credentials_provider(credentials.clone()).use_fips(false).use_dual_stack(false);
     }
     let mut region = target.region.clone().map(Region::new);
-    if let Some(profile) = &target.profile {
-        // In the SDK's own chain the environment comes before any profile, and a target that names one means that one.
-        if region.is_none() {
-            let of_profile = ProfileFileRegionProvider::builder().profile_name(profile).build();
-            region = RegionProviderChain::first_try(of_profile).or_default_provider().region().await;
-        }
-        loader = loader.profile_name(profile);
+    // In the SDK's own chain the environment comes before any profile, and a target that names one means that one.
+    if let (Some(profile), None) = (&target.profile, &region) {
+        let of_profile =
+            |name: &str| ProfileFileRegionProvider::builder().profile_files(files.for_sdk()).profile_name(name).build();
+        let chain = RegionProviderChain::first_try(of_profile(profile))
+            .or_else(EnvironmentVariableRegionProvider::new())
+            .or_else(of_profile(files.named_profile(None).unwrap_or(profiles::DEFAULT)));
+        // If they have none, the loader goes on to the instance's metadata.
+        region = chain.region().await;
     }
     if let Some(region) = region {
         loader = loader.region(region);
@@ -195,7 +204,8 @@ pub async fn resolve(
     }
     let mut sdk = loader.load().await;
     let Some(region) = sdk.region().map(ToString::to_string).filter(|region| !region.is_empty()) else {
-        return Err(ConnectError::NoRegion { target: target.name.clone() });
+        let faults = files.faults(named_profile).lines;
+        return Err(ConnectError::NoRegion { target: target.name.clone(), faults });
     };
     if !config::is_region(&region) {
         return Err(ConnectError::InvalidRegion { target: target.name.clone(), region });

@@ -135,6 +135,82 @@ async fn a_key_that_is_rotated_in_a_profile_is_taken_up_without_a_restart() {
     daemon.until("refreshed").await;
 }
 
+/// Region and key are both in the file, and the simulator only answers requests that are signed with a key it knows.
+#[tokio::test]
+async fn a_file_with_a_byte_order_mark_is_used_and_read_again_when_its_key_is_rotated() {
+    let simulator = simulated(jobs(3));
+    simulator.add_access_key(&account(), ROTATED);
+    let endpoint = Endpoint::start(simulator.clone()).await;
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let (profiles, targets) = (folder.path().join("config"), folder.path().join("exporter.yml"));
+    write(&targets, "targets: [{profile: marked}]\n");
+    let flag = format!("--config.file={}", targets.display());
+    for (arguments, section) in [(vec![], "[default]"), (vec![flag.as_str()], "[profile marked]")] {
+        let marked = |key: &str| profile(key).replace("[default]", &format!("\u{feff}{section}")).replace('\n', "\r\n");
+        simulator.add_access_key(&account(), ACCESS_KEY_ID);
+        write(&profiles, &marked(ACCESS_KEY_ID));
+        let mut command = program(&[&["--web.listen-address=127.0.0.1:0"], &arguments[..]].concat());
+        command.env("AWS_ENDPOINT_URL", endpoint.url()).env("AWS_CONFIG_FILE", &profiles);
+        command.env("IOT_JOBS_EXPORTER_REFRESH__INTERVAL", "200ms");
+        let mut daemon = Running::start(command);
+        daemon.until("refreshed").await;
+        write(&profiles, &marked(ROTATED));
+        simulator.remove_access_key(ACCESS_KEY_ID);
+        daemon.until("refresh failed").await;
+        daemon.until("refreshed").await;
+    }
+}
+
+#[tokio::test]
+async fn a_profile_that_is_not_there_is_named_with_the_files_that_were_searched() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let (profiles, targets) = (folder.path().join("config"), folder.path().join("exporter.yml"));
+    write(&profiles, &profile(ACCESS_KEY_ID));
+    let target = format!("targets: [{{profile: other, region: {REGION}}}]\n");
+    let flag = format!("--config.file={}", targets.display());
+    let started = |aws_profile: &str| {
+        let mut command = program(&["--web.listen-address=127.0.0.1:0", &flag]);
+        command.env("AWS_CONFIG_FILE", &profiles).env("AWS_PROFILE", aws_profile);
+        command
+    };
+    for (targets_text, aws_profile) in [(target.as_str(), ""), (&format!("targets: [{{region: {REGION}}}]\n"), "other")]
+    {
+        write(&targets, targets_text);
+        let line = Running::start(started(aws_profile)).until("refresh failed").await;
+        println!("{line}");
+        let [config, credentials] =
+            [profiles.to_string_lossy(), "/nonexistent/.aws/credentials (does not exist)".into()];
+        let told = format!("not found in {config}, {credentials}");
+        assert!(line.contains("reason=credentials") && line.contains("other") && line.contains(&told), "{line}");
+    }
+    // Without a region, which the profile would have, it does not start.
+    write(&targets, "targets: [{}]\n");
+    let output = started("other").output().await.expect("an end");
+    let errors = String::from_utf8(output.stderr).expect("UTF-8");
+    assert!(errors.contains("no AWS region") && errors.contains("profile \"other\" not found in "), "{errors}");
+}
+
+#[tokio::test]
+async fn a_file_that_can_not_be_used_is_named() {
+    let file = tempfile::NamedTempFile::new().expect("a temporary file");
+    let utf_16: Vec<u8> =
+        format!("\u{feff}{}", profile(ACCESS_KEY_ID)).encode_utf16().flat_map(u16::to_le_bytes).collect();
+    let no_equals_sign = format!("{}hunter2\n", profile(ACCESS_KEY_ID)).into_bytes();
+    let path = file.path().display();
+    for (content, told) in [
+        (utf_16, format!("{path} is UTF-16; save it as UTF-8")),
+        (no_equals_sign, format!("error parsing {path} on line 5: Expected an '=' sign")),
+    ] {
+        std::fs::write(file.path(), content).expect("a written file");
+        let mut command = program(&["--web.listen-address=127.0.0.1:0"]);
+        command.env("AWS_REGION", REGION).env("AWS_CONFIG_FILE", file.path());
+        let line = Running::start(command).until("refresh failed").await;
+        println!("{line}");
+        assert!(line.contains("reason=credentials") && line.contains(&told), "{line}");
+        assert!(!line.contains("hunter2") && line.len() < 700, "{line}");
+    }
+}
+
 #[tokio::test]
 async fn a_profile_that_is_written_late_is_found() {
     let endpoint = Endpoint::start(simulated(jobs(3))).await;

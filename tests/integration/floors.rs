@@ -34,7 +34,9 @@ const FLOORS: &[&str] = &[
 const SECLUDED: &[(&str, &[&str])] = &[
     ("aws_sdk_", &["aws"]),
     ("aws_config", &["aws"]),
+    ("aws_runtime", &["aws"]),
     ("aws_smithy_", &["aws"]),
+    ("aws_types", &["aws"]),
     ("hyper", &["http"]),
     ("figment", &["config"]),
     ("tokio_rustls", &["http"]),

@@ -1,0 +1,419 @@
+//! The AWS shared configuration files, `~/.aws/config` and `~/.aws/credentials`.
+//!
+//! They are read here and their contents are handed to the SDK. The SDK's own reader takes a byte-order mark for content and
+//! a UTF-16 file for an empty one, and its errors do not name the file.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::error::Error as _;
+use std::ffi::OsString;
+use std::fs::File;
+use std::io::{self, ErrorKind, Read as _};
+use std::path::{Path, PathBuf};
+use std::pin::pin;
+use std::task::{Context, Poll, Waker};
+
+use aws_config::profile::{self, ProfileSet};
+use aws_runtime::env_config::file::{EnvConfigFileKind, EnvConfigFiles};
+use aws_runtime::fs_util::{Os, home_dir};
+use aws_types::os_shim_internal::{Env, Fs};
+
+use super::error::one_line;
+
+/// Files of hundreds of profiles have some 100 KiB; the bound is for a path that names something else, such as `/dev/zero`.
+const MAX_SIZE_MIB: u64 = 1;
+
+/// The profile that is used if none is named.
+pub(super) const DEFAULT: &str = "default";
+
+const UTF8_MARK: &[u8] = b"\xEF\xBB\xBF";
+
+/// The profiles of the AWS shared configuration files.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Profiles {
+    /// The files that were looked for, each with its full path, and with a remark if it is not there:
+    /// `/root/.aws/config (does not exist)`, `~/.aws/config (HOME is not set)`.
+    pub searched: Vec<String>,
+    /// The names of the profiles that were found.
+    pub names: BTreeSet<String>,
+    /// One line for each file that cannot be read or parsed. It names the file and repeats nothing of its content.
+    pub problems: Vec<String>,
+    /// The profiles that have an `endpoint_url`, and its value. That can hold a password.
+    pub endpoint_urls: Vec<(String, String)>,
+}
+
+/// Reads the profiles that the SDK would find with these environment variables. Variables that are empty count as not set.
+#[must_use]
+pub fn read(environment: &[(String, String)]) -> Profiles {
+    SharedFiles::read(environment.iter().cloned()).profiles()
+}
+
+/// What is wrong with the files, and with the profile that is looked for in them.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) struct Faults {
+    /// One line each.
+    pub(super) lines: Vec<String>,
+    /// Whether one of them is that the profile is not there.
+    pub(super) missing: bool,
+    /// Whether one of them is that a file cannot be parsed. The SDK then uses neither file.
+    pub(super) unparsable: bool,
+}
+
+/// Both files as they were when they were read. They hold secrets, so this has no `Debug`.
+pub(super) struct SharedFiles {
+    files: [SharedFile; 2],
+    aws_profile: Option<String>,
+}
+
+impl SharedFiles {
+    /// Reads the files that the environment of this process names.
+    pub(super) fn of_process() -> Self {
+        // The SDK ignores variables that are not UTF-8, too.
+        let text = |(name, value): (OsString, OsString)| Some((name.into_string().ok()?, value.into_string().ok()?));
+        Self::read(std::env::vars_os().filter_map(text))
+    }
+
+    fn read(environment: impl Iterator<Item = (String, String)>) -> Self {
+        let environment = Env::from(environment.filter(|(_, value)| !value.is_empty()).collect::<HashMap<_, _>>());
+        let files = [
+            (EnvConfigFileKind::Config, "AWS_CONFIG_FILE", "~/.aws/config"),
+            (EnvConfigFileKind::Credentials, "AWS_SHARED_CREDENTIALS_FILE", "~/.aws/credentials"),
+        ];
+        Self {
+            files: files.map(|(kind, variable, default)| {
+                let path = environment.get(variable).unwrap_or_else(|_| default.to_owned());
+                SharedFile::read(kind, PathBuf::from(path), &environment)
+            }),
+            aws_profile: environment.get("AWS_PROFILE").ok(),
+        }
+    }
+
+    /// The profile that is named: by a target, else by `AWS_PROFILE`. `None` if the default profile is used without being named.
+    pub(super) fn named_profile<'a>(&'a self, of_target: Option<&'a str>) -> Option<&'a str> {
+        of_target.or(self.aws_profile.as_deref())
+    }
+
+    /// The files as the SDK takes them. What it cannot use is empty, as it is when the SDK reads the files itself: other
+    /// sources of credentials still work then.
+    pub(super) fn for_sdk(&self) -> EnvConfigFiles {
+        let [config, credentials] = &self.files;
+        EnvConfigFiles::builder()
+            .with_contents(config.kind, config.text())
+            .with_contents(credentials.kind, credentials.text())
+            .build()
+    }
+
+    /// What explains that nothing was found in `profile`, or in the default profile if it is `None`.
+    pub(super) fn faults(&self, profile: Option<&str>) -> Faults {
+        let Profiles { searched, names, problems: mut lines, .. } = self.profiles();
+        let missing = profile.filter(|name| !names.contains(*name));
+        lines.extend(missing.map(|name| format!("profile {name:?} not found in {}", searched.join(", "))));
+        let unparsable = self.files.iter().any(|file| file.parsed().is_err());
+        Faults { lines, missing: missing.is_some(), unparsable }
+    }
+
+    fn profiles(&self) -> Profiles {
+        let mut profiles = Profiles::default();
+        // The SDK merges the files in this order, property by property.
+        let mut endpoint_urls = BTreeMap::new();
+        for file in &self.files {
+            profiles.searched.push(file.label());
+            if let Content::Unusable(problem) = &file.content {
+                profiles.problems.push(problem.clone());
+            }
+            match file.parsed() {
+                Ok(found) => {
+                    for name in found.profiles() {
+                        profiles.names.insert(name.to_owned());
+                        let url = found.get_profile(name).and_then(|profile| profile.get("endpoint_url"));
+                        endpoint_urls.extend(url.map(|url| (name.to_owned(), url.to_owned())));
+                    }
+                }
+                Err(problem) => profiles.problems.push(problem),
+            }
+        }
+        profiles.endpoint_urls = endpoint_urls.into_iter().collect();
+        profiles
+    }
+}
+
+struct SharedFile {
+    kind: EnvConfigFileKind,
+    path: PathBuf,
+    content: Content,
+}
+
+enum Content {
+    /// Without its byte-order mark.
+    Text(String),
+    Missing,
+    /// The path begins with `~`.
+    HomeNotSet,
+    /// Why, in one line.
+    Unusable(String),
+}
+
+impl SharedFile {
+    fn read(kind: EnvConfigFileKind, path: PathBuf, environment: &Env) -> Self {
+        let path = match path.strip_prefix("~") {
+            Ok(below_home) => match home_dir(environment, Os::real()) {
+                Some(home) => Path::new(&home).join(below_home),
+                None => return Self { kind, path, content: Content::HomeNotSet },
+            },
+            Err(_) => path,
+        };
+        let path = std::path::absolute(&path).unwrap_or(path);
+        let content = Content::read(&path);
+        Self { kind, path, content }
+    }
+
+    fn text(&self) -> &str {
+        match &self.content {
+            Content::Text(text) => text,
+            Content::Missing | Content::HomeNotSet | Content::Unusable(_) => "",
+        }
+    }
+
+    /// The path as an operator would recognize it.
+    fn label(&self) -> String {
+        let path = one_line(&self.path.to_string_lossy());
+        match self.content {
+            Content::Text(_) | Content::Unusable(_) => path,
+            Content::Missing => format!("{path} (does not exist)"),
+            Content::HomeNotSet => format!("{path} (HOME is not set)"),
+        }
+    }
+
+    /// The profiles of this file alone, by the SDK's parser.
+    fn parsed(&self) -> Result<ProfileSet, String> {
+        // In memory, and still with its path, which the parser's errors name.
+        let files = Fs::from_raw_map(HashMap::from([(self.path.clone().into(), self.text().as_bytes().to_vec())]));
+        let source = EnvConfigFiles::builder().with_file(self.kind, &self.path).build();
+        match without_waiting(profile::load(&files, &Env::from_slice(&[]), &source, None)) {
+            Some(Ok(profiles)) => Ok(profiles),
+            // The error only says that there is one; its cause names the file and the line.
+            Some(Err(error)) => Err(one_line(&error.source().unwrap_or(&error).to_string())),
+            None => Err(one_line(&format!("cannot parse {}", self.path.display()))),
+        }
+    }
+}
+
+impl Content {
+    fn read(path: &Path) -> Self {
+        let unusable = |fault: &str| Self::Unusable(one_line(&format!("{} {fault}", path.display())));
+        let bytes = match read_bounded(path) {
+            Ok(Some(bytes)) => bytes,
+            Ok(None) => return unusable(&format!("is larger than {MAX_SIZE_MIB} MiB")),
+            Err(error) if error.kind() == ErrorKind::NotFound => return Self::Missing,
+            Err(error) => return Self::Unusable(one_line(&format!("cannot read {}: {error}", path.display()))),
+        };
+        if bytes.starts_with(b"\xFF\xFE") || bytes.starts_with(b"\xFE\xFF") {
+            return unusable("is UTF-16; save it as UTF-8");
+        }
+        let bytes = bytes.strip_prefix(UTF8_MARK).unwrap_or(&bytes);
+        match str::from_utf8(bytes) {
+            Ok(text) => Self::Text(text.to_owned()),
+            Err(_) => unusable("is not UTF-8; save it as UTF-8"),
+        }
+    }
+}
+
+/// `None` if there is more than the bound.
+fn read_bounded(path: &Path) -> io::Result<Option<Vec<u8>>> {
+    let bound = MAX_SIZE_MIB << 20;
+    let mut bytes = Vec::new();
+    let read = File::open(path)?.take(bound + 1).read_to_end(&mut bytes)?;
+    Ok((read as u64 <= bound).then_some(bytes))
+}
+
+/// The result of a future that never waits: the SDK's parser is async, and reads from memory here.
+fn without_waiting<T>(future: impl Future<Output = T>) -> Option<T> {
+    match pin!(future).poll(&mut Context::from_waker(Waker::noop())) {
+        Poll::Ready(result) => Some(result),
+        Poll::Pending => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tempfile::TempDir;
+
+    use super::*;
+
+    const SECRET: &str = "wJalrXUtnFEMISECRETKEY";
+
+    /// A home folder with these files in its `.aws`.
+    fn home(files: &[(&str, &[u8])]) -> TempDir {
+        let home = tempfile::tempdir().expect("a temporary folder");
+        std::fs::create_dir(home.path().join(".aws")).expect("a folder");
+        for (name, content) in files {
+            std::fs::write(home.path().join(".aws").join(name), content).expect("a written file");
+        }
+        home
+    }
+
+    fn variables(variables: &[(&str, &str)]) -> Vec<(String, String)> {
+        variables.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()
+    }
+
+    fn read_in(home: &TempDir) -> Profiles {
+        read(&variables(&[("HOME", &home.path().to_string_lossy())]))
+    }
+
+    fn path(home: &TempDir, name: &str) -> String {
+        home.path().join(".aws").join(name).display().to_string()
+    }
+
+    fn names(profiles: &Profiles) -> Vec<&str> {
+        profiles.names.iter().map(String::as_str).collect()
+    }
+
+    fn utf_16(text: &str, unit: impl Fn(u16) -> [u8; 2]) -> Vec<u8> {
+        std::iter::once(0xFEFF).chain(text.encode_utf16()).flat_map(unit).collect()
+    }
+
+    #[test]
+    fn profiles_of_both_files_are_found() {
+        let home = home(&[
+            ("config", b"[default]\nregion = eu-west-1\n[profile a]\nendpoint_url = http://config.test\n[profile b]\n"),
+            ("credentials", b"[a]\nendpoint_url = http://credentials.test\n[c]\naws_access_key_id = x\n"),
+        ]);
+        let profiles = read_in(&home);
+        assert_eq!(names(&profiles), ["a", "b", "c", "default"]);
+        assert_eq!(profiles.searched, [path(&home, "config"), path(&home, "credentials")]);
+        assert_eq!(profiles.endpoint_urls, variables(&[("a", "http://credentials.test")]), "as the SDK merges them");
+        assert_eq!(profiles.problems, [""; 0]);
+    }
+
+    #[test]
+    fn a_byte_order_mark_is_skipped() {
+        let home =
+            home(&[("config", b"\xEF\xBB\xBF[profile a]\r\nregion = x\r\n"), ("credentials", b"\xEF\xBB\xBF[b]\n")]);
+        let profiles = read_in(&home);
+        assert_eq!((names(&profiles), profiles.problems.len()), (vec!["a", "b"], 0));
+    }
+
+    #[test]
+    fn only_the_first_mark_is_skipped() {
+        let home = home(&[("config", b"\xEF\xBB\xBF\xEF\xBB\xBF[profile a]\n")]);
+        let profiles = read_in(&home);
+        assert_eq!((names(&profiles), profiles.problems.len()), (vec![], 1));
+    }
+
+    #[test]
+    fn utf_16_is_named() {
+        for unit in [u16::to_le_bytes, u16::to_be_bytes] {
+            let home = home(&[("config", &utf_16("[profile a]\n", unit)), ("credentials", b"[b]\n")]);
+            let profiles = read_in(&home);
+            assert_eq!(names(&profiles), ["b"]);
+            assert_eq!(profiles.problems, [format!("{} is UTF-16; save it as UTF-8", path(&home, "config"))]);
+        }
+    }
+
+    #[test]
+    fn other_encodings_are_named() {
+        let home = home(&[("credentials", b"[b]\n# caf\xE9\n")]);
+        assert_eq!(read_in(&home).problems, [format!("{} is not UTF-8; save it as UTF-8", path(&home, "credentials"))]);
+    }
+
+    #[test]
+    fn files_that_do_not_exist_are_no_problem() {
+        let home = home(&[]);
+        let profiles = read_in(&home);
+        let [config, credentials] =
+            ["config", "credentials"].map(|name| format!("{} (does not exist)", path(&home, name)));
+        assert_eq!(profiles, Profiles { searched: vec![config, credentials], ..Profiles::default() });
+    }
+
+    #[test]
+    fn without_a_home_nothing_is_read() {
+        for environment in [variables(&[]), variables(&[("HOME", "")])] {
+            let searched = ["~/.aws/config (HOME is not set)", "~/.aws/credentials (HOME is not set)"];
+            let searched = searched.map(str::to_owned).to_vec();
+            assert_eq!(read(&environment), Profiles { searched, ..Profiles::default() });
+        }
+    }
+
+    #[test]
+    fn variables_name_other_files_unless_they_are_empty() {
+        let home = home(&[("config", b"[profile a]\n"), ("credentials", b"[b]\n"), ("other", b"[profile c]\n")]);
+        let folder = home.path().to_string_lossy().into_owned();
+        for (config, found) in [
+            (path(&home, "other"), vec!["b", "c"]),
+            ("~/.aws/other".to_owned(), vec!["b", "c"]),
+            (String::new(), vec!["a", "b"]),
+            ("/dev/null".to_owned(), vec!["b"]),
+        ] {
+            let environment =
+                variables(&[("HOME", &folder), ("AWS_CONFIG_FILE", &config), ("AWS_SHARED_CREDENTIALS_FILE", "")]);
+            assert_eq!(names(&read(&environment)), found, "{config}");
+        }
+    }
+
+    #[test]
+    fn a_relative_path_is_shown_in_full() {
+        let profiles = read(&variables(&[("AWS_CONFIG_FILE", "nonexistent/config")]));
+        let folder = std::env::current_dir().expect("a current folder");
+        assert_eq!(profiles.searched[0], format!("{}/nonexistent/config (does not exist)", folder.display()));
+    }
+
+    #[test]
+    fn what_is_not_a_file_is_named() {
+        let home = home(&[]);
+        let folder = home.path().to_string_lossy();
+        let profiles = read(&variables(&[("AWS_CONFIG_FILE", &folder), ("HOME", &folder)]));
+        assert!(profiles.problems[0].starts_with(&format!("cannot read {folder}: ")), "{:?}", profiles.problems);
+    }
+
+    #[test]
+    fn no_more_is_read_than_a_file_can_have() {
+        let profiles = read(&variables(&[("AWS_CONFIG_FILE", "/dev/zero")]));
+        assert_eq!(profiles.problems, ["/dev/zero is larger than 1 MiB"]);
+        let mut full = b"[profile a]\n".to_vec();
+        full.resize(1 << 20, b'\n');
+        assert_eq!(names(&read_in(&home(&[("config", &full)]))), ["a"]);
+    }
+
+    #[test]
+    fn what_can_not_be_parsed_is_named_by_file_and_line_and_not_repeated() {
+        for content in [
+            format!("{SECRET}\n"),
+            format!("[a]\n{SECRET}\n"),
+            format!("[{SECRET}\n"),
+            format!("[a]\n= {SECRET}\n"),
+            format!("[a]\nb =\n  {SECRET}\n"),
+            format!("[a]\n {SECRET}\n"),
+        ] {
+            let home = home(&[("config", b"[profile b]\n"), ("credentials", content.as_bytes())]);
+            let profiles = read_in(&home);
+            let [problem] = &profiles.problems[..] else { panic!("{content}: {:?}", profiles.problems) };
+            assert!(
+                problem.starts_with(&format!("error parsing {} on line ", path(&home, "credentials"))),
+                "{problem}"
+            );
+            assert!(!problem.contains(SECRET) && !problem.contains('\n'), "{problem}");
+            assert_eq!(names(&profiles), ["b"]);
+        }
+    }
+
+    #[test]
+    fn a_profile_that_is_not_there_is_named_with_the_files() {
+        let home = home(&[("config", b"[profile a]\n")]);
+        let folder = home.path().to_string_lossy().into_owned();
+        let files = |aws_profile: &str| {
+            SharedFiles::read(variables(&[("HOME", &folder), ("AWS_PROFILE", aws_profile)]).into_iter())
+        };
+        let (config, credentials) = (path(&home, "config"), path(&home, "credentials"));
+        let missing = |name: &str| Faults {
+            lines: vec![format!("profile \"{name}\" not found in {config}, {credentials} (does not exist)")],
+            missing: true,
+            unparsable: false,
+        };
+        let of_environment = files("b");
+        assert_eq!(of_environment.named_profile(None), Some("b"));
+        assert_eq!(of_environment.named_profile(Some("a")), Some("a"));
+        assert_eq!(of_environment.faults(Some("b")), missing("b"));
+        assert_eq!(of_environment.faults(Some("a")), Faults::default());
+        assert_eq!(files("").named_profile(None), None);
+        assert_eq!(files("").faults(None), Faults::default(), "nobody asked for the default profile");
+    }
+}
