@@ -10,7 +10,7 @@ use crate::aws::budget::Budgets;
 use crate::aws::{self, Access, ConnectError, Connection, Resolved};
 use crate::clock::Clock;
 use crate::config::{Config, Target, Watched};
-use crate::exposition::board::{Board, Identity};
+use crate::exposition::board::{Board, Identity, Source};
 use crate::refresh::{Refresher, Settings, Setup, Turn};
 use crate::telemetry::Telemetry;
 
@@ -183,7 +183,8 @@ impl Crew {
             settings,
             turn,
             telemetry,
-            board: self.board.add(Arc::clone(&identity)),
+            targets: Arc::clone(&self.board),
+            board: self.board.add(Arc::clone(&identity), Source::new(&identity.region, target)),
             identity,
             clock: self.clock,
         })

@@ -13,7 +13,7 @@ use tokio::time::Instant;
 use super::*;
 use crate::census::{self, Census, Folding};
 use crate::clock::Moment;
-use crate::exposition::board::{Board, Ended, Good, Identity, State};
+use crate::exposition::board::{Board, Ended, Good, Identity, Source, State};
 use crate::exposition::fragments::Fragments;
 use crate::exposition::{self, Format};
 use crate::fingerprint::Fingerprinter;
@@ -103,7 +103,7 @@ fn exposed(
     let good = Good { snapshot, fragments, published: now, stale_after: Duration::from_hours(1) };
     let board = Board::default();
     let last = Some(Ended { at: NOW, took: Duration::ZERO, failure: None });
-    board.add(identity).send_replace(State { good: Some(Arc::new(good)), last });
+    board.add(identity, Source::default()).send_replace(State { good: Some(Arc::new(good)), last });
     let body = exposition::body(Format::Text, &board, telemetry, now);
     let other = exposition::body(Format::OpenMetrics, &board, telemetry, now);
     let (text, open_metrics) = (Exposition::read(&body, false)?, Exposition::read(&other, true)?);

@@ -275,7 +275,7 @@ impl JobSummary {
 }
 
 /// Which jobs a target watches: the filters of `ListJobs` itself, passed on as they are. The default is everything.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Scope {
     /// Only these statuses, one walk each (`ListJobs` takes a single one); empty for all.
     pub statuses: Vec<Status>,

@@ -7,7 +7,7 @@ use tracing::{debug, info, warn};
 
 use crate::config::Refresh;
 use crate::exposition::board::{Failure, Identity};
-use crate::job::Status;
+use crate::job::{AccountId, Status};
 use crate::snapshot::{Counts, Pair, Permission, Snapshot};
 use crate::telemetry::Reason;
 
@@ -33,6 +33,18 @@ enum Trouble {
 
 /// After so many good refreshes, trouble is over.
 const WELL_AFTER: u32 = 5;
+
+/// Two targets turned out to watch the same jobs.
+pub(super) fn overlaps(identity: &Identity, other: &Identity, account: &AccountId) {
+    warn!(
+        target = %identity.name,
+        other = %other.name,
+        account = %account,
+        region = %identity.region,
+        advice = "remove one of the two targets, or give them filters under jobs that have no job in common",
+        "two targets watch the same jobs: sums over targets count each of these jobs twice"
+    );
+}
 
 impl Log {
     /// One line a refresh: what it cost, what it found, what is different.

@@ -15,7 +15,7 @@ use crate::aws::Connection;
 use crate::census::{self, Census, Folding};
 use crate::clock::{Clock, Moment};
 use crate::config::{Config, Jobs, Limits, Refresh, Resolve, ThingGroups};
-use crate::exposition::board::{Ended, Failure, Good, Identity, State};
+use crate::exposition::board::{Board, Ended, Failure, Good, Identity, State};
 use crate::exposition::fragments::Fragments;
 use crate::fingerprint::Fingerprinter;
 use crate::job::{AccountId, Description, JobSummary, Scope, Status, TargetSelection, same_creation};
@@ -65,6 +65,8 @@ pub struct Setup {
     pub turn: Turn,
     /// Its place on the board.
     pub board: watch::Sender<State>,
+    /// The board with all targets, some of which may watch the same jobs.
+    pub targets: Arc<Board>,
     /// The time.
     pub clock: Clock,
 }
@@ -562,10 +564,13 @@ impl Refresher {
     fn publish(&mut self, refreshed: &mut Refreshed, took: Duration) {
         let good = self.good(refreshed, took);
         let last = Some(Ended { at: good.published.wall, took, failure: None });
-        self.setup.board.send_replace(State { good: Some(Arc::clone(&good)), last });
+        let Setup { identity, board, targets, .. } = &self.setup;
+        let overlapping = targets.publish(identity, board, State { good: Some(Arc::clone(&good)), last });
         self.setup.telemetry.refresh_ended();
-        let identity = &self.setup.identity;
         self.log.succeeded(identity, &good.snapshot, refreshed.describe_failure.as_ref());
+        if let Some(other) = overlapping {
+            log::overlaps(identity, &other, &good.snapshot.account);
+        }
         self.log.check_staleness(identity, &self.setup.settings.schedule, took, good.stale_after);
     }
 

@@ -242,7 +242,7 @@ mod tests {
         let identity = Identity { name: "<script>\"'&".to_owned(), region: "eu-west-1".to_owned(), labels: Vec::new() };
         let failure = Failure { reason: Reason::Network, message: "<img src=x>".to_owned() };
         let last = Some(Ended { at: moment().wall, took: Duration::from_secs(1), failure: Some(failure) });
-        let target = Target { identity: Arc::new(identity), state: State { good: None, last } };
+        let target = Target { identity: Arc::new(identity), source: Arc::default(), state: State { good: None, last } };
         let page = render(&[target], moment(), "/metrics\"><script>");
         assert!(!page.contains("<script>") && !page.contains("<img"), "{page}");
         assert!(page.contains("&lt;script&gt;&quot;&#39;&amp;"), "{page}");

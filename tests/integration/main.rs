@@ -28,6 +28,7 @@ mod hostile;
 mod kubernetes;
 mod long;
 mod many;
+mod overlap;
 mod paused;
 mod process;
 mod reload;
