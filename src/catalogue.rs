@@ -215,11 +215,14 @@ families! {
         "What this exporter was built from; always 1."
         "`revision` is `unknown` in a build outside a git checkout.";
     CONFIG_SUCCESSFUL: Gauge "aws_iot_jobs_exporter_config_last_reload_successful" of Exporter ()
-        "Whether the configuration was taken up when it was read last."
-        "0: what was read is not valid, and everything runs on as it was; the log says why.";
+        "Whether the last reload of the configuration succeeded."
+        "0: what was read is invalid, and the previous configuration stays in use; the log has the reason.";
     CONFIG_SUCCESS_TIME: Gauge "aws_iot_jobs_exporter_config_last_reload_success_timestamp_seconds" ["seconds"] of Exporter ()
-        "When a configuration was last taken up, in seconds since the epoch."
+        "When a configuration was last applied, in seconds since the epoch."
         "";
+    CONFIG_HASH: Gauge "aws_iot_jobs_exporter_config_hash" of Exporter ()
+        "Hash of the effective configuration in use."
+        "It changes with the value of any key that is not a secret, and with the web configuration and its certificates. Processes with the same configuration have the same hash.";
     REFRESH_INTERVAL: Gauge "aws_iot_jobs_exporter_refresh_interval_seconds" ["seconds"] of Exporter ()
         "How far apart refreshes start, in seconds, unless they take longer than that."
         "`refresh.interval` of the configuration that is in use.";

@@ -2,22 +2,23 @@
 
 use std::ffi::OsString;
 use std::io::Write as _;
-use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, ToSocketAddrs as _};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, ToSocketAddrs as _};
 use std::num::NonZeroU32;
+use std::os::unix::process::CommandExt as _;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::{Arg, ArgAction, ArgMatches, Args, FromArgMatches, Parser, Subcommand, ValueEnum};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::oneshot;
 use tracing::{error, info};
 
 use crate::app::{App, Load, StartError};
-use crate::aws::Access;
+use crate::aws::{self, Access};
 use crate::clock::Clock;
-use crate::config::{self, Config, Flag, FlagValue, Host, ListenAddress, LogLevel, Sources, WebConfig};
+use crate::config::{self, Config, Flag, ListenAddress, Loaded, LogFormat, LogLevel, Problems, Sources};
 use crate::demo::{self, Demo, Faults};
 use crate::estimate::{self, Estimate, Progress, Quota};
 use crate::http;
@@ -38,19 +39,32 @@ const HEALTH_PATIENCE: Duration = Duration::from_secs(3);
 const RUNTIME_GRACE: Duration = Duration::from_millis(100);
 
 /// Prometheus exporter for AWS IoT Jobs: how many jobs are in which state, and which one is stuck
-#[derive(Debug, Parser)]
+#[derive(Parser)]
 #[command(name = "aws-iot-jobs-exporter", disable_version_flag = true, args_conflicts_with_subcommands = false)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a flag of its own")]
 struct Cli {
-    #[command(flatten)]
-    flags: Flags,
+    /// Configuration file in YAML; without one, one target from the usual AWS credential and region sources
+    #[arg(long = "config.file", value_name = "FILE", global = true)]
+    config_file: Option<PathBuf>,
 
-    /// Read and validate the configuration, print every problem, and exit
+    #[command(flatten)]
+    key_flags: KeyFlags,
+
+    /// Read and check the configuration, print every problem, and exit
     #[arg(long = "config.check")]
     check: bool,
 
-    /// Ask the exporter that runs on this machine whether it lives, where the flags or the environment have it serve the
-    /// probes, and exit with 0 or 1, or with 64 where they don't say that
-    // Not where a file does: one that was changed since, and refused, would make an exporter that is well look ill.
+    /// Print the effective configuration as YAML with the source of each value, secrets hidden, and exit
+    #[arg(long = "config.print")]
+    print: bool,
+
+    /// Print the JSON Schema of the configuration file, and exit
+    #[arg(long = "config.schema")]
+    schema: bool,
+
+    /// Check the health of the local exporter, at the address that the flags or the environment have it listen on, and exit
+    /// with 0 or 1, or with 64 if they have none
+    // Not at that of a file: one that was changed since, and refused, would make a healthy exporter look unhealthy.
     #[arg(long = "health.check", conflicts_with = "config_file")]
     health_check: bool,
 
@@ -62,47 +76,42 @@ struct Cli {
     command: Option<Command>,
 }
 
-#[derive(Debug, Args)]
-struct Flags {
-    /// Configuration file in YAML; without one, one target from the usual AWS credential and region sources
-    #[arg(long = "config.file", value_name = "FILE", global = true)]
-    config_file: Option<PathBuf>,
+/// The flags that set a key of the configuration. They follow from the definitions of the keys.
+struct KeyFlags(Vec<Flag>);
 
-    /// Address to listen on; can be repeated [default: :10114]
-    #[arg(long = "web.listen-address", value_name = "[HOST]:PORT", global = true)]
-    listen_addresses: Vec<String>,
+impl Args for KeyFlags {
+    fn augment_args(command: clap::Command) -> clap::Command {
+        command.args(config::flags().into_iter().map(|flag| {
+            let argument = Arg::new(flag.name).long(flag.name).help(flag.help).global(true);
+            match (flag.value_name, flag.is_list) {
+                ("", _) => argument.action(ArgAction::SetTrue),
+                (name, true) => argument.value_name(name).action(ArgAction::Append),
+                (name, false) => argument.value_name(name).action(ArgAction::Set),
+            }
+        }))
+    }
 
-    /// Path of the metrics [default: /metrics]
-    #[arg(long = "web.telemetry-path", value_name = "PATH", global = true)]
-    telemetry_path: Option<String>,
+    fn augment_args_for_update(command: clap::Command) -> clap::Command {
+        Self::augment_args(command)
+    }
+}
 
-    /// File with TLS, client certificates, logins and headers, in the format of the Prometheus exporter-toolkit
-    #[arg(long = "web.config.file", value_name = "FILE", global = true)]
-    web_config_file: Option<PathBuf>,
+impl FromArgMatches for KeyFlags {
+    fn from_arg_matches(matches: &ArgMatches) -> Result<Self, clap::Error> {
+        let given = config::flags().into_iter().filter_map(|flag| {
+            let values = match flag.value_name {
+                "" => matches.get_flag(flag.name).then(|| vec!["true".to_owned()])?,
+                _ => matches.get_many::<String>(flag.name)?.cloned().collect(),
+            };
+            Some(Flag { key: flag.key, flag: format!("--{}", flag.name), values })
+        });
+        Ok(Self(given.collect()))
+    }
 
-    /// Address that serves the probes alone, in plain HTTP, besides
-    #[arg(long = "web.probe-address", value_name = "[HOST]:PORT", global = true)]
-    probe_address: Option<String>,
-
-    /// Read the configuration again on POST /-/reload, as on SIGHUP
-    #[arg(long = "web.enable-lifecycle", global = true)]
-    enable_lifecycle: bool,
-
-    /// Watch only this part of the targets, from 0 [default: 0]
-    #[arg(long = "shard.index", value_name = "NUMBER", global = true)]
-    shard_index: Option<String>,
-
-    /// How many parts the targets are split into, by their names [default: 1]
-    #[arg(long = "shard.total", value_name = "NUMBER", global = true)]
-    shard_total: Option<String>,
-
-    /// Least level to log: error, warn, info, debug or trace [default: info]
-    #[arg(long = "log.level", value_name = "LEVEL", global = true)]
-    log_level: Option<String>,
-
-    /// Format of the log: text or json [default: text]
-    #[arg(long = "log.format", value_name = "FORMAT", global = true)]
-    log_format: Option<String>,
+    fn update_from_arg_matches(&mut self, matches: &ArgMatches) -> Result<(), clap::Error> {
+        *self = Self::from_arg_matches(matches)?;
+        Ok(())
+    }
 }
 
 #[derive(Debug, Subcommand)]
@@ -168,46 +177,67 @@ struct DemoArgs {
     simulator_only: bool,
 }
 
-impl Flags {
-    fn sources(self, environment: impl Iterator<Item = (OsString, OsString)>) -> Sources {
-        let text =
-            |key, flag, value: Option<String>| value.map(|value| Flag { key, flag, value: FlagValue::Text(value) });
-        let addresses = Some(self.listen_addresses).filter(|addresses| !addresses.is_empty());
-        let flags = [
-            addresses.map(|addresses| Flag {
-                key: "web.listen_addresses",
-                flag: "--web.listen-address",
-                value: FlagValue::List(addresses),
-            }),
-            text("web.telemetry_path", "--web.telemetry-path", self.telemetry_path),
-            text(
-                "web.config_file",
-                "--web.config.file",
-                self.web_config_file.map(|path| path.to_string_lossy().into_owned()),
-            ),
-            text("web.probe_address", "--web.probe-address", self.probe_address),
-            text("web.enable_lifecycle", "--web.enable-lifecycle", self.enable_lifecycle.then(|| "true".to_owned())),
-            text("shard.index", "--shard.index", self.shard_index),
-            text("shard.total", "--shard.total", self.shard_total),
-            text("log.level", "--log.level", self.log_level),
-            text("log.format", "--log.format", self.log_format),
-        ];
+impl Cli {
+    /// Where the configuration is read from, now and at each reload.
+    fn sources(&self) -> Sources {
+        // A name that is not text is none of the exporter's. A value that is not text is one that no key accepts, which is
+        // reported rather than ignored.
+        let environment = std::env::vars_os()
+            .filter_map(|(name, value)| Some((name.into_string().ok()?, value.to_string_lossy().into_owned())));
         Sources {
-            file: self.config_file,
-            // A name that is not text is none of the exporter's. A value that is not text is one that no key accepts, and is
-            // told, rather than left out without a word.
-            environment: environment
-                .filter_map(|(name, value)| Some((name.into_string().ok()?, value.to_string_lossy().into_owned())))
-                .collect(),
-            flags: flags.into_iter().flatten().collect(),
+            file: self.config_file.clone(),
+            environment: environment.collect(),
+            flags: self.key_flags.0.clone(),
+            aws_profiles: None,
         }
     }
+}
+
+/// The sources of a process that calls AWS: its profiles are read too.
+fn for_aws(sources: &Sources) -> Sources {
+    Sources { aws_profiles: Some(aws::profiles::read(&sources.environment)), ..sources.clone() }
 }
 
 /// The whole program: reads the command line and the environment, does what they say, tells how it ended.
 #[must_use]
 pub fn run() -> ExitCode {
-    ExitCode::from(dispatch(std::env::args_os()))
+    let empty = empty_variables(std::env::vars_os());
+    if empty.is_empty() {
+        return ExitCode::from(dispatch(std::env::args_os()));
+    }
+    let error = restart_without(&empty);
+    let names: Vec<_> = empty.iter().map(|name| name.to_string_lossy()).collect();
+    eprint(&format!(
+        "aws-iot-jobs-exporter: cannot restart without the empty variables {}: {error}; unset them\n",
+        names.join(", ")
+    ));
+    ExitCode::from(FAILURE)
+}
+
+/// The variables that are empty or blank among those that the SDK reads from the process environment.
+fn empty_variables(environment: impl Iterator<Item = (OsString, OsString)>) -> Vec<OsString> {
+    let is_read = |name: &str| name == "HOME" || name.starts_with("AWS_") || name.starts_with("SSL_CERT_");
+    let is_blank = |value: &OsString| value.to_str().is_some_and(|value| value.trim().is_empty());
+    let empty = environment.filter(|(name, value)| name.to_str().is_some_and(is_read) && is_blank(value));
+    empty.map(|(name, _)| name).collect()
+}
+
+/// Starts the program again in this process, without these variables. An empty variable counts as not set, but the SDK takes
+/// it for a value, and Rust can change the environment of a running process only unsafely. Returns only if that fails.
+fn restart_without(variables: &[OsString]) -> std::io::Error {
+    let program = match std::env::current_exe() {
+        Ok(program) => program,
+        Err(error) => return error,
+    };
+    let mut arguments = std::env::args_os();
+    let mut command = std::process::Command::new(program);
+    if let Some(name) = arguments.next() {
+        command.arg0(name);
+    }
+    for variable in variables {
+        command.env_remove(variable);
+    }
+    command.args(arguments).exec()
 }
 
 fn dispatch(arguments: impl Iterator<Item = OsString>) -> u8 {
@@ -220,37 +250,46 @@ fn dispatch(arguments: impl Iterator<Item = OsString>) -> u8 {
         }
     };
     if cli.version {
-        say(&format!("aws-iot-jobs-exporter {VERSION} (revision {REVISION}, rustc {RUSTC})\n"));
+        print(&format!("aws-iot-jobs-exporter {VERSION} (revision {REVISION}, rustc {RUSTC})\n"));
         return SUCCESS;
     }
-    let sources = cli.flags.sources(std::env::vars_os());
+    if cli.schema {
+        print(&config::json_schema());
+        return SUCCESS;
+    }
+    let sources = cli.sources();
     if cli.health_check {
         return check_health(sources);
     }
-    // It serves nobody, and so needs no certificate.
-    let estimates = matches!(cli.command, Some(Command::Estimate(_))) && !cli.check;
-    let loaded = if estimates {
-        config::load(&sources).map(|config| (config, WebConfig::default()))
-    } else {
-        config::load_all(&sources)
+    let is_estimate = matches!(cli.command, Some(Command::Estimate(_)));
+    let loaded = match cli.command {
+        // The demo's targets are its own, whatever AWS settings this machine has.
+        Some(Command::Demo(_)) => config::load_all(&sources),
+        // It serves nobody, and so needs no certificate.
+        Some(Command::Estimate(_)) if !cli.check => config::load_without_web(&for_aws(&sources)),
+        _ => config::load_all(&for_aws(&sources)),
     };
-    let (mut config, web) = match loaded {
+    let mut loaded = match loaded {
         Ok(loaded) => loaded,
         Err(problems) => {
-            complain(&format!("{problems}\n"));
+            report(&problems, &sources);
             return USAGE;
         }
     };
-    if estimates && config.log.level == LogLevel::Info {
-        // Starts and stops are no news to whoever waits for it.
-        config.log.level = LogLevel::Warn;
-    }
-    if cli.check {
-        say("The configuration is valid.\n");
+    if cli.print {
+        print(loaded.effective.to_yaml());
         return SUCCESS;
     }
-    if let Err(error) = logging::start(&config.log) {
-        complain(&format!("aws-iot-jobs-exporter: the log can't be started: {error}\n"));
+    if is_estimate && loaded.config.log.level == LogLevel::Info {
+        // Starts and stops are no news to somebody who waits for the result.
+        loaded.config.log.level = LogLevel::Warn;
+    }
+    if cli.check {
+        print("The configuration is valid.\n");
+        return SUCCESS;
+    }
+    if let Err(error) = logging::start(&loaded.config.log) {
+        eprint(&format!("aws-iot-jobs-exporter: the log can't be started: {error}\n"));
         return FAILURE;
     }
 
@@ -275,14 +314,14 @@ fn dispatch(arguments: impl Iterator<Item = OsString>) -> u8 {
         };
         match cli.command {
             None => {
-                let load: Load = Arc::new(move || config::load_all(&sources));
-                Box::pin(daemon(&config, web, &Access::usual(), load, Signals { stop, hangups }, |_| {})).await
+                let load: Load = Arc::new(move || config::load_all(&for_aws(&sources)));
+                Box::pin(daemon(loaded, &Access::usual(), load, Signals { stop, hangups }, |_| {})).await
             }
             Some(Command::Demo(arguments)) => {
-                Box::pin(run_demo(config, web, sources, arguments, Signals { stop, hangups })).await
+                Box::pin(run_demo(loaded, sources, arguments, Signals { stop, hangups })).await
             }
             Some(Command::Estimate(arguments)) => {
-                Box::pin(run_estimate(&config, &arguments, Signals { stop, hangups })).await
+                Box::pin(run_estimate(&loaded.config, &arguments, Signals { stop, hangups })).await
             }
         }
     });
@@ -290,14 +329,26 @@ fn dispatch(arguments: impl Iterator<Item = OsString>) -> u8 {
     status
 }
 
-/// Asks the exporter that these sources would start whether it lives.
+/// Prints the problems of a configuration, as log lines if it asks for JSON.
+fn report(problems: &Problems, sources: &Sources) {
+    let log = config::log_settings(sources);
+    if log.format == LogFormat::Json && logging::start(&log).is_ok() {
+        for problem in &problems.0 {
+            error!(%problem, "invalid configuration");
+        }
+    } else {
+        eprint(&format!("{problems}\n"));
+    }
+}
+
+/// Checks the health of the exporter that these sources would start.
 fn check_health(mut sources: Sources) -> u8 {
-    // Where it serves is all that is asked for here; what is wrong with the rest is for the exporter itself to tell.
+    // Only the address matters here; the exporter itself reports what is wrong with the rest.
     sources.environment.retain(|(name, _)| name.starts_with("IOT_JOBS_EXPORTER_WEB__"));
     let web = match config::load(&sources) {
         Ok(config) => config.web,
         Err(problems) => {
-            complain(&format!("{problems}\n"));
+            eprint(&format!("{problems}\n"));
             return USAGE;
         }
     };
@@ -305,7 +356,7 @@ fn check_health(mut sources: Sources) -> u8 {
     let candidates = match probed(address) {
         Ok(candidates) => candidates,
         Err(error) => {
-            complain(&format!("{address}: {error}\n"));
+            eprint(&format!("{address}: {error}\n"));
             return FAILURE;
         }
     };
@@ -313,7 +364,7 @@ fn check_health(mut sources: Sources) -> u8 {
     for candidate in candidates {
         match http::probe(candidate, HEALTHY, HEALTH_PATIENCE) {
             Ok(()) => {
-                say("Healthy.\n");
+                print("Healthy.\n");
                 return SUCCESS;
             }
             Err(error) => failures.push(format!("{error}{}", advice(&error))),
@@ -322,7 +373,7 @@ fn check_health(mut sources: Sources) -> u8 {
     if failures.is_empty() {
         failures.push(format!("{address} has no address"));
     }
-    complain(&format!("{}\n", failures.join("; ")));
+    eprint(&format!("{}\n", failures.join("; ")));
     FAILURE
 }
 
@@ -338,15 +389,14 @@ fn advice(error: &http::ProbeError) -> &'static str {
 
 /// Where to ask one that listens on `address`: on every interface means on this machine's own ones too.
 fn probed(address: &ListenAddress) -> std::io::Result<Vec<SocketAddr>> {
-    let port = address.port();
+    let port = address.port;
     let own = [SocketAddr::from((Ipv4Addr::LOCALHOST, port)), SocketAddr::from((Ipv6Addr::LOCALHOST, port))];
-    Ok(match address.host() {
-        None => own.to_vec(),
-        Some(Host::V4(host)) if host.is_unspecified() => own[..1].to_vec(),
-        Some(Host::V6(host)) if host.is_unspecified() => own.to_vec(),
-        Some(Host::V4(host)) => vec![SocketAddr::from((*host, port))],
-        Some(Host::V6(host)) => vec![SocketAddr::from((*host, port))],
-        Some(Host::Name(name)) => (name.as_str(), port).to_socket_addrs()?.collect(),
+    Ok(match (&address.host, address.ip()) {
+        (None, _) => own.to_vec(),
+        (_, Some(IpAddr::V4(host))) if host.is_unspecified() => own[..1].to_vec(),
+        (_, Some(IpAddr::V6(host))) if host.is_unspecified() => own.to_vec(),
+        (_, Some(host)) => vec![SocketAddr::from((host, port))],
+        (Some(name), None) => (name.as_str(), port).to_socket_addrs()?.collect(),
     })
 }
 
@@ -358,10 +408,9 @@ struct Signals<S> {
     hangups: Signal,
 }
 
-/// Runs the exporter until it is told to stop; `listening` hears of its addresses before it starts.
+/// Runs the exporter until it is asked to stop; `listening` gets its addresses before that.
 async fn daemon(
-    config: &Config,
-    web: WebConfig,
+    loaded: Loaded,
     access: &Access,
     load: Load,
     signals: Signals<impl Future<Output = ()>>,
@@ -369,8 +418,9 @@ async fn daemon(
 ) -> u8 {
     let Signals { stop, mut hangups } = signals;
     let mut stop = std::pin::pin!(stop);
+    let web_addresses = loaded.config.web.listen_addresses.len();
     let started = tokio::select! {
-        started = App::start(config, web, access, Clock::system()) => started,
+        started = App::start(loaded, access, Clock::system()) => started,
         () = &mut stop => return SUCCESS,
     };
     let app = match started {
@@ -382,7 +432,7 @@ async fn daemon(
         }
     };
     // The last one may serve the probes alone, and is nothing to look at.
-    listening(&app.addresses()[..config.web.listen_addresses.len()]);
+    listening(&app.addresses()[..web_addresses]);
     let reloads = app.reloads();
     let reloading = async move {
         while hangups.recv().await.is_some() {
@@ -408,8 +458,7 @@ async fn daemon(
 }
 
 async fn run_demo(
-    mut config: Config,
-    web: WebConfig,
+    mut loaded: Loaded,
     sources: Sources,
     arguments: DemoArgs,
     signals: Signals<impl Future<Output = ()>>,
@@ -434,23 +483,23 @@ async fn run_demo(
         }
     };
     if arguments.simulator_only {
-        say(&demo.environment());
+        print(&demo.environment());
         demo.serve(stop).await;
         return SUCCESS;
     }
     let endpoint = demo.endpoint();
-    endpoint.configure(&mut config);
+    endpoint.configure(&mut loaded.config);
     let load: Load = Arc::new(move || {
-        let (mut config, web) = config::load_all(&sources)?;
-        endpoint.configure(&mut config);
-        Ok((config, web))
+        let mut loaded = config::load_all(&sources)?;
+        endpoint.configure(&mut loaded.config);
+        Ok(loaded)
     });
     let (access, welcome) = (demo.access(), demo.welcome());
-    let (path, speaks_tls) = (config.web.telemetry_path.clone(), web.tls.is_some());
+    let (path, speaks_tls) = (loaded.config.web.telemetry_path.clone(), loaded.web.tls.is_some());
     // The endpoint goes when this future does, after the exporter has ended.
     let endpoint = demo.serve(std::future::pending());
     tokio::select! {
-        status = daemon(&config, web, &access, load, Signals { stop, hangups }, |addresses| say(&welcome.page(addresses, &path, speaks_tls))) => status,
+        status = daemon(loaded, &access, load, Signals { stop, hangups }, |addresses| print(&welcome.page(addresses, &path, speaks_tls))) => status,
         () = endpoint => FAILURE,
     }
 }
@@ -474,15 +523,15 @@ async fn run_estimate(config: &Config, arguments: &EstimateArgs, signals: Signal
             return USAGE;
         }
         None => {
-            complain("interrupted before all targets were walked: there is no estimate\n");
+            eprint("interrupted before all targets were walked: there is no estimate\n");
             return FAILURE;
         }
     };
     let estimate = Estimate::new(walks, config, &arguments.quota);
     match arguments.output {
-        Output::Table => say(&estimate.to_string()),
+        Output::Table => print(&estimate.to_string()),
         Output::Json => match serde_json::to_string_pretty(&estimate) {
-            Ok(json) => say(&format!("{json}\n")),
+            Ok(json) => print(&format!("{json}\n")),
             Err(error) => {
                 error!(%error, "the estimate can't be written as JSON, which is a fault in the exporter");
                 return FAILURE;
@@ -490,18 +539,18 @@ async fn run_estimate(config: &Config, arguments: &EstimateArgs, signals: Signal
         },
     }
     for failed in &estimate.failed {
-        complain(&format!("the estimate is without target {}: {}\n", failed.target, failed.reason));
+        eprint(&format!("the estimate is without target {}: {}\n", failed.target, failed.reason));
     }
     if estimate.failed.is_empty() { SUCCESS } else { FAILURE }
 }
 
 /// Prints to standard output. Somebody who has closed it does not want to read it, which is no failure.
-fn say(text: &str) {
+fn print(text: &str) {
     let _ = std::io::stdout().write_all(text.as_bytes());
 }
 
-/// Prints to standard error; see [`say`].
-fn complain(text: &str) {
+/// Prints to standard error; see [`print()`].
+fn eprint(text: &str) {
     let _ = std::io::stderr().write_all(text.as_bytes());
 }
 

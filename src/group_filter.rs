@@ -17,13 +17,11 @@ pub struct GroupFilter {
 }
 
 impl GroupFilter {
-    /// A filter of the groups that a pattern in `include` matches, or of all groups where there is none, without those
+    /// A filter of the groups that a pattern in `include` matches, or of all groups if there is none, without those
     /// that a pattern in `exclude` matches.
-    ///
-    /// # Errors
-    /// Where a pattern is empty, holds a control character, or is no regular expression of `regex-lite`'s syntax.
-    pub fn new(include: &[String], exclude: &[String]) -> Result<Self, InvalidPattern> {
-        Ok(Self { include: Patterns::read(include)?, exclude: Patterns::read(exclude)? })
+    #[must_use]
+    pub fn new(include: &[Pattern], exclude: &[Pattern]) -> Self {
+        Self { include: include.iter().cloned().collect(), exclude: exclude.iter().cloned().collect() }
     }
 
     /// Whether the group gets rows of its own, as far as the filter goes.
@@ -39,6 +37,35 @@ impl GroupFilter {
         self.include.names.contains(group) && !self.exclude.matches(group)
     }
 }
+
+/// A pattern of group names. Two are equal if they have the same text.
+#[derive(Clone, Debug)]
+pub struct Pattern {
+    text: String,
+    /// Matches whole names only; `None` if the text is the name of one group.
+    expression: Option<Regex>,
+}
+
+impl Pattern {
+    /// Parses a pattern.
+    ///
+    /// # Errors
+    /// If it is empty, has a control character, or is not a regular expression of `regex-lite`'s syntax.
+    pub fn parse(text: &str) -> Result<Self, InvalidPattern> {
+        let invalid = |reason: Fault| InvalidPattern { pattern: text.to_owned(), reason: reason.to_string() };
+        let expression = if is_name(text) { None } else { Some(whole(text).map_err(invalid)?) };
+        Ok(Self { text: text.to_owned(), expression })
+    }
+}
+
+// An expression cannot be compared; its text can.
+impl PartialEq for Pattern {
+    fn eq(&self, other: &Self) -> bool {
+        self.text == other.text
+    }
+}
+
+impl Eq for Pattern {}
 
 /// A pattern that can't be used.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -58,21 +85,20 @@ struct Patterns {
     expressions: BTreeMap<String, Regex>,
 }
 
-impl Patterns {
-    fn read(given: &[String]) -> Result<Self, InvalidPattern> {
-        let mut patterns = Self::default();
-        for pattern in given {
-            if is_name(pattern) {
-                patterns.names.insert(pattern.clone());
-            } else {
-                let expression = whole(pattern)
-                    .map_err(|reason| InvalidPattern { pattern: pattern.clone(), reason: reason.to_string() })?;
-                patterns.expressions.insert(pattern.clone(), expression);
+impl FromIterator<Pattern> for Patterns {
+    fn from_iter<I: IntoIterator<Item = Pattern>>(patterns: I) -> Self {
+        let mut collected = Self::default();
+        for Pattern { text, expression } in patterns {
+            match expression {
+                None => drop(collected.names.insert(text)),
+                Some(expression) => drop(collected.expressions.insert(text, expression)),
             }
         }
-        Ok(patterns)
+        collected
     }
+}
 
+impl Patterns {
     fn is_empty(&self) -> bool {
         self.names.is_empty() && self.expressions.is_empty()
     }
@@ -122,21 +148,23 @@ enum Fault {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use proptest::prelude::*;
 
     use super::*;
 
-    fn filter(include: &[&str], exclude: &[&str]) -> GroupFilter {
-        let owned = |patterns: &[&str]| patterns.iter().map(|&pattern| pattern.to_owned()).collect::<Vec<_>>();
-        GroupFilter::new(&owned(include), &owned(exclude)).expect("patterns")
+    /// A filter of these patterns, each of which is valid.
+    pub(crate) fn filter(include: &[&str], exclude: &[&str]) -> GroupFilter {
+        let parsed = |patterns: &[&str]| {
+            patterns.iter().map(|pattern| Pattern::parse(pattern).expect(pattern)).collect::<Vec<_>>()
+        };
+        GroupFilter::new(&parsed(include), &parsed(exclude))
     }
 
     fn fault(pattern: &str) -> String {
-        let include = GroupFilter::new(&[pattern.to_owned()], &[]).expect_err(pattern);
-        let exclude = GroupFilter::new(&[], &[pattern.to_owned()]).expect_err(pattern);
-        assert_eq!((&include, include.pattern.as_str()), (&exclude, pattern));
-        include.reason
+        let invalid = Pattern::parse(pattern).expect_err(pattern);
+        assert_eq!(invalid.pattern, pattern);
+        invalid.reason
     }
 
     #[test]
@@ -190,7 +218,7 @@ mod tests {
         assert_eq!(fault("factory-("), "found open group without closing ')'");
         assert_eq!(fault("a)|(b"), "found closing ')' without matching '('");
         assert_eq!(fault("(?=a)"), "look-around is not supported");
-        let error = GroupFilter::new(&["a".to_owned(), "*".to_owned()], &[]).expect_err("a fault");
+        let error = Pattern::parse("*").expect_err("a fault");
         assert_eq!(error.to_string(), format!("\"*\" is not a pattern: {}", error.reason));
     }
 
@@ -223,7 +251,8 @@ mod tests {
             group in ".*",
         ) {
             for pattern in [any, signs] {
-                if let Ok(filter) = GroupFilter::new(std::slice::from_ref(&pattern), &[]) {
+                if let Ok(pattern) = Pattern::parse(&pattern) {
+                    let filter = GroupFilter::new(&[pattern], &[]);
                     prop_assert!(filter.shows(&group) || !filter.never_folds(&group));
                 }
             }
@@ -234,8 +263,8 @@ mod tests {
             names in prop::collection::vec("[ab:_-]{1,3}", 1..4),
             group in "[ab:_-]{1,3}",
         ) {
-            let by_name = GroupFilter::new(&names, &[]).expect("names");
-            let by_expression = GroupFilter::new(&[format!("(?:{})", names.join("|"))], &[]).expect("an expression");
+            let by_name = filter(&names.iter().map(String::as_str).collect::<Vec<_>>(), &[]);
+            let by_expression = filter(&[&format!("(?:{})", names.join("|"))], &[]);
             prop_assert_eq!(by_name.shows(&group), names.contains(&group));
             prop_assert_eq!(by_expression.shows(&group), names.contains(&group));
         }
@@ -246,10 +275,9 @@ mod tests {
             exclude in "[ab]{1,2}\\.?\\*?",
             group in "[ab]{1,3}",
         ) {
-            let (include, exclude) = ([include], [exclude]);
-            let both = GroupFilter::new(&include, &exclude).expect("patterns");
-            let included = GroupFilter::new(&include, &[]).expect("patterns");
-            let excluded = GroupFilter::new(&exclude, &[]).expect("patterns").shows(&group);
+            let both = filter(&[&include], &[&exclude]);
+            let included = filter(&[&include], &[]);
+            let excluded = filter(&[&exclude], &[]).shows(&group);
             prop_assert_eq!(both.shows(&group), included.shows(&group) && !excluded);
             prop_assert_eq!(both.never_folds(&group), included.never_folds(&group) && !excluded);
         }

@@ -14,7 +14,7 @@ use proptest::test_runner::TestCaseError;
 
 use super::*;
 use crate::aws::canned;
-use crate::config::{Resolve, Target};
+use crate::config::{Config, Resolve, Target};
 use crate::hostile::answers::{self, Answer, Fields};
 use crate::hostile::exposition::Exposition;
 use crate::hostile::{cases_of_whole_exporters, fault_of_line, page, text};
@@ -89,14 +89,14 @@ struct Served {
 
 async fn serve(config: &Config, access: &Access) -> Served {
     let clock = Clock::starting_at(Timestamp::from_secs(1_790_000_000));
-    let app = App::start(config, WebConfig::default(), access, clock).await.expect("it starts");
+    let app = App::start(Loaded::from(config.clone()), access, clock).await.expect("it starts");
     let handler = app.handler();
     let get = |path: &str, accept: &'static str| {
         let request = Request::get(path).header(header::ACCEPT, accept).body(Bytes::new()).expect("a request");
         handler(request)
     };
     let (stop, stopped) = oneshot::channel::<()>();
-    let load: Load = Arc::new(|| Ok((Config::default(), WebConfig::default())));
+    let load: Load = Arc::new(|| Ok(Loaded::from(Config::default())));
     let stopped = async { drop(stopped.await) };
     let task = tokio::spawn(async move { Box::pin(app.run(load, stopped)).await });
     while get("/-/ready", "*/*").await.status() != StatusCode::OK {

@@ -14,7 +14,7 @@ use tracing::{error, info};
 
 use crate::aws::Access;
 use crate::clock::Clock;
-use crate::config::{Config, Host, ListenAddress, Problems, WebConfig};
+use crate::config::{ListenAddress, Loaded, Problems};
 use crate::exposition::board::Board;
 use crate::http::{self, BindError, Guard, Listener};
 use crate::telemetry::{REVISION, Telemetry, VERSION};
@@ -40,10 +40,10 @@ pub enum StartError {
 #[error("the refresh of a target ended by itself, which is a fault in the exporter: {0}")]
 pub struct RunError(String);
 
-/// Why a configuration that was read again is not taken up. Everything runs on as it was.
+/// Why a configuration that was read again is not applied. The previous one stays in use.
 #[derive(Debug, thiserror::Error)]
 pub enum ReloadError {
-    /// It can't be read, or is not valid.
+    /// It cannot be read, or is invalid.
     #[error("{0}")]
     Invalid(Problems),
     /// Reading it ended by itself.
@@ -57,8 +57,8 @@ pub enum ReloadError {
     Fixed(&'static str),
 }
 
-/// Reads the configuration anew, from the same sources as at the start, and the web configuration that it names.
-pub type Load = Arc<dyn Fn() -> Result<(Config, WebConfig), Problems> + Send + Sync>;
+/// Reads the configuration again, from the same sources as at the start, and the web configuration that it names.
+pub type Load = Arc<dyn Fn() -> Result<Loaded, Problems> + Send + Sync>;
 
 /// The exporter, listening and not yet running.
 #[derive(Debug)]
@@ -68,22 +68,24 @@ pub struct App {
     rotation: Rotation,
     site: Arc<Site>,
     crew: Crew,
-    config: Config,
+    loaded: Loaded,
     telemetry: Arc<Telemetry>,
     clock: Clock,
     reloads: Reloads,
-    asked: mpsc::Receiver<oneshot::Sender<Result<(), String>>>,
+    asked: mpsc::Receiver<oneshot::Sender<Result<String, String>>>,
 }
 
 impl App {
-    /// Binds the addresses, guarded as `web` says, and finds what each target needs. Nothing is asked of AWS IoT yet.
+    /// Binds the addresses, guarded as the web configuration says, and finds what each target needs. Nothing is asked of
+    /// AWS IoT yet.
     ///
     /// # Errors
-    /// Where an address or a target can't be had.
-    pub async fn start(config: &Config, web: WebConfig, access: &Access, clock: Clock) -> Result<Self, StartError> {
+    /// If an address cannot be bound, or a target cannot be resolved.
+    pub async fn start(loaded: Loaded, access: &Access, clock: Clock) -> Result<Self, StartError> {
+        let config = &loaded.config;
         // Addresses first: whoever probes the exporter meanwhile waits for an answer instead of being refused.
-        let rotation = Rotation::new(config.web.config_file.clone(), web.clone());
-        let guard = Arc::new(Guard::new(web, PROBES));
+        let rotation = Rotation::new(config.web.config_file.clone(), loaded.web.clone());
+        let guard = Arc::new(Guard::new(loaded.web.clone(), PROBES));
         let mut listeners = Vec::new();
         for address in &config.web.listen_addresses {
             listeners.push(bind(address).await?.guarded(&guard));
@@ -93,7 +95,7 @@ impl App {
         }
 
         let telemetry = Arc::new(Telemetry::new(true));
-        telemetry.configured(config, clock.now().wall);
+        telemetry.configured(&loaded, clock.now().wall);
         let board = Arc::new(Board::default());
         let rate = config.limits.requests_per_second;
         let mut crew = Crew::new(access.clone(), clock, rate, Arc::clone(&board), Arc::clone(&telemetry));
@@ -102,7 +104,7 @@ impl App {
         let lifecycle = config.web.enable_lifecycle.then(|| reloads.clone());
         let path = config.web.telemetry_path.clone();
         let site = Arc::new(Site::new(board, Arc::clone(&telemetry), clock, path, lifecycle));
-        Ok(Self { listeners, guard, rotation, site, crew, config: config.clone(), telemetry, clock, reloads, asked })
+        Ok(Self { listeners, guard, rotation, site, crew, loaded, telemetry, clock, reloads, asked })
     }
 
     /// The addresses that are listened on, with their real ports.
@@ -135,7 +137,7 @@ impl App {
             revision = REVISION,
             addresses = %addresses.join(" "),
             targets = %self.crew.names().join(", "),
-            interval = ?self.config.refresh.interval,
+            interval = ?self.loaded.config.refresh.interval,
             "started"
         );
         manager::ready();
@@ -145,7 +147,7 @@ impl App {
             // A sender that is gone means the same as one that has sent.
             let _ = draining.await;
         });
-        let Self { guard, mut rotation, site, mut crew, mut config, telemetry, clock, mut asked, .. } = self;
+        let Self { guard, mut rotation, site, mut crew, mut loaded, telemetry, clock, mut asked, .. } = self;
         let until_stopped = async move {
             let mut stop = std::pin::pin!(stop);
             let outcome = loop {
@@ -161,17 +163,17 @@ impl App {
                 };
                 manager::reloading();
                 let reloaded = tokio::select! {
-                    reloaded = reload(&load, &mut config, &mut crew, &guard, &mut rotation) => reloaded,
+                    reloaded = reload(&load, &mut loaded, &mut crew, &guard, &mut rotation) => reloaded,
                     () = &mut stop => break Ok(()),
                 };
                 match &reloaded {
-                    Ok(()) => {
-                        telemetry.configured(&config, clock.now().wall);
-                        info!(targets = %crew.names().join(", "), "the configuration was read again and taken up");
+                    Ok(outcome) => {
+                        telemetry.configured(&loaded, clock.now().wall);
+                        info!(outcome, targets = %crew.names().join(", "), "configuration reloaded");
                     }
                     Err(error) => {
                         telemetry.not_configured();
-                        error!(%error, "the configuration was read again and is not taken up: all runs on as it was");
+                        error!(%error, "configuration not reloaded; the previous one stays in use");
                     }
                 }
                 manager::reloaded(reloaded.is_ok());
@@ -189,35 +191,32 @@ impl App {
     }
 }
 
-/// Reads the configuration, validates all of it, and then takes it up.
+/// Reads the configuration, validates all of it, and then applies it. Returns what changed, in a sentence.
 async fn reload(
     load: &Load,
-    config: &mut Config,
+    loaded: &mut Loaded,
     crew: &mut Crew,
     guard: &Guard,
     rotation: &mut Rotation,
-) -> Result<(), ReloadError> {
+) -> Result<String, ReloadError> {
     let load = Arc::clone(load);
     // A file on a disk that hangs must not hold up what serves.
     let read = tokio::task::spawn_blocking(move || load()).await;
-    let (new, web) = read.map_err(|fault| ReloadError::Broken(fault.to_string()))?.map_err(ReloadError::Invalid)?;
-    if new.web != config.web {
+    let new = read.map_err(|fault| ReloadError::Broken(fault.to_string()))?.map_err(ReloadError::Invalid)?;
+    if new.config.web != loaded.config.web {
         return Err(ReloadError::Fixed("web"));
     }
-    if new.log != config.log {
+    if new.config.log != loaded.config.log {
         return Err(ReloadError::Fixed("log"));
     }
-    crew.take_up(&new).await?;
-    guard.replace(web.clone());
-    rotation.taken_up(web);
-    *config = new;
-    Ok(())
+    crew.take_up(&new.config).await?;
+    guard.replace(new.web.clone());
+    rotation.taken_up(new.web.clone());
+    let outcome = new.changes_since(loaded);
+    *loaded = new;
+    Ok(outcome)
 }
 
 async fn bind(address: &ListenAddress) -> Result<Listener, BindError> {
-    let host = address.host().map(|host| match host {
-        Host::V6(address) => address.to_string(),
-        Host::V4(_) | Host::Name(_) => host.to_string(),
-    });
-    Listener::bind(host.as_deref(), address.port()).await
+    Listener::bind(address.host.as_deref(), address.port).await
 }

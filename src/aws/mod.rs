@@ -82,6 +82,8 @@ pub struct Query {
     pub target_selection: Option<TargetSelection>,
     /// Only jobs whose target is this group.
     pub thing_group_name: Option<String>,
+    /// Only jobs whose target is the group with this id.
+    pub thing_group_id: Option<String>,
     /// Only jobs of this namespace.
     pub namespace_id: Option<String>,
 }
@@ -313,6 +315,7 @@ impl Connection {
                 query.target_selection.as_ref().map(|selection| types::TargetSelection::from(selection.as_str())),
             )
             .set_thing_group_name(query.thing_group_name.clone())
+            .set_thing_group_id(query.thing_group_id.clone())
             .set_namespace_id(query.namespace_id.clone())
             .set_next_token(token);
         let answer = request.send().await.map_err(|error| self.failed(LIST_JOBS, &error))?;

@@ -3,11 +3,10 @@
 //! They are read here and their contents are handed to the SDK. The SDK's own reader takes a byte-order mark for content and
 //! a UTF-16 file for an empty one, and its errors do not name the file.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::HashMap;
 use std::error::Error as _;
 use std::ffi::OsString;
-use std::fs::File;
-use std::io::{self, ErrorKind, Read as _};
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::pin::pin;
 use std::task::{Context, Poll, Waker};
@@ -18,32 +17,14 @@ use aws_runtime::fs_util::{Os, home_dir};
 use aws_types::os_shim_internal::{Env, Fs};
 
 use super::error::one_line;
-
-/// Files of hundreds of profiles have some 100 KiB; the bound is for a path that names something else, such as `/dev/zero`.
-const MAX_SIZE_MIB: u64 = 1;
+use crate::config::{self, AwsProfiles, FileError};
 
 /// The profile that is used if none is named.
 pub(super) const DEFAULT: &str = "default";
 
-const UTF8_MARK: &[u8] = b"\xEF\xBB\xBF";
-
-/// The profiles of the AWS shared configuration files.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Profiles {
-    /// The files that were looked for, each with its full path, and with a remark if it is not there:
-    /// `/root/.aws/config (does not exist)`, `~/.aws/config (HOME is not set)`.
-    pub searched: Vec<String>,
-    /// The names of the profiles that were found.
-    pub names: BTreeSet<String>,
-    /// One line for each file that cannot be read or parsed. It names the file and repeats nothing of its content.
-    pub problems: Vec<String>,
-    /// The profiles that have an `endpoint_url`, and its value. That can hold a password.
-    pub endpoint_urls: Vec<(String, String)>,
-}
-
 /// Reads the profiles that the SDK would find with these environment variables. Variables that are empty count as not set.
 #[must_use]
-pub fn read(environment: &[(String, String)]) -> Profiles {
+pub fn read(environment: &[(String, String)]) -> AwsProfiles {
     SharedFiles::read(environment.iter().cloned()).profiles()
 }
 
@@ -104,17 +85,16 @@ impl SharedFiles {
 
     /// What explains that nothing was found in `profile`, or in the default profile if it is `None`.
     pub(super) fn faults(&self, profile: Option<&str>) -> Faults {
-        let Profiles { searched, names, problems: mut lines, .. } = self.profiles();
+        let AwsProfiles { searched, names, problems: mut lines, .. } = self.profiles();
         let missing = profile.filter(|name| !names.contains(*name));
         lines.extend(missing.map(|name| format!("profile {name:?} not found in {}", searched.join(", "))));
         let unparsable = self.files.iter().any(|file| file.parsed().is_err());
         Faults { lines, missing: missing.is_some(), unparsable }
     }
 
-    fn profiles(&self) -> Profiles {
-        let mut profiles = Profiles::default();
+    fn profiles(&self) -> AwsProfiles {
+        let mut profiles = AwsProfiles::default();
         // The SDK merges the files in this order, property by property.
-        let mut endpoint_urls = BTreeMap::new();
         for file in &self.files {
             profiles.searched.push(file.label());
             if let Content::Unusable(problem) = &file.content {
@@ -124,14 +104,16 @@ impl SharedFiles {
                 Ok(found) => {
                     for name in found.profiles() {
                         profiles.names.insert(name.to_owned());
-                        let url = found.get_profile(name).and_then(|profile| profile.get("endpoint_url"));
-                        endpoint_urls.extend(url.map(|url| (name.to_owned(), url.to_owned())));
+                        for property in AwsProfiles::PROPERTIES {
+                            let value = found.get_profile(name).and_then(|profile| profile.get(property));
+                            let key = (name.to_owned(), property.to_owned());
+                            profiles.properties.extend(value.map(|value| (key, value.to_owned())));
+                        }
                     }
                 }
                 Err(problem) => profiles.problems.push(problem),
             }
         }
-        profiles.endpoint_urls = endpoint_urls.into_iter().collect();
         profiles
     }
 }
@@ -199,30 +181,12 @@ impl SharedFile {
 
 impl Content {
     fn read(path: &Path) -> Self {
-        let unusable = |fault: &str| Self::Unusable(one_line(&format!("{} {fault}", path.display())));
-        let bytes = match read_bounded(path) {
-            Ok(Some(bytes)) => bytes,
-            Ok(None) => return unusable(&format!("is larger than {MAX_SIZE_MIB} MiB")),
-            Err(error) if error.kind() == ErrorKind::NotFound => return Self::Missing,
-            Err(error) => return Self::Unusable(one_line(&format!("cannot read {}: {error}", path.display()))),
-        };
-        if bytes.starts_with(b"\xFF\xFE") || bytes.starts_with(b"\xFE\xFF") {
-            return unusable("is UTF-16; save it as UTF-8");
-        }
-        let bytes = bytes.strip_prefix(UTF8_MARK).unwrap_or(&bytes);
-        match str::from_utf8(bytes) {
-            Ok(text) => Self::Text(text.to_owned()),
-            Err(_) => unusable("is not UTF-8; save it as UTF-8"),
+        match config::read_text(path) {
+            Ok(text) => Self::Text(text),
+            Err(FileError::Io(error)) if error.kind() == ErrorKind::NotFound => Self::Missing,
+            Err(error) => Self::Unusable(one_line(&format!("{} {error}", path.display()))),
         }
     }
-}
-
-/// `None` if there is more than the bound.
-fn read_bounded(path: &Path) -> io::Result<Option<Vec<u8>>> {
-    let bound = MAX_SIZE_MIB << 20;
-    let mut bytes = Vec::new();
-    let read = File::open(path)?.take(bound + 1).read_to_end(&mut bytes)?;
-    Ok((read as u64 <= bound).then_some(bytes))
 }
 
 /// The result of a future that never waits: the SDK's parser is async, and reads from memory here.
@@ -255,7 +219,7 @@ mod tests {
         variables.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()
     }
 
-    fn read_in(home: &TempDir) -> Profiles {
+    fn read_in(home: &TempDir) -> AwsProfiles {
         read(&variables(&[("HOME", &home.path().to_string_lossy())]))
     }
 
@@ -263,7 +227,7 @@ mod tests {
         home.path().join(".aws").join(name).display().to_string()
     }
 
-    fn names(profiles: &Profiles) -> Vec<&str> {
+    fn names(profiles: &AwsProfiles) -> Vec<&str> {
         profiles.names.iter().map(String::as_str).collect()
     }
 
@@ -280,7 +244,8 @@ mod tests {
         let profiles = read_in(&home);
         assert_eq!(names(&profiles), ["a", "b", "c", "default"]);
         assert_eq!(profiles.searched, [path(&home, "config"), path(&home, "credentials")]);
-        assert_eq!(profiles.endpoint_urls, variables(&[("a", "http://credentials.test")]), "as the SDK merges them");
+        let url = (("a".to_owned(), "endpoint_url".to_owned()), "http://credentials.test".to_owned());
+        assert!(profiles.properties.into_iter().any(|property| property == url), "as the SDK merges them");
         assert_eq!(profiles.problems, [""; 0]);
     }
 
@@ -312,7 +277,8 @@ mod tests {
     #[test]
     fn other_encodings_are_named() {
         let home = home(&[("credentials", b"[b]\n# caf\xE9\n")]);
-        assert_eq!(read_in(&home).problems, [format!("{} is not UTF-8; save it as UTF-8", path(&home, "credentials"))]);
+        let problem = format!("{} is not UTF-8; the first invalid byte is number 10", path(&home, "credentials"));
+        assert_eq!(read_in(&home).problems, [problem]);
     }
 
     #[test]
@@ -321,7 +287,7 @@ mod tests {
         let profiles = read_in(&home);
         let [config, credentials] =
             ["config", "credentials"].map(|name| format!("{} (does not exist)", path(&home, name)));
-        assert_eq!(profiles, Profiles { searched: vec![config, credentials], ..Profiles::default() });
+        assert_eq!(profiles, AwsProfiles { searched: vec![config, credentials], ..AwsProfiles::default() });
     }
 
     #[test]
@@ -329,7 +295,7 @@ mod tests {
         for environment in [variables(&[]), variables(&[("HOME", "")])] {
             let searched = ["~/.aws/config (HOME is not set)", "~/.aws/credentials (HOME is not set)"];
             let searched = searched.map(str::to_owned).to_vec();
-            assert_eq!(read(&environment), Profiles { searched, ..Profiles::default() });
+            assert_eq!(read(&environment), AwsProfiles { searched, ..AwsProfiles::default() });
         }
     }
 
@@ -361,13 +327,13 @@ mod tests {
         let home = home(&[]);
         let folder = home.path().to_string_lossy();
         let profiles = read(&variables(&[("AWS_CONFIG_FILE", &folder), ("HOME", &folder)]));
-        assert!(profiles.problems[0].starts_with(&format!("cannot read {folder}: ")), "{:?}", profiles.problems);
+        assert!(profiles.problems[0].starts_with(&format!("{folder} cannot be read: ")), "{:?}", profiles.problems);
     }
 
     #[test]
     fn no_more_is_read_than_a_file_can_have() {
         let profiles = read(&variables(&[("AWS_CONFIG_FILE", "/dev/zero")]));
-        assert_eq!(profiles.problems, ["/dev/zero is larger than 1 MiB"]);
+        assert_eq!(profiles.problems, ["/dev/zero is larger than 1048576 bytes; a configuration is not"]);
         let mut full = b"[profile a]\n".to_vec();
         full.resize(1 << 20, b'\n');
         assert_eq!(names(&read_in(&home(&[("config", &full)]))), ["a"]);

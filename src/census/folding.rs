@@ -98,6 +98,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::group_filter::tests::filter;
     use crate::job::{Status, TargetSelection, Timestamp};
     use crate::snapshot::Pair;
 
@@ -117,11 +118,6 @@ mod tests {
 
     fn shown(table: &GroupTable) -> Vec<&str> {
         table.rows.keys().map(AsRef::as_ref).collect()
-    }
-
-    fn filter(include: &[&str], exclude: &[&str]) -> GroupFilter {
-        let owned = |patterns: &[&str]| patterns.iter().map(|pattern| (*pattern).to_owned()).collect::<Vec<_>>();
-        GroupFilter::new(&owned(include), &owned(exclude)).expect("patterns")
     }
 
     fn any_groups() -> impl Strategy<Value = BTreeMap<String, (u64, u64)>> {

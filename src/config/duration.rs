@@ -6,17 +6,19 @@ use std::time::Duration;
 use jiff::SpanRelativeTo;
 use jiff::fmt::friendly::SpanParser;
 
-/// Reads a duration. A day is 24 hours, a week 7 of them.
+/// Parses a duration, to the millisecond. A day has 24 hours, a week 7 days.
 ///
 /// # Errors
-/// Where it has no unit, is negative, or has months or years, whose length depends on the calendar.
+/// If it has no unit, is negative, or has months or years, whose length depends on the calendar.
 pub(super) fn parse(text: &str) -> Result<Duration, InvalidDuration> {
-    let span = SpanParser::new().parse_span(text).map_err(|_| InvalidDuration::Form)?;
+    // jiff takes 00:05:00 too, which YAML readers take for different things.
+    let span = SpanParser::new().parse_span(text).ok().filter(|_| !text.contains(':')).ok_or(InvalidDuration::Form)?;
     if span.get_months() != 0 || span.get_years() != 0 {
         return Err(InvalidDuration::Calendar);
     }
     let signed = span.to_duration(SpanRelativeTo::days_are_24_hours()).map_err(|_| InvalidDuration::Form)?;
-    Duration::try_from(signed).map_err(|_| InvalidDuration::Negative)
+    let duration = Duration::try_from(signed).map_err(|_| InvalidDuration::Negative)?;
+    Ok(Duration::new(duration.as_secs(), duration.subsec_millis() * 1_000_000))
 }
 
 /// Why a text is not a duration.
@@ -60,6 +62,7 @@ mod tests {
             ("1w", 604_800_000),
             ("1h 30m", 5_400_000),
             ("0.5s", 500),
+            ("1s999us", 1000),
             ("0s", 0),
         ] {
             assert_eq!(parse(text), Ok(Duration::from_millis(millis)), "{text}");
@@ -68,7 +71,7 @@ mod tests {
 
     #[test]
     fn what_has_no_unit_no_fixed_length_or_a_sign_is_refused() {
-        for text in ["", "60", "s", "1x", "1s1", "PT5M", "99999999999999999999d", "1e3s", "\u{0}", "５m"] {
+        for text in ["", "60", "s", "1x", "1s1", "PT5M", "99999999999999999999d", "1e3s", "00:05:00", "\u{0}", "５m"] {
             assert_eq!(parse(text), Err(InvalidDuration::Form), "{text}");
         }
         for text in ["1mo", "1y", "2 years 1d"] {

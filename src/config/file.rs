@@ -1,33 +1,62 @@
-//! Reading the files that a configuration is made of.
+//! Reading the files that a configuration consists of.
 
 use std::fs::File;
-use std::io::Read;
+use std::io::{self, Read};
 use std::path::Path;
 
-/// Far more than a thousand targets, or a long chain of certificates, need. A mistaken `--config.file=/dev/zero` ends
-/// here.
+use super::problem::Source;
+
+/// Far more than a thousand targets, or a long chain of certificates, need. It ends a mistaken
+/// `--config.file=/dev/zero`.
 const MAX_BYTES: u64 = 1 << 20;
 
-/// The bytes of a file.
-///
-/// # Errors
-/// Where there is none, or too many; the text completes a sentence that begins with the file.
-pub(super) fn bytes(path: &Path) -> Result<Vec<u8>, String> {
+/// Why a file is no use. Displays as the rest of a sentence that begins with the file.
+#[derive(Debug, thiserror::Error)]
+pub enum FileError {
+    /// The system refused to open or read it.
+    #[error("cannot be read: {0}")]
+    Io(#[from] io::Error),
+    /// It is larger than 1 MiB.
+    #[error("is larger than {MAX_BYTES} bytes; a configuration is not")]
+    TooLarge,
+    /// It is UTF-16, with a byte-order mark or by the zero bytes of ASCII text.
+    #[error("is UTF-16; save it as UTF-8")]
+    Utf16,
+    /// It is not UTF-8.
+    #[error("is not UTF-8; the first invalid byte is number {0}")]
+    NotUtf8(usize),
+}
+
+/// The content of a file without its byte-order mark, which some editors write in front of UTF-8.
+pub(super) fn bytes(path: &Path) -> Result<Vec<u8>, FileError> {
     let mut bytes = Vec::new();
-    let read = File::open(path).and_then(|file| file.take(MAX_BYTES + 1).read_to_end(&mut bytes));
-    let length = read.map_err(|error| format!("can't be read: {error}"))?;
-    if u64::try_from(length).is_ok_and(|length| length <= MAX_BYTES) {
-        Ok(bytes)
-    } else {
-        Err(format!("is larger than {MAX_BYTES} bytes; a configuration is not"))
+    let length = File::open(path)?.take(MAX_BYTES + 1).read_to_end(&mut bytes)?;
+    if !u64::try_from(length).is_ok_and(|length| length <= MAX_BYTES) {
+        return Err(FileError::TooLarge);
+    }
+    match &bytes[..] {
+        [0xff, 0xfe, ..] | [0xfe, 0xff, ..] | [1..=255, 0, 1..=255, 0, ..] | [0, 1..=255, 0, 1..=255, ..] => {
+            Err(FileError::Utf16)
+        }
+        [0xef, 0xbb, 0xbf, rest @ ..] => Ok(rest.to_vec()),
+        _ => Ok(bytes),
     }
 }
 
-/// The text of a file.
+/// The text of a file of at most 1 MiB, without a byte-order mark.
 ///
 /// # Errors
-/// As [`bytes()`], and where it is no text.
-pub(super) fn text(path: &Path) -> Result<String, String> {
-    String::from_utf8(bytes(path)?)
-        .map_err(|error| format!("is not UTF-8 text, from byte {} on", error.utf8_error().valid_up_to()))
+/// If the file cannot be read, is too large, or is not UTF-8.
+pub fn read_text(path: &Path) -> Result<String, FileError> {
+    String::from_utf8(bytes(path)?).map_err(|error| FileError::NotUtf8(error.utf8_error().valid_up_to() + 1))
+}
+
+/// A file with the time of its last modification, for a message.
+pub(super) fn with_time(path: &Path) -> String {
+    let name = Source::new(&path.display().to_string(), None);
+    let modified = path.metadata().and_then(|metadata| metadata.modified()).ok();
+    match modified.and_then(|time| jiff::Timestamp::try_from(time).ok()) {
+        Some(time) => format!("{name} (last modified {time:.0})"),
+        None => name.to_string(),
+    }
 }

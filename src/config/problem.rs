@@ -1,4 +1,4 @@
-//! What is wrong with a configuration: every problem in one line, with no secret in it.
+//! What is wrong with a configuration: each problem on one line, without any secret.
 
 use std::fmt;
 
@@ -6,137 +6,114 @@ use figment::value::Value;
 
 use super::path::KeyPath;
 
-/// The longest given text that is repeated in a problem, in characters; the rest is cut.
-const SHOWN_CHARS: usize = 64;
+/// The most characters of a given text that a problem repeats.
+const MAX_SHOWN_CHARS: usize = 64;
 
-/// One thing that is wrong. Displays as one line: `exporter.yml: refresh.interval: "60" is not a duration; …`.
+/// One thing that is wrong. Displays as one line: `exporter.yml:12: refresh.interval: "60" is not a duration; …`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Problem {
-    source: String,
-    key: String,
-    reason: String,
-}
-
-impl Problem {
-    pub(super) fn new(source: &str, key: &KeyPath, reason: impl Into<String>) -> Self {
-        Self { source: escaped(source), key: key.to_string(), reason: reason.into() }
-    }
-
-    /// A problem with a source as a whole, such as a file that can't be read.
-    pub(super) fn with_source(source: &str, reason: impl Into<String>) -> Self {
-        Self::new(source, &KeyPath::root(), reason)
-    }
-
-    /// Where the value came from: the path of a file, the name of an environment variable, or a flag.
-    #[must_use]
-    pub fn source(&self) -> &str {
-        &self.source
-    }
-
-    /// The full path of the key, such as `targets[1].account_id`; `None` where a source as a whole is at fault.
-    #[must_use]
-    pub fn key(&self) -> Option<&str> {
-        Some(self.key.as_str()).filter(|key| !key.is_empty())
-    }
-
+    /// Where the value was given.
+    pub source: Source,
+    /// The full path of the key, such as `targets[1].account_id`; `None` if a source as a whole is wrong.
+    pub key: Option<String>,
     /// What was given and what is accepted.
-    #[must_use]
-    pub fn reason(&self) -> &str {
-        &self.reason
-    }
+    pub reason: String,
 }
 
 impl fmt::Display for Problem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.key() {
-            Some(key) => write!(f, "{}: {key}: {}", self.source, self.reason),
-            None => write!(f, "{}: {}", self.source, self.reason),
+        let Self { source, key, reason } = self;
+        write!(f, "{source}: {}{reason}", key.as_ref().map(|key| format!("{key}: ")).unwrap_or_default())
+    }
+}
+
+/// Where a value was given. Displays as `exporter.yml:12`, or as the name of a variable or flag.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Source {
+    /// The path of a file, or the name of a variable or flag, on one line.
+    pub name: String,
+    /// The line in a file, counted from 1.
+    pub line: Option<usize>,
+}
+
+impl Source {
+    pub(super) fn new(name: &str, line: Option<usize>) -> Self {
+        // A URL given for a path by mistake can have a password.
+        if name.contains("://") {
+            return Self { name: "a URL (not shown, it may hold credentials)".to_owned(), line };
+        }
+        // Quotes stay as they are: the name is shown outside quotes.
+        let on_one_line = |c: char| if "\"'\\".contains(c) { c.to_string() } else { c.escape_debug().to_string() };
+        Self { name: name.chars().map(on_one_line).collect(), line }
+    }
+}
+
+impl fmt::Display for Source {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.line {
+            Some(line) => write!(f, "{}:{line}", self.name),
+            None => f.write_str(&self.name),
         }
     }
 }
 
-/// Everything that is wrong with a configuration, at least one problem. Displays as one line each.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Problems(Vec<Problem>);
+impl Problem {
+    pub(super) fn new(source: Source, key: &KeyPath, reason: impl Into<String>) -> Self {
+        let key = Some(key.to_string()).filter(|key| !key.is_empty());
+        Self { source, key, reason: reason.into() }
+    }
+
+    /// A problem with a file or a variable as a whole.
+    pub(super) fn of_source(name: &str, line: Option<usize>, reason: impl Into<String>) -> Self {
+        Self::new(Source::new(name, line), &KeyPath::default(), reason)
+    }
+}
+
+/// Everything that is wrong with a configuration: at least one problem, by source and line. Displays as one line each.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"))]
+pub struct Problems(pub Vec<Problem>);
 
 impl Problems {
-    pub(super) fn new(problems: Vec<Problem>) -> Self {
-        Self(problems)
-    }
-
-    /// The problems, those of the sources first, then those of single keys, then those of rules between keys.
-    pub fn iter(&self) -> std::slice::Iter<'_, Problem> {
-        self.0.iter()
+    /// # Errors
+    /// All problems, if there is one.
+    pub(super) fn check(mut problems: Vec<Problem>) -> Result<(), Self> {
+        problems.sort_by(|one, other| one.source.cmp(&other.source));
+        if problems.is_empty() { Ok(()) } else { Err(Self(problems)) }
     }
 }
 
-impl<'a> IntoIterator for &'a Problems {
-    type Item = &'a Problem;
-    type IntoIter = std::slice::Iter<'a, Problem>;
-
-    fn into_iter(self) -> Self::IntoIter {
-        self.iter()
+/// A given value, as a problem repeats it.
+pub(super) fn given(value: &Value, is_secret: bool) -> String {
+    match value.as_str() {
+        None => sort(value).to_owned(),
+        Some(_) if is_secret => "the value (a secret, not shown)".to_owned(),
+        Some(text) if may_hold_credentials(text) => "the value (not shown, it may hold credentials)".to_owned(),
+        Some(text) => format!("\"{}\"", abridged(text)),
     }
 }
 
-impl fmt::Display for Problems {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (index, problem) in self.0.iter().enumerate() {
-            let line_end = if index == 0 { "" } else { "\n" };
-            write!(f, "{line_end}{problem}")?;
-        }
-        Ok(())
-    }
+/// Why a value is not the section with these keys.
+pub(super) fn not_a_section(value: &Value, keys: &[&str]) -> String {
+    format!("is {}, not a section; its keys are {}", sort(value), keys.join(", "))
 }
 
-impl std::error::Error for Problems {}
-
-/// A given value as a problem repeats it.
-pub(super) fn given(value: &Value, secret: bool) -> String {
-    match value {
-        Value::Dict(..) => "a mapping".to_owned(),
-        Value::Array(..) => "a list".to_owned(),
-        Value::Empty(..) => "nothing".to_owned(),
-        _ if secret => "the value (a secret, not shown)".to_owned(),
-        Value::String(_, text) if may_hold_credentials(text) => {
-            "the value (not shown, as it may hold credentials)".to_owned()
-        }
-        Value::String(_, text) => format!("\"{}\"", abridged(text)),
-        Value::Char(_, c) => format!("\"{}\"", c.escape_debug()),
-        Value::Bool(_, truth) => truth.to_string(),
-        Value::Num(_, num) => match (num.to_u128(), num.to_i128(), num.to_f64()) {
-            (Some(whole), ..) => whole.to_string(),
-            (_, Some(whole), _) => whole.to_string(),
-            // `Display` would write 1e300 with 300 zeros.
-            (_, _, Some(float)) => format!("{float:?}"),
-            _ => "a number".to_owned(),
-        },
-    }
-}
-
-/// The sort of a value, for where the value itself is not repeated.
+/// What sort of value it is. Every scalar is a text: its key decides what that text means.
 pub(super) fn sort(value: &Value) -> &'static str {
     match value {
         Value::Dict(..) => "a mapping",
         Value::Array(..) => "a list",
         Value::Empty(..) => "nothing",
-        Value::Bool(..) => "a boolean",
-        Value::Num(..) => "a number",
-        Value::String(..) | Value::Char(..) => "a text",
+        _ => "a single value",
     }
 }
 
-/// A text on one line and of a sane length.
+/// A text on one line, cut at [`MAX_SHOWN_CHARS`].
 pub(super) fn abridged(text: &str) -> String {
-    match text.char_indices().nth(SHOWN_CHARS) {
+    match text.char_indices().nth(MAX_SHOWN_CHARS) {
         Some((end, _)) => format!("{}…", text[..end].escape_debug()),
         None => text.escape_debug().to_string(),
     }
-}
-
-/// A text on one line; quotes stay as they are.
-fn escaped(text: &str) -> String {
-    text.chars().map(|c| if "\"'\\".contains(c) { c.to_string() } else { c.escape_debug().to_string() }).collect()
 }
 
 /// User information stands before an `@`, and signed URLs have their signature in the query.
@@ -149,10 +126,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_problem_is_one_line_of_a_sane_length_whatever_was_given() {
+    fn a_problem_is_one_line_of_a_limited_length_whatever_was_given() {
         let value = Value::from("\n\r\u{1b}[31m\u{202e}".repeat(10_000));
-        let problem = Problem::new("a\nb.yml", &KeyPath::root().key("x\ny"), given(&value, false));
-        let line = problem.to_string();
+        let source = Source::new("a\nb.yml", Some(3));
+        let line = Problem::new(source, &KeyPath::default().key("x\ny"), given(&value, false)).to_string();
+        assert!(line.starts_with("a\\nb.yml:3: "), "{line}");
         assert!(!line.contains(char::is_control) && !line.contains('\u{202e}') && line.len() < 1000, "{line}");
     }
 
@@ -164,12 +142,12 @@ mod tests {
     }
 
     #[test]
-    fn numbers_are_repeated_as_yaml_read_them() {
-        assert_eq!(given(&Value::from(16u64), false), "16");
-        assert_eq!(given(&Value::from(-5i64), false), "-5");
-        assert_eq!(given(&Value::from(0.5), false), "0.5");
-        assert_eq!(given(&Value::from(u128::MAX), false), u128::MAX.to_string());
-        assert_eq!(given(&Value::from(1e300), false), "1e300");
-        assert_eq!(given(&Value::from(f64::NAN), false), "NaN");
+    fn problems_are_ordered_by_source_and_line() {
+        let at = |name: &str, line| Problem::of_source(name, line, "");
+        let problems = vec![at("b.yml", Some(10)), at("VARIABLE", None), at("b.yml", Some(9)), at("b.yml", None)];
+        let problems = Problems::check(problems).expect_err("problems");
+        let order: Vec<_> =
+            problems.0.iter().map(|problem| (problem.source.name.as_str(), problem.source.line)).collect();
+        assert_eq!(order, [("VARIABLE", None), ("b.yml", None), ("b.yml", Some(9)), ("b.yml", Some(10))]);
     }
 }

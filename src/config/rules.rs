@@ -1,157 +1,181 @@
-//! The rules that tie keys together.
+//! The rules that connect keys. A rule is skipped if one of its keys is wrong itself.
 
 use std::collections::BTreeMap;
 
-use super::check::Findings;
+use super::Watched;
+use super::cursor::Cursor;
 use super::duration::Shown;
-use super::path::KeyPath;
-use super::targets::{Item, account_of, origins};
-use super::{Config, Target, Watched};
+use super::schema::{Config, Target};
+use super::syntax::{account_of_role, label_count_error};
+use crate::job::Status;
 
-/// Tells of every broken rule. A rule keeps silent where a key that it goes by is at fault itself, and has its default
-/// in `config` for that reason. `items` are those of `targets` as they are written.
-pub(super) fn check(config: &Config, items: &[Item], findings: &mut Findings) {
-    data_outlives_the_interval(config, findings);
-    for (index, item) in items.iter().enumerate() {
-        let at = target_path(index);
-        what_goes_with_roles(item, &at, findings);
-        one_way_to_say_it(item, &at, findings);
-        endpoints_have_no_variants(item, &at, findings);
+/// Reports every broken rule.
+pub(super) fn check(config: &Config, root: &Cursor<'_>) {
+    data_outlives_the_interval(config, root);
+    for (spec, at) in specs(config, root) {
+        role_settings_need_a_role(spec, &at);
+        one_value_or_several(&at);
+        endpoints_have_no_variants(spec, &at);
+        filters_match_something(spec, &at);
+        if let Some(reason) = label_count_error(&spec.labels) {
+            at.key("labels").report(reason);
+        }
     }
-    let origins = origins(items);
-    targets_have_names_of_their_own(&config.targets, items, &origins, findings);
-    targets_watch_jobs_of_their_own(&config.targets, &origins, findings);
-    shards_are_told_apart(config, &origins, findings);
+    targets_have_different_names(config, root);
+    targets_monitor_different_jobs(config, root);
+    shards_are_known(config, root);
 }
 
-fn target_path(index: usize) -> KeyPath {
-    KeyPath::root().key("targets").item(index)
+/// The items of `targets` with their places. The default item is in no list.
+pub(super) fn specs<'a>(config: &'a Config, root: &Cursor<'a>) -> Vec<(&'a Target, Cursor<'a>)> {
+    let list = root.key("targets");
+    let mut places: Vec<Cursor<'a>> = list.items().collect();
+    places.resize(config.targets.len(), list);
+    config.targets.iter().zip(places).collect()
 }
 
-/// Good data would come and go: the next walk starts an interval after the one before, and takes its time.
-fn data_outlives_the_interval(config: &Config, findings: &mut Findings) {
-    let (stale_after, interval) = (KeyPath::of("refresh.stale_after"), KeyPath::of("refresh.interval"));
-    let Some(shown_for) = config.refresh.stale_after else { return };
-    if shown_for < config.refresh.interval.saturating_mul(2) && findings.none_at(&interval) {
-        let (given, one) = (Shown(shown_for), Shown(config.refresh.interval));
-        let reason = format!(
-            "{given} is shorter than twice {interval}, which is {one}: data would disappear before the next walk ends"
-        );
-        findings.tell(&stale_after, reason);
+/// Otherwise data would come and go: the next walk starts an interval after the last one, and takes its time.
+fn data_outlives_the_interval(config: &Config, root: &Cursor<'_>) {
+    let (refresh, interval) = (root.key("refresh"), config.refresh.interval);
+    let Some(stale_after) = config.refresh.stale_after else { return };
+    if stale_after < interval.saturating_mul(2) && refresh.key("interval").is_valid() {
+        refresh.key("stale_after").report(format!(
+            "{} is shorter than twice refresh.interval, which is {}: data would disappear before the next walk ends",
+            Shown(stale_after),
+            Shown(interval)
+        ));
     }
 }
 
-/// What is said when a role is assumed is said nowhere else.
-fn what_goes_with_roles(item: &Item, at: &KeyPath, findings: &mut Findings) {
-    let (role, roles) = (at.key("role_arn"), at.key("role_arns"));
-    let has_no_role = item.role_arn.is_none() && item.role_arns.is_empty();
-    if !has_no_role || !findings.none_at(&role) || !findings.none_at(&roles) || !findings.tells_all(at) {
+fn role_settings_need_a_role(spec: &Target, at: &Cursor<'_>) {
+    if !at.omits(&["role_arn", "role_arns"]) {
         return;
     }
-    for (key, is_given) in [("external_id", item.external_id.is_some()), ("session_name", item.session_name.is_some())]
+    for (key, is_given) in [("external_id", spec.external_id.is_some()), ("session_name", spec.session_name.is_some())]
     {
         if is_given {
-            let reason = format!("is of no use without {role} or {roles}; give the role to assume, or leave this out");
-            findings.tell(&at.key(key), reason);
+            let reason =
+                format!("has no effect without {0}.role_arn or {0}.role_arns; give the role, or remove this", at.path);
+            at.key(key).report(reason);
         }
     }
 }
 
-/// A key for one value, and a key for several, can't both be meant.
-fn one_way_to_say_it(item: &Item, at: &KeyPath, findings: &mut Findings) {
-    let both = [
-        ("region", "regions", item.region.is_some() && !item.regions.is_empty()),
-        ("role_arn", "role_arns", item.role_arn.is_some() && !item.role_arns.is_empty()),
-        ("account_id", "role_arns", item.account_id.is_some() && !item.role_arns.is_empty()),
-    ];
-    for (one, several, _) in both.into_iter().filter(|(.., are_given)| *are_given) {
-        findings.tell(&at.key(one), format!("can't stand beside {}; give one of the two", at.key(several)));
-    }
-}
-
-/// An endpoint is one address, which has neither a FIPS nor a dual-stack variant; the SDK refuses every request.
-fn endpoints_have_no_variants(item: &Item, at: &KeyPath, findings: &mut Findings) {
-    for (key, is_on) in [("use_fips", item.use_fips), ("use_dualstack", item.use_dualstack)] {
-        if item.endpoint_url.is_some() && is_on == Some(true) {
-            let reason = format!("can't be had of {}, which is an address of its own", at.key("endpoint_url"));
-            findings.tell(&at.key(key), reason);
+fn one_value_or_several(at: &Cursor<'_>) {
+    let filter = at.key("filter");
+    for (section, one, other) in [
+        (at, "region", "regions"),
+        (at, "role_arn", "role_arns"),
+        (at, "account_id", "role_arns"),
+        // ListJobs refuses both.
+        (&filter, "thing_group_name", "thing_group_id"),
+    ] {
+        if section.key(one).is_given() && section.key(other).is_given() {
+            section
+                .key(one)
+                .report(format!("cannot be combined with {}; give one of the two", section.key(other).path));
         }
     }
 }
 
-/// The `target` label tells targets apart, and two with the same one would clash in every series.
-fn targets_have_names_of_their_own(targets: &[Target], items: &[Item], origins: &[usize], findings: &mut Findings) {
-    let mut taken: BTreeMap<&str, (usize, KeyPath)> = BTreeMap::new();
-    for (target, &index) in targets.iter().zip(origins) {
-        let (at, item) = (target_path(index), &items[index]);
-        let key = at.key(match item {
-            Item { name: Some(_), .. } => "name",
-            Item { role_arns, .. } if !role_arns.is_empty() => "role_arns",
-            Item { regions, .. } if !regions.is_empty() => "regions",
-            _ => "region",
-        });
-        match target.known_name() {
-            // The region stands in for no name, not for a faulty one.
-            _ if !findings.none_at(&at.key("name")) => {}
-            Some(name) => match taken.get(name) {
-                // Two of one item are told of as watching the same jobs.
-                Some((of, _)) if *of == index => {}
-                Some((_, earlier)) => {
-                    let reason = format!("names this target as {earlier} names another; give each a name of its own");
-                    findings.tell(&key, reason);
+/// The SDK refuses every request then.
+fn endpoints_have_no_variants(spec: &Target, at: &Cursor<'_>) {
+    for (key, is_on) in [("use_fips", spec.use_fips), ("use_dualstack", spec.use_dualstack)] {
+        if spec.endpoint_url.is_some() && is_on == Some(true) {
+            at.key(key).report(format!("cannot be combined with {}.endpoint_url", at.path));
+        }
+    }
+}
+
+/// AWS omits SCHEDULED jobs from a listing by thing group (reported in aws-cli#8924).
+fn filters_match_something(spec: &Target, at: &Cursor<'_>) {
+    let filter = at.key("filter");
+    let groups = [("thing_group_name", &spec.scope.thing_group_name), ("thing_group_id", &spec.scope.thing_group_id)];
+    let Some((group, _)) = groups.into_iter().find(|(_, group)| group.is_some()) else { return };
+    if spec.scope.statuses == [Status::Scheduled] && filter.key("status").is_valid() {
+        filter.key("status").report(format!(
+            "matches nothing: AWS omits SCHEDULED jobs when {} is set; add another status, or remove one of the two",
+            filter.key(group).path
+        ));
+    }
+}
+
+/// Two targets with the same label `target` would clash in every series.
+fn targets_have_different_names(config: &Config, root: &Cursor<'_>) {
+    let specs = specs(config, root);
+    let count: usize = specs.iter().map(|(spec, _)| spec.expanded().len()).sum();
+    let mut taken: BTreeMap<String, Cursor<'_>> = BTreeMap::new();
+    for (spec, at) in &specs {
+        // The region does not stand in for a name that is wrong.
+        if !at.key("name").is_valid() {
+            continue;
+        }
+        let from = ["name", "role_arns", "regions"].into_iter().find(|key| at.key(key).is_given()).unwrap_or("region");
+        let mut own = BTreeMap::new();
+        for target in spec.expanded() {
+            match target.known_name().map(str::to_owned) {
+                Some(name) if taken.contains_key(&name) => {
+                    let reason =
+                        format!("{name:?} is the name of {} too; give each target its own name", taken[&name].path);
+                    at.key(from).report(reason);
                 }
-                None => drop(taken.insert(name, (index, key))),
-            },
-            None if targets.len() > 1 && findings.none_at(&key) && findings.tells_all(&at) => {
-                let reason = "has neither a name nor a region; with several targets, each needs one to be told by";
-                findings.tell(&at, reason);
+                // Two of one item are reported as monitoring the same jobs.
+                Some(name) => drop(own.insert(name, at.clone())),
+                None if count > 1 && at.key(from).is_valid() && at.omits(&["name", "region"]) => {
+                    at.report("has neither name nor region; each of several targets needs one");
+                }
+                None => {}
             }
-            None => {}
         }
+        taken.append(&mut own);
     }
 }
 
 /// Two targets of the same jobs would count each of them twice in every sum.
-fn targets_watch_jobs_of_their_own(targets: &[Target], origins: &[usize], findings: &mut Findings) {
-    let watched: Vec<Watched> = targets.iter().map(|target| target.watched(None)).collect();
-    for (n, target) in watched.iter().enumerate() {
-        let Some(earlier) = watched[..n].iter().position(|earlier| earlier == target) else { continue };
-        let (at, other) = (target_path(origins[n]), target_path(origins[earlier]));
-        // Two that are the same for being faulty are told of as that.
-        if !findings.none_at(&at) || !findings.none_at(&other) {
-            continue;
-        }
-        if origins[n] == origins[earlier] {
-            let account = targets[n].role_arn.as_deref().and_then(account_of).unwrap_or_default();
-            let reason =
-                format!("has two roles of account {account}: each job would be counted twice; leave one of them out");
-            findings.tell(&at.key("role_arns"), reason);
-        } else {
-            let reason =
-                format!("watches the same jobs as {other}: each would be counted twice; leave one of them out");
-            findings.tell(&at, reason);
+fn targets_monitor_different_jobs(config: &Config, root: &Cursor<'_>) {
+    // What `Watched` consists of. Two that are the same because one of these is wrong are reported as wrong.
+    const KEYS: [&str; 8] =
+        ["region", "regions", "profile", "role_arn", "role_arns", "account_id", "endpoint_url", "filter"];
+    let is_known = |at: &Cursor<'_>| !at.misspells(&KEYS) && KEYS.iter().all(|key| at.key(key).is_valid());
+    let mut seen: Vec<(Watched, Cursor<'_>)> = Vec::new();
+    for (spec, at) in specs(config, root) {
+        for target in spec.expanded() {
+            let watched = target.watched(None);
+            match seen.iter().find(|(earlier, _)| *earlier == watched) {
+                Some((_, earlier)) if earlier.path == at.path && at.key("role_arns").is_valid() => {
+                    let account = target.role_arn.as_deref().and_then(account_of_role).unwrap_or_default();
+                    let reason = format!("has two roles of account {account}: each job would count twice; remove one");
+                    at.key("role_arns").report(reason);
+                }
+                Some((_, earlier)) if is_known(earlier) && is_known(&at) => {
+                    at.report(format!(
+                        "monitors the same jobs as {}: each would count twice; remove one",
+                        earlier.path
+                    ));
+                }
+                _ => {}
+            }
+            seen.push((watched, at.clone()));
         }
     }
 }
 
-/// Each target belongs to the shard that its name says, which every process has to know without asking anybody.
-fn shards_are_told_apart(config: &Config, origins: &[usize], findings: &mut Findings) {
-    let (index, total) = (KeyPath::of("shard.index"), KeyPath::of("shard.total"));
-    let shard = config.shard;
-    if shard.index >= shard.total && findings.none_at(&index) && findings.none_at(&total) {
-        let reason = format!("is {}, and {total} is {}: shards are counted from 0", shard.index, shard.total);
-        findings.tell(&index, reason);
+/// The name decides a target's shard, so every process must know it without asking anybody.
+fn shards_are_known(config: &Config, root: &Cursor<'_>) {
+    let (shard, at) = (config.shard, root.key("shard"));
+    let (index, total) = (at.key("index"), at.key("total"));
+    if shard.index >= shard.total && index.is_valid() && total.is_valid() {
+        index.report(format!("is {}, and shard.total is {}: shards are counted from 0", shard.index, shard.total));
     }
-    if shard.total > 1 {
-        for (target, &origin) in config.targets.iter().zip(origins) {
-            let at = target_path(origin);
-            if target.known_name().is_none() && findings.none_at(&at) && findings.tells_all(&at) {
-                let reason = format!(
-                    "is {}, and a target that has neither a name nor a region in the configuration belongs to no shard; give it a name",
-                    shard.total
-                );
-                findings.tell(&total, reason);
-            }
-        }
+    let is_nameless = |target: &Target| target.known_name().is_none();
+    if shard.total > 1
+        && specs(config, root)
+            .iter()
+            .any(|(spec, at)| spec.expanded().iter().any(is_nameless) && at.is_valid() && at.omits(&["name", "region"]))
+    {
+        total.report(format!(
+            "is {}, but a target has neither name nor region in the configuration, so it belongs to no shard; give it a name",
+            shard.total
+        ));
     }
 }

@@ -1,205 +1,226 @@
-//! YAML texts as figment values, with the faults that YAML itself leaves to its reader.
+//! YAML texts as figment values, with the line of every key and all mistakes that YAML itself leaves to its reader.
 //!
-//! `yaml_serde` refuses a repeated key by ending at once. A file with a repeated key and five other faults should tell
-//! all six, so the text is first taken as it is written, and then turned into a value fault by fault.
+//! Every scalar stays the text that was written. The key decides what the text means, so a file, a variable and a flag
+//! are read alike, and an account id keeps its leading zero.
 
+use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
 
 use figment::value::{Dict, Empty, Value};
-use serde::de::{Deserialize, Deserializer, EnumAccess, MapAccess, SeqAccess, VariantAccess, Visitor};
+use saphyr_parser::{Event, Parser, ScalarStyle, ScanError, Span, StrInput};
 
 use super::path::KeyPath;
-use super::problem::abridged;
 
-/// `yaml_serde` stops at 128 levels, but only after its scanner, whose time grows with the square of the depth of
-/// brackets, has gone through the whole text.
-const MAX_OPEN_BRACKETS: usize = 256;
+/// Lists and mappings inside one another. The deepest key has six.
+const MAX_DEPTH: usize = 32;
+
+/// Values in a document, those of aliases included. A thousand targets have fewer than 20,000.
+const MAX_VALUES: usize = 200_000;
 
 /// The key that takes over the entries of another mapping (<https://yaml.org/type/merge.html>).
 const MERGE: &str = "<<";
 
-/// A value that a YAML text holds, and the places where the text is at fault.
-pub(super) struct Parsed {
+/// A document, with the line of each of its keys and items, counted from 1.
+pub(super) struct Document {
     pub(super) value: Value,
-    pub(super) faults: Vec<(KeyPath, String)>,
+    pub(super) lines: BTreeMap<KeyPath, usize>,
+    pub(super) mistakes: Vec<(KeyPath, usize, String)>,
 }
 
-/// Reads one YAML document, whose top stands at `at` in the configuration.
+/// Why a text is not YAML. The reason repeats nothing of the text.
+pub(super) struct SyntaxError {
+    pub(super) line: usize,
+    pub(super) reason: String,
+}
+
+impl SyntaxError {
+    fn new(span: Span, reason: &str) -> Self {
+        Self { line: span.start.line(), reason: format!("is not YAML: {reason}") }
+    }
+}
+
+impl From<ScanError> for SyntaxError {
+    fn from(error: ScanError) -> Self {
+        Self { line: error.marker().line(), reason: format!("is not YAML: {}", error.info()) }
+    }
+}
+
+/// Reads one document whose root stands at `root`.
 ///
 /// # Errors
-/// Where it is not YAML; the text tells where and why, and repeats nothing of the document.
-pub(super) fn read(text: &str, at: &KeyPath) -> Result<Parsed, String> {
-    if open_brackets(text) > MAX_OPEN_BRACKETS {
-        return Err("has more brackets inside brackets than any configuration needs".to_owned());
-    }
-    let node: Node = yaml_serde::from_str(text).map_err(|error| describe(&error))?;
-    let mut faults = Vec::new();
-    let value = node.into_value(at, &mut faults);
-    Ok(Parsed { value, faults })
+/// If the text is not YAML, or is nested or aliased beyond all need.
+pub(super) fn read(text: &str, root: &KeyPath) -> Result<Document, SyntaxError> {
+    let mut loader = Loader { events: Parser::new_from_str(text), anchors: BTreeMap::new(), values: 0 };
+    let node = loader.document()?;
+    let mut document = Document::from(Value::from(Empty::None));
+    document.value = document.convert(node, root);
+    Ok(document)
 }
 
-/// How many brackets are open at once, at most. Those in quotes and comments count too: it is a bound, no grammar.
-fn open_brackets(text: &str) -> usize {
-    let (mut open, mut most) = (0_usize, 0);
-    for byte in text.bytes() {
-        match byte {
-            b'[' | b'{' => open += 1,
-            b']' | b'}' => open = open.saturating_sub(1),
-            _ => {}
-        }
-        most = most.max(open);
-    }
-    most
+#[derive(Clone)]
+struct Node {
+    line: usize,
+    /// How many values it consists of.
+    size: usize,
+    is_tagged: bool,
+    content: Content,
 }
 
-/// The message of a YAML error without any value of the document: those about a type repeat the value.
-fn describe(error: &yaml_serde::Error) -> String {
-    let message = error.to_string();
-    if !message.contains("invalid value") && !message.contains("invalid type") {
-        return format!("is not YAML: {message}");
-    }
-    let place = error.location().map(|l| format!(" at line {} column {}", l.line(), l.column())).unwrap_or_default();
-    format!("is not YAML: a value does not fit its tag{place}")
-}
-
-/// A document as it is written: keys of any sort, repeated ones, tags.
-enum Node {
-    Scalar(Value),
+#[derive(Clone)]
+enum Content {
+    /// `None` is YAML's null.
+    Scalar(Option<String>),
     List(Vec<Node>),
     Mapping(Vec<(Node, Node)>),
-    Tagged(String, Box<Node>),
 }
 
-type Faults = Vec<(KeyPath, String)>;
+struct Loader<'a> {
+    events: Parser<'a, StrInput<'a>>,
+    anchors: BTreeMap<usize, Node>,
+    values: usize,
+}
 
-impl Node {
-    fn into_value(self, at: &KeyPath, faults: &mut Faults) -> Value {
-        match self {
-            Self::Scalar(value) => value,
-            Self::List(items) => {
-                let items = items.into_iter().enumerate().map(|(index, item)| item.into_value(&at.item(index), faults));
-                Value::from(items.collect::<Vec<_>>())
-            }
-            Self::Mapping(entries) => Value::from(mapping(entries, at, faults)),
-            Self::Tagged(tag, content) => {
-                faults.push((at.clone(), format!("has the tag !{}; no tag is known here", abridged(&tag))));
-                content.into_value(at, faults)
+impl<'a> Loader<'a> {
+    fn next(&mut self) -> Result<(Event<'a>, Span), SyntaxError> {
+        Ok(self.events.next().transpose()?.unwrap_or((Event::StreamEnd, Span::default())))
+    }
+
+    fn document(&mut self) -> Result<Node, SyntaxError> {
+        let mut content = None;
+        loop {
+            match self.next()? {
+                (Event::StreamEnd, span) => {
+                    let line = span.start.line();
+                    let empty = Node { line, size: 1, is_tagged: false, content: Content::Scalar(None) };
+                    return Ok(content.unwrap_or(empty));
+                }
+                (Event::Nothing | Event::StreamStart | Event::DocumentStart(_) | Event::DocumentEnd, _) => {}
+                (_, span) if content.is_some() => return Err(SyntaxError::new(span, "there is a second document")),
+                (event, span) => content = Some(self.node(event, span, 0)?),
             }
         }
     }
-}
 
-fn mapping(entries: Vec<(Node, Node)>, at: &KeyPath, faults: &mut Faults) -> Dict {
-    let (mut own, mut merged) = (Dict::new(), Dict::new());
-    for (key, node) in entries {
-        let Node::Scalar(Value::String(_, name)) = key else {
-            faults.push((at.clone(), "has a key that is not a text; every key here is one".to_owned()));
-            continue;
+    fn node(&mut self, event: Event<'a>, span: Span, depth: usize) -> Result<Node, SyntaxError> {
+        if depth > MAX_DEPTH {
+            return Err(SyntaxError::new(span, "lists and mappings are nested too deeply"));
+        }
+        let before = self.values;
+        self.values += 1;
+        let (anchor, is_tagged, content) = match event {
+            Event::Alias(anchor) => {
+                let node = self.anchors.get(&anchor).cloned();
+                let node = node.ok_or_else(|| SyntaxError::new(span, "an alias stands inside its own anchor"))?;
+                self.values += node.size;
+                return if self.values > MAX_VALUES { Err(too_many(span)) } else { Ok(node) };
+            }
+            Event::Scalar(text, style, anchor, tag) => {
+                let is_null = style == ScalarStyle::Plain && matches!(&*text, "" | "~" | "null" | "Null" | "NULL");
+                (anchor, tag.is_some(), Content::Scalar((!is_null).then(|| text.into_owned())))
+            }
+            Event::SequenceStart(anchor, tag) => {
+                let mut items = Vec::new();
+                loop {
+                    match self.next()? {
+                        (Event::SequenceEnd, _) => break,
+                        (event, span) => items.push(self.node(event, span, depth + 1)?),
+                    }
+                }
+                (anchor, tag.is_some(), Content::List(items))
+            }
+            Event::MappingStart(anchor, tag) => {
+                let mut entries = Vec::new();
+                loop {
+                    let key = match self.next()? {
+                        (Event::MappingEnd, _) => break,
+                        (event, span) => self.node(event, span, depth + 1)?,
+                    };
+                    let (event, span) = self.next()?;
+                    entries.push((key, self.node(event, span, depth + 1)?));
+                }
+                (anchor, tag.is_some(), Content::Mapping(entries))
+            }
+            _ => return Err(SyntaxError::new(span, "it ends too early")),
         };
-        if name == MERGE {
-            merge(node, &mut merged, at, faults);
-            continue;
+        if self.values > MAX_VALUES {
+            return Err(too_many(span));
         }
-        let at = at.key(&name);
-        match own.entry(name) {
-            Entry::Occupied(_) => faults.push((at, "is there twice; keep one".to_owned())),
-            Entry::Vacant(room) => drop(room.insert(node.into_value(&at, faults))),
+        let node = Node { line: span.start.line(), size: self.values - before, is_tagged, content };
+        if anchor > 0 {
+            self.anchors.insert(anchor, node.clone());
         }
+        Ok(node)
     }
-    for (name, value) in merged {
-        own.entry(name).or_insert(value);
-    }
-    own
 }
 
-/// Takes over the entries of the mapping or mappings that a merge key names; the first to name a key wins.
-fn merge(node: Node, merged: &mut Dict, at: &KeyPath, faults: &mut Faults) {
-    match node {
-        Node::Mapping(entries) => {
-            for (name, value) in mapping(entries, at, faults) {
-                merged.entry(name).or_insert(value);
+fn too_many(span: Span) -> SyntaxError {
+    SyntaxError::new(span, &format!("it has more than {MAX_VALUES} values, those of aliases included"))
+}
+
+impl From<Value> for Document {
+    fn from(value: Value) -> Self {
+        Self { value, lines: BTreeMap::new(), mistakes: Vec::new() }
+    }
+}
+
+impl Document {
+    fn convert(&mut self, node: Node, at: &KeyPath) -> Value {
+        self.lines.entry(at.clone()).or_insert(node.line);
+        if node.is_tagged {
+            self.mistakes.push((at.clone(), node.line, "has a tag (!…); no tags are supported".to_owned()));
+        }
+        match node.content {
+            Content::Scalar(None) => Value::from(Empty::None),
+            Content::Scalar(Some(text)) => Value::from(text),
+            Content::List(items) => {
+                let items = items.into_iter().enumerate();
+                Value::from(items.map(|(index, item)| self.convert(item, &at.item(index))).collect::<Vec<_>>())
+            }
+            Content::Mapping(entries) => Value::from(self.mapping(entries, at)),
+        }
+    }
+
+    fn mapping(&mut self, entries: Vec<(Node, Node)>, at: &KeyPath) -> Dict {
+        let (mut own, mut merged) = (Dict::new(), Vec::new());
+        for (key, node) in entries {
+            match key.content {
+                Content::Scalar(Some(name)) if name == MERGE => merged.push(node),
+                Content::Scalar(Some(name)) => {
+                    let at = at.key(&name);
+                    match own.entry(name) {
+                        Entry::Occupied(_) => {
+                            self.mistakes.push((at, key.line, "is given twice; keep one".to_owned()));
+                        }
+                        Entry::Vacant(slot) => {
+                            // The line of the key, not that of a block that begins below it.
+                            self.lines.entry(at.clone()).or_insert(key.line);
+                            slot.insert(self.convert(node, &at));
+                        }
+                    }
+                }
+                _ => self.mistakes.push((at.clone(), key.line, "has a key that is not a name".to_owned())),
             }
         }
-        Node::List(nodes) if nodes.iter().all(|node| matches!(node, Node::Mapping(_))) => {
-            for node in nodes {
-                merge(node, merged, at, faults);
+        for node in merged {
+            self.merge(node, &mut own, at);
+        }
+        own
+    }
+
+    /// Adds the entries of the mapping or mappings that a merge key names; the first one to give a key wins.
+    fn merge(&mut self, node: Node, into: &mut Dict, at: &KeyPath) {
+        match node.content {
+            Content::Mapping(entries) => {
+                for (name, value) in self.mapping(entries, at) {
+                    into.entry(name).or_insert(value);
+                }
+            }
+            Content::List(nodes) => nodes.into_iter().for_each(|node| self.merge(node, into, at)),
+            Content::Scalar(_) => {
+                let reason = "has a merge key << that names neither a mapping nor a list of mappings";
+                self.mistakes.push((at.clone(), node.line, reason.to_owned()));
             }
         }
-        _ => faults.push((at.clone(), "has a merge key << that names neither a mapping nor a list of them".to_owned())),
-    }
-}
-
-impl<'de> Deserialize<'de> for Node {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_any(NodeVisitor)
-    }
-}
-
-struct NodeVisitor;
-
-impl<'de> Visitor<'de> for NodeVisitor {
-    type Value = Node;
-
-    fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("any YAML value")
-    }
-
-    fn visit_bool<E>(self, value: bool) -> Result<Node, E> {
-        Ok(Node::Scalar(value.into()))
-    }
-
-    fn visit_i64<E>(self, value: i64) -> Result<Node, E> {
-        Ok(Node::Scalar(value.into()))
-    }
-
-    fn visit_u64<E>(self, value: u64) -> Result<Node, E> {
-        Ok(Node::Scalar(value.into()))
-    }
-
-    fn visit_i128<E>(self, value: i128) -> Result<Node, E> {
-        Ok(Node::Scalar(value.into()))
-    }
-
-    fn visit_u128<E>(self, value: u128) -> Result<Node, E> {
-        Ok(Node::Scalar(value.into()))
-    }
-
-    fn visit_f64<E>(self, value: f64) -> Result<Node, E> {
-        Ok(Node::Scalar(value.into()))
-    }
-
-    fn visit_str<E>(self, value: &str) -> Result<Node, E> {
-        Ok(Node::Scalar(value.into()))
-    }
-
-    // A document without content.
-    fn visit_none<E>(self) -> Result<Node, E> {
-        Ok(Node::Scalar(Empty::None.into()))
-    }
-
-    fn visit_unit<E>(self) -> Result<Node, E> {
-        Ok(Node::Scalar(Empty::Unit.into()))
-    }
-
-    fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Node, A::Error> {
-        let mut list = Vec::new();
-        while let Some(item) = items.next_element()? {
-            list.push(item);
-        }
-        Ok(Node::List(list))
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, mut entries: A) -> Result<Node, A::Error> {
-        let mut mapping = Vec::new();
-        while let Some(entry) = entries.next_entry()? {
-            mapping.push(entry);
-        }
-        Ok(Node::Mapping(mapping))
-    }
-
-    fn visit_enum<A: EnumAccess<'de>>(self, tagged: A) -> Result<Node, A::Error> {
-        let (tag, content) = tagged.variant::<String>()?;
-        Ok(Node::Tagged(tag, Box::new(content.newtype_variant()?)))
     }
 }
 
@@ -207,69 +228,99 @@ impl<'de> Visitor<'de> for NodeVisitor {
 mod tests {
     use super::*;
 
-    fn parsed(text: &str) -> Parsed {
-        read(text, &KeyPath::root()).unwrap_or_else(|error| panic!("{text:?} {error}"))
+    fn document(text: &str) -> Document {
+        read(text, &KeyPath::default()).unwrap_or_else(|error| panic!("{text:?} {}", error.reason))
     }
 
-    fn faults(text: &str) -> Vec<String> {
-        parsed(text).faults.into_iter().map(|(at, reason)| format!("{at}: {reason}")).collect()
-    }
-
-    #[test]
-    fn every_fault_of_a_text_is_told_at_once() {
-        let found = faults("a: 1\na: 2\n5: x\nb: [{c: 1, c: 2}]\nd: !secret x\n");
-        assert_eq!(found.len(), 4, "{found:#?}");
-        assert_eq!(found[2], "b[0].c: is there twice; keep one");
+    fn mistakes(text: &str) -> Vec<String> {
+        document(text).mistakes.into_iter().map(|(at, line, reason)| format!("{line}: {at}: {reason}")).collect()
     }
 
     #[test]
-    fn a_merge_key_gives_what_the_mapping_has_not_itself() {
-        let value = parsed("base: &base {a: 1, b: 1}\nof: {b: 2, <<: *base}\n").value;
-        let of = value.find("of").and_then(Value::into_dict).expect("a mapping");
-        assert_eq!((of.get("a"), of.get("b")), (Some(&Value::from(1u64)), Some(&Value::from(2u64))));
+    fn every_mistake_is_reported_with_its_line() {
+        let found = mistakes("a: 1\na: 2\n[5]: x\nb: [{c: 1, c: 2}]\nd: !secret x\n");
+        assert_eq!(
+            found,
+            [
+                "2: a: is given twice; keep one",
+                "3: : has a key that is not a name",
+                "4: b[0].c: is given twice; keep one",
+                "5: d: has a tag (!…); no tags are supported"
+            ]
+        );
+    }
+
+    #[test]
+    fn every_key_and_item_has_its_line() {
+        let lines = document("a:\n  b:\n    - c: 1\n\n      d: 2\n    - e\nf: {g: 1,\n h: 2}\n").lines;
+        let line = |path: KeyPath| lines[&path];
+        let b = KeyPath::of("a.b");
+        assert_eq!((line(KeyPath::of("a")), line(b.clone()), line(b.item(0).key("c"))), (1, 2, 3));
+        assert_eq!((line(b.item(0).key("d")), line(b.item(1)), line(KeyPath::of("f.h"))), (5, 6, 8));
+    }
+
+    #[test]
+    fn scalars_keep_the_text_that_was_written() {
+        for (text, value) in [("012", "012"), ("0x10", "0x10"), ("true", "true"), ("1.50", "1.50"), ("'null'", "null")]
+        {
+            assert_eq!(document(text).value, Value::from(value));
+        }
+        for text in ["~", "null", "", "# nothing", "---"] {
+            assert_eq!(document(text).value, Value::from(Empty::None), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn a_merge_key_adds_what_the_mapping_does_not_give_itself() {
+        let value = document("base: &base {a: 1, b: 1}\nof: {b: 2, <<: *base}\n").value;
+        assert_eq!(value.clone().find("of.a"), Some(Value::from("1")));
+        assert_eq!(value.find("of.b"), Some(Value::from("2")));
     }
 
     #[test]
     fn the_first_of_several_merged_mappings_wins() {
-        let value = parsed("a: &a {x: 1}\nb: &b {x: 2, y: 2}\nc: {<<: [*a, *b]}\n").value;
-        assert_eq!(value.clone().find("c.x"), Some(Value::from(1u64)));
-        assert_eq!(value.find("c.y"), Some(Value::from(2u64)));
+        let value = document("a: &a {x: 1}\nb: &b {x: 2, y: 2}\nc: {<<: [*a, *b]}\n").value;
+        assert_eq!(value.clone().find("c.x"), Some(Value::from("1")));
+        assert_eq!(value.find("c.y"), Some(Value::from("2")));
     }
 
     #[test]
-    fn a_merge_key_that_names_no_mapping_is_a_fault() {
-        assert_eq!(faults("a: {<<: 5}").len(), 1);
-        assert_eq!(faults("a: {<<: [{b: 1}, 5]}").len(), 1);
+    fn a_key_that_is_given_and_merged_has_the_line_where_it_is_given() {
+        let lines = document("base: &base\n  a: 1\n  b: 1\nof:\n  <<: *base\n  b: 2\n").lines;
+        assert_eq!((lines[&KeyPath::of("of.b")], lines[&KeyPath::of("of.a")]), (6, 2));
     }
 
     #[test]
-    fn what_is_not_yaml_is_refused_without_repeating_any_of_it() {
-        for text in
-            ["a: [hunter2", "a: \"hunter2", "a: !!int hunter2", "a: *hunter2", "a: 1\n---\nb: hunter2", "a: hunter2: x"]
-        {
-            let error = read(text, &KeyPath::root()).err().expect(text);
+    fn a_merge_key_that_names_no_mapping_is_a_mistake() {
+        assert_eq!(mistakes("a: {<<: 5}").len(), 1);
+        assert_eq!(mistakes("a: {<<: [{b: 1}, 5]}").len(), 1);
+    }
+
+    #[test]
+    fn a_text_that_is_not_yaml_is_refused_without_repeating_any_of_it() {
+        for text in ["a: [hunter2", "a: \"hunter2", "a: *hunter2", "a: 1\n---\nb: hunter2", "a: hunter2: x"] {
+            let error = read(text, &KeyPath::default()).err().expect(text).reason;
             assert!(error.starts_with("is not YAML: ") && !error.contains("hunter2"), "{text:?} {error}");
         }
     }
 
     #[test]
-    fn deep_nesting_is_refused_and_costs_no_stack() {
-        for text in
-            ["[".repeat(100_000), "{a: ".repeat(100_000), "- ".repeat(10_000), "[".repeat(200) + &"]".repeat(200)]
+    fn deep_nesting_is_refused() {
+        for text in ["[".repeat(100_000), "{a: ".repeat(100_000), "- ".repeat(10_000), "[".repeat(40) + &"]".repeat(40)]
         {
-            assert!(read(&text, &KeyPath::root()).is_err());
+            assert!(read(&text, &KeyPath::default()).is_err());
         }
     }
 
     #[test]
-    fn aliases_that_hold_themselves_or_multiply_are_refused() {
+    fn aliases_that_contain_themselves_or_multiply_are_refused() {
         let mut laughs = "a0: &a0 [x, x, x, x, x, x, x, x]\n".to_owned();
         for level in 1..10 {
             let items = vec![format!("*a{}", level - 1); 8].join(", ");
             laughs += &["a", &level.to_string(), ": &a", &level.to_string(), " [", &items, "]\n"].concat();
         }
         for text in ["a: &a [*a]", &laughs] {
-            assert!(read(text, &KeyPath::root()).is_err());
+            assert!(read(text, &KeyPath::default()).is_err());
         }
     }
 }

@@ -283,6 +283,8 @@ pub struct Scope {
     pub target_selection: Option<TargetSelection>,
     /// Only jobs whose target is this thing group.
     pub thing_group_name: Option<String>,
+    /// Only jobs whose target is the thing group with this id. `ListJobs` takes a name or an id.
+    pub thing_group_id: Option<String>,
     /// Only jobs of this namespace.
     pub namespace_id: Option<String>,
 }
@@ -293,18 +295,23 @@ impl Scope {
     /// Filtered by thing group, `ListJobs` leaves SCHEDULED jobs out (reported in aws-cli#8924): of those nothing is known.
     pub fn known_pairs(&self) -> impl Iterator<Item = (Status, TargetSelection)> + '_ {
         let statuses = if self.statuses.is_empty() { Status::KNOWN } else { &self.statuses };
-        let met = |status: &&Status| self.thing_group_name.is_none() || **status != Status::Scheduled;
+        let met = |status: &&Status| !self.is_of_a_group() || **status != Status::Scheduled;
         statuses
             .iter()
             .filter(met)
             .flat_map(move |status| self.selections().iter().map(|s| (status.clone(), s.clone())))
     }
 
+    /// Whether only jobs of one thing group are listed.
+    fn is_of_a_group(&self) -> bool {
+        self.thing_group_name.is_some() || self.thing_group_id.is_some()
+    }
+
     /// Whether a walk in this scope would list a job that is as told here.
     #[must_use]
     pub fn covers(&self, job: &JobSummary) -> bool {
         let has_status = |status: &Status| self.statuses.is_empty() || self.statuses.contains(status);
-        let is_left_out = self.thing_group_name.is_some() && job.status == Some(Status::Scheduled);
+        let is_left_out = self.is_of_a_group() && job.status == Some(Status::Scheduled);
         job.status.as_ref().is_none_or(has_status)
             && !is_left_out
             && (self.target_selection.is_none() || self.target_selection == job.target_selection)

@@ -155,7 +155,7 @@ impl Refresher {
         let at_most = |limit: u32| usize::try_from(limit).unwrap_or(usize::MAX);
         let wanted = census::Settings {
             long_running_after: jobs.long_running_after.clone(),
-            filter: thing_groups.filter.clone(),
+            filter: thing_groups.filter(),
             max_thing_groups: at_most(limits.max_thing_groups),
             max_jobs: jobs.series.then(|| at_most(limits.max_jobs)),
         };

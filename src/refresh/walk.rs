@@ -104,6 +104,7 @@ fn queries(scope: &Scope) -> Vec<Query> {
         status,
         target_selection: scope.target_selection.clone(),
         thing_group_name: scope.thing_group_name.clone(),
+        thing_group_id: scope.thing_group_id.clone(),
         namespace_id: scope.namespace_id.clone(),
     };
     if scope.statuses.is_empty() {

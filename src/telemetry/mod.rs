@@ -17,10 +17,10 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
 
 use crate::catalogue::{
-    self, API_ERRORS, API_REQUESTS, BUILD_INFO, CONFIG_SUCCESS_TIME, CONFIG_SUCCESSFUL, REFRESH_FAILURES,
+    self, API_ERRORS, API_REQUESTS, BUILD_INFO, CONFIG_HASH, CONFIG_SUCCESS_TIME, CONFIG_SUCCESSFUL, REFRESH_FAILURES,
     REFRESH_INTERVAL, REFRESHES, REQUESTS_LIMIT,
 };
-use crate::config::Config;
+use crate::config::Loaded;
 use crate::job::{OTHER, Timestamp, is_label_text};
 
 /// Label names and values, in the order in which they are written.
@@ -128,10 +128,10 @@ impl Reason {
                 "check name resolution, route, proxy, firewall and trusted certificates between the exporter and the endpoint"
             }
             Self::Unavailable => "AWS failed; the next refresh tries again by itself",
-            Self::Rejected => "check the target's region, endpoint_url and jobs filters against the answer",
+            Self::Rejected => "check the target's region, endpoint_url and filter against the answer",
             Self::Malformed => "check that endpoint_url is AWS IoT and that no proxy answers in its place",
             Self::TokenLoop => "the endpoint repeats pages, so a count would be wrong; check that it is AWS IoT",
-            Self::PageLimit => "raise limits.max_pages, or narrow the target with targets[].jobs",
+            Self::PageLimit => "raise limits.max_pages, or narrow the target with targets[].filter",
             Self::AccountMismatch => {
                 "check targets[].account_id and the credentials: they belong to different accounts"
             }
@@ -156,6 +156,7 @@ pub struct Telemetry {
     api_errors: Family<Labels, Counter>,
     configured: Gauge,
     configured_at: Gauge<f64, AtomicU64>,
+    config_hash: Gauge,
     interval: Gauge<f64, AtomicU64>,
     requests_limit: Gauge<f64, AtomicU64>,
 }
@@ -178,6 +179,8 @@ impl Telemetry {
         let (configured, configured_at) = (Gauge::default(), Gauge::<f64, AtomicU64>::default());
         registry.register(CONFIG_SUCCESSFUL.name, CONFIG_SUCCESSFUL.help, configured.clone());
         registry.register(CONFIG_SUCCESS_TIME.name, CONFIG_SUCCESS_TIME.help, configured_at.clone());
+        let config_hash = Gauge::default();
+        registry.register(CONFIG_HASH.name, CONFIG_HASH.help, config_hash.clone());
         let (interval, requests_limit) = (Gauge::<f64, AtomicU64>::default(), Gauge::<f64, AtomicU64>::default());
         registry.register(REFRESH_INTERVAL.name, REFRESH_INTERVAL.help, interval.clone());
         registry.register(REQUESTS_LIMIT.name, REQUESTS_LIMIT.help, requests_limit.clone());
@@ -192,20 +195,29 @@ impl Telemetry {
             api_errors,
             configured,
             configured_at,
+            config_hash,
             interval,
             requests_limit,
         }
     }
 
-    /// A configuration was taken up at this time.
-    pub fn configured(&self, config: &Config, at: Timestamp) {
+    /// A configuration was applied at this time.
+    pub fn configured(&self, loaded: &Loaded, at: Timestamp) {
+        let config = &loaded.config;
         self.configured.set(1);
+        self.config_hash(loaded);
         self.configured_at.set(at.as_secs_f64());
         self.interval.set(config.refresh.interval.as_secs_f64());
         self.requests_limit.set(config.limits.requests_per_second);
     }
 
-    /// One was read, and is not taken up.
+    /// This is the configuration in use.
+    pub fn config_hash(&self, loaded: &Loaded) {
+        // 48 bits, which every signed 64-bit number holds.
+        self.config_hash.set(i64::try_from(loaded.effective.hash()).unwrap_or_default());
+    }
+
+    /// A configuration was read and not applied.
     pub fn not_configured(&self) {
         self.configured.set(0);
     }

@@ -38,22 +38,22 @@ const RELOAD_PATIENCE: Duration = Duration::from_mins(1);
 
 /// A way to have the configuration read again.
 #[derive(Clone, Debug)]
-pub struct Reloads(mpsc::Sender<oneshot::Sender<Result<(), String>>>);
+pub struct Reloads(mpsc::Sender<oneshot::Sender<Result<String, String>>>);
 
 impl Reloads {
     /// A way to ask, and where it is heard.
     #[must_use]
-    pub fn new() -> (Self, mpsc::Receiver<oneshot::Sender<Result<(), String>>>) {
+    pub fn new() -> (Self, mpsc::Receiver<oneshot::Sender<Result<String, String>>>) {
         // A few may wait; more than that would read the same file again and again.
         let (ask, asked) = mpsc::channel(4);
         (Self(ask), asked)
     }
 
-    /// Has the configuration read again, and tells how that went.
+    /// Has the configuration read again. Returns what changed, in a sentence.
     ///
     /// # Errors
     /// What is wrong with it, in lines for people; nothing has changed then.
-    pub async fn reload(&self) -> Result<(), String> {
+    pub async fn reload(&self) -> Result<String, String> {
         let (answer, answered) = oneshot::channel();
         let answered = async {
             self.0.send(answer).await.ok()?;
@@ -62,7 +62,7 @@ impl Reloads {
         match timeout(RELOAD_PATIENCE, answered).await {
             Ok(Some(outcome)) => outcome,
             Ok(None) => Err("the exporter is stopping".to_owned()),
-            Err(_) => Err("the configuration is still being read; the log will tell how that went".to_owned()),
+            Err(_) => Err("the configuration is still being read; see the log for the result".to_owned()),
         }
     }
 }
@@ -161,9 +161,11 @@ impl Site {
             return response;
         }
         match reloads.reload().await {
-            Ok(()) => plain(StatusCode::OK, "Reloaded.\n"),
+            Ok(outcome) => {
+                respond(StatusCode::OK, "text/plain; charset=utf-8", Bytes::from(format!("Reloaded. {outcome}\n")))
+            }
             Err(reason) => {
-                let text = format!("The configuration is not taken up, and all runs on as it was.\n{reason}\n");
+                let text = format!("Not reloaded; the previous configuration stays in use.\n{reason}\n");
                 respond(StatusCode::INTERNAL_SERVER_ERROR, "text/plain; charset=utf-8", Bytes::from(text))
             }
         }

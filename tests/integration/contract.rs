@@ -29,6 +29,10 @@ const RAW_COUNTERS: &[(&str, &str, &str, &str)] = &[(
 
 /// Families that no dashboard asks for, and why.
 const NOT_ON_DASHBOARDS: &[(&str, &str)] = &[
+    (
+        "aws_iot_jobs_exporter_config_hash",
+        "it only compares configurations: of processes, or before and after a change",
+    ),
     ("process_virtual_memory_bytes", "address space that is reserved and not used says nothing of the exporter"),
     ("process_virtual_memory_max_bytes", "the limit of the above"),
 ];

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use aws_iot_jobs_exporter::config::{Config, Resolve};
-use aws_iot_jobs_exporter::group_filter::GroupFilter;
+use aws_iot_jobs_exporter::group_filter::Pattern;
 use aws_iot_jobs_exporter::http::{Response, StatusCode};
 use aws_iot_jobs_exporter::job::{ExecutionStatus, Status, TargetSelection, Timestamp};
 use aws_iot_jobs_exporter::simulator::{
@@ -586,8 +586,9 @@ async fn groups_that_are_left_out_are_summed_and_jobs_past_the_limit_are_counted
         Job::new("c", Status::Scheduled, NOW).targeting_group("factory-2"),
     ];
     let exporter = Exporter::start(simulated(jobs), |config| {
-        let include = ["factory-.*", "test-.*"].map(str::to_owned);
-        config.thing_groups.filter = GroupFilter::new(&include, &["test-.*".to_owned()]).expect("patterns");
+        let pattern = |text| Pattern::parse(text).expect("a pattern");
+        config.thing_groups.include = vec![pattern("factory-.*"), pattern("test-.*")];
+        config.thing_groups.exclude = vec![pattern("test-.*")];
         config.limits.max_jobs = 2;
     })
     .await;

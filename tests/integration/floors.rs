@@ -45,7 +45,9 @@ const SECLUDED: &[(&str, &[&str])] = &[
     ("indicatif", &["estimate"]),
     ("comfy_table", &["estimate"]),
     ("bcrypt", &["config"]),
-    ("regex_lite", &["group_filter"]),
+    ("regex_lite", &["group_filter", "config"]),
+    ("saphyr_parser", &["config"]),
+    ("x509_parser", &["config"]),
     ("prometheus_client", &["exposition", "telemetry"]),
 ];
 

@@ -162,7 +162,7 @@ async fn bad_usage_exits_64_with_the_nearest_flag() {
 async fn config_check_tells_every_problem_at_once_and_exits_64() {
     let file = tempfile::NamedTempFile::new().expect("a temporary file");
     let faults = "refresh: {intervall: 1m, timeout: 60}\nlimits: {requests_per_second: -1, max_pages: many}\n\
-                  targets: [{account_id: 123456789012, external_id: hunter2}]\n";
+                  targets: [{account_id: 1234, external_id: hunter2}]\n";
     std::fs::write(file.path(), faults).expect("a written file");
     let flag = format!("--config.file={}", file.path().display());
     let (code, printed, errors) = ran(&[&flag, "--config.check"]).await;
@@ -221,7 +221,7 @@ async fn without_any_region_it_exits_64_and_says_where_to_name_one() {
 #[tokio::test]
 async fn a_region_that_can_not_be_one_exits_64_and_is_told() {
     let arguments = ["--web.listen-address=127.0.0.1:0"];
-    for (region, told) in [("", "no AWS region"), ("eu west", "is no AWS region")] {
+    for (region, told) in [("", "no AWS region"), ("eu west", "\"eu west\" is not a region")] {
         let output = program(&arguments).env("AWS_REGION", region).output().await.expect("an end");
         let errors = String::from_utf8_lossy(&output.stderr);
         assert_eq!(output.status.code(), Some(64), "{errors}");
@@ -524,7 +524,9 @@ async fn sighup_and_a_post_read_the_file_again_and_a_faulty_one_changes_nothing(
     let targets = |names: &[&str]| {
         let target = |name: &&str| {
             let url = endpoint.url();
-            format!("  - {{name: {name}, region: eu-west-1, endpoint_url: '{url}', jobs: {{namespace_id: {name}}}}}\n")
+            format!(
+                "  - {{name: {name}, region: eu-west-1, endpoint_url: '{url}', filter: {{namespace_id: {name}}}}}\n"
+            )
         };
         format!("targets:\n{}", names.iter().map(target).collect::<String>())
     };
@@ -536,8 +538,8 @@ async fn sighup_and_a_post_read_the_file_again_and_a_faulty_one_changes_nothing(
 
     std::fs::write(&file, targets(&["one", "two"])).expect("a written file");
     running.signal("HUP");
-    let line = running.until("taken up").await;
-    assert!(line.contains("one, two"), "{line}");
+    let line = running.until("configuration reloaded").await;
+    assert!(line.contains("one, two") && line.contains("Changed: targets[1].endpoint_url, "), "{line}");
     let post = || request("POST", &address, "/-/reload");
 
     std::fs::write(&file, "refresh: {intervall: 1m}\n").expect("a written file");
@@ -549,11 +551,110 @@ async fn sighup_and_a_post_read_the_file_again_and_a_faulty_one_changes_nothing(
 
     std::fs::write(&file, targets(&["two"])).expect("a written file");
     let answer = post().await;
-    assert!(answer.starts_with("HTTP/1.1 200 ") && answer.ends_with("\r\n\r\nReloaded.\n"), "{answer}");
+    let changed = "Reloaded. Changed: targets[0].filter.namespace_id, targets[0].name, targets[1].";
+    assert!(answer.starts_with("HTTP/1.1 200 ") && answer.contains(changed), "{answer}");
     let metrics = get(&address, "/metrics").await;
     assert!(metrics.contains("config_last_reload_successful 1") && !metrics.contains("target=\"one\""), "{metrics}");
+
+    let answer = post().await;
+    let nothing = format!("Reloaded. Nothing changed in {} (last modified 20", file.display());
+    assert!(answer.contains(&nothing), "{answer}");
+    let same = get(&address, "/metrics").await;
+    assert_eq!(
+        line_of(&same, "aws_iot_jobs_exporter_config_hash "),
+        line_of(&metrics, "aws_iot_jobs_exporter_config_hash ")
+    );
+
+    // Truncated, as by a failed template or a full disk.
+    std::fs::write(&file, "").expect("a written file");
+    running.signal("HUP");
+    let line = running.until("is empty").await;
+    assert!(line.contains("configuration not reloaded") && line.contains("exporter.yml: is empty"), "{line}");
+    let metrics = get(&address, "/metrics").await;
+    assert!(metrics.contains("config_last_reload_successful 0") && metrics.contains("target=\"two\""), "{metrics}");
     running.signal("TERM");
     assert_eq!(running.exit_code(Duration::from_secs(2)).await, Some(0));
+}
+
+fn line_of<'a>(metrics: &'a str, start: &str) -> Option<&'a str> {
+    metrics.lines().find(|line| line.starts_with(start))
+}
+
+#[tokio::test]
+async fn an_empty_variable_counts_as_not_set_for_the_sdk_too() {
+    let endpoint = Endpoint::start(simulated(jobs(3))).await;
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let profile = folder.path().join("config");
+    std::fs::write(&profile, format!("[default]\nregion = {REGION}\n")).expect("a written file");
+    for (variable, value) in [("AWS_DEFAULT_REGION", REGION), ("AWS_CONFIG_FILE", profile.to_str().expect("UTF-8"))] {
+        let mut command = pointed_at(program(&["--web.listen-address=127.0.0.1:0"]), &endpoint);
+        for empty in ["AWS_REGION", "AWS_PROFILE", "AWS_SESSION_TOKEN", "AWS_ENDPOINT_URL_IOT", "AWS_ROLE_ARN"] {
+            command.env(empty, "");
+        }
+        command.env("AWS_USE_FIPS_ENDPOINT", "").env("IOT_JOBS_EXPORTER_REFRESH__INTERVAL", "").env(variable, value);
+        let mut daemon = Running::start(command);
+        let address = daemon.address().await;
+        daemon.until("refreshed").await;
+        let metrics = get(&address, "/metrics").await;
+        assert!(metrics.contains(&format!("aws_iot_jobs_up{{target=\"{REGION}\"")), "{metrics}");
+        daemon.signal("TERM");
+        assert_eq!(daemon.exit_code(Duration::from_secs(2)).await, Some(0));
+    }
+}
+
+#[tokio::test]
+async fn the_check_reports_what_only_a_start_showed() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let (file, profiles) = (folder.path().join("exporter.yml"), folder.path().join("config"));
+    std::fs::write(&profiles, "\u{feff}[profile monitoring]\nregion = eu-west-1\n").expect("a written file");
+    let content = "targets:\n  - profile: monitoring\n    name: a\n  - profile: gone\n    name: b\n\
+                   \x20 - region: eu-west-1\n    role_arn: arn:aws-cn:iam::012345678901:role/x\n";
+    std::fs::write(&file, content).expect("a written file");
+    let mut command = program(&[&format!("--config.file={}", file.display()), "--config.check"]);
+    command.env("AWS_CONFIG_FILE", &profiles).env("AWS_REGION", "Global").env("HTTPS_PROXY", "ftp://proxy:21");
+    command.env("AWS_ENDPOINT_URL", "127.0.0.1:4566").env("IOT_JOBS_EXPORTER_METRICS_SERVICE_HOST", "10.0.0.1");
+    let output = command.output().await.expect("an end");
+    let errors = String::from_utf8(output.stderr).expect("UTF-8");
+    assert_eq!(output.status.code(), Some(64), "{errors}");
+    let config = profiles.display();
+    for line in [
+        format!(
+            "exporter.yml:4: targets[1].profile: profile \"gone\" not found in {config}, /nonexistent/.aws/credentials (does not exist)"
+        ),
+        "exporter.yml:7: targets[2].role_arn: is a role in partition aws-cn, but region eu-west-1 is in aws".to_owned(),
+        "AWS_REGION: \"Global\" is not a region".to_owned(),
+        "HTTPS_PROXY: has the scheme \"ftp\"".to_owned(),
+        "AWS_ENDPOINT_URL: is not an http:// or https:// URL".to_owned(),
+    ] {
+        assert!(errors.contains(&line), "{line} is not in\n{errors}");
+    }
+    assert_eq!(errors.lines().count(), 5, "{errors}");
+}
+
+#[tokio::test]
+async fn the_effective_configuration_and_the_schema_are_printed() {
+    let mut command = program(&["--config.print", "--log.level=warn"]);
+    let output = command.env("IOT_JOBS_EXPORTER_REFRESH__INTERVAL", "30s").output().await.expect("an end");
+    let printed = String::from_utf8(output.stdout).expect("UTF-8");
+    assert_eq!(output.status.code(), Some(0));
+    for line in [
+        "  interval: 30s  # IOT_JOBS_EXPORTER_REFRESH__INTERVAL",
+        "  level: warn  # --log.level",
+        "  timeout: 30m  # default",
+    ] {
+        assert!(printed.lines().any(|printed| printed == line), "{line} is not in\n{printed}");
+    }
+    let (code, schema, _) = ran(&["--config.schema"]).await;
+    assert_eq!((code, schema), (Some(0), crate::support::text("config/exporter.schema.json")));
+}
+
+#[tokio::test]
+async fn with_a_json_log_problems_of_the_configuration_are_json() {
+    let (code, printed, errors) = ran(&["--log.format=json", "--web.telemetry-path=metrics"]).await;
+    assert_eq!((code, printed.as_str()), (Some(64), ""));
+    let event: serde_json::Value = serde_json::from_str(errors.trim()).expect("one JSON object");
+    assert_eq!(event["level"], "ERROR");
+    assert!(event["problem"].as_str().is_some_and(|text| text.contains("web.telemetry_path")), "{event}");
 }
 
 /// An exporter's answer to `--health.check` with these further arguments.

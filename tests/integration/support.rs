@@ -14,7 +14,7 @@ use aws_iot_jobs_exporter::app::{App, Load};
 use aws_iot_jobs_exporter::aws::Access;
 use aws_iot_jobs_exporter::catalogue::{self, Subject};
 use aws_iot_jobs_exporter::clock::Clock;
-use aws_iot_jobs_exporter::config::{Config, Problems, Resolve, Target, WebConfig};
+use aws_iot_jobs_exporter::config::{Config, Loaded, Problems, Resolve, Target, WebConfig};
 use aws_iot_jobs_exporter::http::{self, Listener, Request, Response, StatusCode};
 use aws_iot_jobs_exporter::job::{AccountId, Status, Timestamp};
 use aws_iot_jobs_exporter::simulator::{self, Fleet, Job, Simulator};
@@ -184,7 +184,7 @@ fn load(configured: &Configured) -> Load {
     let configured = Arc::clone(configured);
     Arc::new(move || {
         let config = configured.lock().expect("no test panics in here").clone()?;
-        Ok((config, WebConfig::default()))
+        Ok(config.into())
     })
 }
 
@@ -213,7 +213,7 @@ impl Exporter {
         configure(&mut config);
         let mut access = Access { http: SharedHttpClient::new(wire.clone()), ..Access::local(ACCESS_KEY_ID, "secret") };
         access.credentials = credentials.or(access.credentials);
-        let app = App::start(&config, WebConfig::default(), &access, clock).await.expect("the exporter starts");
+        let app = Box::pin(App::start(config.clone().into(), &access, clock)).await.expect("the exporter starts");
         let (handler, reloads) = (app.handler(), app.reloads());
         let configured: Configured = Arc::new(Mutex::new(Ok(config)));
         let load = load(&configured);
@@ -227,13 +227,13 @@ impl Exporter {
     }
 
     /// Changes the configuration, and has it read again.
-    pub async fn reload(&self, change: impl FnOnce(&mut Config)) -> Result<(), String> {
+    pub async fn reload(&self, change: impl FnOnce(&mut Config)) -> Result<String, String> {
         self.configured.lock().expect("no test panics in here").as_mut().map(change).expect("a valid configuration");
         self.reloads.reload().await
     }
 
     /// Has a configuration read that is faulty.
-    pub async fn reload_faulty(&self, problems: Problems) -> Result<(), String> {
+    pub async fn reload_faulty(&self, problems: Problems) -> Result<String, String> {
         let faulty = Err(problems);
         let good = std::mem::replace(&mut *self.configured.lock().expect("no test panics in here"), faulty);
         let outcome = self.reloads.reload().await;
@@ -360,7 +360,9 @@ impl Listening {
     pub async fn start_guarded(mut config: Config, web: WebConfig) -> Self {
         config.web.listen_addresses = vec!["127.0.0.1:0".parse().expect("an address")];
         let access = Access::local(ACCESS_KEY_ID, "secret");
-        let app = App::start(&config, web, &access, Clock::system()).await.expect("the exporter starts");
+        let app = Box::pin(App::start(Loaded { web, ..config.clone().into() }, &access, Clock::system()))
+            .await
+            .expect("the exporter starts");
         let (address, handler) = (app.addresses()[0], app.handler());
         let load = load(&Arc::new(Mutex::new(Ok(config))));
         let task = tokio::spawn(async move { Box::pin(app.run(load, pending())).await.expect("the exporter runs") });

@@ -17,16 +17,17 @@ use webpki::{EndEntityCert, KeyUsage};
 use super::certificate::{alternative_names, is_authority, is_for_clients};
 
 /// What is asked of a client.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) enum ClientAuth {
     /// Nothing.
+    #[default]
     None,
     /// A certificate, which it need not have and nobody verifies.
     Request,
-    /// A certificate, which nobody verifies.
-    RequireAny,
     /// A certificate that is good, or none.
     VerifyIfGiven,
+    /// A certificate, which nobody verifies.
+    RequireAny,
     /// A certificate that is good.
     RequireAndVerify,
 }

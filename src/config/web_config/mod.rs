@@ -1,61 +1,64 @@
-//! The file of `--web.config.file`: who may come in, and by which lock.
+//! The file of `--web.config.file`: TLS, client certificates, users and headers.
 //!
-//! The format is the Prometheus exporter-toolkit's
-//! (<https://github.com/prometheus/exporter-toolkit/blob/master/docs/web-configuration.md>), so that one file serves
-//! every exporter of a machine. What that takes and this exporter has not is refused with the key named, rather than
-//! taken and not obeyed. Each file that it names is read with it, so that what is loaded is ready to serve with.
+//! The format is that of the Prometheus exporter-toolkit
+//! (<https://github.com/prometheus/exporter-toolkit/blob/master/docs/web-configuration.md>), so one file can serve every
+//! exporter of a machine. Keys that this exporter does not support are refused by name. Each file that it names is read
+//! with it, so a loaded configuration is ready to serve with.
 
 mod certificate;
 mod clients;
-mod document;
-mod headers;
 #[cfg(test)]
-mod hostile;
+mod proptests;
+pub(in crate::config) mod schema;
 mod tls;
 mod users;
 
 #[cfg(test)]
-pub(crate) mod pki;
+pub(crate) mod test_certs;
 #[cfg(test)]
 mod tests;
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use aws_lc_rs::digest::Digest;
-use figment::value::Value;
-use http::{HeaderName, HeaderValue};
+use aws_lc_rs::digest::{self, Digest};
+use http::{HeaderName, HeaderValue, header};
 use rustls::ServerConfig;
 
-use self::document::Document;
+use self::schema::{Headers, WebFile};
 pub use self::users::PasswordHash;
-use super::problem::Problems;
+use super::cursor::{Cursor, Reading};
+use super::file;
+use super::key::{self, Section as _};
+use super::problem::{Problems, abridged};
+use super::secret::Secret;
+use super::sources;
 
-/// A web configuration that is ready to serve with. The default asks for nothing: plain HTTP, and everybody may come in.
+/// A web configuration that is ready to serve with. The default is plain HTTP for everybody.
 ///
-/// Two are equal where they were made of the same bytes, those of the certificates and keys included.
+/// Two are equal if they were made of the same bytes, those of certificates and keys included.
 #[derive(Clone, Default)]
 pub struct WebConfig {
-    /// What to serve TLS with; without it, plain HTTP.
+    /// TLS; without it, plain HTTP.
     pub tls: Option<Arc<ServerConfig>>,
     /// The headers that every response gets.
     pub headers: Vec<(HeaderName, HeaderValue)>,
-    /// Who may come in, by name; without any, everybody.
+    /// The users and their passwords; without any, everybody has access.
     pub users: BTreeMap<String, PasswordHash>,
-    content: Option<Digest>,
+    digest: Option<Digest>,
 }
 
 impl WebConfig {
-    fn content(&self) -> Option<&[u8]> {
-        self.content.as_ref().map(Digest::as_ref)
+    pub(super) fn digest(&self) -> Option<Vec<u8>> {
+        self.digest.map(|digest| digest.as_ref().to_vec())
     }
 }
 
 impl PartialEq for WebConfig {
     fn eq(&self, other: &Self) -> bool {
-        self.content() == other.content()
+        self.digest() == other.digest()
     }
 }
 
@@ -69,32 +72,99 @@ impl fmt::Debug for WebConfig {
     }
 }
 
-/// Reads the web configuration, and every file that it names. A relative path in it starts in its own folder.
+/// Reads the web configuration and every file that it names. A relative path in it starts at its own folder.
 ///
 /// # Errors
-/// Everything that is wrong, in one go: files that can't be read, unknown keys, values that are wrong or not supported,
-/// certificates and keys that don't fit.
+/// Everything that is wrong, at once: files that cannot be read, unknown keys, values that are wrong or not supported,
+/// certificates and keys that do not match.
 pub fn load(path: &Path) -> Result<WebConfig, Problems> {
-    let (document, value) = Document::open(path);
-    read(document, &value)
+    let mut problems = Vec::new();
+    match sources::file_text(path, &mut problems) {
+        Some(text) => read(path, &text),
+        None => Problems::check(problems).map(|()| WebConfig::default()),
+    }
 }
 
-fn read(mut document: Document, value: &Value) -> Result<WebConfig, Problems> {
-    let mut top = document.top(value);
-    let tls = tls::read(top.section("tls_server_config"));
-    let mut http = top.section("http_server_config");
-    if http.truth("http2") == Some(true) {
-        http.tell(
-            "http2",
-            "is not supported: this exporter speaks HTTP/1.1, as scrapers do; leave it out, or say false",
-        );
+/// Reads the content of the web configuration at `path`. The exporter-toolkit accepts an empty file; here it is refused, so
+/// that a truncated file never opens the exporter to everybody.
+fn read(path: &Path, text: &str) -> Result<WebConfig, Problems> {
+    let (fields, mut problems) = (WebFile::fields(), Vec::new());
+    let figment = sources::text_layer(path, text, &fields, &mut problems).unwrap_or_default();
+    let mut files = Files::new(path);
+    files.note(text.as_bytes());
+    let reading = Reading::new(figment, fields);
+    let root = reading.root();
+    root.check_section(&key::names(reading.fields()));
+    let file = WebFile::read_fields(&root);
+    let spec = &file.tls_server_config;
+    let tls = tls::server_config(spec, &root.key("tls_server_config"), &mut files);
+    problems.extend(reading.into_problems());
+    Problems::check(problems)?;
+    Ok(WebConfig {
+        tls,
+        headers: file.http_server_config.headers.list(),
+        users: file.basic_auth_users,
+        digest: Some(files.digest.finish()),
+    })
+}
+
+impl Headers {
+    fn list(self) -> Vec<(HeaderName, HeaderValue)> {
+        [
+            (header::CONTENT_SECURITY_POLICY, self.content_security_policy),
+            (header::STRICT_TRANSPORT_SECURITY, self.strict_transport_security),
+            (header::X_CONTENT_TYPE_OPTIONS, self.x_content_type_options),
+            (header::X_FRAME_OPTIONS, self.x_frame_options),
+            (header::X_XSS_PROTECTION, self.x_xss_protection),
+        ]
+        .into_iter()
+        .filter_map(|(name, value)| Some((name, value?)))
+        .collect()
     }
-    let headers = headers::read(http.section("headers"));
-    let users = users::read(top.section("basic_auth_users"));
-    let (problems, content) = document.close();
-    if problems.is_empty() {
-        Ok(WebConfig { tls, headers, users, content: Some(content) })
-    } else {
-        Err(Problems::new(problems))
+}
+
+/// The files that a web configuration names, and a digest over everything that was read.
+struct Files {
+    folder: PathBuf,
+    digest: digest::Context,
+}
+
+impl Files {
+    fn new(path: &Path) -> Self {
+        let folder = path.parent().map(Path::to_path_buf).unwrap_or_default();
+        Self { folder, digest: digest::Context::new(&digest::SHA256) }
+    }
+
+    fn note(&mut self, bytes: &[u8]) {
+        // The length too, so that a text that moves from one file to the next is a change.
+        self.digest.update(&bytes.len().to_be_bytes());
+        self.digest.update(bytes);
+    }
+
+    /// The bytes in the key `inline` or in the file that the key `file` names, with the place of that key.
+    fn pem<'a>(
+        &mut self,
+        section: &Cursor<'a>,
+        (inline, text): (&str, &Option<Secret>),
+        (file, path): (&str, &Option<Secret>),
+    ) -> Option<(Cursor<'a>, Vec<u8>)> {
+        if section.key(inline).is_given() && section.key(file).is_given() {
+            section.key(inline).report(format!("cannot be combined with {file}; give one of the two"));
+            return None;
+        }
+        if let Some(text) = text {
+            return Some((section.key(inline), text.expose().trim_start_matches('\u{feff}').as_bytes().to_vec()));
+        }
+        let (at, path) = (section.key(file), self.folder.join(path.as_ref()?.expose()));
+        match file::bytes(&path) {
+            Ok(bytes) => {
+                self.note(&bytes);
+                Some((at, bytes))
+            }
+            Err(reason) => {
+                at.report(format!("\"{}\" {reason}", abridged(&path.display().to_string())));
+                None
+            }
+        }
     }
 }

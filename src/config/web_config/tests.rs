@@ -6,8 +6,9 @@ use std::path::Path;
 use rcgen::{IsCa, KeyPair};
 use tempfile::TempDir;
 
-use super::pki::{Authority, Issued};
+use super::test_certs::{Authority, Issued};
 use super::*;
+use crate::config::Problem;
 
 /// The hash of `hunter2`.
 pub(super) const HASH: &str = "$2b$04$Zyxwvutsrqponmlkjihgfe91EVTbipYuSP7HB4a0NH55cMj08u5tG";
@@ -37,11 +38,13 @@ impl Folder {
         self.load(yaml).unwrap_or_else(|problems| panic!("{yaml}\n{problems}"))
     }
 
-    /// What is wrong, one line each, without the folder.
+    /// What is wrong, one line each, without the folder and the line.
     fn problems(&self, yaml: impl AsRef<[u8]>) -> Vec<String> {
         let problems = self.load(yaml).expect_err("something is wrong");
         let folder = format!("{}/", self.0.path().display());
-        problems.iter().map(|problem| problem.to_string().replace(&folder, "")).collect()
+        let line = regex_lite::Regex::new("^web\\.yml:[0-9]+:").expect("a pattern");
+        let shown = |problem: &Problem| problem.to_string().replace(&folder, "");
+        problems.0.iter().map(|problem| line.replace(&shown(problem), "web.yml:").into_owned()).collect()
     }
 
     /// What is wrong with a TLS section that is right but for these lines.
@@ -66,16 +69,33 @@ fn tls(lines: &str) -> String {
 #[test]
 fn a_file_with_nothing_in_it_asks_for_nothing() {
     let folder = Folder::new();
-    for yaml in [
-        "",
-        "# nothing\n",
-        "{}",
-        "tls_server_config:\nhttp_server_config:\nbasic_auth_users:\n",
-        "tls_server_config: {}",
-    ] {
+    for yaml in ["{}", "tls_server_config:\nhttp_server_config:\nbasic_auth_users:\n", "tls_server_config: {}"] {
         let config = folder.accept(yaml);
         assert!(config.tls.is_none() && config.headers.is_empty() && config.users.is_empty(), "{yaml}");
     }
+}
+
+#[test]
+fn an_empty_file_is_refused_since_it_was_probably_truncated() {
+    let folder = Folder::new();
+    for yaml in ["", " \n", "# nothing\n", "\u{feff}"] {
+        let expected = "web.yml: is empty: it has no keys; write {} if the defaults are meant";
+        assert_eq!(folder.problems(yaml), [expected]);
+    }
+}
+
+#[test]
+fn byte_order_marks_are_accepted() {
+    let folder = Folder::new();
+    for name in ["server.pem", "server.key", "ca.pem"] {
+        let pem = std::fs::read_to_string(folder.0.path().join(name)).expect("a file");
+        folder.write(name, format!("\u{feff}{pem}"));
+    }
+    let verified = "client_auth_type: RequireAndVerifyClientCert\nclient_ca_file: ca.pem";
+    assert!(folder.accept(&format!("\u{feff}{}", tls(verified))).tls.is_some());
+    let utf16: Vec<u8> = "\u{feff}x".encode_utf16().flat_map(u16::to_le_bytes).collect();
+    folder.write("server.pem", utf16);
+    assert_eq!(folder.tls_problems(""), ["cert_file: \"server.pem\" is UTF-16; save it as UTF-8"]);
 }
 
 #[test]
@@ -148,7 +168,7 @@ fn a_path_starts_in_the_folder_of_the_file_or_at_the_root() {
     folder.accept(&format!("tls_server_config: {{cert_file: {path}/server.pem, key_file: ./server.key}}"));
     let problems = folder.problems("tls_server_config: {cert_file: gone.pem, key_file: server.key}");
     let expected =
-        "web.yml: tls_server_config.cert_file: \"gone.pem\" can't be read: No such file or directory (os error 2)";
+        "web.yml: tls_server_config.cert_file: \"gone.pem\" cannot be read: No such file or directory (os error 2)";
     assert_eq!(problems, [expected]);
 }
 
@@ -172,18 +192,18 @@ web: 1
     );
     let keys: Vec<_> = problems.iter().map(|line| line.split(": ").nth(1).unwrap_or_default()).collect();
     let expected = [
-        "rate_limit",
-        "web",
-        "tls_server_config.color",
         "tls_server_config.cert_file",
         "tls_server_config.key_file",
         "tls_server_config.min_version",
         "tls_server_config.cipher_suites[0]",
         "tls_server_config.cipher_suites[1]",
+        "tls_server_config.color",
         "http_server_config.http2",
         "http_server_config.headers.X-Frame-Options",
         "basic_auth_users.alice",
         "basic_auth_users.bob",
+        "rate_limit",
+        "web",
     ];
     assert_eq!(keys, expected, "{problems:#?}");
     assert!(!problems.join("\n").contains("hunter2"));
@@ -197,7 +217,7 @@ fn an_unknown_key_is_told_with_the_nearest_known_one() {
         ("cert_file: x", "cert_file: unknown key; did you mean tls_server_config.cert_file?"),
         ("basic_auth_user: {}", "basic_auth_user: unknown key; did you mean basic_auth_users?"),
         (
-            "tls_server_config: {cert_fiel: x}",
+            "tls_server_config: {cert_fiel: x, key_file: server.key}",
             "tls_server_config.cert_fiel: unknown key; did you mean tls_server_config.cert_file?",
         ),
         (
@@ -206,10 +226,13 @@ fn an_unknown_key_is_told_with_the_nearest_known_one() {
         ),
         (
             "http_server_config: {headers: {Server: x}}",
-            "http_server_config.headers.Server: unknown key; known here are Content-Security-Policy, \
+            "http_server_config.headers.Server: unknown key; known here: Content-Security-Policy, \
              Strict-Transport-Security, X-Content-Type-Options, X-Frame-Options, X-XSS-Protection",
         ),
-        ("colour: x", "colour: unknown key; known here are tls_server_config, http_server_config, basic_auth_users"),
+        (
+            "colour: x",
+            "colour: unknown key; known here: tls_server_config, http_server_config, basic_auth_users, rate_limit",
+        ),
     ] {
         assert_eq!(folder.problems(yaml), [format!("web.yml: {expected}")]);
     }
@@ -221,11 +244,11 @@ fn what_this_exporter_has_not_is_refused_by_name() {
     let refused = |yaml: &str| folder.problems(yaml).join("\n");
     assert_eq!(
         refused("rate_limit: {interval: 1s, burst: 5}"),
-        "web.yml: rate_limit: is not supported: this exporter has no rate limit; leave it out"
+        "web.yml: rate_limit: is not supported: this exporter has no rate limit; remove it"
     );
     assert_eq!(
         refused("http_server_config: {http2: true}"),
-        "web.yml: http_server_config.http2: is not supported: this exporter speaks HTTP/1.1, as scrapers do; leave it out, or say false"
+        "web.yml: http_server_config.http2: \"true\" is not supported: this exporter serves HTTP/1.1; remove it, or write false"
     );
     for (lines, expected) in [
         ("min_version: TLS10", "min_version: \"TLS10\" is not supported; TLS12 and TLS13 are"),
@@ -254,9 +277,9 @@ fn what_this_exporter_has_not_is_refused_by_name() {
 fn values_that_are_none_are_told_with_what_is_accepted() {
     let folder = Folder::new();
     for (lines, expected) in [
-        ("min_version: TLS14", "min_version: \"TLS14\" is not one of TLS12, TLS13"),
-        ("min_version: 1.2", "min_version: YAML reads this as 1.2, and a text belongs here; put it in quotes"),
-        ("min_version: TLS13\nmax_version: TLS12", "min_version: is above max_version, so that no version is left"),
+        ("min_version: TLS14", "min_version: \"TLS14\" is not one of TLS12, TLS13; did you mean TLS12?"),
+        ("min_version: 1.2", "min_version: \"1.2\" is not one of TLS12, TLS13"),
+        ("min_version: TLS13\nmax_version: TLS12", "min_version: is above max_version, so no version is left"),
         ("prefer_server_cipher_suites: 'yes'", "prefer_server_cipher_suites: \"yes\" is not true or false"),
         (
             "cipher_suites: TLS_AES_128_GCM_SHA256",
@@ -273,7 +296,7 @@ fn values_that_are_none_are_told_with_what_is_accepted() {
         ),
         (
             "max_version: TLS12\ncipher_suites: [TLS_AES_128_GCM_SHA256]",
-            "cipher_suites: names no suite of a version from min_version to max_version",
+            "cipher_suites: has no suite of a version from min_version to max_version",
         ),
     ] {
         assert_eq!(folder.tls_problems(lines), [expected]);
@@ -284,9 +307,9 @@ fn values_that_are_none_are_told_with_what_is_accepted() {
     );
     assert_eq!(
         folder.problems("tls_server_config: 5")[0].split(';').next(),
-        Some("web.yml: tls_server_config: is a number, not a section")
+        Some("web.yml: tls_server_config: is a single value, not a section")
     );
-    assert_eq!(folder.problems("- a")[0].split(';').next(), Some("web.yml: is a list, not a section"));
+    assert_eq!(folder.problems("- a")[0], "web.yml: is a list, not sections with keys");
 }
 
 #[test]
@@ -301,15 +324,18 @@ fn tls_needs_a_certificate_and_a_key() {
     assert_eq!(folder.problems("tls_server_config: {key_file: server.key}"), [cert]);
     let both = folder.tls_problems("cert: x\nkey: x");
     let expected = [
-        "cert: is given, and cert_file too; leave one of them out",
-        "key: is given, and key_file too; leave one of them out",
+        "cert: cannot be combined with cert_file; give one of the two",
+        "key: cannot be combined with key_file; give one of the two",
     ];
     assert_eq!(both, expected);
     let empty = folder.problems("tls_server_config: {cert_file: '', key_file: server.key}");
-    assert_eq!(empty, ["web.yml: tls_server_config.cert_file: is empty; give the path of a file"]);
+    assert_eq!(
+        empty,
+        ["web.yml: tls_server_config.cert_file: the value (a secret, not shown) is empty; give the path of a file"]
+    );
     for key in ["-----BEGIN PRIVATE KEY----- hunter2", "hunter2\\nhunter2"] {
         let misplaced = folder.problems(format!("tls_server_config: {{cert_file: server.pem, key_file: \"{key}\"}}"));
-        let expected = "is no path; what stands in the file itself belongs in key";
+        let expected = "the value (a secret, not shown) is not a path; the content of the file belongs in key";
         assert_eq!(misplaced, [format!("web.yml: tls_server_config.key_file: {expected}")]);
     }
 }
@@ -334,21 +360,26 @@ fn a_file_that_is_not_what_its_key_says_is_told_of() {
     folder.write("other.key", KeyPair::generate().expect("a key").serialize_pem());
     folder.write("large.key", vec![b'x'; 2 << 20]);
     for (cert, key, at, reason) in [
-        ("empty", "server.key", "cert_file", "holds no certificate"),
-        ("binary", "server.key", "cert_file", "holds no certificate"),
-        ("server.key", "server.key", "cert_file", "holds no certificate"),
+        ("empty", "server.key", "cert_file", "has no certificate"),
+        ("binary", "server.key", "cert_file", "has no certificate"),
+        ("server.key", "server.key", "cert_file", "has no certificate"),
         ("cut.pem", "server.key", "cert_file", "is not PEM: a section has no -----END line"),
-        ("garbage.pem", "server.key", "cert_file", "holds a first certificate that can't be read"),
-        ("server.pem", "empty", "key_file", "holds no private key"),
-        ("server.pem", "server.pem", "key_file", "holds no private key"),
+        ("garbage.pem", "server.key", "cert_file", "has a first certificate that cannot be read"),
+        ("server.pem", "empty", "key_file", "has no private key"),
+        ("server.pem", "server.pem", "key_file", "has no private key"),
         ("server.pem", "cut.key", "key_file", "is not PEM: a section has no -----END line"),
-        ("server.pem", "garbage.key", "key_file", "holds a key that can't be used"),
-        ("server.pem", "encrypted.key", "key_file", "holds an encrypted key"),
-        ("server.pem", "old.key", "key_file", "holds an encrypted key"),
+        ("server.pem", "garbage.key", "key_file", "has a key that cannot be used"),
+        ("server.pem", "encrypted.key", "key_file", "has an encrypted key"),
+        ("server.pem", "old.key", "key_file", "has an encrypted key"),
         ("server.pem", "bad64.key", "key_file", "is not PEM: a section is not base64"),
-        ("server.pem", "other.key", "key_file", "is not the key of the first certificate in cert_file"),
+        (
+            "server.pem",
+            "other.key",
+            "key_file",
+            "is not the key of the first certificate in tls_server_config.cert_file",
+        ),
         ("server.pem", "large.key", "key_file", "\"large.key\" is larger than 1048576 bytes"),
-        ("server.pem", ".", "key_file", "\".\" can't be read: Is a directory"),
+        ("server.pem", ".", "key_file", "\".\" cannot be read: Is a directory"),
     ] {
         let problems = folder.problems(format!("tls_server_config: {{cert_file: {cert}, key_file: {key}}}"));
         let expected = format!("web.yml: tls_server_config.{at}: {reason}");
@@ -376,7 +407,7 @@ fn client_certificates_are_asked_for_by_rules_that_fit_together() {
     for (lines, expected) in [
         (
             "client_ca_file: ca.pem",
-            "client_ca_file: is of no use where client_auth_type is NoClientCert; give a policy that asks for one",
+            "client_ca_file: has no effect with client_auth_type NoClientCert; set a type that asks for certificates",
         ),
         (
             "client_auth_type: RequireAndVerifyClientCert",
@@ -388,15 +419,15 @@ fn client_certificates_are_asked_for_by_rules_that_fit_together() {
         ),
         (
             "client_auth_type: RequireAndVerifyClientCert\nclient_ca_file: server.key",
-            "client_ca_file: holds no certificate; it must be PEM, with -----BEGIN CERTIFICATE-----",
+            "client_ca_file: has no certificate; it must be PEM, with -----BEGIN CERTIFICATE-----",
         ),
         (
             "client_auth_type: RequireAndVerifyClientCert\nclient_ca_file: garbage.pem",
-            "client_ca_file: holds certificates of which number 1 can't be read",
+            "client_ca_file: has certificates of which number 1 cannot be read",
         ),
         (
             "client_auth_type: RequireAnyClientCert\nclient_allowed_sans: []",
-            "client_allowed_sans: is empty, so that no client could connect; leave it out to let all of them",
+            "client_allowed_sans: is empty; leave it out for the default",
         ),
     ] {
         assert_eq!(folder.tls_problems(lines), [expected]);
@@ -404,7 +435,7 @@ fn client_certificates_are_asked_for_by_rules_that_fit_together() {
     for policy in ["NoClientCert", "RequestClientCert", "VerifyClientCertIfGiven\nclient_ca_file: ca.pem"] {
         let problems = folder.tls_problems(&format!("client_auth_type: {policy}\nclient_allowed_sans: [a]"));
         assert!(
-            problems.len() == 1 && problems[0].starts_with("client_allowed_sans: is of no use for a client without"),
+            problems.len() == 1 && problems[0].starts_with("client_allowed_sans: has no effect on clients without"),
             "{problems:?}"
         );
     }
@@ -424,7 +455,10 @@ fn headers_are_the_formats_and_take_its_values() {
         let problems = folder.problems(format!("http_server_config: {{headers: {{{header}}}}}"));
         problems.join("\n").replace("web.yml: http_server_config.headers.", "")
     };
-    assert_eq!(problem("X-Frame-Options: DENY"), "X-Frame-Options: \"DENY\" is not one of deny, sameorigin");
+    assert_eq!(
+        problem("X-Frame-Options: DENY"),
+        "X-Frame-Options: \"DENY\" is not one of deny, sameorigin; did you mean deny?"
+    );
     assert_eq!(problem("X-Content-Type-Options: x"), "X-Content-Type-Options: \"x\" is not one of nosniff");
     for value in ["\"a\\nb\"", "\"ä\"", "\"\\0\""] {
         assert!(
@@ -432,7 +466,6 @@ fn headers_are_the_formats_and_take_its_values() {
                 .ends_with("is not the value of a header: ASCII on one line")
         );
     }
-    assert!(problem("X-XSS-Protection: 10").contains("put it in quotes"));
     let blank = folder.accept("http_server_config: {headers: {X-Frame-Options: '', Content-Security-Policy: }}");
     assert!(blank.headers.is_empty(), "a blank header is none");
 }
@@ -443,11 +476,11 @@ fn a_user_is_a_name_with_a_hash() {
     let problem = |users: &str| folder.problems(format!("basic_auth_users: {users}")).join("\n");
     for (users, expected) in [
         ("{alice: hunter2}", "basic_auth_users.alice: the value (a secret, not shown) is not the bcrypt hash"),
-        ("{alice: }", "basic_auth_users.alice: has no password"),
-        ("{alice: 12345}", "basic_auth_users.alice: YAML reads this as a number, and a text belongs here"),
-        ("{alice: [hunter2]}", "basic_auth_users.alice: a list is not a text"),
+        ("{alice: }", "basic_auth_users.alice: has no value; write the bcrypt hash"),
+        ("{alice: 12345}", "basic_auth_users.alice: the value (a secret, not shown) is not the bcrypt hash"),
+        ("{alice: [hunter2]}", "basic_auth_users.alice: a list is not the bcrypt hash"),
         ("{'a:b': hunter2}", "basic_auth_users.\"a…\": has a colon in the name"),
-        ("[alice]", "basic_auth_users: is a list, not a section; in it belong NAME: HASH for each user"),
+        ("[alice]", "basic_auth_users: is a list, not a mapping; write NAME: VALUE for each"),
     ] {
         let problem = problem(users);
         assert!(problem.starts_with(&format!("web.yml: {expected}")) && !problem.contains("hunter2"), "{problem}");
@@ -461,11 +494,11 @@ fn a_user_is_a_name_with_a_hash() {
 fn what_is_not_yaml_or_not_there_is_told() {
     let folder = Folder::new();
     assert!(folder.problems("tls_server_config: [").join("\n").starts_with("web.yml: is not YAML: "));
-    assert_eq!(folder.problems(b"a: \xff"), ["web.yml: is not UTF-8 text, from byte 3 on"]);
+    assert_eq!(folder.problems(b"a: \xff"), ["web.yml: is not UTF-8; the first invalid byte is number 4"]);
     let twice = folder.problems("basic_auth_users: {}\nbasic_auth_users: {}\n");
-    assert_eq!(twice, ["web.yml: basic_auth_users: is there twice; keep one"]);
+    assert_eq!(twice, ["web.yml: basic_auth_users: is given twice; keep one"]);
     let gone = load(Path::new("/nonexistent/web.yml")).expect_err("no such file").to_string();
-    assert_eq!(gone, "/nonexistent/web.yml: can't be read: No such file or directory (os error 2)");
+    assert_eq!(gone, "/nonexistent/web.yml: cannot be read: No such file or directory (os error 2)");
 }
 
 #[test]

@@ -1,9 +1,7 @@
 //! The users of basic authentication: names, and passwords as bcrypt hashes.
 
-use std::collections::BTreeMap;
 use std::fmt;
 
-use super::document::Section;
 use crate::config::Secret;
 
 /// The highest cost that is taken. Each step doubles the time of a check, and this one takes some seconds.
@@ -52,26 +50,10 @@ impl fmt::Debug for PasswordHash {
     }
 }
 
-/// Reads the section: any name, with the hash of its password.
-pub(super) fn read(mut section: Section<'_>) -> BTreeMap<String, PasswordHash> {
-    let mut users = BTreeMap::new();
-    for name in section.names() {
-        // RFC 7617, section 2: the first colon ends the name.
-        if name.contains(':') {
-            section.tell(&name, "has a colon in the name, which basic authentication has no way to say");
-            continue;
-        }
-        if !section.has(&name) {
-            section.tell(&name, "has no password; write its bcrypt hash");
-            continue;
-        }
-        let Some(text) = section.secret(&name) else { continue };
-        match PasswordHash::parse(&text) {
-            Ok(hash) => drop(users.insert(name, hash)),
-            Err(reason) => section.tell(&name, format!("the value (a secret, not shown) {reason}")),
-        }
-    }
-    users
+/// Why a user cannot have this name; `None` if it can.
+pub(super) fn user_name_error(name: &str) -> Option<&'static str> {
+    // RFC 7617, section 2: the first colon ends the name.
+    name.contains(':').then_some("has a colon in the name, which basic authentication cannot represent")
 }
 
 #[cfg(test)]

@@ -18,7 +18,7 @@ use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
 use super::*;
-use crate::config::web_config::pki::{Authority, Issued};
+use crate::config::web_config::test_certs::{Authority, Issued};
 use crate::config::web_config::{self, WebConfig};
 
 type TlsClient = Client<TlsStream<TcpStream>>;

@@ -373,7 +373,7 @@ async fn a_role_of_another_account_is_assumed_with_its_external_id_only_and_its_
     let file = tempfile::NamedTempFile::new().expect("a temporary file");
     let text = format!(
         "targets:\n- {{name: own}}\n- {{name: theirs, role_arn: '{role}', external_id: between-us}}\n\
-         - {{name: locked-out, role_arn: '{role}', external_id: a-guess, jobs: {{target_selection: SNAPSHOT}}}}\n"
+         - {{name: locked-out, role_arn: '{role}', external_id: a-guess, filter: {{target_selection: SNAPSHOT}}}}\n"
     );
     std::fs::write(file.path(), text).expect("a written file");
     let path = format!("--config.file={}", file.path().display());

@@ -100,12 +100,12 @@ async fn certificates_that_were_renewed_are_served_after_a_hang_up_and_faulty_on
 
     certificates(path);
     daemon.signal("HUP");
-    daemon.until("taken up").await;
+    daemon.until("configuration reloaded").await;
     assert_eq!((status("old.pem"), status("ca.pem")), (false, true), "the renewed one, and it alone");
 
     std::fs::write(path.join("server.key"), "no key").expect("a written file");
     daemon.signal("HUP");
-    let line = daemon.until("not taken up").await;
+    let line = daemon.until("configuration not reloaded").await;
     assert!(line.contains("tls_server_config.key_file"), "{line}");
     assert!(status("ca.pem"), "the one that was good goes on being served");
 }

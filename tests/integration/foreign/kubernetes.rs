@@ -101,7 +101,7 @@ fn loaded(configuration: &str, environment: &[(&str, &str)]) -> Config {
     let file = tempfile::NamedTempFile::new().expect("a temporary file");
     std::fs::write(file.path(), configuration).expect("a written file");
     let environment = environment.iter().map(|&(name, value)| (name.to_owned(), value.to_owned())).collect();
-    let sources = Sources { file: Some(file.path().to_owned()), environment, flags: Vec::new() };
+    let sources = Sources { file: Some(file.path().to_owned()), environment, ..Sources::default() };
     config::load(&sources).unwrap_or_else(|problems| panic!("{problems}"))
 }
 
@@ -160,10 +160,7 @@ fn probes_ports_labels_and_names_are_those_that_the_others_have() {
     }
     let config = loaded(configuration(&manifests), &[]);
     let port = &container["ports"][0];
-    assert_eq!(
-        (&port["name"], &port["containerPort"]),
-        (&"http".into(), &config.web.listen_addresses[0].port().into())
-    );
+    assert_eq!((&port["name"], &port["containerPort"]), (&"http".into(), &config.web.listen_addresses[0].port.into()));
 
     let labels = &only(&manifests, "Deployment")["spec"]["template"]["metadata"]["labels"];
     let (service, monitor) = (only(&manifests, "Service"), only(&manifests, "ServiceMonitor"));

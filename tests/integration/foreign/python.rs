@@ -1,11 +1,13 @@
 //! Clients that nobody here wrote, in Python: boto3 reads the simulator, the official parser reads the exposition.
 
+use aws_iot_jobs_exporter::config::{self, Sources};
 use aws_iot_jobs_exporter::job::AccountId;
 use aws_iot_jobs_exporter::simulator::{Fleet, Role};
 
 use super::tools::python;
 use crate::support::{
-    ACCESS_KEY_ID, Endpoint, Listening, NOW, REGION, account, config, output, simulator as simulated, target,
+    ACCESS_KEY_ID, Endpoint, Listening, NOW, REGION, account, config, output, shipped, simulator as simulated, target,
+    text,
 };
 
 fn script(name: &str) -> String {
@@ -43,4 +45,21 @@ async fn the_official_parser_reads_both_formats_and_finds_the_same_samples() {
     let listening = Listening::start(config).await;
     let printed = output(python().arg(script("check_exposition.py")).arg(listening.url("/metrics")));
     assert!(printed.contains("samples are the same"), "{printed}");
+}
+
+#[test]
+fn a_json_schema_validator_underlines_what_is_wrong_in_a_configuration_and_nothing_else() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let (example, printed) = (folder.path().join("example.yml"), folder.path().join("printed.yml"));
+    let sample = text("config/exporter.yml");
+    let lines = sample.lines().filter(|line| *line != "  - {}");
+    let uncommented: String =
+        lines.map(|line| if line.starts_with("#  ") { &line[1..] } else { line }.to_owned() + "\n").collect();
+    std::fs::write(&example, uncommented).expect("a file");
+    let effective = config::load_without_web(&Sources::default()).expect("the defaults").effective;
+    std::fs::write(&printed, effective.to_yaml()).expect("a file");
+    let mut command = python();
+    command.arg(script("check_schema.py")).arg(shipped("config/exporter.schema.json"));
+    let checked = output(command.arg(shipped("config/exporter.yml")).args([example, printed]));
+    assert!(checked.starts_with("3 files"), "{checked}");
 }

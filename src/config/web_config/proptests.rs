@@ -5,7 +5,6 @@ use std::sync::LazyLock;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use figment::value::{Dict, Value};
 use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::sample::{Index, select};
@@ -31,9 +30,7 @@ thread_local! {
 
 /// Reads a text as [`load`] reads a file, without the file.
 fn read_text(text: &str) -> Result<WebConfig, Problems> {
-    let mut document = Document::at(&FOLDER.0.path().join("web.yml"));
-    let value = document.parse(text);
-    read(document, &value)
+    read(&FOLDER.0.path().join("web.yml"), text)
 }
 
 /// Reads bytes as [`load`] reads those of a file.
@@ -56,7 +53,7 @@ fn fault(read: &Result<WebConfig, Problems>) -> Option<String> {
             let shown = format!("{config:?} {:?}", config.users);
             (!are_headers_right || !are_users_right || shown.contains("$2b$")).then_some(shown)
         }
-        Err(problems) => problems.iter().find_map(|problem| fault_of_line(&problem.to_string(), MAX_PROBLEM)),
+        Err(problems) => problems.0.iter().find_map(|problem| fault_of_line(&problem.to_string(), MAX_PROBLEM)),
     }
 }
 
@@ -236,9 +233,8 @@ proptest! {
         };
         let pem = String::from_utf8_lossy(&damaged(pem, &damages)).into_owned();
         let reading = |section: Vec<(&str, String)>| {
-            let section: Dict = section.into_iter().map(|(key, value)| (key.to_owned(), Value::from(value))).collect();
-            let document = Document::at(&FOLDER.0.path().join("web.yml"));
-            read(document, &figment::util::nest("tls_server_config", Value::from(section)))
+            let keys: Vec<_> = section.into_iter().map(|(key, value)| format!("{key}: {}", quoted(&value))).collect();
+            read_text(&format!("tls_server_config: {{{}}}", keys.join(", ")))
         };
         let (cert_file, key_file) = (("cert_file", "server.pem".to_owned()), ("key_file", "server.key".to_owned()));
         for section in [

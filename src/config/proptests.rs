@@ -3,6 +3,8 @@
 use std::cell::RefCell;
 use std::collections::BTreeSet;
 use std::fs;
+use std::path::PathBuf;
+use std::sync::LazyLock;
 
 use proptest::collection::vec;
 use proptest::option::weighted;
@@ -11,12 +13,48 @@ use proptest::sample::{Index, select};
 use proptest::test_runner::TestCaseError;
 use tempfile::TempDir;
 
-use super::keys::{KEYS, Key, VARIABLE_PREFIX};
-use super::kind::Kind;
+use super::key::Field;
+use super::sources::{VARIABLE_PREFIX, variable_of};
 use super::*;
 use crate::hostile::{cases, damage, damaged, fault_of_line, folder, text};
 
-const EXAMPLE: &str = include_str!("../../config/exporter.yml");
+/// A key with its path as the schema has it, and values that fit it or nearly.
+struct Key {
+    path: String,
+    has_variable: bool,
+    values: Vec<String>,
+}
+
+static KEYS: LazyLock<Vec<Key>> = LazyLock::new(|| {
+    let fields = Config::fields();
+    let mut keys = Vec::new();
+    collect_keys(&fields, "", &mut keys);
+    keys
+});
+
+fn collect_keys(fields: &[Field], section: &str, keys: &mut Vec<Key>) {
+    for field in fields {
+        let path = if section.is_empty() { field.name.to_owned() } else { format!("{section}.{}", field.name) };
+        let has_variable = !path.contains("[]");
+        match &field.info.shape {
+            Shape::Section(fields) => collect_keys(fields, &path, keys),
+            Shape::Sections(fields) => {
+                keys.push(Key { path: path.clone(), has_variable, values: Vec::new() });
+                collect_keys(fields, &format!("{path}[]"), keys);
+            }
+            _ => {
+                let values = fitting(&path, &field.info.shape);
+                keys.push(Key { path, has_variable, values });
+            }
+        }
+    }
+}
+
+impl Key {
+    fn variable(&self) -> Option<String> {
+        self.has_variable.then(|| variable_of(&self.path))
+    }
+}
 
 /// What stands in every secret here.
 const SECRET: &str = "s3cr3t";
@@ -64,20 +102,25 @@ fn quoted(text: &str) -> String {
 }
 
 /// What a key takes, or nearly.
-fn fitting(key: &Key) -> Vec<String> {
+fn fitting(path: &str, shape: &Shape) -> Vec<String> {
     let owned = |values: &[&str]| values.iter().map(|value| (*value).to_owned()).collect::<Vec<_>>();
-    let of_kind = |kind: &Kind| match kind {
-        Kind::Boolean => owned(&["true", "false", "\"true\""]),
-        Kind::Duration { .. } => owned(&["1m", "30s", "10m", "1d", "100ms", "0s", "3650d", "1m30s"]),
-        Kind::Number { .. } => owned(&["5", "0.01", "1000", "\"2.5\""]),
-        Kind::Whole { .. } => owned(&["1", "200", "100000", "\"7\""]),
-        Kind::Word(words) => words().into_iter().map(str::to_owned).collect(),
-        Kind::ListenAddress => owned(&["\":10114\"", "\"127.0.0.1:0\"", "\"[::1]:9100\"", "localhost:1"]),
-        Kind::GroupPattern => owned(&["line-1", "\"line-[0-9]+\"", "\".*\"", "\"(a|b){1,3}\""]),
-        Kind::Labels => owned(&["{team: x}", "{a: \"1\", b: \"\"}", "{}"]),
-        Kind::Text { .. } | Kind::List { .. } | Kind::Sections => Vec::new(),
+    let of_schema = |schema: &serde_json::Value, accepted: &str| match schema["type"].as_str() {
+        Some("boolean") => owned(&["true", "false", "\"true\""]),
+        Some("number") => owned(&["5", "0.01", "1000", "\"2.5\""]),
+        Some("integer") => owned(&["1", "200", "100000", "\"7\""]),
+        _ if schema["enum"].is_array() => schema["enum"]
+            .as_array()
+            .into_iter()
+            .flatten()
+            .filter_map(|word| word.as_str())
+            .map(str::to_owned)
+            .collect(),
+        _ if accepted.contains("duration") => owned(&["1m", "30s", "10m", "1d", "100ms", "0s", "3650d", "1m30s"]),
+        _ if accepted.contains("address") => owned(&["\":10114\"", "\"127.0.0.1:0\"", "\"[::1]:9100\"", "localhost:1"]),
+        _ if accepted.contains("pattern") => owned(&["line-1", "\"line-[0-9]+\"", "\".*\"", "\"(a|b){1,3}\""]),
+        _ => owned(&["a", "x-1"]),
     };
-    match (key.path, &key.kind) {
+    match (path, shape) {
         ("targets[].name", _) => owned(&["a", "b", "\"Werk 1\"", "\"<b>&\""]),
         ("targets[].region", _) => owned(&["eu-west-1", "us-east-1"]),
         ("targets[].role_arn", _) => owned(&["arn:aws:iam::012345678901:role/a/b"]),
@@ -87,12 +130,13 @@ fn fitting(key: &Key) -> Vec<String> {
         ("targets[].account_id", _) => owned(&["\"012345678901\""]),
         ("targets[].endpoint_url", _) => owned(&["http://localhost:4566", "\"https://[::1]/x\""]),
         ("web.telemetry_path", _) => owned(&["/metrics", "/a/b"]),
-        (_, Kind::Text { .. }) => owned(&["a", "x-1"]),
-        (_, Kind::List { of, .. }) => {
-            let items = of_kind(of);
+        (_, Shape::Mapping { .. }) => owned(&["{team: x}", "{a: \"1\", b: \"\"}", "{}"]),
+        (_, Shape::List { accepted, schema }) => {
+            let items = of_schema(&schema["items"], accepted);
             vec![format!("[{}]", items[..2].join(", ")), format!("[{}]", items[0]), "[]".to_owned()]
         }
-        (_, kind) => of_kind(kind),
+        (_, Shape::Scalar { accepted, schema }) => of_schema(schema, accepted),
+        (_, Shape::Section(_) | Shape::Sections(_)) => Vec::new(),
     }
 }
 
@@ -226,16 +270,16 @@ impl Entry {
     fn key(&self) -> &'static Key {
         let is_secret = |key: &&Key| key.path == "targets[].external_id";
         let secret = || KEYS.iter().find(is_secret).expect("a secret key");
-        self.key.map_or_else(secret, |key| key.get(KEYS))
+        self.key.map_or_else(secret, |key| key.get(&KEYS[..]))
     }
 
     /// What is given for a key; `None` for a list of targets as a whole, which has keys of its own here.
     fn value(&self, key: &Key) -> Option<Yaml> {
-        let (values, is_secret) = (fitting(key), key.path.ends_with("external_id"));
+        let (values, is_secret) = (&key.values, key.path.ends_with("external_id"));
         match &self.value {
             Ok(_) if values.is_empty() => None,
             Ok(_) if is_secret && self.target > 0 => Some(self.secret.clone()),
-            Ok(which) => Some(Yaml::Raw(which.get(&values).clone())),
+            Ok(which) => Some(Yaml::Raw(which.get(values).clone())),
             Err(_) if is_secret => Some(self.secret.clone()),
             Err(odd) => Some(odd.clone()),
         }
@@ -244,7 +288,7 @@ impl Entry {
     fn put(&self, top: &mut Vec<(String, Yaml)>) {
         let key = self.key();
         let Some(value) = self.value(key) else { return };
-        let (section, name) = key.path.rsplit_once('.').unwrap_or(("", key.path));
+        let (section, name) = key.path.rsplit_once('.').unwrap_or(("", &key.path));
         let name = match &self.misspelt {
             Some(more) if more.starts_with('"') => more.clone(),
             Some(more) => format!("{name}{more}"),
@@ -306,16 +350,16 @@ fn fault(loaded: &Result<Config, Problems>, sources: &BTreeSet<&str>) -> Option<
         Ok(config) => return fault_of_config(config).map(|fault| format!("{fault}: {config:?}")),
         Err(problems) => problems,
     };
-    if problems.iter().next().is_none() {
+    if problems.0.is_empty() {
         return Some("no problem at all".to_owned());
     }
-    problems.iter().find_map(|problem| {
-        if !sources.contains(problem.source()) {
-            return Some(format!("{:?} is no source", problem.source()));
+    problems.0.iter().find_map(|problem| {
+        if !sources.contains(problem.source.name.as_str()) {
+            return Some(format!("{:?} is no source", problem.source.name));
         }
         let line = problem.to_string();
         // A source is named as it is, which is no longer than the system lets it be.
-        fault_of_line(&line, MAX_PROBLEM + problem.source().chars().count())
+        fault_of_line(&line, MAX_PROBLEM + problem.source.name.chars().count())
     })
 }
 
@@ -331,7 +375,7 @@ fn fault_of_config(config: &Config) -> Option<&'static str> {
         [&target.name, &target.profile, &target.role_arn, &target.endpoint_url].into_iter().all(printable)
             && target.region.as_deref().is_none_or(is_region)
             && (target.external_id.is_none() || target.role_arn.is_some())
-            && target.labels.keys().all(|name| form::label_name_fault(name).is_none())
+            && target.labels.keys().all(|name| syntax::label_name_error(name).is_none())
     };
     let mut thresholds = jobs.long_running_after.clone();
     thresholds.sort_unstable();
@@ -358,15 +402,16 @@ fn fault_of_config(config: &Config) -> Option<&'static str> {
 
 /// The secret must not be told, nor what looks like a password. The name of a source is no secret.
 fn fault_of_secrecy(loaded: &Result<Config, Problems>) -> Option<String> {
-    let told = |problem: &Problem| format!("{:?}: {}", problem.key(), problem.reason());
-    let mut told = loaded.as_ref().err()?.iter().map(told);
+    let told = |problem: &Problem| format!("{:?}: {}", problem.key, problem.reason);
+    let mut told = loaded.as_ref().err()?.0.iter().map(told);
     told.find(|told| [SECRET, "hunter2"].iter().any(|secret| told.contains(secret)))
 }
 
 /// The documented file, as it is and with its example taken out of the comments.
 fn documented(with_example: bool) -> Vec<u8> {
     let uncommented = |line: &str| if line.starts_with("#  ") { line[1..].to_owned() } else { line.to_owned() };
-    let lines = EXAMPLE.lines().filter(|line| !with_example || *line != "  - {}");
+    let sample = reference::sample();
+    let lines = sample.lines().filter(|line| !with_example || *line != "  - {}");
     lines.map(|line| if with_example { uncommented(line) } else { line.to_owned() } + "\n").collect::<String>().into()
 }
 
@@ -386,7 +431,7 @@ fn variable() -> impl Strategy<Value = (String, String)> {
             let known: Vec<&Key> = KEYS.iter().filter(|key| key.variable().is_some()).collect();
             // The list of targets is where secrets are.
             let key = key.map_or(known[0], |key| *key.get(&known));
-            let values = fitting(key);
+            let values = &key.values;
             let value = match other {
                 _ if key.path == "targets" => {
                     let Yaml::Mapping(top) = document(&targets) else { unreachable!("it is one") };
@@ -395,7 +440,7 @@ fn variable() -> impl Strategy<Value = (String, String)> {
                 }
                 Some(other) => other,
                 None if values.is_empty() => String::new(),
-                None => which.get(&values).trim_matches('"').to_owned(),
+                None => which.get(values).trim_matches('"').to_owned(),
             };
             let name =
                 name.map_or_else(|| key.variable().unwrap_or_default(), |name| format!("{VARIABLE_PREFIX}{name}"));
@@ -446,7 +491,7 @@ proptest! {
         }
         let loaded = load(&Sources { environment: environment.clone(), ..Sources::default() });
         let escaped: Vec<String> =
-            environment.iter().map(|(name, _)| Problem::with_source(name, "").source().to_owned()).collect();
+            environment.iter().map(|(name, _)| Problem::of_source(name, None, "").source.name).collect();
         prop_assert_eq!(fault(&loaded, &escaped.iter().map(String::as_str).collect()), None);
         if damages.is_none() {
             prop_assert_eq!(fault_of_secrecy(&loaded), None);

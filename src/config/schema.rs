@@ -1,0 +1,330 @@
+//! Every key of the configuration, each defined once: type, bounds, default, flag, documentation.
+//!
+//! The documentation is Markdown for operators. Its first sentence stands alone in `--help`.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use super::key::{define_section, list, list_or, mapping, not_empty, section, sections};
+use super::listen::ListenAddress;
+use super::secret::Secret;
+use super::syntax;
+use super::value::{Scalar, boolean, duration, number, parsed, text, whole, word};
+use crate::group_filter::Pattern;
+use crate::job::{AccountId, Scope, Status, TargetSelection};
+
+const DAY: Duration = Duration::from_hours(24);
+
+/// Without the leap days.
+const TEN_YEARS: Duration = DAY.saturating_mul(3650);
+
+define_section! {
+    /// Everything that can be configured. [`load`](super::load) returns it; the default is what it returns for no sources.
+    #[derive(Clone, Debug, PartialEq)]
+    pub struct Config {
+        /// What to monitor: one item for each account and region. Without it, there is one target, whose region and
+        /// credentials come from the usual AWS sources: environment, profile, container or instance role.
+        pub targets: Vec<Target> => sections();
+        /// Several processes can share the targets. Each has the same targets and its own index, and monitors those that
+        /// belong to it by their names. See docs/scaling.md.
+        pub shard: Shard => section();
+        /// When to list the jobs.
+        pub refresh: Refresh => section();
+        /// Metrics by thing group.
+        pub thing_groups: ThingGroups => section();
+        /// Metrics by job. Which jobs are monitored at all is decided by each target's `filter`.
+        pub jobs: Jobs => section();
+        /// Bounds on requests and on series.
+        pub limits: Limits => section();
+        /// The HTTP server.
+        pub web: Web => section();
+        /// The log, on standard error.
+        pub log: Log => section();
+    }
+}
+
+fn region() -> Scalar<String> {
+    Scalar::new(syntax::REGION, serde_json::json!({ "type": "string", "pattern": syntax::REGION_PATTERN }), |text| {
+        syntax::region_error(text).map_or_else(|| Ok(text.to_owned()), Err)
+    })
+}
+
+fn role_arn() -> Scalar<String> {
+    let pattern = "^arn:[a-z0-9-]+:iam::[0-9]{12}:role/[!-.0-~]([!-~]*[!-.0-~])?$";
+    // 2048 characters at most, says the API reference of AssumeRole; so do the next two of theirs.
+    text(pattern, 2048, "a role's ARN, such as arn:aws:iam::012345678901:role/iot-jobs-exporter")
+}
+
+fn thing_group_name() -> Scalar<String> {
+    text("^[a-zA-Z0-9:_-]+$", 128, "a thing group's name: 1 to 128 letters, digits and :_-")
+}
+
+define_section! {
+    /// One account and region to monitor, or a part of its jobs. What is `None` comes from the usual AWS sources. As written,
+    /// an item of `targets` stands for one target for each pair of region and role; as loaded, for a single one.
+    #[derive(Clone, Debug, Default, PartialEq)]
+    pub struct Target {
+        /// The value of the label `target`, 1 to 128 characters. Without it, the region is used, so set it where two targets
+        /// have the same region.
+        pub name: Option<String> =>
+            text("^[^\\x00-\\x1f\\x7f-\\x9f]+$", 128, "a name: 1 to 128 characters, none of them a control character")
+            .optional().example("production");
+        /// The AWS region. Without it: `AWS_REGION`, the profile, or the instance.
+        pub region: Option<String> => region().optional().example("eu-west-1");
+        /// Several regions instead of one: a target for each. The targets are called by the item's name, if it has one, the
+        /// role's account, and the region: `plants-012345678901-eu-west-1`.
+        pub regions: Vec<String> => not_empty(list(region())).example("[eu-west-1, eu-central-1]");
+        /// A profile of the AWS configuration files.
+        pub profile: Option<String> =>
+            text("^[^\\x00-\\x1f\\x7f-\\x9f]+$", 1024, "the name of a profile").optional().example("monitoring");
+        /// A role to assume, with the credentials found above.
+        pub role_arn: Option<String> =>
+            role_arn().optional().example("arn:aws:iam::012345678901:role/iot-jobs-exporter");
+        /// Several roles instead of one, each of another account: a target for each, in each region.
+        pub role_arns: Vec<String> =>
+            not_empty(list(role_arn())).example("[arn:aws:iam::012345678901:role/iot-jobs-exporter]");
+        /// The external id that the role's trust policy requires. It is never logged. The variable
+        /// `IOT_JOBS_EXPORTER_TARGETS` keeps it out of the file.
+        pub external_id: Option<Secret> =>
+            text("^[a-zA-Z0-9_+=,.@:/-]{2,}$", 1224, "an external id: 2 to 1224 letters, digits and _+=,.@:/-")
+            .secret().optional().example("example-external-id");
+        /// The name of the role's sessions, which `CloudTrail` shows. Without it: `aws-iot-jobs-exporter`.
+        pub session_name: Option<String> =>
+            text("^[a-zA-Z0-9_+=,.@-]{2,}$", 64, "a session name: 2 to 64 letters, digits and _+=,.@-")
+            .optional().example("iot-jobs-exporter");
+        /// The account of the jobs, which saves a request to STS. A job of another account fails the refresh, so that a wrong
+        /// profile is noticed, as long as there are any jobs.
+        pub account_id: Option<AccountId> =>
+            Scalar::new(
+                "an account id: 12 digits",
+                serde_json::json!({ "type": ["string", "integer"], "pattern": "^[0-9]{12}$" }),
+                |text| AccountId::parse(text).map_err(|_| "is not an account id: 12 digits".to_owned()),
+            )
+            .optional().example("\"012345678901\"");
+        /// The endpoint of IoT and STS for this target, for example an AWS emulator. To redirect IoT alone, as to a VPC
+        /// endpoint, set `AWS_ENDPOINT_URL_IOT` or a `services` section in the profile.
+        pub endpoint_url: Option<String> =>
+            parsed(syntax::ENDPOINT_URL, |text| syntax::is_endpoint_url(text).then(|| text.to_owned()))
+            .optional().example("http://localhost:4566");
+        /// Whether to call FIPS endpoints. Without it: as `AWS_USE_FIPS_ENDPOINT` or the profile says.
+        pub use_fips: Option<bool> => boolean().optional().example("false");
+        /// Whether to call dual-stack endpoints, which IPv6 reaches. Without it: as `AWS_USE_DUALSTACK_ENDPOINT` or the profile
+        /// says.
+        pub use_dualstack: Option<bool> => boolean().optional().example("false");
+        /// Constant labels on every series of this target, 16 at most. Names that the exporter or Prometheus sets are refused.
+        pub labels: BTreeMap<String, String> =>
+            mapping(syntax::label_name_error, "NAME", syntax::label_value()).example("{environment: production}");
+        /// Monitor a part of the jobs only. AWS filters, so a part costs fewer requests than the whole.
+        pub scope = "filter": Scope => section::<Filter>().map(Filter::scope);
+    }
+}
+
+define_section! {
+    /// `ListJobs`' own filters.
+    pub(super) struct Filter {
+        /// Jobs of these statuses, one walk each; without it, all. Ended jobs stay with AWS for long and are most of what there
+        /// is, so leave them out if nobody looks at their number.
+        pub(super) status: Vec<Status> => list(status()).example("[IN_PROGRESS, SCHEDULED]");
+        /// Jobs of this target selection; without it, both.
+        pub(super) target_selection: Option<TargetSelection> => target_selection().optional().example("SNAPSHOT");
+        /// Jobs whose target is this thing group. AWS omits SCHEDULED jobs when this filter is set.
+        pub(super) thing_group_name: Option<String> => thing_group_name().optional().example("factory-1");
+        /// Jobs whose target is the thing group with this id, instead of a name. AWS omits SCHEDULED jobs here too.
+        // The pattern of `thingGroupId` in the API reference of ListJobs.
+        pub(super) thing_group_id: Option<String> =>
+            text("^[a-zA-Z0-9-]+$", 128, "a thing group's id: 1 to 128 letters, digits and -").optional();
+        /// Jobs of this namespace, such as those that AWS IoT Greengrass creates.
+        pub(super) namespace_id: Option<String> =>
+            text("^[a-zA-Z0-9_-]+$", 64, "a namespace id: 1 to 64 letters, digits and _-").optional()
+            .example("example-namespace");
+    }
+}
+
+impl Filter {
+    fn scope(self) -> Scope {
+        let Self { status: statuses, target_selection, thing_group_name, thing_group_id, namespace_id } = self;
+        Scope { statuses, target_selection, thing_group_name, thing_group_id, namespace_id }
+    }
+}
+
+fn status() -> Scalar<Status> {
+    word(&Status::KNOWN.iter().map(|status| (status.as_str(), status.clone())).collect::<Vec<_>>())
+}
+
+fn target_selection() -> Scalar<TargetSelection> {
+    word(&TargetSelection::KNOWN.iter().map(|selection| (selection.as_str(), selection.clone())).collect::<Vec<_>>())
+}
+
+define_section! {
+    /// One of several processes that share the targets.
+    #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
+    pub struct Shard {
+        /// Which shard this process is, from 0.
+        pub index: u32 => whole(0..=999).default("0").flag("shard.index", "NUMBER");
+        /// How many shards the targets are split into, by their names.
+        pub total: u32 => whole(1..=1000).default("1").flag("shard.total", "NUMBER");
+    }
+}
+
+define_section! {
+    /// When to list the jobs, and how long the result is shown.
+    #[derive(Clone, Debug, PartialEq)]
+    pub struct Refresh {
+        /// From the start of one walk over all jobs to the start of the next, and up to 5 % more, so that exporters do not stay
+        /// in step. Longer costs fewer requests and shows changes later. A walk is followed by a pause of at least its own
+        /// duration.
+        pub interval: Duration => duration(Duration::from_millis(100)..=DAY).default("1m");
+        /// How long a walk may take. Raise it for very many ended jobs: a walk needs one request for each 250 jobs, spaced by
+        /// `limits.requests_per_second`.
+        pub timeout: Duration => duration(Duration::from_secs(1)..=DAY).default("30m");
+        /// How long the last successful walk is shown, at least twice the interval. After that, job metrics are absent. Without
+        /// it: 10m, or three times what renewing them takes (the interval, or the last walk if that is longer, plus the walk),
+        /// if that is longer.
+        pub stale_after: Option<Duration> => duration(Duration::from_secs(1)..=DAY.saturating_mul(30)).optional();
+    }
+}
+
+define_section! {
+    /// Metrics by thing group.
+    #[derive(Clone, Debug, PartialEq)]
+    pub struct ThingGroups {
+        /// How a job's thing groups are found. `describe` asks DescribeJob, which names all of them, and costs one request more
+        /// for each job that ended within `ended_jobs_within`, once per start. `summary` takes the one id that ListJobs returns,
+        /// and costs no request; patterns then match ids. `off`: no metrics by group.
+        pub resolve: Resolve =>
+            word(&[("describe", Resolve::Describe), ("summary", Resolve::Summary), ("off", Resolve::Off)])
+            .default("describe");
+        /// Which groups get rows of their own; `[]` is all. The other groups are added up as `<other>`. An item is a group's
+        /// name, which `limits.max_thing_groups` never folds, or a regular expression that matches the whole name:
+        /// `[factory-1, "site-[0-9]+"]`. In a variable, write expressions with a comma or a leading bracket as YAML:
+        /// `['[a-z]{1,3}']`.
+        pub include: Vec<Pattern> => list(group_pattern());
+        /// Which groups get no rows of their own, even if they are included.
+        pub exclude: Vec<Pattern> => list(group_pattern());
+        /// How long after its end a job is attributed to its groups. `0s`: no ended job is.
+        pub ended_jobs_within: Duration => duration(Duration::ZERO..=TEN_YEARS).default("7d");
+    }
+}
+
+fn group_pattern() -> Scalar<Pattern> {
+    let accepted = "a pattern: a thing group's name, or a regular expression in quotes";
+    Scalar::new(accepted, serde_json::json!({ "type": "string", "minLength": 1 }), |text| {
+        Pattern::parse(text).map_err(|invalid| format!("is not a pattern: {}", invalid.reason))
+    })
+}
+
+/// How a job's thing groups are found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Resolve {
+    /// By `DescribeJob`, which names all of them.
+    Describe,
+    /// By the one id that `ListJobs` returns.
+    Summary,
+    /// Not at all: there are no families by group.
+    Off,
+}
+
+define_section! {
+    /// Metrics by job.
+    #[derive(Clone, Debug, PartialEq, Eq)]
+    pub struct Jobs {
+        /// Whether each refresh asks DescribeJob for every open job. That costs one request for each, within
+        /// `limits.requests_per_second`: 300 open jobs take a minute at 5 a second. With `false`, executions and schedules are
+        /// unknown, groups are `<unknown>`, and a job that a walk misses is missing until the next.
+        pub describe: bool => boolean().default("true");
+        /// Whether single jobs have series of their own, at most `limits.max_jobs`.
+        pub series: bool => boolean().default("true");
+        /// After how long a job counts as long-running. `[]` removes those metrics.
+        pub long_running_after: Vec<Duration> => list_or(duration(Duration::from_secs(1)..=TEN_YEARS), "1d,3d");
+    }
+}
+
+define_section! {
+    /// Bounds on requests and on series.
+    #[derive(Clone, Debug, PartialEq)]
+    pub struct Limits {
+        /// Requests for each account, region and operation, retries included. AWS's quotas are per account and shared with
+        /// everything else in it, so stay well below them.
+        pub requests_per_second: f64 => number(0.01..=1000.0).default("5");
+        /// How many pages of 250 jobs a walk may read. A walk that needs more fails. It guards against an endpoint that returns
+        /// pages for ever: 20000 pages are five million jobs.
+        pub max_pages: u32 => whole(1..=1_000_000).default("20000");
+        /// How many thing groups of a target get rows of their own: those with the most open jobs. The others are added up as
+        /// `<other>`. Groups that `thing_groups.include` names always get theirs.
+        pub max_thing_groups: u32 => whole(0..=100_000).default("200");
+        /// How many open jobs of a target get series of their own: long-running ones first, then the newest. Each costs
+        /// Prometheus about 14 series.
+        pub max_jobs: u32 => whole(0..=100_000).default("500");
+    }
+}
+
+define_section! {
+    /// The HTTP server.
+    #[derive(Clone, Debug, PartialEq, Eq)]
+    pub struct Web {
+        /// Address to listen on; can be repeated. `:10114` is every interface, IPv4 and IPv6. An IPv6 address stands in
+        /// brackets: `[::1]:10114`.
+        pub listen_addresses: Vec<ListenAddress> =>
+            not_empty(list_or(listen_address(), ":10114")).flag("web.listen-address", "[HOST]:PORT");
+        /// Path of the metrics. `/` is the status page, and the probes are below `/-/`.
+        pub telemetry_path: String =>
+            parsed("a path such as /metrics: not /, not below /-/, without a query or blanks",
+                |text| syntax::is_telemetry_path(text).then(|| text.to_owned()))
+            .default("/metrics").flag("web.telemetry-path", "PATH");
+        /// File with TLS, client certificates, users and headers, in the format of the Prometheus exporter-toolkit. Without it:
+        /// plain HTTP for everybody who reaches the port.
+        pub config_file: Option<PathBuf> =>
+            text("^[^\\x00-\\x1f\\x7f-\\x9f]+$", 4096, "the path of a file").map(PathBuf::from).optional()
+            .flag("web.config.file", "FILE");
+        /// Additional address that serves only the probes, in plain HTTP. It is for probes without a client certificate.
+        pub probe_address: Option<ListenAddress> =>
+            listen_address().optional().flag("web.probe-address", "[HOST]:PORT");
+        /// Read the configuration again on `POST /-/reload`, as on SIGHUP. Everybody who can see the metrics can ask for it.
+        pub enable_lifecycle: bool => boolean().default("false").flag("web.enable-lifecycle", "");
+    }
+}
+
+fn listen_address() -> Scalar<ListenAddress> {
+    let accepted = "an address: :PORT or HOST:PORT, such as :10114, 127.0.0.1:10114 or [::1]:10114";
+    parsed(accepted, |text| text.parse().ok())
+}
+
+define_section! {
+    /// The log.
+    #[derive(Clone, Debug, PartialEq, Eq)]
+    pub struct Log {
+        /// Least level to log: error, warn, info, debug or trace.
+        pub level: LogLevel =>
+            word(&[("error", LogLevel::Error), ("warn", LogLevel::Warn), ("info", LogLevel::Info),
+                ("debug", LogLevel::Debug), ("trace", LogLevel::Trace)])
+            .default("info").flag("log.level", "LEVEL");
+        /// Format of the log: text for people or json for machines.
+        pub format: LogFormat =>
+            word(&[("text", LogFormat::Text), ("json", LogFormat::Json)]).default("text").flag("log.format", "FORMAT");
+    }
+}
+
+/// How much is logged; each level includes those before it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum LogLevel {
+    /// What stops the exporter from doing its work.
+    Error,
+    /// What an operator should look at.
+    Warn,
+    /// Starts, stops and changes of state.
+    Info,
+    /// Every walk.
+    Debug,
+    /// Every request to AWS.
+    Trace,
+}
+
+/// How a log line looks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LogFormat {
+    /// For people.
+    Text,
+    /// One JSON object a line.
+    Json,
+}
