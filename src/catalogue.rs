@@ -223,6 +223,9 @@ families! {
     CONFIG_HASH: Gauge "aws_iot_jobs_exporter_config_hash" of Exporter ()
         "Hash of the effective configuration in use."
         "It changes with the value of any key that is not a secret, and with the web configuration and its certificates. Processes with the same configuration have the same hash.";
+    WEB_CONFIG_SUCCESSFUL: Gauge "aws_iot_jobs_exporter_web_config_last_reload_successful" of Exporter ()
+        "Whether the web configuration in its files is in use."
+        "0: the files are invalid, or remove users, TLS or client authentication, which only an explicit reload can do. What was read before stays in use; the log has the reason. 1 without `web.config_file`, too.";
     REFRESH_INTERVAL: Gauge "aws_iot_jobs_exporter_refresh_interval_seconds" ["seconds"] of Exporter ()
         "How far apart refreshes start, in seconds, unless they take longer than that."
         "`refresh.interval` of the configuration that is in use.";

@@ -4,13 +4,15 @@ mod crew;
 #[cfg(test)]
 mod hostile;
 mod manager;
-mod rotation;
+#[cfg(test)]
+mod tests;
+mod web_config_watcher;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
 
 use tokio::sync::{mpsc, oneshot};
-use tracing::{error, info};
+use tracing::{error, info, warn};
 
 use crate::aws::Access;
 use crate::clock::Clock;
@@ -22,7 +24,7 @@ use crate::web::{PROBES, Reloads, Site};
 use crew::Crew;
 pub(crate) use crew::Roll;
 pub use crew::TargetError;
-use rotation::Rotation;
+use web_config_watcher::WebConfigWatcher;
 
 /// Why the exporter can't start.
 #[derive(Debug, thiserror::Error)]
@@ -65,7 +67,7 @@ pub type Load = Arc<dyn Fn() -> Result<Loaded, Problems> + Send + Sync>;
 pub struct App {
     listeners: Vec<Listener>,
     guard: Arc<Guard>,
-    rotation: Rotation,
+    watcher: WebConfigWatcher,
     site: Arc<Site>,
     crew: Crew,
     loaded: Loaded,
@@ -84,7 +86,7 @@ impl App {
     pub async fn start(loaded: Loaded, access: &Access, clock: Clock) -> Result<Self, StartError> {
         let config = &loaded.config;
         // Addresses first: whoever probes the exporter meanwhile waits for an answer instead of being refused.
-        let rotation = Rotation::new(config.web.config_file.clone(), loaded.web.clone());
+        let watcher = WebConfigWatcher::new(config.web.config_file.clone());
         let guard = Arc::new(Guard::new(loaded.web.clone(), PROBES));
         let mut listeners = Vec::new();
         for address in &config.web.listen_addresses {
@@ -104,7 +106,7 @@ impl App {
         let lifecycle = config.web.enable_lifecycle.then(|| reloads.clone());
         let path = config.web.telemetry_path.clone();
         let site = Arc::new(Site::new(board, Arc::clone(&telemetry), clock, path, lifecycle));
-        Ok(Self { listeners, guard, rotation, site, crew, loaded, telemetry, clock, reloads, asked })
+        Ok(Self { listeners, guard, watcher, site, crew, loaded, telemetry, clock, reloads, asked })
     }
 
     /// The addresses that are listened on, with their real ports.
@@ -147,7 +149,7 @@ impl App {
             // A sender that is gone means the same as one that has sent.
             let _ = draining.await;
         });
-        let Self { guard, mut rotation, site, mut crew, mut loaded, telemetry, clock, mut asked, .. } = self;
+        let Self { guard, mut watcher, site, mut crew, mut loaded, telemetry, clock, mut asked, .. } = self;
         let until_stopped = async move {
             let mut stop = std::pin::pin!(stop);
             let outcome = loop {
@@ -156,23 +158,33 @@ impl App {
                     () = &mut stop => break Ok(()),
                     fault = crew.ended() => break Err(RunError(fault)),
                     Some(asker) = asked.recv() => asker,
-                    read = rotation.read() => {
-                        rotation.settle(read, &guard);
+                    read = watcher.changed(&loaded.web) => {
+                        let accepted = watcher.accept(read, &loaded.web);
+                        telemetry.web_configured(accepted.is_ok());
+                        if let Ok(Some(web)) = accepted {
+                            guard.replace(web.clone());
+                            loaded.set_web(web);
+                            telemetry.config_hash(&loaded);
+                        }
                         continue;
                     }
                 };
                 manager::reloading();
                 let reloaded = tokio::select! {
-                    reloaded = reload(&load, &mut loaded, &mut crew, &guard, &mut rotation) => reloaded,
+                    reloaded = reload(&load, &mut loaded, &mut crew, &guard, &mut watcher) => reloaded,
                     () = &mut stop => break Ok(()),
                 };
                 match &reloaded {
                     Ok(outcome) => {
                         telemetry.configured(&loaded, clock.now().wall);
+                        telemetry.web_configured(true);
                         info!(outcome, targets = %crew.names().join(", "), "configuration reloaded");
                     }
                     Err(error) => {
                         telemetry.not_configured();
+                        if matches!(error, ReloadError::Invalid(problems) if watcher.is_about(problems)) {
+                            telemetry.web_configured(false);
+                        }
                         error!(%error, "configuration not reloaded; the previous one stays in use");
                     }
                 }
@@ -197,7 +209,7 @@ async fn reload(
     loaded: &mut Loaded,
     crew: &mut Crew,
     guard: &Guard,
-    rotation: &mut Rotation,
+    watcher: &mut WebConfigWatcher,
 ) -> Result<String, ReloadError> {
     let load = Arc::clone(load);
     // A file on a disk that hangs must not hold up what serves.
@@ -210,8 +222,11 @@ async fn reload(
         return Err(ReloadError::Fixed("log"));
     }
     crew.take_up(&new.config).await?;
+    if let Some(protection) = new.web.opens(&loaded.web) {
+        warn!(protection, "reload removes protection from the web server, as the web configuration says");
+    }
     guard.replace(new.web.clone());
-    rotation.taken_up(new.web.clone());
+    watcher.reloaded();
     let outcome = new.changes_since(loaded);
     *loaded = new;
     Ok(outcome)

@@ -26,8 +26,13 @@ impl Effective {
     pub(super) fn new(fields: &[Field], root: &Cursor<'_>, web: Option<Vec<u8>>) -> Self {
         let mut effective = Self::default();
         effective.add(fields, root, "", false);
-        effective.digests.extend(web.map(|digest| ("the web configuration".to_owned(), digest)));
+        effective.set_web(web);
         effective
+    }
+
+    /// Another web configuration is in use.
+    pub(super) fn set_web(&mut self, digest: Option<Vec<u8>>) {
+        self.digests.extend(digest.map(|digest| ("the web configuration".to_owned(), digest)));
     }
 
     /// The configuration as YAML, with the source of each value in a comment. Secrets are hidden.

@@ -161,6 +161,12 @@ impl Loaded {
             (true, false) => format!("Nothing changed in {}.", self.files.join(", ")),
         }
     }
+
+    /// Another web configuration is in use.
+    pub fn set_web(&mut self, web: WebConfig) {
+        self.effective.set_web(web.digest());
+        self.web = web;
+    }
 }
 
 impl From<Config> for Loaded {

@@ -136,7 +136,9 @@ pub(super) fn page() -> String {
     page += "\n## Web configuration\n\n\
         The file that `web.config_file` names has the format of the\n\
         [Prometheus exporter-toolkit](https://github.com/prometheus/exporter-toolkit/blob/master/docs/web-configuration.md). It is\n\
-        read again every minute, with the files that it names. An empty file is refused; `{}` is the explicit form.\n";
+        read again every minute, with the files that it names. An empty file is refused; `{}` is the explicit form. A change is applied after two equal reads. A change that removes all\n\
+        users, TLS, client authentication or `client_allowed_sans` is not applied until an explicit reload (SIGHUP or\n\
+        `POST /-/reload`); until then, `aws_iot_jobs_exporter_web_config_last_reload_successful` is 0.\n";
     section(&WebFile::fields(), "", false, &mut page);
     page
 }

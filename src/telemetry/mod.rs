@@ -18,7 +18,7 @@ use prometheus_client::registry::Registry;
 
 use crate::catalogue::{
     self, API_ERRORS, API_REQUESTS, BUILD_INFO, CONFIG_HASH, CONFIG_SUCCESS_TIME, CONFIG_SUCCESSFUL, REFRESH_FAILURES,
-    REFRESH_INTERVAL, REFRESHES, REQUESTS_LIMIT,
+    REFRESH_INTERVAL, REFRESHES, REQUESTS_LIMIT, WEB_CONFIG_SUCCESSFUL,
 };
 use crate::config::Loaded;
 use crate::job::{OTHER, Timestamp, is_label_text};
@@ -157,6 +157,7 @@ pub struct Telemetry {
     configured: Gauge,
     configured_at: Gauge<f64, AtomicU64>,
     config_hash: Gauge,
+    web_configured: Gauge,
     interval: Gauge<f64, AtomicU64>,
     requests_limit: Gauge<f64, AtomicU64>,
 }
@@ -179,8 +180,10 @@ impl Telemetry {
         let (configured, configured_at) = (Gauge::default(), Gauge::<f64, AtomicU64>::default());
         registry.register(CONFIG_SUCCESSFUL.name, CONFIG_SUCCESSFUL.help, configured.clone());
         registry.register(CONFIG_SUCCESS_TIME.name, CONFIG_SUCCESS_TIME.help, configured_at.clone());
-        let config_hash = Gauge::default();
+        let (config_hash, web_configured) = (Gauge::default(), Gauge::default());
+        web_configured.set(1);
         registry.register(CONFIG_HASH.name, CONFIG_HASH.help, config_hash.clone());
+        registry.register(WEB_CONFIG_SUCCESSFUL.name, WEB_CONFIG_SUCCESSFUL.help, web_configured.clone());
         let (interval, requests_limit) = (Gauge::<f64, AtomicU64>::default(), Gauge::<f64, AtomicU64>::default());
         registry.register(REFRESH_INTERVAL.name, REFRESH_INTERVAL.help, interval.clone());
         registry.register(REQUESTS_LIMIT.name, REQUESTS_LIMIT.help, requests_limit.clone());
@@ -196,6 +199,7 @@ impl Telemetry {
             configured,
             configured_at,
             config_hash,
+            web_configured,
             interval,
             requests_limit,
         }
@@ -215,6 +219,11 @@ impl Telemetry {
     pub fn config_hash(&self, loaded: &Loaded) {
         // 48 bits, which every signed 64-bit number holds.
         self.config_hash.set(i64::try_from(loaded.effective.hash()).unwrap_or_default());
+    }
+
+    /// Whether what is in the web configuration's files is in use.
+    pub fn web_configured(&self, is_in_use: bool) {
+        self.web_configured.set(i64::from(is_in_use));
     }
 
     /// A configuration was read and not applied.

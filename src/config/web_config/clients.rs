@@ -17,7 +17,9 @@ use webpki::{EndEntityCert, KeyUsage};
 use super::certificate::{alternative_names, is_authority, is_for_clients};
 
 /// What is asked of a client.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+///
+/// Each is stricter than those before it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum ClientAuth {
     /// Nothing.
     #[default]

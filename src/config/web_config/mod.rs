@@ -27,6 +27,7 @@ use aws_lc_rs::digest::{self, Digest};
 use http::{HeaderName, HeaderValue, header};
 use rustls::ServerConfig;
 
+use self::clients::ClientAuth;
 use self::schema::{Headers, WebFile};
 pub use self::users::PasswordHash;
 use super::cursor::{Cursor, Reading};
@@ -47,12 +48,30 @@ pub struct WebConfig {
     pub headers: Vec<(HeaderName, HeaderValue)>,
     /// The users and their passwords; without any, everybody has access.
     pub users: BTreeMap<String, PasswordHash>,
+    client_auth: ClientAuth,
+    restricts_names: bool,
     digest: Option<Digest>,
 }
 
 impl WebConfig {
     pub(super) fn digest(&self) -> Option<Vec<u8>> {
         self.digest.map(|digest| digest.as_ref().to_vec())
+    }
+
+    /// Which protection of `other` this configuration lacks, in words; `None` if it lacks none.
+    #[must_use]
+    pub fn opens(&self, other: &Self) -> Option<&'static str> {
+        if self.users.is_empty() && !other.users.is_empty() {
+            Some("the users of basic authentication")
+        } else if self.tls.is_none() && other.tls.is_some() {
+            Some("TLS")
+        } else if self.client_auth < other.client_auth {
+            Some("the requirement for client certificates")
+        } else if other.restricts_names && !self.restricts_names {
+            Some("client_allowed_sans")
+        } else {
+            None
+        }
     }
 }
 
@@ -66,6 +85,7 @@ impl fmt::Debug for WebConfig {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("WebConfig")
             .field("tls", &self.tls.is_some())
+            .field("client_auth", &self.client_auth)
             .field("headers", &self.headers)
             .field("users", &self.users.len())
             .finish_non_exhaustive()
@@ -102,6 +122,8 @@ fn read(path: &Path, text: &str) -> Result<WebConfig, Problems> {
     Problems::check(problems)?;
     Ok(WebConfig {
         tls,
+        client_auth: spec.client_auth_type.unwrap_or_default(),
+        restricts_names: !spec.client_allowed_sans.is_empty(),
         headers: file.http_server_config.headers.list(),
         users: file.basic_auth_users,
         digest: Some(files.digest.finish()),
