@@ -1,10 +1,12 @@
 //! What the exporter will find in the environment when it calls AWS, checked before it does.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use super::cursor::Cursor;
 use super::problem::{Problem, abridged};
 use super::rules::specs;
-use super::schema::Config;
-use super::sources::{AwsProfiles, Sources};
+use super::schema::{Config, Target};
+use super::sources::Sources;
 use super::syntax::{ENDPOINT_URL, has_host, is_endpoint_url, partition_of_arn, partition_of_region, region_error};
 
 /// Each is read in capitals or in small letters; the last stands in for the others.
@@ -14,81 +16,110 @@ const PROXY_VARIABLES: [[&str; 2]; 3] =
 /// What a proxy URL can begin with elsewhere. Other words can be a part of a password.
 const KNOWN_SCHEMES: [&str; 5] = ["ftp", "socks4", "socks4a", "socks5", "socks5h"];
 
+/// The AWS configuration files, as far as a configuration is checked against them.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct AwsProfiles {
+    /// The files that were searched, with what was wrong with those that are missing.
+    pub searched: Vec<String>,
+    /// The profiles found.
+    pub names: BTreeSet<String>,
+    /// Files that cannot be read or parsed, a sentence each, without any of their content.
+    pub problems: Vec<String>,
+    /// The values of `region`, `endpoint_url` and `source_profile`, by profile and property.
+    pub properties: BTreeMap<(String, String), String>,
+}
+
+impl AwsProfiles {
+    /// The properties that are collected.
+    pub const PROPERTIES: [&str; 3] = ["endpoint_url", "region", "source_profile"];
+
+    pub(super) fn property(&self, profile: &str, property: &str) -> Option<&str> {
+        self.properties.get(&(profile.to_owned(), property.to_owned())).map(String::as_str)
+    }
+}
+
 /// Reports what targets would take from variables, proxies and AWS profiles and could not use.
 pub(super) fn check(sources: &Sources, profiles: &AwsProfiles, config: &Config, root: &Cursor<'_>) -> Vec<Problem> {
-    let mut problems = Vec::new();
     let specs = specs(config, root);
-    let of_environment =
-        ["AWS_REGION", "AWS_DEFAULT_REGION"].into_iter().find_map(|name| Some((name, sources.variable(name)?)));
-    if let Some((name, region)) = of_environment
-        && specs.iter().any(|(_, at)| at.omits(&["region", "regions"]))
-        && let Some(reason) = region_error(region)
-    {
-        problems.push(Problem::of_source(name, None, format!("\"{}\" {reason}", abridged(region))));
+    let is_used = |keys: &[&str]| specs.iter().any(|(_, at)| at.omits(keys));
+    let region = ["AWS_REGION", "AWS_DEFAULT_REGION"];
+    let region = region.into_iter().find_map(|name| Some((name, sources.variable(name)?)));
+    let profile = sources.variable("AWS_PROFILE").filter(|_| is_used(&["profile"]));
+    let mut problems = Vec::new();
+    if let Some((name, region)) = region.filter(|_| is_used(&["region", "regions"])) {
+        let reason = region_error(region).map(|reason| format!("\"{}\" {reason}", abridged(region)));
+        problems.extend(reason.map(|reason| Problem::of_source(name, None, reason)));
     }
-    let ignored = sources.variable("AWS_IGNORE_CONFIGURED_ENDPOINT_URLS") == Some("true");
-    for name in ["AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_IOT", "AWS_ENDPOINT_URL_STS"] {
-        let is_used = !ignored && specs.iter().any(|(_, at)| at.omits(&["endpoint_url"]));
-        if is_used && sources.variable(name).is_some_and(|url| !is_endpoint_url(url)) {
-            problems.push(Problem::of_source(name, None, format!("is not {ENDPOINT_URL}")));
+    if is_used(&["endpoint_url"]) {
+        problems.extend(endpoint_problems(sources));
+    }
+    if let Some(reason) = profile.and_then(|name| profile_error(name, profiles)) {
+        problems.push(Problem::of_source("AWS_PROFILE", None, reason));
+    }
+    let of_environment = region.map(|(_, region)| region).or_else(|| profiles.property(profile?, "region"));
+    for (spec, at) in &specs {
+        if let Some(reason) = spec.profile.as_deref().and_then(|name| profile_error(name, profiles)) {
+            at.key("profile").report(reason);
         }
+        // A target's own profile comes before the environment.
+        let of_profile = spec.profile.as_deref().and_then(|name| profiles.property(name, "region"));
+        check_partitions(spec, at, of_profile.or(of_environment));
     }
-    let own = sources.variable("AWS_PROFILE").filter(|_| specs.iter().any(|(_, at)| at.omits(&["profile"])));
-    let named = specs.iter().filter_map(|(spec, at)| Some((spec.profile.as_deref()?, Some(at.key("profile")))));
-    let named: Vec<_> = named.chain(own.map(|name| (name, None))).collect();
-    let searched = profiles.searched.join(", ");
-    for (name, place) in &named {
-        let is_missing = |name: &str| !profiles.names.contains(name) && name != "default";
-        let source = profiles.property(name, "source_profile").filter(|source| is_missing(source));
-        let region = profiles.property(name, "region").and_then(|region| Some((region, region_error(region)?)));
-        let shown = abridged(name);
-        let reason = if is_missing(name) {
-            format!("profile \"{shown}\" not found in {searched}")
-        } else if let Some(source) = source {
-            format!("source_profile \"{}\" of profile \"{shown}\" not found in {searched}", abridged(source))
-        } else if profiles.property(name, "endpoint_url").is_some_and(|url| !is_endpoint_url(url)) {
-            format!("endpoint_url of profile \"{shown}\" is not {ENDPOINT_URL}")
-        } else if let Some((region, reason)) = region {
-            format!("region of profile \"{shown}\": \"{}\" {reason}", abridged(region))
-        } else {
-            continue;
-        };
-        match place {
-            Some(place) => place.report(reason),
-            None => problems.push(Problem::of_source("AWS_PROFILE", None, reason)),
-        }
-    }
-    // Without a named profile, the SDK does without the files.
-    if !named.is_empty() {
+    // Without a named profile, the SDK does without files that it cannot use.
+    if profile.is_some() || specs.iter().any(|(spec, _)| spec.profile.is_some()) {
         problems.extend(profiles.problems.iter().map(|problem| Problem::of_source("AWS configuration", None, problem)));
     }
-    for (spec, at) in &specs {
-        let regions = spec.regions.iter().chain(&spec.region).map(String::as_str);
-        // A target's own profile comes before the environment, and that before the profile of the environment.
-        let of_profile = |name: Option<&str>| name.and_then(|name| profiles.property(name, "region"));
-        let found = of_profile(spec.profile.as_deref())
-            .or(of_environment.map(|(_, region)| region))
-            .or_else(|| of_profile(own))
-            .filter(|_| at.omits(&["region", "regions"]));
-        for region in regions.chain(found).filter(|region| region_error(region).is_none()) {
-            for arn in spec.role_arns.iter().chain(&spec.role_arn) {
-                let (own, of_region) = (partition_of_arn(arn).unwrap_or_default(), partition_of_region(region));
-                if own != of_region {
-                    let key = if spec.role_arns.is_empty() { "role_arn" } else { "role_arns" };
-                    at.key(key).report(format!(
-                        "is a role in partition {own}, but region {region} is in {of_region}; a role works in its own partition only"
-                    ));
-                }
+    problems.extend(proxy_problems(sources));
+    problems
+}
+
+fn endpoint_problems(sources: &Sources) -> impl Iterator<Item = Problem> {
+    let are_ignored = sources.variable("AWS_IGNORE_CONFIGURED_ENDPOINT_URLS") == Some("true");
+    let is_wrong = move |name: &&str| !are_ignored && sources.variable(name).is_some_and(|url| !is_endpoint_url(url));
+    let names = ["AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_IOT", "AWS_ENDPOINT_URL_STS"].into_iter().filter(is_wrong);
+    names.map(|name| Problem::of_source(name, None, format!("is not {ENDPOINT_URL}")))
+}
+
+/// Why a profile cannot be used, as far as its own properties go; `None` if nothing is wrong with them.
+fn profile_error(name: &str, profiles: &AwsProfiles) -> Option<String> {
+    let (searched, shown) = (profiles.searched.join(", "), abridged(name));
+    let is_missing = |name: &str| !profiles.names.contains(name) && name != "default";
+    if is_missing(name) {
+        return Some(format!("profile \"{shown}\" not found in {searched}"));
+    }
+    if let Some(source) = profiles.property(name, "source_profile").filter(|source| is_missing(source)) {
+        return Some(format!("source_profile \"{}\" of profile \"{shown}\" not found in {searched}", abridged(source)));
+    }
+    if profiles.property(name, "endpoint_url").is_some_and(|url| !is_endpoint_url(url)) {
+        return Some(format!("endpoint_url of profile \"{shown}\" is not {ENDPOINT_URL}"));
+    }
+    let region = profiles.property(name, "region")?;
+    region_error(region).map(|reason| format!("region of profile \"{shown}\": \"{}\" {reason}", abridged(region)))
+}
+
+/// Reports roles in another partition than the regions of their target; `found` is the region if it has none of its own.
+fn check_partitions(spec: &Target, at: &Cursor<'_>, found: Option<&str>) {
+    let regions = spec.regions.iter().chain(&spec.region).map(String::as_str);
+    let found = found.filter(|_| at.omits(&["region", "regions"]));
+    for region in regions.chain(found).filter(|region| region_error(region).is_none()) {
+        for arn in spec.role_arns.iter().chain(&spec.role_arn) {
+            let (own, of_region) = (partition_of_arn(arn).unwrap_or_default(), partition_of_region(region));
+            if own != of_region {
+                let key = if spec.role_arns.is_empty() { "role_arn" } else { "role_arns" };
+                at.key(key).report(format!(
+                    "is a role in partition {own}, but region {region} is in {of_region}; a role works in its own partition only"
+                ));
             }
         }
     }
+}
+
+fn proxy_problems(sources: &Sources) -> impl Iterator<Item = Problem> {
     let proxy = |names: [&'static str; 2]| names.into_iter().find_map(|name| Some((name, sources.variable(name)?)));
     let [http, https, all] = PROXY_VARIABLES.map(proxy);
     let all = all.filter(|_| http.is_none() || https.is_none());
-    for (name, url) in [http, https, all].into_iter().flatten() {
-        problems.extend(proxy_error(url).map(|reason| Problem::of_source(name, None, reason)));
-    }
-    problems
+    let used = [http, https, all].into_iter().flatten();
+    used.filter_map(|(name, url)| Some(Problem::of_source(name, None, proxy_error(url)?)))
 }
 
 /// Why a proxy cannot be used; `None` if it can. The URL can hold a password and is not repeated.

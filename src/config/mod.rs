@@ -36,6 +36,7 @@ use std::time::Duration;
 
 use siphasher::sip::SipHasher24;
 
+pub use self::aws_environment::AwsProfiles;
 use self::cursor::Reading;
 pub use self::duration::Shown;
 pub use self::effective::Effective;
@@ -48,7 +49,7 @@ pub use self::schema::{
     Config, Jobs, Limits, Log, LogFormat, LogLevel, Refresh, Resolve, Shard, Target, ThingGroups, Web,
 };
 pub use self::secret::Secret;
-pub use self::sources::{AwsProfiles, Flag, Sources};
+pub use self::sources::{Flag, Sources};
 pub use self::syntax::{is_endpoint_url, is_region};
 pub use self::web_config::WebConfig;
 use crate::group_filter::GroupFilter;

@@ -7,6 +7,7 @@ use figment::value::{Dict, Map, Value};
 use figment::{Figment, Metadata, Profile, Provider};
 use regex_lite::Regex;
 
+use super::aws_environment::AwsProfiles;
 use super::cursor::suggest;
 use super::file;
 use super::key::{Field, Shape};
@@ -32,28 +33,6 @@ pub struct Sources {
     pub flags: Vec<Flag>,
     /// The profiles of the AWS configuration files; `None` if targets do not use this machine's AWS settings, as in the demo.
     pub aws_profiles: Option<AwsProfiles>,
-}
-
-/// The AWS configuration files, as far as a configuration is checked against them.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct AwsProfiles {
-    /// The files that were searched, with what was wrong with those that are missing.
-    pub searched: Vec<String>,
-    /// The profiles found.
-    pub names: std::collections::BTreeSet<String>,
-    /// Files that cannot be read or parsed, a sentence each, without any of their content.
-    pub problems: Vec<String>,
-    /// The values of `region`, `endpoint_url` and `source_profile`, by profile and property.
-    pub properties: BTreeMap<(String, String), String>,
-}
-
-impl AwsProfiles {
-    /// The properties that are collected.
-    pub const PROPERTIES: [&str; 3] = ["endpoint_url", "region", "source_profile"];
-
-    pub(super) fn property(&self, profile: &str, property: &str) -> Option<&str> {
-        self.properties.get(&(profile.to_owned(), property.to_owned())).map(String::as_str)
-    }
 }
 
 impl Sources {
