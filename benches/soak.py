@@ -407,7 +407,7 @@ class Daemon:
         if status != 0:
             self.wrong("the end", log[-2000:].encode(), [f"exit status {status}"])
         errors = [line for line in log.splitlines() if re.search(r"\bERROR\b|panick", line)]
-        unexpected = [line for line in errors if "the configuration was read again and is not taken up" not in line]
+        unexpected = [line for line in errors if "configuration not reloaded" not in line]
         if unexpected or len(errors) != self.counts["refused reloads"]:
             faults = [f"{len(errors)} errors for {self.counts['refused reloads']} refused reloads", *unexpected[:10]]
             self.wrong("the log", "\n".join(errors).encode(), faults)
