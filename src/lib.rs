@@ -20,11 +20,11 @@ pub mod exposition;
 pub mod fingerprint;
 pub mod group_filter;
 pub mod groups;
-#[cfg(test)]
-mod hostile;
 pub mod http;
 pub mod job;
 pub mod memory;
+#[cfg(test)]
+mod proptests;
 pub mod refresh;
 pub mod simulator;
 pub mod snapshot;

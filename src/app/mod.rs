@@ -1,9 +1,9 @@
 //! Puts the parts together, runs them, changes them when the configuration is read again, and takes them apart.
 
 mod crew;
-#[cfg(test)]
-mod hostile;
 mod manager;
+#[cfg(test)]
+mod proptests;
 #[cfg(test)]
 mod tests;
 mod web_config_watcher;

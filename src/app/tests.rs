@@ -9,8 +9,8 @@ use bytes::Bytes;
 use super::*;
 use crate::aws::canned;
 use crate::config::{self, Sources};
-use crate::hostile::answers::Answer;
 use crate::job::Timestamp;
+use crate::proptests::answers::Answer;
 
 const HASH: &str = "$2b$04$Zyxwvutsrqponmlkjihgfe91EVTbipYuSP7HB4a0NH55cMj08u5tG";
 

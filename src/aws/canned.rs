@@ -13,7 +13,7 @@ use aws_smithy_types::body::SdkBody;
 use http::HeaderValue;
 
 use super::*;
-use crate::hostile::answers::Answer;
+use crate::proptests::answers::Answer;
 
 type AnswerTo = dyn Fn(&str) -> Answer + Send + Sync;
 

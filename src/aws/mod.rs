@@ -9,9 +9,9 @@ pub mod budget;
 pub(crate) mod canned;
 mod credentials;
 mod error;
-#[cfg(test)]
-mod hostile;
 pub mod profiles;
+#[cfg(test)]
+mod proptests;
 mod wire;
 
 use std::error::Error;

@@ -16,7 +16,7 @@ use tempfile::TempDir;
 use super::key::Field;
 use super::sources::{VARIABLE_PREFIX, variable_of};
 use super::*;
-use crate::hostile::{cases, damage, damaged, fault_of_line, folder, text};
+use crate::proptests::{cases, damage, damaged, fault_of_line, folder, text};
 
 /// A key with its path as the schema has it, and values that fit it or nearly.
 struct Key {

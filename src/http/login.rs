@@ -392,10 +392,10 @@ mod tests {
     }
 
     proptest! {
-        #![proptest_config(crate::hostile::cases(256))]
+        #![proptest_config(crate::proptests::cases(256))]
 
         #[test]
-        fn any_hostile_header_is_read_or_not(bytes: Vec<u8>, credentials_of: Vec<u8>) {
+        fn proptest_any_header_is_read_or_not(bytes: Vec<u8>, credentials_of: Vec<u8>) {
             let encoded = format!("Basic {}", STANDARD.encode(&credentials_of));
             for value in [HeaderValue::from_bytes(&bytes), HeaderValue::try_from(encoded)].into_iter().flatten() {
                 let read = credentials(&HeaderMap::from_iter([(header::AUTHORIZATION, value)]));

@@ -1,9 +1,9 @@
 //! What the exporter serves over HTTP, and at which paths.
 
 pub mod accept;
-#[cfg(test)]
-mod hostile;
 mod page;
+#[cfg(test)]
+mod proptests;
 
 use std::io::Write as _;
 use std::sync::Arc;

@@ -27,7 +27,7 @@ const FLOORS: &[&str] = &[
     "fingerprint",
     "catalogue",
     "job",
-    "hostile",
+    "proptests",
 ];
 
 /// What only one or two modules may know.

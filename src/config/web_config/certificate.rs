@@ -112,17 +112,17 @@ mod tests {
     }
 
     proptest! {
-        #![proptest_config(crate::hostile::cases(256))]
+        #![proptest_config(crate::proptests::cases(256))]
 
         #[test]
-        fn hostile_bytes_never_make_it_panic(bytes: Vec<u8>) {
+        fn proptest_any_bytes_never_make_it_panic(bytes: Vec<u8>) {
             alternative_names(&bytes);
             is_for_clients(&bytes);
             is_authority(&bytes);
         }
 
         #[test]
-        fn hostile_damage_never_makes_it_panic(at in 0_usize..1000, byte: u8, cut in 0_usize..1000) {
+        fn proptest_any_damage_never_makes_it_panic(at in 0_usize..1000, byte: u8, cut in 0_usize..1000) {
             let mut der = certificate(|params| params.is_ca = IsCa::ExplicitNoCa);
             let at = at % der.len();
             der[at] = byte;

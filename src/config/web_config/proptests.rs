@@ -12,7 +12,7 @@ use tempfile::TempDir;
 
 use super::tests::{Folder, HASH};
 use super::*;
-use crate::hostile::{Damage, cases, damage, damaged, fault_of_line, folder, text};
+use crate::proptests::{Damage, cases, damage, damaged, fault_of_line, folder, text};
 
 /// The longest problem, in characters.
 const MAX_PROBLEM: usize = 10_000;

@@ -10,9 +10,9 @@ use proptest::test_runner::TestCaseError;
 
 use super::*;
 use crate::exposition::Format;
-use crate::hostile::exposition::Exposition;
-use crate::hostile::{Damage, cases, damage, damaged, text};
 use crate::job::Timestamp;
+use crate::proptests::exposition::Exposition;
+use crate::proptests::{Damage, cases, damage, damaged, text};
 
 /// Pieces of `Accept` and `Accept-Encoding`, put together as they come.
 fn scraps() -> impl Strategy<Value = Vec<u8>> {

@@ -1,7 +1,7 @@
 //! For tests only: data that somebody might send to do harm, and strict readers of what comes of it.
 //!
-//! The properties that use it have `hostile` in their names, so that one filter runs them all:
-//! `PROPTEST_CASES=1000000 cargo test --release --lib hostile`.
+//! The properties that use it are in modules called `proptests`, or have `proptest` in their names, so that one filter runs
+//! all of them: `PROPTEST_CASES=1000000 cargo test --release --lib proptest`.
 
 pub(crate) mod answers;
 pub(crate) mod exposition;

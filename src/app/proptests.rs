@@ -15,10 +15,10 @@ use proptest::test_runner::TestCaseError;
 use super::*;
 use crate::aws::canned;
 use crate::config::{Config, Resolve, Target};
-use crate::hostile::answers::{self, Answer, Fields};
-use crate::hostile::exposition::Exposition;
-use crate::hostile::{cases_of_whole_exporters, fault_of_line, page, text};
 use crate::job::Timestamp;
+use crate::proptests::answers::{self, Answer, Fields};
+use crate::proptests::exposition::Exposition;
+use crate::proptests::{cases_of_whole_exporters, fault_of_line, page, text};
 use crate::telemetry::logging::captured;
 
 /// What AWS answers, each in its turn and the last again and again.
