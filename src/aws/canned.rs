@@ -76,13 +76,29 @@ pub(crate) fn target() -> Target {
 
 /// A connection over it. What is found in the environment is found once, since that takes longer than all that follows.
 pub(super) async fn connection(access: &Access, telemetry: TargetTelemetry) -> Connection {
+    open(access, None, telemetry).await
+}
+
+/// The same with credentials of the test's own.
+pub(super) async fn connection_with(
+    access: &Access,
+    credentials: Credentials,
+    telemetry: TargetTelemetry,
+) -> Connection {
+    open(access, Some(credentials), telemetry).await
+}
+
+async fn open(access: &Access, credentials: Option<Credentials>, telemetry: TargetTelemetry) -> Connection {
     static FOUND: tokio::sync::OnceCell<Resolved> = tokio::sync::OnceCell::const_new();
     let found = FOUND.get_or_init(|| async {
         let nothing = self::access(|_| Answer::good(""));
         resolve(&target(), &nothing, Clock::system(), Duration::from_mins(30)).await.expect("a target")
     });
     let Resolved { sdk, region, target } = found.await;
-    let sdk = sdk.to_builder().http_client(wire::bounded(access.http.clone())).build();
-    let resolved = Resolved { sdk, region: region.clone(), target: target.clone() };
+    let mut sdk = sdk.to_builder().http_client(wire::bounded(access.http.clone()));
+    if let Some(credentials) = credentials {
+        sdk = sdk.credentials_provider(SharedCredentialsProvider::new(credentials));
+    }
+    let resolved = Resolved { sdk: sdk.build(), region: region.clone(), target: target.clone() };
     Connection::open(resolved, &Arc::new(Budgets::new(1000.0)), telemetry)
 }

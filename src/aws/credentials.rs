@@ -17,6 +17,7 @@ use aws_config::profile::ProfileFileCredentialsProvider;
 use aws_config::provider_config::ProviderConfig;
 use aws_config::sts::AssumeRoleProvider;
 use aws_config::{BehaviorVersion, SdkConfig};
+use aws_credential_types::Credentials;
 use aws_credential_types::provider::error::CredentialsError;
 use aws_credential_types::provider::{self, ProvideCredentials, SharedCredentialsProvider, future};
 use aws_sdk_iot::config::{ConfigBag, RuntimeComponents};
@@ -24,6 +25,7 @@ use aws_smithy_async::time::TimeSource;
 use aws_smithy_runtime_api::client::identity::{
     IdentityFuture, ResolveCachedIdentity, SharedIdentityCache, SharedIdentityResolver,
 };
+use tokio::task::JoinSet;
 use tokio::time::timeout;
 
 use super::error::causes;
@@ -97,7 +99,7 @@ pub(super) fn sought(base: SdkConfig, profile: Option<&str>) -> SdkConfig {
 
 /// Looks for credentials from the start each time. The SDK's own sources keep the profile that they read first, and with
 /// it a key that was rotated since, for as long as they live.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Sought {
     base: SdkConfig,
     profile: Option<String>,
@@ -173,8 +175,40 @@ impl ProvideCredentials for Sought {
     where
         Self: 'a,
     {
-        future::ProvideCredentials::new(self.look())
+        let sought = self.clone();
+        future::ProvideCredentials::new(async {
+            // A task of its own, which ends with this future: the SDK's sources panic on some of what they find.
+            let mut look = JoinSet::new();
+            look.spawn(async move { sought.look().await });
+            let looked = look.join_next().await.and_then(Result::ok);
+            let looked = looked.unwrap_or_else(|| Err(CredentialsError::unhandled("a source of credentials panicked")));
+            looked.and_then(usable)
+        })
     }
+}
+
+/// Passes on credentials that requests can be signed with.
+///
+/// # Errors
+/// If they have a character that no header can have. The SDK panics on some of them. A line end is the usual mistake: `echo`
+/// writes one, and it ends up in a Kubernetes Secret.
+fn usable(credentials: Credentials) -> provider::Result {
+    let parts = [
+        ("access key id", Some(credentials.access_key_id())),
+        ("secret access key", Some(credentials.secret_access_key())),
+        ("session token", credentials.session_token()),
+    ];
+    for (name, value) in parts {
+        let fault = match value.unwrap_or_default() {
+            value if value.contains(['\n', '\r']) => "a line end",
+            value if !value.bytes().all(|byte| byte.is_ascii_graphic()) => {
+                "a blank or another character that is not allowed"
+            }
+            _ => continue,
+        };
+        return Err(CredentialsError::invalid_configuration(format!("the {name} contains {fault}")));
+    }
+    Ok(credentials)
 }
 
 /// A provider that remembers whose credentials it gave out last.
@@ -221,7 +255,8 @@ impl ProvideCredentials for Watched {
             };
             let credentials = timeout(LOOK_TIMEOUT, inner.provide_credentials())
                 .await
-                .unwrap_or_else(|_| Err(CredentialsError::provider_timed_out(LOOK_TIMEOUT)))?;
+                .unwrap_or_else(|_| Err(CredentialsError::provider_timed_out(LOOK_TIMEOUT)))
+                .and_then(usable)?;
             let fingerprint = self.seen.key.hash_one(credentials.access_key_id());
             *self.seen.last.lock().unwrap_or_else(PoisonError::into_inner) =
                 Some((fingerprint, credentials.expiry().is_some()));
@@ -229,7 +264,7 @@ impl ProvideCredentials for Watched {
         })
     }
 
-    fn fallback_on_interrupt(&self) -> Option<aws_credential_types::Credentials> {
+    fn fallback_on_interrupt(&self) -> Option<Credentials> {
         self.inner.as_ref().and_then(ProvideCredentials::fallback_on_interrupt)
     }
 }

@@ -60,6 +60,10 @@ const MAX_ATTEMPTS: u32 = 3;
 /// longer than HTTP allows.
 const MAX_JOB_ID: usize = 1024;
 
+/// The longest page token that is sent back, in bytes. With each byte escaped it still fits into the 65,534 bytes of a
+/// request's line, beyond which the SDK panics.
+const MAX_TOKEN: usize = 16 << 10;
+
 const LIST_JOBS: &str = "ListJobs";
 const DESCRIBE_JOB: &str = "DescribeJob";
 const GET_CALLER_IDENTITY: &str = "GetCallerIdentity";
@@ -325,6 +329,10 @@ impl Connection {
         };
         // An empty token means the end, as none does.
         let next_token = answer.next_token.filter(|token| !token.is_empty());
+        if let Some(token) = next_token.as_ref().filter(|token| token.len() > MAX_TOKEN) {
+            let message = format!("the answer has a nextToken of {} bytes, which no request can hold", token.len());
+            return Err(ApiError::new(LIST_JOBS, &self.region, Reason::Malformed, message));
+        }
         Ok(Page { jobs: jobs.into_iter().map(summary).collect(), next_token })
     }
 

@@ -295,3 +295,50 @@ fn a_job_id_that_no_request_can_hold_is_an_error_and_no_panic() {
         (Reason::Malformed, "DescribeJob in eu-west-1: a job was listed with an id of 40000 bytes, which no job has")
     );
 }
+
+/// What the SDK does with a token that makes a request's line longer than HTTP allows: it panics.
+#[test]
+fn a_page_token_that_no_request_can_hold_is_an_error_and_no_panic() {
+    let body = format!("{{\"jobs\": [], \"nextToken\": \"{}\"}}", "x".repeat(70_000));
+    let listed = run(async {
+        let connection = canned::connection(&in_turn(vec![Answer::good(body)]), telemetry().1).await;
+        connection.list_jobs(&Query::default(), None).await
+    });
+    let error = listed.expect_err("a token that is too long");
+    assert_eq!(
+        (error.reason, error.to_string().as_str()),
+        (
+            Reason::Malformed,
+            "ListJobs in eu-west-1: the answer has a nextToken of 70000 bytes, which no request can hold"
+        )
+    );
+    // The longest one that is sent back, each byte of which is escaped.
+    let (token, again) = ("/".repeat(MAX_TOKEN), Answer::good("{\"jobs\": []}"));
+    let listed = run(async {
+        let connection = canned::connection(&in_turn(vec![again]), telemetry().1).await;
+        connection.list_jobs(&Query::default(), Some(token)).await
+    });
+    assert_eq!(listed.expect("a page").jobs, []);
+}
+
+/// What the SDK does with an access key id that has a line end: it panics.
+#[test]
+fn credentials_that_no_request_can_hold_are_an_error_that_names_the_fault() {
+    for (key, secret, token, told) in [
+        ("AKIDEXAMPLE\n", "secret", None, "the access key id contains a line end"),
+        ("AKIDEXAMPLE", "secret\r\n", None, "the secret access key contains a line end"),
+        ("AKIDEXAMPLE", "secret", Some("token\n"), "the session token contains a line end"),
+        ("AKID EXAMPLE", "secret", None, "the access key id contains a blank or another character"),
+        ("AKID\u{7f}", "secret", None, "the access key id contains a blank or another character"),
+        ("AKIDÉ", "secret", None, "the access key id contains a blank or another character"),
+    ] {
+        let credentials = Credentials::new(key, secret, token.map(str::to_owned), None, "test");
+        let listed = run(async {
+            let access = in_turn(vec![Answer::good("{\"jobs\": []}")]);
+            canned::connection_with(&access, credentials, telemetry().1).await.list_jobs(&Query::default(), None).await
+        });
+        let error = listed.expect_err(told);
+        assert_eq!(error.reason, Reason::Credentials, "{error}");
+        assert!(error.to_string().contains(told) && !error.to_string().contains("AKID"), "{error}");
+    }
+}
