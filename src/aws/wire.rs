@@ -3,6 +3,7 @@
 //! All of it sits below the SDK's retries, so that a retry is an attempt like any other. The timeout of an attempt is kept here and
 //! not by the SDK, whose own would run while an attempt waits for its permit.
 
+use std::net::{IpAddr, Ipv6Addr};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -49,7 +50,7 @@ struct TooSlow;
 /// Whether requests go through a proxy.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Proxies {
-    /// As `HTTPS_PROXY`, `HTTP_PROXY` and `NO_PROXY` say.
+    /// As `HTTPS_PROXY`, `HTTP_PROXY` and `NO_PROXY` say, except for addresses of this machine: see [`is_of_this_machine`].
     FromEnvironment,
     /// Straight to the endpoint.
     None,
@@ -76,18 +77,54 @@ impl HttpClient for Https {
         if let Some((_, connector)) = connectors.iter().find(|(known, _)| *known == timeouts) {
             return connector.clone();
         }
-        let proxies = match self.proxies {
-            Proxies::FromEnvironment => ProxyConfig::from_env(),
-            Proxies::None => ProxyConfig::disabled(),
+        let connector = |proxies| {
+            let mut builder = Connector::builder()
+                .connector_settings(settings.clone())
+                .proxy_config(proxies)
+                .tls_provider(tls::Provider::Rustls(tls::rustls_provider::CryptoMode::AwsLc));
+            builder.set_sleep_impl(components.sleep_impl());
+            SharedHttpConnector::new(builder.build())
         };
-        let mut builder = Connector::builder()
-            .connector_settings(settings.clone())
-            .proxy_config(proxies)
-            .tls_provider(tls::Provider::Rustls(tls::rustls_provider::CryptoMode::AwsLc));
-        builder.set_sleep_impl(components.sleep_impl());
-        let connector = SharedHttpConnector::new(builder.build());
+        let direct = connector(ProxyConfig::disabled());
+        let connector = match self.proxies {
+            Proxies::FromEnvironment => {
+                SharedHttpConnector::new(Routed { proxied: connector(ProxyConfig::from_env()), direct })
+            }
+            Proxies::None => direct,
+        };
         connectors.push((timeouts, connector.clone()));
         connector
+    }
+}
+
+/// Sends requests through the proxy, or directly to addresses of this machine.
+#[derive(Clone, Debug)]
+struct Routed {
+    proxied: SharedHttpConnector,
+    direct: SharedHttpConnector,
+}
+
+impl HttpConnector for Routed {
+    fn call(&self, request: HttpRequest) -> HttpConnectorFuture {
+        let uri = request.uri().parse::<http::Uri>().ok();
+        let is_direct = uri.as_ref().and_then(http::Uri::host).is_some_and(is_of_this_machine);
+        if is_direct { self.direct.call(request) } else { self.proxied.call(request) }
+    }
+}
+
+/// Whether a host is reachable from this machine only: a loopback or link-local address, or the metadata service of EC2 or
+/// EKS by IPv6 (<https://docs.aws.amazon.com/sdkref/latest/guide/feature-imds-credentials.html>,
+/// <https://docs.aws.amazon.com/eks/latest/userguide/pod-id-how-it-works.html>). A proxy could not reach what is meant, and
+/// would see the token of a container in clear.
+fn is_of_this_machine(host: &str) -> bool {
+    const METADATA_V6: [Ipv6Addr; 2] =
+        [Ipv6Addr::new(0xfd00, 0xec2, 0, 0, 0, 0, 0, 0x254), Ipv6Addr::new(0xfd00, 0xec2, 0, 0, 0, 0, 0, 0x23)];
+    match host.trim_start_matches('[').trim_end_matches(']').parse() {
+        Ok(IpAddr::V4(address)) => address.is_loopback() || address.is_link_local(),
+        Ok(IpAddr::V6(address)) => {
+            address.is_loopback() || address.is_unicast_link_local() || METADATA_V6.contains(&address)
+        }
+        Err(_) => host.eq_ignore_ascii_case("localhost"),
     }
 }
 
@@ -256,4 +293,29 @@ fn service_code(error: &ErasedError) -> Option<&str> {
     code::<ListJobsError>(error)
         .or_else(|| code::<DescribeJobError>(error))
         .or_else(|| code::<GetCallerIdentityError>(error))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn metadata_services_and_loopback_are_of_this_machine() {
+        for host in [
+            "169.254.169.254",
+            "169.254.170.2",
+            "169.254.170.23",
+            "127.0.0.1",
+            "localhost",
+            "[::1]",
+            "[fe80::1]",
+            "[fd00:ec2::254]",
+            "[fd00:ec2::23]",
+        ] {
+            assert!(is_of_this_machine(host), "{host}");
+        }
+        for host in ["iot.eu-west-1.amazonaws.com", "10.0.0.1", "192.168.1.1", "[fd00::1]", "169.254.example", ""] {
+            assert!(!is_of_this_machine(host), "{host}");
+        }
+    }
 }

@@ -10,6 +10,7 @@ use aws_credential_types::provider::{ProvideCredentials, SharedCredentialsProvid
 use aws_iot_jobs_exporter::config::{self, Sources};
 use aws_iot_jobs_exporter::job::AccountId;
 use aws_iot_jobs_exporter::simulator::{Fleet, Operation, Role, Simulator};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
 use crate::process::{Running, program};
 use crate::support::{ACCESS_KEY_ID, Endpoint, Exporter, REGION, account, jobs, simulator as simulated};
@@ -300,4 +301,59 @@ async fn credentials_that_are_wrong_are_told_in_one_line_that_says_what_to_do() 
         }
         assert!(line.len() < 700, "{line}");
     }
+}
+
+/// A server that answers every request with `body`, and sends what it was asked.
+async fn answering(body: String) -> (std::net::SocketAddr, tokio::sync::mpsc::UnboundedReceiver<String>) {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
+    let address = listener.local_addr().expect("an address");
+    let (sender, asked) = tokio::sync::mpsc::unbounded_channel();
+    tokio::spawn(async move {
+        while let Ok((mut socket, _)) = listener.accept().await {
+            let mut request = vec![0; 8192];
+            let length = socket.read(&mut request).await.unwrap_or_default();
+            let _ = sender.send(String::from_utf8_lossy(&request[..length]).into_owned());
+            let head = format!("HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: {}\r\n\r\n", body.len());
+            let _ = socket.write_all(format!("{head}{body}").as_bytes()).await;
+        }
+    });
+    (address, asked)
+}
+
+#[tokio::test]
+async fn the_token_of_a_container_never_goes_through_a_proxy() {
+    let endpoint = Endpoint::start(simulated(jobs(3))).await;
+    let credentials = format!(
+        "{{\"AccessKeyId\": \"{ACCESS_KEY_ID}\", \"SecretAccessKey\": \"x\", \"Token\": \"t\", \
+         \"Expiration\": \"2099-01-01T00:00:00Z\"}}"
+    );
+    let (metadata, mut asked_metadata) = answering(credentials).await;
+    let (proxy, mut asked_proxy) = answering(String::new()).await;
+    let mut command = program(&["--web.listen-address=127.0.0.1:0"]);
+    command.env("AWS_ENDPOINT_URL", endpoint.url()).env("AWS_REGION", REGION);
+    command.env("AWS_CONTAINER_CREDENTIALS_FULL_URI", format!("http://{metadata}/v1/credentials"));
+    command.env("AWS_CONTAINER_AUTHORIZATION_TOKEN", "pod-token");
+    for variable in ["HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY"] {
+        command.env(variable, format!("http://{proxy}"));
+    }
+    let mut daemon = Running::start(command);
+    daemon.until("refreshed").await;
+    let request = asked_metadata.recv().await.expect("a request for credentials");
+    assert!(request.contains("pod-token"), "{request}");
+    assert!(asked_proxy.try_recv().is_err(), "nothing goes through the proxy");
+}
+
+#[tokio::test]
+async fn other_hosts_go_through_the_proxy() {
+    let (proxy, mut asked_proxy) = answering(String::new()).await;
+    let mut command = program(&["--web.listen-address=127.0.0.1:0"]);
+    command.env("AWS_ENDPOINT_URL", "http://iot.example.test").env("AWS_REGION", REGION);
+    command.env("AWS_ACCESS_KEY_ID", ACCESS_KEY_ID).env("AWS_SECRET_ACCESS_KEY", "x");
+    let mut daemon = Running::start({
+        command.env("HTTP_PROXY", format!("http://{proxy}"));
+        command
+    });
+    daemon.until("refresh failed").await;
+    let request = asked_proxy.recv().await.expect("a request");
+    assert!(request.starts_with("POST http://iot.example.test/"), "{request}");
 }
