@@ -400,11 +400,11 @@ fn fault_of_config(config: &Config) -> Option<&'static str> {
     .find_map(|(kept, promise)| (!kept).then_some(promise))
 }
 
-/// The secret must not be told, nor what looks like a password. The name of a source is no secret.
+/// The secret must not be reported, nor what looks like a password. The name of a source is no secret.
 fn fault_of_secrecy(loaded: &Result<Config, Problems>) -> Option<String> {
-    let told = |problem: &Problem| format!("{:?}: {}", problem.key, problem.reason);
-    let mut told = loaded.as_ref().err()?.0.iter().map(told);
-    told.find(|told| [SECRET, "hunter2"].iter().any(|secret| told.contains(secret)))
+    let reported = |problem: &Problem| format!("{:?}: {}", problem.key, problem.reason);
+    let mut reported = loaded.as_ref().err()?.0.iter().map(reported);
+    reported.find(|reported| [SECRET, "hunter2"].iter().any(|secret| reported.contains(secret)))
 }
 
 /// The documented file, as it is and with its example taken out of the comments.

@@ -333,7 +333,7 @@ fn the_web_configuration_is_checked_even_if_the_other_one_is_wrong() {
 // Unknown keys.
 
 #[test]
-fn an_unknown_key_is_told_with_the_nearest_known_one() {
+fn an_unknown_key_is_reported_with_the_nearest_known_one() {
     for (yaml, hint) in [
         ("refresh: {intervall: 1m}", "refresh.intervall: unknown key; did you mean refresh.interval?"),
         ("interval: 1m", "interval: unknown key; did you mean refresh.interval?"),
@@ -496,7 +496,7 @@ fn lists_that_need_an_item_are_not_empty() {
 }
 
 #[test]
-fn the_same_address_twice_is_told_in_any_spelling() {
+fn the_same_address_twice_is_reported_in_any_spelling() {
     let found = problem("web: {listen_addresses: ['[::1]:9', ':9', '[0:0::1]:9']}");
     assert!(found.ends_with("\"[0:0::1]:9\" is given already, in web.listen_addresses[0]"), "{found}");
 }
@@ -515,7 +515,7 @@ fn patterns_of_thing_groups_become_a_filter() {
 }
 
 #[test]
-fn a_pattern_that_can_not_be_used_is_told_with_its_item_and_the_reason() {
+fn a_pattern_that_can_not_be_used_is_reported_with_its_item_and_the_reason() {
     assert_eq!(
         problem("thing_groups: {include: [a, 'factory-(']}"),
         "thing_groups.include[1]: \"factory-(\" is not a pattern: found open group without closing ')'"
@@ -584,7 +584,7 @@ fn long_running_has_any_number_of_thresholds() {
 }
 
 #[test]
-fn a_threshold_is_told_by_its_item_where_it_is_none_or_there_in_another_spelling() {
+fn a_threshold_is_reported_by_its_item_where_it_is_none_or_there_in_another_spelling() {
     let of = |list: &str| problem(&format!("jobs: {{long_running_after: {list}}}"));
     assert_eq!(of("[24h, 1d]"), "jobs.long_running_after[1]: \"1d\" is given already, in jobs.long_running_after[0]");
     assert!(of("[1s, 1d, 1s999us]").contains("\"1s999us\" is given already, in jobs.long_running_after[0]"));
@@ -606,7 +606,7 @@ fn limits_of_rows_go_down_to_none() {
 }
 
 #[test]
-fn a_section_that_is_none_is_told_with_the_keys_that_belong_in_it() {
+fn a_section_that_is_none_is_reported_with_the_keys_that_belong_in_it() {
     assert_eq!(problem("log: info"), "log: is a single value, not a section; its keys are level, format");
     assert!(problem("targets: [{filter: []}]").starts_with("targets[0].filter: is a list, not a section"));
 }
@@ -700,8 +700,8 @@ fn a_secret_is_not_repeated_where_it_stands_in_a_wrong_place_too() {
         "{targets: [{external_id: &id [hunter2 24680]}], jobs: {long_running_after: *id}}",
         "targets: [{external_id: hunter2-24680, session_name: 'hunter2-24680!', role_arn: hunter2-24680/x, region: hunter2}]",
     ] {
-        let told = problems(yaml).join("\n");
-        assert!(!told.contains("hunter2") && !told.contains("24680"), "{told}");
+        let reported = problems(yaml).join("\n");
+        assert!(!reported.contains("hunter2") && !reported.contains("24680"), "{reported}");
     }
 }
 
@@ -867,7 +867,7 @@ fn every_target_is_one_shards_and_each_shard_has_its_share() {
 }
 
 #[test]
-fn a_shard_is_told_by_names_that_never_change_and_watches_no_other_targets() {
+fn a_shard_is_reported_by_names_that_never_change_and_watches_no_other_targets() {
     // These are part of what a version promises: two versions side by side must not watch a target twice, or not at all.
     let held = ["eu-west-1", "us-east-1", "production", "staging"]
         .map(|name| (0..7).find(|index| Shard { index: *index, total: 7 }.holds(name)));

@@ -65,7 +65,7 @@ mod tests {
     }
 
     #[test]
-    fn every_kind_of_alternative_name_is_told() {
+    fn every_kind_of_alternative_name_is_reported() {
         let text = |text: &str| text.try_into().expect("ASCII");
         let der = certificate(|params| {
             params.subject_alt_names = vec![
@@ -103,7 +103,7 @@ mod tests {
     }
 
     #[test]
-    fn an_authority_is_told_from_an_end() {
+    fn an_authority_is_reported_from_an_end() {
         let with = |is_ca: IsCa| certificate(|params| params.is_ca = is_ca);
         assert!(is_authority(&with(IsCa::Ca(BasicConstraints::Unconstrained))));
         assert!(is_authority(&with(IsCa::Ca(BasicConstraints::Constrained(0)))));

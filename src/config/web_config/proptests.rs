@@ -58,8 +58,8 @@ fn fault(read: &Result<WebConfig, Problems>) -> Option<String> {
 }
 
 fn fault_of_secrecy(read: &Result<WebConfig, Problems>) -> Option<String> {
-    let told = read.as_ref().err()?.to_string();
-    [SECRET, "Zyxwvutsrqponmlkjihgfe", "hunter2"].iter().any(|secret| told.contains(secret)).then_some(told)
+    let reported = read.as_ref().err()?.to_string();
+    [SECRET, "Zyxwvutsrqponmlkjihgfe", "hunter2"].iter().any(|secret| reported.contains(secret)).then_some(reported)
 }
 
 fn quoted(text: &str) -> String {

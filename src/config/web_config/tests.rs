@@ -149,7 +149,7 @@ fn a_certificate_and_its_key_can_stand_in_the_file() {
 }
 
 #[test]
-fn the_servers_order_of_suites_goes_first_unless_it_is_told_not_to() {
+fn the_servers_order_of_suites_goes_first_unless_it_is_reported_not_to() {
     let folder = Folder::new();
     assert!(folder.accept(&tls("")).tls.expect("TLS").ignore_client_order);
 }
@@ -173,7 +173,7 @@ fn a_path_starts_in_the_folder_of_the_file_or_at_the_root() {
 }
 
 #[test]
-fn everything_wrong_is_told_at_once() {
+fn everything_wrong_is_reported_at_once() {
     let folder = Folder::new();
     let problems = folder.problems(
         "tls_server_config:
@@ -210,7 +210,7 @@ web: 1
 }
 
 #[test]
-fn an_unknown_key_is_told_with_the_nearest_known_one() {
+fn an_unknown_key_is_reported_with_the_nearest_known_one() {
     let folder = Folder::new();
     for (yaml, expected) in [
         ("tls_server_confg: {}", "tls_server_confg: unknown key; did you mean tls_server_config?"),
@@ -274,7 +274,7 @@ fn what_this_exporter_has_not_is_refused_by_name() {
 }
 
 #[test]
-fn values_that_are_none_are_told_with_what_is_accepted() {
+fn values_that_are_none_are_reported_with_what_is_accepted() {
     let folder = Folder::new();
     for (lines, expected) in [
         ("min_version: TLS14", "min_version: \"TLS14\" is not one of TLS12, TLS13; did you mean TLS12?"),
@@ -341,7 +341,7 @@ fn tls_needs_a_certificate_and_a_key() {
 }
 
 #[test]
-fn a_file_that_is_not_what_its_key_says_is_told_of() {
+fn a_file_that_is_not_what_its_key_says_is_reported() {
     let folder = Folder::new();
     let server = std::fs::read_to_string(folder.0.path().join("server.pem")).expect("a file");
     let key = std::fs::read_to_string(folder.0.path().join("server.key")).expect("a file");
@@ -491,7 +491,7 @@ fn a_user_is_a_name_with_a_hash() {
 }
 
 #[test]
-fn what_is_not_yaml_or_not_there_is_told() {
+fn what_is_not_yaml_or_not_there_is_reported() {
     let folder = Folder::new();
     assert!(folder.problems("tls_server_config: [").join("\n").starts_with("web.yml: is not YAML: "));
     assert_eq!(folder.problems(b"a: \xff"), ["web.yml: is not UTF-8; the first invalid byte is number 4"]);
@@ -502,7 +502,7 @@ fn what_is_not_yaml_or_not_there_is_told() {
 }
 
 #[test]
-fn a_change_is_told_from_a_file_that_was_only_read_again() {
+fn a_change_is_reported_from_a_file_that_was_only_read_again() {
     let folder = Folder::new();
     let yaml = format!("{}basic_auth_users: {{alice: {HASH}}}\n", tls(""));
     let first = folder.accept(&yaml);
@@ -526,9 +526,9 @@ fn a_password_in_a_url_is_not_repeated_wherever_it_is_written_by_mistake() {
     let folder = Folder::new();
     let url = "\"https://me:hunter2@host/\"";
     for line in ["client_ca_file", "client_auth_type", "min_version"] {
-        let told = folder.tls_problems(&format!("{line}: {url}"));
-        assert!(told[0].starts_with(line) && !told.concat().contains("hunter2"), "{told:#?}");
+        let reported = folder.tls_problems(&format!("{line}: {url}"));
+        assert!(reported[0].starts_with(line) && !reported.concat().contains("hunter2"), "{reported:#?}");
     }
-    let told = folder.tls_problems(&format!("cipher_suites: [{url}]"));
-    assert!(told[0].starts_with("cipher_suites[0]") && !told.concat().contains("hunter2"), "{told:#?}");
+    let reported = folder.tls_problems(&format!("cipher_suites: [{url}]"));
+    assert!(reported[0].starts_with("cipher_suites[0]") && !reported.concat().contains("hunter2"), "{reported:#?}");
 }
