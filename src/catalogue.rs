@@ -204,7 +204,7 @@ families! {
         "";
     REFRESH_FAILURES: Counter "aws_iot_jobs_exporter_refresh_failures_total" of Target ("reason")
         "Refreshes that failed, by reason."
-        "Reasons: `throttled`, `denied`, `credentials`, `timeout`, `network`, `unavailable` (a 5xx answer), `rejected` (any other error answer), `malformed` (an answer that can't be read, or has no `jobs`), `token_loop`, `page_limit`, `account_mismatch`, `configuration`. Every reason is there from the start, as 0.";
+        "Reasons: `throttled`, `denied`, `credentials`, `timeout`, `network`, `unavailable` (a 5xx answer), `rejected` (any other error answer), `malformed` (an answer that can't be read, or has no `jobs`), `token_loop`, `page_limit`, `account_mismatch`, `configuration`, `internal` (a fault in the exporter). Every reason is there from the start, as 0.";
     API_REQUESTS: Counter "aws_iot_jobs_exporter_api_requests_total" of Target ("operation")
         "Requests sent to AWS, retries included."
         "";

@@ -5,7 +5,11 @@ mod log;
 pub mod walk;
 
 use std::collections::HashSet;
+use std::future::poll_fn;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::pin;
 use std::sync::Arc;
+use std::task::Poll;
 use std::time::Duration;
 
 use tokio::sync::watch;
@@ -214,9 +218,12 @@ impl Refresher {
         let mut wait = Some(self.setup.turn.wait);
         loop {
             let next = async {
-                match wait.take() {
-                    Some(wait) => sleep(wait).await,
-                    None => self.once().await,
+                if let Some(wait) = wait.take() {
+                    return sleep(wait).await;
+                }
+                let started = Instant::now();
+                if caught(self.once()).await.is_none() {
+                    self.panicked(started).await;
                 }
             };
             let is_stopped = tokio::select! {
@@ -248,12 +255,25 @@ impl Refresher {
                 self.catch_up(&mut refreshed, took, next).await;
                 sleep_until(next).await;
             }
-            Err(failure) => {
-                self.failures = self.failures.saturating_add(1);
-                self.publish_failure(&failure, took);
-                sleep_until(next_try(started, took, interval, self.failures, fastrand::f64())).await;
-            }
+            Err(failure) => self.failed(&failure, started).await,
         }
+    }
+
+    /// Publishes a failure, and waits for the next try.
+    async fn failed(&mut self, failure: &Failure, started: Instant) {
+        let (took, interval) = (started.elapsed(), self.setup.settings.schedule.interval);
+        self.failures = self.failures.saturating_add(1);
+        self.publish_failure(failure, took);
+        sleep_until(next_try(started, took, interval, self.failures, fastrand::f64())).await;
+    }
+
+    /// A refresh panicked. What it remembers may be half-changed, and is dropped: it follows from what AWS says again.
+    async fn panicked(&mut self, started: Instant) {
+        self.memory = Memory::new(Fingerprinter::random());
+        self.folding = Folding::default();
+        self.background_failure = None;
+        let message = "the refresh panicked, which is a fault in the exporter; the lines before this one say where";
+        self.failed(&Failure { reason: Reason::Internal, message: message.to_owned() }, started).await;
     }
 
     async fn refresh(&mut self, started: Instant) -> Result<Refreshed, Failure> {
@@ -610,6 +630,16 @@ impl Refresher {
         self.setup.telemetry.refresh_ended();
         self.log.failed(&self.setup.identity, failure);
     }
+}
+
+/// The output of a future; `None` if it panicked. Whoever calls this must not rely on what the future left behind.
+async fn caught<T>(future: impl Future<Output = T>) -> Option<T> {
+    let mut future = pin!(future);
+    poll_fn(|context| match catch_unwind(AssertUnwindSafe(|| future.as_mut().poll(context))) {
+        Ok(poll) => poll.map(Some),
+        Err(_) => Poll::Ready(None),
+    })
+    .await
 }
 
 /// How long the targets in a description of a job hold that is now as `summary` tells.

@@ -72,6 +72,8 @@ pub enum Reason {
     AccountMismatch,
     /// The request could not even be made.
     Configuration,
+    /// A fault in the exporter.
+    Internal,
 }
 
 impl Reason {
@@ -89,6 +91,7 @@ impl Reason {
         Self::PageLimit,
         Self::AccountMismatch,
         Self::Configuration,
+        Self::Internal,
     ];
 
     /// The value of the label `reason`.
@@ -107,6 +110,7 @@ impl Reason {
             Self::PageLimit => "page_limit",
             Self::AccountMismatch => "account_mismatch",
             Self::Configuration => "configuration",
+            Self::Internal => "internal",
         }
     }
 
@@ -136,6 +140,7 @@ impl Reason {
                 "check targets[].account_id and the credentials: they belong to different accounts"
             }
             Self::Configuration => "check the target's region and endpoint_url",
+            Self::Internal => "report it with the log; the target is tried again, and the others go on",
         }
     }
 }

@@ -10,7 +10,7 @@ use aws_iot_jobs_exporter::http::StatusCode;
 use aws_iot_jobs_exporter::job::{AccountId, Scope};
 use aws_iot_jobs_exporter::simulator::{self, Fleet, Operation, Role};
 
-use crate::support::{Exporter, Fate, jobs, simulator as simulated, target};
+use crate::support::{Exporter, Exposition, Fate, jobs, simulator as simulated, target};
 
 /// Accounts and regions, and how many jobs each has.
 const PLACES: [(&str, &str, usize); 6] = [
@@ -175,4 +175,26 @@ async fn endpoints_of_fips_and_dual_stack_are_called_where_the_target_wants_them
     assert_eq!(hosts, expected);
     let sessions: Vec<String> = sessions.lock().expect("no test panics in here").iter().cloned().collect();
     assert_eq!(sessions, ["audited", "aws-iot-jobs-exporter"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_panic_fails_its_target_alone_which_goes_on_afterwards() {
+    let other = target("other", "http://other.test");
+    let exporter = Exporter::start(simulated(jobs(3)), |config| config.targets.push(other)).await;
+    exporter.refreshed(2).await;
+    exporter.wire.decide(|request| {
+        assert!(request.uri().host() != Some("other.test"), "a panic on purpose");
+        Fate::Arrives
+    });
+    tokio::time::sleep(Duration::from_mins(20)).await;
+    let shown = exporter.scrape().await;
+    let up = |shown: &Exposition, of| shown.value("aws_iot_jobs_up", &[("target", of)]);
+    assert_eq!([up(&shown, "t"), up(&shown, "other")], [Some(1.0), Some(0.0)]);
+    let labels = [("target", "other"), ("reason", "internal")];
+    assert!(shown.value("aws_iot_jobs_exporter_refresh_failures_total", &labels) >= Some(15.0), "{}", shown.text);
+    assert!(shown.value("aws_iot_jobs_exporter_refreshes_total", &[("target", "t")]) >= Some(18.0), "{}", shown.text);
+    exporter.wire.decide(|_| Fate::Arrives);
+    tokio::time::sleep(Duration::from_mins(2)).await;
+    let shown = exporter.scrape().await;
+    assert_eq!([up(&shown, "t"), up(&shown, "other")], [Some(1.0), Some(1.0)]);
 }
