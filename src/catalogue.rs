@@ -171,7 +171,7 @@ families! {
         "Absent until there was one. Stays when the target's jobs are withdrawn as stale.";
     OVERLAPPING_TARGETS: Gauge "aws_iot_jobs_overlapping_targets" of Target ()
         "Other targets that turned out to watch the same account and region with the same filter."
-        "Sums over targets count the jobs of such targets several times: remove all of them but one. Absent until the first successful refresh, which tells the target's account. Targets with different `endpoint_url` do not overlap. Filters of which one includes the other are not compared.";
+        "Sums over targets count the jobs of such targets several times: remove all of them but one. Absent until the first successful refresh, which shows the target's account. Targets with different `endpoint_url` do not overlap. Filters of which one includes the other are not compared.";
     WALK_DURATION: Gauge "aws_iot_jobs_last_walk_duration_seconds" ["seconds"] of Target ()
         "How long the last complete walk of ListJobs took."
         "Waits for the request budget included.";

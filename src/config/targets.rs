@@ -20,7 +20,7 @@ impl Target {
         targets
     }
 
-    /// The item's own name, then what tells its targets apart: the role's account and the region.
+    /// The item's own name, then what distinguishes its targets: the role's account and the region.
     fn expanded_name(&self, region: Option<&str>, role_arn: Option<&str>) -> Option<String> {
         let mut parts: Vec<&str> = self.name.as_deref().into_iter().collect();
         if let Some(role_arn) = role_arn.filter(|_| !self.role_arns.is_empty()) {

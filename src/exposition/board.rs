@@ -113,7 +113,7 @@ pub struct Failure {
 }
 
 impl State {
-    /// The account of its jobs, once a walk has told it.
+    /// The account of its jobs, once a walk has found it.
     fn account(&self) -> Option<&AccountId> {
         self.good.as_ref().map(|good| &good.snapshot.account)
     }
@@ -145,7 +145,7 @@ pub struct Target {
 }
 
 impl Target {
-    /// What tells whether another target watches the same jobs; `None` until the account is known.
+    /// What decides whether another target watches the same jobs; `None` until the account is known.
     fn watched(&self) -> Option<(&AccountId, &Source)> {
         self.state.account().map(|account| (account, &*self.source))
     }
@@ -300,7 +300,7 @@ mod tests {
         let (one, another) = ("012345678901", "210987654321");
         let board = Board::default();
         let (first, second) = (added(&board, "a", Source::default()), added(&board, "b", Source::default()));
-        assert_eq!(first(one), None, "nothing is known of the account of b");
+        assert_eq!(first(one), None, "the account of b is unknown");
         assert_eq!(second(one).as_deref(), Some("a"));
         assert_eq!((first(one), second(one)), (None, None), "it was found before");
         assert_eq!(first(another), None);

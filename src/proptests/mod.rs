@@ -1,4 +1,4 @@
-//! For tests only: data that somebody might send to do harm, and strict readers of what comes of it.
+//! For tests only: data that somebody might send to do harm, and strict readers of the results.
 //!
 //! The properties that use it are in modules called `proptests`, or have `proptest` in their names, so that one filter runs
 //! all of them: `PROPTEST_CASES=1000000 cargo test --release --lib proptest`.

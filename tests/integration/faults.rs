@@ -1,5 +1,5 @@
 //! Every scripted fault, one by one: what is published meanwhile, what `up`, the reason, the log and the page say, and that it
-//! heals by itself. Where each may strike, and what comes of it, is in `long::matrix`.
+//! heals by itself. Where each may strike, and the result, is in `long::matrix`.
 //!
 //! `cargo test --test integration faults -- --nocapture --test-threads=1` prints the tables.
 

@@ -47,13 +47,13 @@ async fn two_targets_of_the_same_jobs_overlap_from_their_first_walk_until_one_is
 
     let shown = exporter.refreshed(3).await;
     assert_eq!(overlapping(&shown), [("configured", 1.0), ("filtered", 0.0), ("found", 1.0)]);
-    let told = warnings(&log);
-    assert_eq!(told.len(), 1, "{told:#?}");
+    let logged = warnings(&log);
+    assert_eq!(logged.len(), 1, "{logged:#?}");
     for field in ["target=", "other=", "account=012345678901", "region=eu-west-1", "advice="] {
-        assert!(told[0].contains(field), "no {field} in {}", told[0]);
+        assert!(logged[0].contains(field), "no {field} in {}", logged[0]);
     }
     exporter.refreshed(12).await;
-    assert_eq!(warnings(&log), [""; 0], "it was told before");
+    assert_eq!(warnings(&log), [""; 0], "it was logged before");
 
     let mut removed = None;
     exporter.reload(|config| removed = Some(config.targets.remove(1))).await.expect("a good configuration");
@@ -62,9 +62,9 @@ async fn two_targets_of_the_same_jobs_overlap_from_their_first_walk_until_one_is
     tokio::time::sleep(Duration::from_mins(3)).await;
     let shown = exporter.scrape().await;
     assert_eq!(overlapping(&shown), [("configured", 1.0), ("filtered", 0.0), ("found", 1.0)]);
-    let told = warnings(&log);
-    assert_eq!(told.len(), 1, "it went away and came back: {told:#?}");
-    assert!(told[0].contains("target=found") && told[0].contains("other=configured"), "{told:#?}");
+    let logged = warnings(&log);
+    assert_eq!(logged.len(), 1, "it went away and came back: {logged:#?}");
+    assert!(logged[0].contains("target=found") && logged[0].contains("other=configured"), "{logged:#?}");
 }
 
 #[tokio::test(start_paused = true)]
