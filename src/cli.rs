@@ -16,7 +16,7 @@ use tokio::sync::oneshot;
 use tracing::{error, info};
 
 use crate::app::{App, Load, StartError};
-use crate::aws::{self, Access};
+use crate::aws::{self, ClientOptions};
 use crate::clock::Clock;
 use crate::config::{self, Config, Flag, ListenAddress, Loaded, LogFormat, LogLevel, Problems, Sources};
 use crate::demo::{self, Demo, Faults};
@@ -315,7 +315,7 @@ fn dispatch(arguments: impl Iterator<Item = OsString>) -> u8 {
         match cli.command {
             None => {
                 let load: Load = Arc::new(move || config::load_all(&for_aws(&sources)));
-                Box::pin(daemon(loaded, &Access::usual(), load, Signals { stop, hangups }, |_| {})).await
+                Box::pin(daemon(loaded, &ClientOptions::usual(), load, Signals { stop, hangups }, |_| {})).await
             }
             Some(Command::Demo(arguments)) => {
                 Box::pin(run_demo(loaded, sources, arguments, Signals { stop, hangups })).await
@@ -411,7 +411,7 @@ struct Signals<S> {
 /// Runs the exporter until it is asked to stop; `listening` gets its addresses before that.
 async fn daemon(
     loaded: Loaded,
-    access: &Access,
+    options: &ClientOptions,
     load: Load,
     signals: Signals<impl Future<Output = ()>>,
     listening: impl FnOnce(&[SocketAddr]),
@@ -420,7 +420,7 @@ async fn daemon(
     let mut stop = std::pin::pin!(stop);
     let web_addresses = loaded.config.web.listen_addresses.len();
     let started = tokio::select! {
-        started = App::start(loaded, access, Clock::system()) => started,
+        started = App::start(loaded, options, Clock::system()) => started,
         () = &mut stop => return SUCCESS,
     };
     let app = match started {
@@ -494,12 +494,12 @@ async fn run_demo(
         endpoint.configure(&mut loaded.config);
         Ok(loaded)
     });
-    let (access, welcome) = (demo.access(), demo.welcome());
+    let (options, welcome) = (demo.client_options(), demo.welcome());
     let (path, speaks_tls) = (loaded.config.web.telemetry_path.clone(), loaded.web.tls.is_some());
     // The endpoint goes when this future does, after the exporter has ended.
     let endpoint = demo.serve(std::future::pending());
     tokio::select! {
-        status = daemon(loaded, &access, load, Signals { stop, hangups }, |addresses| print(&welcome.page(addresses, &path, speaks_tls))) => status,
+        status = daemon(loaded, &options, load, Signals { stop, hangups }, |addresses| print(&welcome.page(addresses, &path, speaks_tls))) => status,
         () = endpoint => FAILURE,
     }
 }
@@ -508,9 +508,9 @@ async fn run_estimate(config: &Config, arguments: &EstimateArgs, signals: Signal
     let Signals { stop, mut hangups } = signals;
     // A terminal that logs are written to is no place for a bar.
     let progress = if config.log.level > LogLevel::Warn { Progress::hidden() } else { Progress::new() };
-    let access = Access::usual();
+    let options = ClientOptions::usual();
     let walks = tokio::select! {
-        walks = estimate::walk_all(config, &access, Clock::system(), &progress) => Some(walks),
+        walks = estimate::walk_all(config, &options, Clock::system(), &progress) => Some(walks),
         () = stop => None,
         // There is nothing to read again.
         _ = hangups.recv() => None,

@@ -6,7 +6,7 @@ use std::num::NonZeroU32;
 use std::str::FromStr;
 use std::time::Duration;
 
-use crate::aws::Access;
+use crate::aws::ClientOptions;
 use crate::clock::Clock;
 use crate::config::{Config, Target};
 use crate::http::{BindError, Listener};
@@ -123,8 +123,8 @@ impl Demo {
 
     /// The way to this endpoint.
     #[must_use]
-    pub fn access(&self) -> Access {
-        Access::local(ACCESS_KEY_ID, SECRET_ACCESS_KEY)
+    pub fn client_options(&self) -> ClientOptions {
+        ClientOptions::local(ACCESS_KEY_ID, SECRET_ACCESS_KEY)
     }
 
     /// What to tell somebody who has just started the demo.

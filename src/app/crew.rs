@@ -6,8 +6,8 @@ use std::sync::Arc;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
-use crate::aws::budget::Budgets;
-use crate::aws::{self, Access, ConnectError, Connection, Resolved};
+use crate::aws::rate_limit::RateLimiters;
+use crate::aws::{self, ClientOptions, ConnectError, Connection, Resolved};
 use crate::clock::Clock;
 use crate::config::{Config, Target, Watched};
 use crate::exposition::board::{Board, Identity, Source};
@@ -63,9 +63,9 @@ impl Roll {
 /// Everything that is refreshed.
 #[derive(Debug)]
 pub(super) struct Crew {
-    access: Access,
+    options: ClientOptions,
     clock: Clock,
-    budgets: Arc<Budgets>,
+    limiters: Arc<RateLimiters>,
     board: Arc<Board>,
     telemetry: Arc<Telemetry>,
     members: BTreeMap<String, Member>,
@@ -96,14 +96,23 @@ enum Plan {
 
 impl Crew {
     pub(super) fn new(
-        access: Access,
+        options: ClientOptions,
         clock: Clock,
         requests_per_second: f64,
         board: Arc<Board>,
         telemetry: Arc<Telemetry>,
     ) -> Self {
-        let budgets = Arc::new(Budgets::new(requests_per_second));
-        Self { access, clock, budgets, board, telemetry, members: BTreeMap::new(), tasks: JoinSet::new(), fault: None }
+        let limiters = Arc::new(RateLimiters::new(requests_per_second));
+        Self {
+            options,
+            clock,
+            limiters,
+            board,
+            telemetry,
+            members: BTreeMap::new(),
+            tasks: JoinSet::new(),
+            fault: None,
+        }
     }
 
     /// Watches what `config` says. Targets that it does not change go on undisturbed; those under other settings keep what
@@ -115,7 +124,7 @@ impl Crew {
         let settings = Settings::from(config);
         let plans = self.plan(config, &settings).await?;
 
-        self.budgets.set_rate(settings.limits.requests_per_second);
+        self.limiters.set_rate(settings.limits.requests_per_second);
         let kept = |name: &String| plans.iter().any(|(known, _, plan)| known == name && matches!(plan, Plan::Stays));
         let leaving: Vec<String> = self.members.keys().filter(|name| !kept(name)).cloned().collect();
         let mut returned = self.stop(&leaving).await;
@@ -159,7 +168,7 @@ impl Crew {
                     (of(member), Plan::Changes)
                 }
                 _ => {
-                    let resolved = aws::resolve(target, &self.access, self.clock, settings.schedule.timeout).await?;
+                    let resolved = aws::resolve(target, &self.options, self.clock, settings.schedule.timeout).await?;
                     let of = (resolved.name().to_owned(), resolved.region().to_owned());
                     (of, Plan::Starts(Box::new(resolved)))
                 }
@@ -178,7 +187,7 @@ impl Crew {
         });
         let telemetry = self.telemetry.target(identity.target_labels());
         Refresher::new(Setup {
-            connection: Arc::new(Connection::open(resolved, &self.budgets, telemetry.clone())),
+            connection: Arc::new(Connection::open(resolved, &self.limiters, telemetry.clone())),
             scope: target.scope.clone(),
             settings,
             turn,

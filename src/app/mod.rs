@@ -14,7 +14,7 @@ use std::sync::Arc;
 use tokio::sync::{mpsc, oneshot};
 use tracing::{error, info, warn};
 
-use crate::aws::Access;
+use crate::aws::ClientOptions;
 use crate::clock::Clock;
 use crate::config::{ListenAddress, Loaded, Problems};
 use crate::exposition::board::Board;
@@ -83,7 +83,7 @@ impl App {
     ///
     /// # Errors
     /// If an address cannot be bound, or a target cannot be resolved.
-    pub async fn start(loaded: Loaded, access: &Access, clock: Clock) -> Result<Self, StartError> {
+    pub async fn start(loaded: Loaded, options: &ClientOptions, clock: Clock) -> Result<Self, StartError> {
         let config = &loaded.config;
         // Addresses first: whoever probes the exporter meanwhile waits for an answer instead of being refused.
         let watcher = WebConfigWatcher::new(config.web.config_file.clone());
@@ -100,7 +100,7 @@ impl App {
         telemetry.configured(&loaded, clock.now().wall);
         let board = Arc::new(Board::default());
         let rate = config.limits.requests_per_second;
-        let mut crew = Crew::new(access.clone(), clock, rate, Arc::clone(&board), Arc::clone(&telemetry));
+        let mut crew = Crew::new(options.clone(), clock, rate, Arc::clone(&board), Arc::clone(&telemetry));
         crew.take_up(config).await?;
         let (reloads, asked) = Reloads::new();
         let lifecycle = config.web.enable_lifecycle.then(|| reloads.clone());

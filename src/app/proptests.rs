@@ -13,7 +13,7 @@ use proptest::sample::select;
 use proptest::test_runner::TestCaseError;
 
 use super::*;
-use crate::aws::canned;
+use crate::aws::fake_http;
 use crate::config::{Config, Resolve, Target};
 use crate::job::Timestamp;
 use crate::proptests::answers::{self, Answer, Fields};
@@ -30,9 +30,9 @@ struct Answers {
 }
 
 impl Answers {
-    fn access(self) -> Access {
+    fn access(self) -> ClientOptions {
         let (lists, descriptions) = (AtomicUsize::new(0), AtomicUsize::new(0));
-        canned::access(move |path| match path.strip_prefix("/jobs/") {
+        fake_http::options(move |path| match path.strip_prefix("/jobs/") {
             Some(job_id) => {
                 let job_id = percent_decode_str(job_id).decode_utf8_lossy();
                 let place = descriptions.fetch_add(1, Ordering::Relaxed) % self.descriptions.len();
@@ -67,7 +67,7 @@ fn any_config() -> impl Strategy<Value = Config> {
     let resolve = select(vec![Resolve::Describe, Resolve::Describe, Resolve::Summary, Resolve::Off]);
     (any_name(), btree_map("l_[a-z]{1,3}", text(), 0..3), resolve, any::<bool>(), 0_u32..4).prop_map(
         |(name, labels, resolve, describe, most)| {
-            let targets = vec![Target { name: Some(name), labels, ..canned::target() }];
+            let targets = vec![Target { name: Some(name), labels, ..fake_http::target() }];
             let mut config = Config { targets, ..Config::default() };
             config.web.listen_addresses.clear();
             config.refresh.interval = Duration::from_hours(24);
@@ -87,7 +87,7 @@ struct Served {
     page: String,
 }
 
-async fn serve(config: &Config, access: &Access) -> Served {
+async fn serve(config: &Config, access: &ClientOptions) -> Served {
     let clock = Clock::starting_at(Timestamp::from_secs(1_790_000_000));
     let app = App::start(Loaded::from(config.clone()), access, clock).await.expect("it starts");
     let handler = app.handler();

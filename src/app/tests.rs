@@ -7,7 +7,7 @@ use ::http::Request;
 use bytes::Bytes;
 
 use super::*;
-use crate::aws::canned;
+use crate::aws::fake_http;
 use crate::config::{self, Sources};
 use crate::job::Timestamp;
 use crate::proptests::answers::Answer;
@@ -37,7 +37,7 @@ async fn a_reload_compares_with_the_web_configuration_that_was_applied_meanwhile
     let target = "targets: [{region: eu-west-1, account_id: 012345678901}]";
     std::fs::write(&file, format!("{target}\nweb: {{config_file: {}}}\n", web.display())).expect("a written file");
     std::fs::write(&web, "{}\n").expect("a written file");
-    let access = canned::access(|_| Answer::good("{\"jobs\": []}"));
+    let access = fake_http::options(|_| Answer::good("{\"jobs\": []}"));
     let loaded = load(folder.path()).unwrap_or_else(|problems| panic!("{problems}"));
     let clock = Clock::starting_at(Timestamp::from_secs(1_790_000_000));
     let app = Box::pin(App::start(loaded, &access, clock)).await.expect("it starts");

@@ -1,8 +1,8 @@
 //! Credentials: where they come from, how a changed one is noticed, assumed roles, and a watch on who the exporter is.
 //!
 //! Three things keep credentials good without a restart. The SDK asks for those that tell their end anew before it, and
-//! for all others every quarter of an hour. [`Sought`] then looks at files, variables and services as they are by then. And
-//! what AWS refuses is forgotten ([`Remembered`]), so that the next refresh looks again, whatever its end.
+//! for all others every quarter of an hour. [`ReloadingProvider`] then looks at files, variables and services as they are by then. And
+//! what AWS refuses is forgotten ([`ResettableIdentityCache`]), so that the next refresh looks again, whatever its end.
 
 use std::collections::hash_map::RandomState;
 use std::error::Error as _;
@@ -37,7 +37,7 @@ use crate::job::Timestamp;
 /// For one look at a source of credentials, an external program or a service that answers slowly.
 const LOOK_TIMEOUT: Duration = Duration::from_secs(20);
 
-/// Where credentials are sought, in the order of the SDK's chain.
+/// Where credentials are reloading, in the order of the SDK's chain.
 const NOWHERE: &str = "no credentials in the environment, the profile, a web identity token file, or from the metadata \
     service of a container or an instance";
 
@@ -90,22 +90,22 @@ pub(super) async fn assume(base: &SdkConfig, role: &str, target: &Target) -> Sdk
     base.clone().into_builder().credentials_provider(provider).build()
 }
 
-/// The settings of `base`, with credentials that are sought anew each time they are asked for: in `profile` and nowhere
+/// The settings of `base`, with credentials that are reloading anew each time they are asked for: in `profile` and nowhere
 /// else, where it names one, else in all the usual places.
-pub(super) fn sought(base: SdkConfig, profile: Option<&str>) -> SdkConfig {
-    let sought = Sought { base: base.clone(), profile: profile.map(str::to_owned) };
-    base.into_builder().credentials_provider(SharedCredentialsProvider::new(sought)).build()
+pub(super) fn reloading(base: SdkConfig, profile: Option<&str>) -> SdkConfig {
+    let reloading = ReloadingProvider { base: base.clone(), profile: profile.map(str::to_owned) };
+    base.into_builder().credentials_provider(SharedCredentialsProvider::new(reloading)).build()
 }
 
 /// Looks for credentials from the start each time. The SDK's own sources keep the profile that they read first, and with
 /// it a key that was rotated since, for as long as they live.
 #[derive(Clone, Debug)]
-struct Sought {
+struct ReloadingProvider {
     base: SdkConfig,
     profile: Option<String>,
 }
 
-impl Sought {
+impl ReloadingProvider {
     async fn look(&self) -> provider::Result {
         let files = SharedFiles::of_process();
         let found = match &self.profile {
@@ -170,16 +170,16 @@ impl Sought {
     }
 }
 
-impl ProvideCredentials for Sought {
+impl ProvideCredentials for ReloadingProvider {
     fn provide_credentials<'a>(&'a self) -> future::ProvideCredentials<'a>
     where
         Self: 'a,
     {
-        let sought = self.clone();
+        let reloading = self.clone();
         future::ProvideCredentials::new(async {
             // A task of its own, which ends with this future: the SDK's sources panic on some of what they find.
             let mut look = JoinSet::new();
-            look.spawn(async move { sought.look().await });
+            look.spawn(async move { reloading.look().await });
             let looked = look.join_next().await.and_then(Result::ok);
             let looked = looked.unwrap_or_else(|| Err(CredentialsError::unhandled("a source of credentials panicked")));
             looked.and_then(usable)
@@ -213,7 +213,7 @@ fn usable(credentials: Credentials) -> provider::Result {
 
 /// A provider that remembers whose credentials it gave out last.
 #[derive(Clone, Debug)]
-pub(super) struct Watched {
+pub(super) struct ObservedProvider {
     inner: Option<SharedCredentialsProvider>,
     seen: Arc<Seen>,
 }
@@ -224,7 +224,7 @@ struct Seen {
     last: Mutex<Option<(Fingerprint, bool)>>,
 }
 
-impl Watched {
+impl ObservedProvider {
     pub(super) fn new(inner: Option<SharedCredentialsProvider>) -> Self {
         Self { inner, seen: Arc::default() }
     }
@@ -244,7 +244,7 @@ impl Watched {
     }
 }
 
-impl ProvideCredentials for Watched {
+impl ProvideCredentials for ObservedProvider {
     fn provide_credentials<'a>(&'a self) -> future::ProvideCredentials<'a>
     where
         Self: 'a,
@@ -271,9 +271,9 @@ impl ProvideCredentials for Watched {
 
 /// The credentials that are in use, until their end or until they are forgotten. Clones share them.
 #[derive(Clone, Debug)]
-pub(super) struct Remembered(Arc<RwLock<SharedIdentityCache>>);
+pub(super) struct ResettableIdentityCache(Arc<RwLock<SharedIdentityCache>>);
 
-impl Remembered {
+impl ResettableIdentityCache {
     pub(super) fn new() -> Self {
         Self(Arc::new(RwLock::new(empty())))
     }
@@ -293,7 +293,7 @@ fn empty() -> SharedIdentityCache {
     IdentityCache::lazy().load_timeout(LOOK_TIMEOUT * 2).build()
 }
 
-impl ResolveCachedIdentity for Remembered {
+impl ResolveCachedIdentity for ResettableIdentityCache {
     fn resolve_cached_identity<'a>(
         &'a self,
         resolver: SharedIdentityResolver,

@@ -10,7 +10,7 @@ use aws_sdk_sts::operation::assume_role::AssumeRoleError;
 use aws_sdk_sts::operation::assume_role_with_web_identity::AssumeRoleWithWebIdentityError;
 use aws_smithy_types::retry::ErrorKind;
 
-use super::wire;
+use super::http_client;
 use crate::telemetry::Reason;
 
 /// A target that can't be connected at all.
@@ -103,7 +103,7 @@ where
             if let Some(of_credentials) = of_credentials(error) {
                 return of_credentials;
             }
-            let reason = if has_cause::<wire::TooLarge>(error) {
+            let reason = if has_cause::<http_client::TooLarge>(error) {
                 Reason::Malformed
             } else if failure.is_timeout() {
                 Reason::Timeout

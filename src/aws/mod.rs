@@ -1,18 +1,18 @@
 //! AWS, as the exporter meets it: the only place that knows the SDK's types.
 //!
 //! A [`Connection`] is one target's: its credentials, its clients, its retries. Every attempt of its operations goes through
-//! the [`wire`], which spaces, bounds and counts it; every failure becomes an [`ApiError`] with a reason. What credentials
+//! the [`http_client`], which spaces, bounds and counts it; every failure becomes an [`ApiError`] with a reason. What credentials
 //! take (`AssumeRole`, a container's or an instance's metadata) is rare, is left to the SDK, and is not counted.
 
-pub mod budget;
-#[cfg(test)]
-pub(crate) mod canned;
 mod credentials;
 mod error;
+#[cfg(test)]
+pub(crate) mod fake_http;
+mod http_client;
 pub mod profiles;
 #[cfg(test)]
 mod proptests;
-mod wire;
+pub mod rate_limit;
 
 use std::error::Error;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -40,11 +40,11 @@ use crate::job::{
     TargetSelection, Timestamp, parse_start_time,
 };
 use crate::telemetry::{Reason, TargetTelemetry};
-use budget::{Budgets, Lane};
-use credentials::{Remembered, SigningClock, Watched};
+use credentials::{ObservedProvider, ResettableIdentityCache, SigningClock};
 pub use error::{ApiError, ConnectError};
+use http_client::Proxies;
 use profiles::SharedFiles;
-use wire::Proxies;
+use rate_limit::{RateLimiters, TargetLimiter};
 
 /// The largest page that `ListJobs` gives. The default is not documented, so it is always asked for.
 /// Source: [ListJobs](https://docs.aws.amazon.com/iot/latest/apireference/API_ListJobs.html), `maxResults`.
@@ -99,11 +99,11 @@ pub struct Connection {
     sts: aws_sdk_sts::Client,
     region: String,
     configured_account: Option<AccountId>,
-    credentials: Watched,
-    identity: Remembered,
+    credentials: ObservedProvider,
+    identity: ResettableIdentityCache,
     /// The account that `GetCallerIdentity` named, and the identity that it named it for.
     account: Mutex<Option<(credentials::Fingerprint, AccountId)>>,
-    lane: Arc<Lane>,
+    limiter: Arc<TargetLimiter>,
     telemetry: TargetTelemetry,
 }
 
@@ -131,25 +131,28 @@ impl Resolved {
 
 /// How AWS is reached, the same for all targets.
 #[derive(Clone, Debug)]
-pub struct Access {
+pub struct ClientOptions {
     /// Carries every request, those for credentials included.
     pub http: SharedHttpClient,
     /// Used in place of the usual sources where set. The demo's fleet has its own.
     pub credentials: Option<SharedCredentialsProvider>,
 }
 
-impl Access {
+impl ClientOptions {
     /// The way to the real AWS: HTTPS, and credentials from where AWS's own tools find them.
     #[must_use]
     pub fn usual() -> Self {
-        Self { http: wire::client(Proxies::FromEnvironment), credentials: None }
+        Self { http: http_client::client(Proxies::FromEnvironment), credentials: None }
     }
 
     /// The way to an endpoint in this process, with an access key that it knows. No proxy, no credentials of the machine.
     #[must_use]
     pub fn local(access_key_id: &str, secret_access_key: &str) -> Self {
         let credentials = Credentials::new(access_key_id, secret_access_key, None, None, "local");
-        Self { http: wire::client(Proxies::None), credentials: Some(SharedCredentialsProvider::new(credentials)) }
+        Self {
+            http: http_client::client(Proxies::None),
+            credentials: Some(SharedCredentialsProvider::new(credentials)),
+        }
     }
 }
 
@@ -161,7 +164,7 @@ impl Access {
 /// Where no region is to be found, or what is found can't be one, or the endpoint that is found can't be one.
 pub async fn resolve(
     target: &Target,
-    access: &Access,
+    options: &ClientOptions,
     clock: Clock,
     timeout: Duration,
 ) -> Result<Resolved, ConnectError> {
@@ -169,18 +172,18 @@ pub async fn resolve(
     let named_profile = files.named_profile(target.profile.as_deref());
     let timeouts = TimeoutConfig::builder().connect_timeout(CONNECT_TIMEOUT).operation_timeout(timeout).build();
     let mut loader = aws_config::defaults(BehaviorVersion::v2026_01_12())
-        .http_client(wire::bounded(access.http.clone()))
+        .http_client(http_client::bounded(options.http.clone()))
         .timeout_config(timeouts)
         .profile_files(files.for_sdk())
         .profile_name(named_profile.unwrap_or(profiles::DEFAULT))
         .time_source(SigningClock(clock))
         .retry_config(RetryConfig::standard().with_max_attempts(MAX_ATTEMPTS))
-        // Bodies are read whole and within the attempt's timeout on the wire; there is no stream left to watch.
+        // Bodies are read whole and within the attempt's timeout; there is no stream left to watch.
         .stalled_stream_protection(StalledStreamProtectionConfig::disabled());
     if let Ok(name) = AppName::new(env!("CARGO_PKG_NAME")) {
         loader = loader.app_name(name);
     }
-    if let Some(credentials) = &access.credentials {
+    if let Some(credentials) = &options.credentials {
         // The switches of the environment are for the real AWS, and can't be combined with an endpoint of one's own.
         loader = loader.credentials_provider(credentials.clone()).use_fips(false).use_dual_stack(false);
     }
@@ -219,14 +222,14 @@ pub async fn resolve(
     let of_environment = ["AWS_ENDPOINT_URL_IOT", "AWS_ENDPOINT_URL_STS"].map(|name| (name, std::env::var(name).ok()));
     let of_all = ("AWS_ENDPOINT_URL, or endpoint_url in the AWS profile", sdk.endpoint_url().map(str::to_owned));
     // The environment has nothing to say where an endpoint is given here.
-    let applies = target.endpoint_url.is_none() && access.credentials.is_none();
+    let applies = target.endpoint_url.is_none() && options.credentials.is_none();
     for (found_in, url) in of_environment.into_iter().chain([of_all]) {
         if applies && url.is_some_and(|url| !config::is_endpoint_url(&url)) {
             return Err(ConnectError::InvalidEndpoint { target: target.name.clone(), found_in });
         }
     }
-    if access.credentials.is_none() || target.profile.is_some() {
-        sdk = credentials::sought(sdk, target.profile.as_deref());
+    if options.credentials.is_none() || target.profile.is_some() {
+        sdk = credentials::reloading(sdk, target.profile.as_deref());
     }
     if let Some(role) = &target.role_arn {
         sdk = credentials::assume(&sdk, role, target).await;
@@ -237,19 +240,19 @@ pub async fn resolve(
 impl Connection {
     /// Makes the clients of a target. Sends nothing yet.
     #[must_use]
-    pub fn open(resolved: Resolved, budgets: &Arc<Budgets>, telemetry: TargetTelemetry) -> Self {
-        let lane = Arc::new(Lane::new(Arc::clone(budgets), resolved.name(), resolved.region.clone()));
+    pub fn open(resolved: Resolved, limiters: &Arc<RateLimiters>, telemetry: TargetTelemetry) -> Self {
+        let limiter = Arc::new(TargetLimiter::new(Arc::clone(limiters), resolved.name(), resolved.region.clone()));
         let Resolved { sdk, region, target } = resolved;
-        let http = sdk.http_client().map(|http| wire::metered(http, Arc::clone(&lane), telemetry.clone()));
-        let watched = Watched::new(sdk.credentials_provider());
+        let http = sdk.http_client().map(|http| http_client::metered(http, Arc::clone(&limiter), telemetry.clone()));
+        let watched = ObservedProvider::new(sdk.credentials_provider());
         // One provider for both clients, and so one place in the identity cache: else each would have credentials of its
         // own, and the account that STS tells could be another than the one that lists jobs.
         let shared = SharedCredentialsProvider::new(watched.clone());
-        let identity = Remembered::new();
-        let watch = wire::Watch::new(telemetry.clone());
+        let identity = ResettableIdentityCache::new();
+        let watch = http_client::Watch::new(telemetry.clone());
         // The SDK's budget of retries is otherwise one for all accounts of a region: one that fails would use up those of all. And
-        // within a target, DescribeJob's failures would use up those of ListJobs. Our own budget bounds retries already.
-        let partition = RetryPartition::custom(format!("target {}", lane.name()));
+        // within a target, DescribeJob's failures would use up those of ListJobs. Our rate limit bounds retries already.
+        let partition = RetryPartition::custom(format!("target {}", limiter.name()));
         let partition = partition.token_bucket(TokenBucket::unlimited()).build();
 
         let mut iot =
@@ -267,7 +270,7 @@ impl Connection {
             credentials: watched,
             identity,
             account: Mutex::new(None),
-            lane,
+            limiter,
             telemetry,
         }
     }
@@ -279,7 +282,7 @@ impl Connection {
     /// Where STS has to be asked, and doesn't tell.
     pub async fn account(&self) -> Result<AccountId, ApiError> {
         if let Some(account) = &self.configured_account {
-            self.lane.known_account(account);
+            self.limiter.known_account(account);
             return Ok(account.clone());
         }
         let known = self.account.lock().unwrap_or_else(PoisonError::into_inner).clone();
@@ -298,7 +301,7 @@ impl Connection {
                 "the answer names no account".to_owned(),
             )
         })?;
-        self.lane.known_account(&account);
+        self.limiter.known_account(&account);
         let fingerprint = self.credentials.last_seen();
         *self.account.lock().unwrap_or_else(PoisonError::into_inner) =
             fingerprint.map(|fingerprint| (fingerprint, account.clone()));
@@ -380,7 +383,7 @@ impl Connection {
     /// How far apart the requests of one operation are at least.
     #[must_use]
     pub fn spacing(&self) -> Duration {
-        self.lane.spacing()
+        self.limiter.spacing()
     }
 
     /// Requests sent so far, retries included.

@@ -38,9 +38,9 @@ fn run<T>(future: impl Future<Output = T>) -> T {
 }
 
 /// Gives these answers in turn, the last one again and again.
-fn in_turn(answers: Vec<Answer>) -> Access {
+fn in_turn(answers: Vec<Answer>) -> ClientOptions {
     let next = AtomicUsize::new(0);
-    canned::access(move |_| answers[next.fetch_add(1, Ordering::Relaxed).min(answers.len() - 1)].clone())
+    fake_http::options(move |_| answers[next.fetch_add(1, Ordering::Relaxed).min(answers.len() - 1)].clone())
 }
 
 fn telemetry() -> (Arc<Telemetry>, TargetTelemetry) {
@@ -183,7 +183,7 @@ proptest! {
     ) {
         let (telemetry, target) = telemetry();
         let listed = run(async {
-            let connection = canned::connection(&in_turn(answers), target).await;
+            let connection = fake_http::connection(&in_turn(answers), target).await;
             connection.list_jobs(&Query::default(), None).await
         });
         let jobs = match listed {
@@ -209,7 +209,7 @@ proptest! {
         let body = Json::Object(vec![("jobs".to_owned(), Json::List(jobs.iter().map(written).collect()))]);
         let (telemetry, target) = telemetry();
         let page = run(async {
-            let connection = canned::connection(&in_turn(vec![Answer::good(body.render())]), target).await;
+            let connection = fake_http::connection(&in_turn(vec![Answer::good(body.render())]), target).await;
             connection.list_jobs(&Query::default(), None).await
         });
         prop_assert_eq!(page, Ok(Page { jobs: jobs.clone(), next_token: None }));
@@ -245,8 +245,8 @@ proptest! {
         let given = given.map(|(fields, instead)| instead.unwrap_or_else(|| Answer::good(answers::describing(&job_id, &fields))));
         let (given, (telemetry, target)) = (given.collect(), telemetry());
         let (described, listed) = run(async {
-            let described = canned::connection(&in_turn(given), target.clone()).await.describe_job(&job_id).await;
-            let listed = canned::connection(&in_turn(vec![listed]), target).await;
+            let described = fake_http::connection(&in_turn(given), target.clone()).await.describe_job(&job_id).await;
+            let listed = fake_http::connection(&in_turn(vec![listed]), target).await;
             (described, listed.list_jobs(&Query::default(), None).await.unwrap_or_default())
         });
         let descriptions: Vec<Description> = match described {
@@ -286,7 +286,7 @@ proptest! {
 #[test]
 fn a_job_id_that_no_request_can_hold_is_an_error_and_no_panic() {
     let described = run(async {
-        let connection = canned::connection(&in_turn(vec![Answer::good("{}")]), telemetry().1).await;
+        let connection = fake_http::connection(&in_turn(vec![Answer::good("{}")]), telemetry().1).await;
         connection.describe_job(&"\u{10ffff}".repeat(10_000)).await
     });
     let error = described.expect_err("no such job");
@@ -301,7 +301,7 @@ fn a_job_id_that_no_request_can_hold_is_an_error_and_no_panic() {
 fn a_page_token_that_no_request_can_hold_is_an_error_and_no_panic() {
     let body = format!("{{\"jobs\": [], \"nextToken\": \"{}\"}}", "x".repeat(70_000));
     let listed = run(async {
-        let connection = canned::connection(&in_turn(vec![Answer::good(body)]), telemetry().1).await;
+        let connection = fake_http::connection(&in_turn(vec![Answer::good(body)]), telemetry().1).await;
         connection.list_jobs(&Query::default(), None).await
     });
     let error = listed.expect_err("a token that is too long");
@@ -315,7 +315,7 @@ fn a_page_token_that_no_request_can_hold_is_an_error_and_no_panic() {
     // The longest one that is sent back, each byte of which is escaped.
     let (token, again) = ("/".repeat(MAX_TOKEN), Answer::good("{\"jobs\": []}"));
     let listed = run(async {
-        let connection = canned::connection(&in_turn(vec![again]), telemetry().1).await;
+        let connection = fake_http::connection(&in_turn(vec![again]), telemetry().1).await;
         connection.list_jobs(&Query::default(), Some(token)).await
     });
     assert_eq!(listed.expect("a page").jobs, []);
@@ -334,8 +334,11 @@ fn credentials_that_no_request_can_hold_are_an_error_that_names_the_fault() {
     ] {
         let credentials = Credentials::new(key, secret, token.map(str::to_owned), None, "test");
         let listed = run(async {
-            let access = in_turn(vec![Answer::good("{\"jobs\": []}")]);
-            canned::connection_with(&access, credentials, telemetry().1).await.list_jobs(&Query::default(), None).await
+            let options = in_turn(vec![Answer::good("{\"jobs\": []}")]);
+            fake_http::connection_with(&options, credentials, telemetry().1)
+                .await
+                .list_jobs(&Query::default(), None)
+                .await
         });
         let error = listed.expect_err(told);
         assert_eq!(error.reason, Reason::Credentials, "{error}");

@@ -15,8 +15,8 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout};
 
 use crate::app::{Roll, TargetError};
-use crate::aws::budget::Budgets;
-use crate::aws::{self, Access, Connection};
+use crate::aws::rate_limit::RateLimiters;
+use crate::aws::{self, ClientOptions, Connection};
 use crate::clock::Clock;
 use crate::config::{Config, Shown, Target};
 use crate::exposition::board::Identity;
@@ -47,15 +47,15 @@ type Turns = Mutex<HashMap<(AccountId, String), Arc<tokio::sync::Mutex<()>>>>;
 /// Where a target can't be had by its configuration; then nothing was asked of AWS.
 pub async fn walk_all(
     config: &Config,
-    access: &Access,
+    options: &ClientOptions,
     clock: Clock,
     progress: &Progress,
 ) -> Result<Walks, TargetError> {
-    let budgets = Arc::new(Budgets::new(config.limits.requests_per_second));
+    let limiters = Arc::new(RateLimiters::new(config.limits.requests_per_second));
     let telemetry = Arc::new(Telemetry::new(false));
     let (mut roll, mut resolved) = (Roll::default(), Vec::new());
     for target in &config.targets {
-        let found = aws::resolve(target, access, clock, config.refresh.timeout).await?;
+        let found = aws::resolve(target, options, clock, config.refresh.timeout).await?;
         roll.enter(target, found.name(), found.region())?;
         resolved.push((target.clone(), found));
     }
@@ -65,7 +65,7 @@ pub async fn walk_all(
     for (place, (target, found)) in resolved.into_iter().enumerate() {
         let (name, region) = (found.name().to_owned(), found.region().to_owned());
         let identity = Identity { name, region, labels: Vec::new() };
-        let connection = Connection::open(found, &budgets, telemetry.target(identity.target_labels()));
+        let connection = Connection::open(found, &limiters, telemetry.target(identity.target_labels()));
         let ready = Ready { target, identity, connection };
         let (config, progress, turns) = (config.clone(), progress.clone(), Arc::clone(&turns));
         walking.spawn(async move {

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use aws_credential_types::provider::SharedCredentialsProvider;
 use aws_iot_jobs_exporter::app::{App, Load};
-use aws_iot_jobs_exporter::aws::Access;
+use aws_iot_jobs_exporter::aws::ClientOptions;
 use aws_iot_jobs_exporter::catalogue::{self, Subject};
 use aws_iot_jobs_exporter::clock::Clock;
 use aws_iot_jobs_exporter::config::{Config, Loaded, Problems, Resolve, Target, WebConfig};
@@ -211,7 +211,10 @@ impl Exporter {
         };
         let mut config = config("http://simulator.test");
         configure(&mut config);
-        let mut access = Access { http: SharedHttpClient::new(wire.clone()), ..Access::local(ACCESS_KEY_ID, "secret") };
+        let mut access = ClientOptions {
+            http: SharedHttpClient::new(wire.clone()),
+            ..ClientOptions::local(ACCESS_KEY_ID, "secret")
+        };
         access.credentials = credentials.or(access.credentials);
         let app = Box::pin(App::start(config.clone().into(), &access, clock)).await.expect("the exporter starts");
         let (handler, reloads) = (app.handler(), app.reloads());
@@ -222,8 +225,11 @@ impl Exporter {
     }
 
     /// The way to the simulator, for another who asks it.
-    pub fn access(&self) -> Access {
-        Access { http: SharedHttpClient::new(self.wire.clone()), ..Access::local(ACCESS_KEY_ID, "secret") }
+    pub fn access(&self) -> ClientOptions {
+        ClientOptions {
+            http: SharedHttpClient::new(self.wire.clone()),
+            ..ClientOptions::local(ACCESS_KEY_ID, "secret")
+        }
     }
 
     /// Changes the configuration, and has it read again.
@@ -359,7 +365,7 @@ impl Listening {
     /// The same behind locks.
     pub async fn start_guarded(mut config: Config, web: WebConfig) -> Self {
         config.web.listen_addresses = vec!["127.0.0.1:0".parse().expect("an address")];
-        let access = Access::local(ACCESS_KEY_ID, "secret");
+        let access = ClientOptions::local(ACCESS_KEY_ID, "secret");
         let app = Box::pin(App::start(Loaded { web, ..config.clone().into() }, &access, Clock::system()))
             .await
             .expect("the exporter starts");

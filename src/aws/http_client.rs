@@ -28,8 +28,8 @@ use http_body_util::{BodyExt as _, LengthLimitError, Limited};
 use tokio::time::timeout;
 use tracing::trace;
 
-use super::budget::Lane;
 use super::error;
+use super::rate_limit::TargetLimiter;
 use crate::telemetry::TargetTelemetry;
 
 /// From the permit to the last byte of the answer. A page of 250 jobs is about 100 KB.
@@ -153,41 +153,45 @@ impl HttpConnector for BoundedConnector {
 }
 
 /// `http`, which is [`bounded`], with the attempts of the exporter's own operations paced, timed and counted.
-pub(super) fn metered(http: SharedHttpClient, lane: Arc<Lane>, telemetry: TargetTelemetry) -> SharedHttpClient {
-    SharedHttpClient::new(Metered { http, lane, telemetry })
+pub(super) fn metered(
+    http: SharedHttpClient,
+    limiter: Arc<TargetLimiter>,
+    telemetry: TargetTelemetry,
+) -> SharedHttpClient {
+    SharedHttpClient::new(InstrumentedClient { http, limiter, telemetry })
 }
 
 #[derive(Debug)]
-struct Metered {
+struct InstrumentedClient {
     http: SharedHttpClient,
-    lane: Arc<Lane>,
+    limiter: Arc<TargetLimiter>,
     telemetry: TargetTelemetry,
 }
 
-impl HttpClient for Metered {
+impl HttpClient for InstrumentedClient {
     fn http_connector(&self, settings: &HttpConnectorSettings, components: &RuntimeComponents) -> SharedHttpConnector {
-        SharedHttpConnector::new(MeteredConnector {
+        SharedHttpConnector::new(InstrumentedConnector {
             inner: self.http.http_connector(settings, components),
-            lane: Arc::clone(&self.lane),
+            limiter: Arc::clone(&self.limiter),
             telemetry: self.telemetry.clone(),
         })
     }
 }
 
 #[derive(Clone, Debug)]
-struct MeteredConnector {
+struct InstrumentedConnector {
     inner: SharedHttpConnector,
-    lane: Arc<Lane>,
+    limiter: Arc<TargetLimiter>,
     telemetry: TargetTelemetry,
 }
 
-impl HttpConnector for MeteredConnector {
+impl HttpConnector for InstrumentedConnector {
     fn call(&self, request: HttpRequest) -> HttpConnectorFuture {
         let this = self.clone();
         HttpConnectorFuture::new(async move {
             let operation = request.extension::<Operation>().map_or_else(String::new, |operation| operation.0.clone());
-            this.lane.permit(&operation).await;
-            trace!(target = this.lane.name(), operation, "request");
+            this.limiter.permit(&operation).await;
+            trace!(target = this.limiter.name(), operation, "request");
             this.telemetry.request_sent(&operation);
             let answer = this.inner.call(request);
             timeout(ATTEMPT_TIMEOUT, answer).await.unwrap_or_else(|_| Err(ConnectorError::timeout(TooSlow.into())))

@@ -19,21 +19,21 @@ type AnswerTo = dyn Fn(&str) -> Answer + Send + Sync;
 
 /// Answers each request by its path.
 #[derive(Clone)]
-struct Canned(Arc<AnswerTo>);
+struct FakeHttp(Arc<AnswerTo>);
 
-impl std::fmt::Debug for Canned {
+impl std::fmt::Debug for FakeHttp {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("Canned")
+        f.write_str("FakeHttp")
     }
 }
 
-impl HttpClient for Canned {
+impl HttpClient for FakeHttp {
     fn http_connector(&self, _: &HttpConnectorSettings, _: &RuntimeComponents) -> SharedHttpConnector {
         SharedHttpConnector::new(self.clone())
     }
 }
 
-impl HttpConnector for Canned {
+impl HttpConnector for FakeHttp {
     fn call(&self, request: HttpRequest) -> HttpConnectorFuture {
         let path = request.uri().split_once("://").map_or("", |(_, rest)| rest);
         let path = path.find('/').map_or("", |at| &path[at..]);
@@ -59,8 +59,11 @@ fn response(
 }
 
 /// The way to such a network.
-pub(crate) fn access(answer: impl Fn(&str) -> Answer + Send + Sync + 'static) -> Access {
-    Access { http: SharedHttpClient::new(Canned(Arc::new(answer))), ..Access::local("AKIATESTTESTTESTTEST", "secret") }
+pub(crate) fn options(answer: impl Fn(&str) -> Answer + Send + Sync + 'static) -> ClientOptions {
+    ClientOptions {
+        http: SharedHttpClient::new(FakeHttp(Arc::new(answer))),
+        ..ClientOptions::local("AKIATESTTESTTESTTEST", "secret")
+    }
 }
 
 /// A target whose account is known.
@@ -75,30 +78,30 @@ pub(crate) fn target() -> Target {
 }
 
 /// A connection over it. What is found in the environment is found once, since that takes longer than all that follows.
-pub(super) async fn connection(access: &Access, telemetry: TargetTelemetry) -> Connection {
-    open(access, None, telemetry).await
+pub(super) async fn connection(options: &ClientOptions, telemetry: TargetTelemetry) -> Connection {
+    open(options, None, telemetry).await
 }
 
 /// The same with credentials of the test's own.
 pub(super) async fn connection_with(
-    access: &Access,
+    options: &ClientOptions,
     credentials: Credentials,
     telemetry: TargetTelemetry,
 ) -> Connection {
-    open(access, Some(credentials), telemetry).await
+    open(options, Some(credentials), telemetry).await
 }
 
-async fn open(access: &Access, credentials: Option<Credentials>, telemetry: TargetTelemetry) -> Connection {
+async fn open(options: &ClientOptions, credentials: Option<Credentials>, telemetry: TargetTelemetry) -> Connection {
     static FOUND: tokio::sync::OnceCell<Resolved> = tokio::sync::OnceCell::const_new();
     let found = FOUND.get_or_init(|| async {
-        let nothing = self::access(|_| Answer::good(""));
+        let nothing = self::options(|_| Answer::good(""));
         resolve(&target(), &nothing, Clock::system(), Duration::from_mins(30)).await.expect("a target")
     });
     let Resolved { sdk, region, target } = found.await;
-    let mut sdk = sdk.to_builder().http_client(wire::bounded(access.http.clone()));
+    let mut sdk = sdk.to_builder().http_client(http_client::bounded(options.http.clone()));
     if let Some(credentials) = credentials {
         sdk = sdk.credentials_provider(SharedCredentialsProvider::new(credentials));
     }
     let resolved = Resolved { sdk: sdk.build(), region: region.clone(), target: target.clone() };
-    Connection::open(resolved, &Arc::new(Budgets::new(1000.0)), telemetry)
+    Connection::open(resolved, &Arc::new(RateLimiters::new(1000.0)), telemetry)
 }

@@ -1,4 +1,4 @@
-//! The request budget: attempts of one account, region and operation are spaced evenly, whoever makes them.
+//! The request budget: attempts of one account, region and operation are spaced evenly, whichever target makes them.
 //!
 //! AWS's rate quotas are per account, region and operation, and are shared with everything else that runs there. A bucket of
 //! tokens would allow bursts; here each permit is given no sooner than 1/rate after the one before, so that **no half-open
@@ -14,14 +14,14 @@ use crate::job::AccountId;
 
 /// Gives permits at a steady pace, in the order in which they were asked for.
 #[derive(Debug)]
-pub struct Pacer {
+pub struct RateLimiter {
     spacing: RwLock<Duration>,
     /// When the last permit was given. Tokio's mutex is fair, which makes the queue.
     last: tokio::sync::Mutex<Option<Instant>>,
 }
 
-impl Pacer {
-    /// A pacer of `rate` permits a second.
+impl RateLimiter {
+    /// A limiter of `rate` permits a second.
     #[must_use]
     pub fn new(rate: f64) -> Self {
         Self { spacing: RwLock::new(spacing(rate)), last: tokio::sync::Mutex::new(None) }
@@ -56,79 +56,79 @@ fn spacing(rate: f64) -> Duration {
 
 /// Whose quota a request counts against.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-enum Holder {
+enum QuotaKey {
     Account(AccountId),
-    /// It is not known yet. All such requests share a budget, since they may well be one account's.
+    /// It is not known yet. All such requests share a limiter, since they may well be one account's.
     Unknown,
 }
 
-/// Every budget of the process.
+/// Every limiter of the process.
 #[derive(Debug)]
-pub struct Budgets(Mutex<Pacers>);
+pub struct RateLimiters(Mutex<Limiters>);
 
 #[derive(Debug)]
-struct Pacers {
+struct Limiters {
     rate: f64,
-    pacers: HashMap<(Holder, String, String), Arc<Pacer>>,
+    limiters: HashMap<(QuotaKey, String, String), Arc<RateLimiter>>,
 }
 
-impl Budgets {
-    /// Budgets of `rate` requests a second each.
+impl RateLimiters {
+    /// Limiters of `rate` requests a second each.
     #[must_use]
     pub fn new(rate: f64) -> Self {
-        Self(Mutex::new(Pacers { rate, pacers: HashMap::new() }))
+        Self(Mutex::new(Limiters { rate, limiters: HashMap::new() }))
     }
 
     /// Changes the rate of each.
     pub fn set_rate(&self, rate: f64) {
-        let mut budgets = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        budgets.rate = rate;
-        budgets.pacers.values().for_each(|pacer| pacer.set_rate(rate));
+        let mut limiters = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        limiters.rate = rate;
+        limiters.limiters.values().for_each(|limiter| limiter.set_rate(rate));
     }
 
     fn spacing(&self) -> Duration {
         spacing(self.0.lock().unwrap_or_else(PoisonError::into_inner).rate)
     }
 
-    fn pacer(&self, holder: Holder, region: &str, operation: &str) -> Arc<Pacer> {
-        let budgets = &mut *self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let key = (holder, region.to_owned(), operation.to_owned());
-        Arc::clone(budgets.pacers.entry(key).or_insert_with(|| Arc::new(Pacer::new(budgets.rate))))
+    fn limiter(&self, quota: QuotaKey, region: &str, operation: &str) -> Arc<RateLimiter> {
+        let limiters = &mut *self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let key = (quota, region.to_owned(), operation.to_owned());
+        Arc::clone(limiters.limiters.entry(key).or_insert_with(|| Arc::new(RateLimiter::new(limiters.rate))))
     }
 }
 
-/// A target's share in the budgets.
+/// A target's share in the limiters.
 #[derive(Debug)]
-pub(super) struct Lane {
-    budgets: Arc<Budgets>,
+pub(super) struct TargetLimiter {
+    limiters: Arc<RateLimiters>,
     name: String,
     region: String,
     account: RwLock<Option<AccountId>>,
 }
 
-impl Lane {
-    pub(super) fn new(budgets: Arc<Budgets>, name: &str, region: String) -> Self {
-        Self { budgets, name: name.to_owned(), region, account: RwLock::new(None) }
+impl TargetLimiter {
+    pub(super) fn new(limiters: Arc<RateLimiters>, name: &str, region: String) -> Self {
+        Self { limiters, name: name.to_owned(), region, account: RwLock::new(None) }
     }
 
     pub(super) fn name(&self) -> &str {
         &self.name
     }
 
-    /// From now on requests count against this account's budgets.
+    /// From now on requests count against this account's limiters.
     pub(super) fn known_account(&self, account: &AccountId) {
         *self.account.write().unwrap_or_else(PoisonError::into_inner) = Some(account.clone());
     }
 
     pub(super) fn spacing(&self) -> Duration {
-        self.budgets.spacing()
+        self.limiters.spacing()
     }
 
     /// Waits until `operation` may be called.
     pub(super) async fn permit(&self, operation: &str) {
         let account = self.account.read().unwrap_or_else(PoisonError::into_inner).clone();
-        let holder = account.map_or(Holder::Unknown, Holder::Account);
-        self.budgets.pacer(holder, &self.region, operation).permit().await;
+        let quota = account.map_or(QuotaKey::Unknown, QuotaKey::Account);
+        self.limiters.limiter(quota, &self.region, operation).permit().await;
     }
 }
 
@@ -157,12 +157,12 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn permits_come_one_by_one_without_a_burst_after_a_pause() {
-        let pacer = Pacer::new(5.0);
+        let limiter = RateLimiter::new(5.0);
         let start = Instant::now();
         let mut given = Vec::new();
         for wait in [0, 0, 0, 3000, 0, 0] {
             tokio::time::sleep(Duration::from_millis(wait)).await;
-            pacer.permit().await;
+            limiter.permit().await;
             given.push(start.elapsed().as_millis());
         }
         assert_eq!(given, [0, 200, 400, 3400, 3600, 3800]);
@@ -170,24 +170,24 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_permit_that_is_given_up_is_not_used_up() {
-        let pacer = Pacer::new(1.0);
-        pacer.permit().await;
+        let limiter = RateLimiter::new(1.0);
+        limiter.permit().await;
         let start = Instant::now();
-        assert!(tokio::time::timeout(Duration::from_millis(300), pacer.permit()).await.is_err());
-        pacer.permit().await;
+        assert!(tokio::time::timeout(Duration::from_millis(300), limiter.permit()).await.is_err());
+        limiter.permit().await;
         assert_eq!(start.elapsed(), Duration::from_secs(1));
     }
 
     #[tokio::test(start_paused = true)]
     async fn targets_of_one_account_and_region_share_a_budget_and_others_do_not() {
-        let budgets = Arc::new(Budgets::new(1.0));
+        let limiters = Arc::new(RateLimiters::new(1.0));
         let account = AccountId::parse("012345678901").expect("an account");
-        let lane = |name: &str, region: &str| {
-            let lane = Lane::new(Arc::clone(&budgets), name, region.to_owned());
-            lane.known_account(&account);
-            lane
+        let limiter = |name: &str, region: &str| {
+            let limiter = TargetLimiter::new(Arc::clone(&limiters), name, region.to_owned());
+            limiter.known_account(&account);
+            limiter
         };
-        let (a, b, elsewhere) = (lane("a", "eu-west-1"), lane("b", "eu-west-1"), lane("c", "us-east-1"));
+        let (a, b, elsewhere) = (limiter("a", "eu-west-1"), limiter("b", "eu-west-1"), limiter("c", "us-east-1"));
         let start = Instant::now();
         a.permit("ListJobs").await;
         elsewhere.permit("ListJobs").await;
