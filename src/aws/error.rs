@@ -44,6 +44,14 @@ pub enum ConnectError {
         /// Where it is.
         found_in: &'static str,
     },
+    /// The CA bundle that the environment or the profile names has no certificate.
+    #[error("{}: AWS_CA_BUNDLE, or ca_bundle in the AWS profile: {reason}", named(target.as_ref()))]
+    NoTrust {
+        /// The target's name, if it has one.
+        target: Option<String>,
+        /// The file, and what is wrong with it.
+        reason: String,
+    },
 }
 
 fn named(target: Option<&String>) -> String {

@@ -14,8 +14,9 @@ use aws_sdk_iot::error::ProvideErrorMetadata;
 use aws_sdk_iot::operation::describe_job::DescribeJobError;
 use aws_sdk_iot::operation::list_jobs::ListJobsError;
 use aws_sdk_sts::operation::get_caller_identity::GetCallerIdentityError;
+use aws_smithy_http_client::Connector;
 use aws_smithy_http_client::proxy::ProxyConfig;
-use aws_smithy_http_client::{Connector, tls};
+use aws_smithy_http_client::tls::{self, TlsContext, TrustStore};
 use aws_smithy_runtime_api::box_error::BoxError;
 use aws_smithy_runtime_api::client::http::{
     HttpClient, HttpConnector, HttpConnectorFuture, HttpConnectorSettings, SharedHttpConnector,
@@ -56,14 +57,15 @@ pub(super) enum Proxies {
     None,
 }
 
-/// An HTTPS client: one pool of connections for all that share it.
-pub(super) fn client(proxies: Proxies) -> SharedHttpClient {
-    SharedHttpClient::new(Https { proxies, connectors: Mutex::default() })
+/// An HTTPS client that trusts the certificates in `trust`: one pool of connections for all that share it.
+pub(super) fn client(proxies: Proxies, trust: TrustStore) -> SharedHttpClient {
+    SharedHttpClient::new(Https { proxies, trust, connectors: Mutex::default() })
 }
 
 #[derive(Debug)]
 struct Https {
     proxies: Proxies,
+    trust: TrustStore,
     /// One for each pair of connect and read timeout, which the SDK's credential sources choose differently.
     connectors: Mutex<Vec<(Timeouts, SharedHttpConnector)>>,
 }
@@ -82,6 +84,10 @@ impl HttpClient for Https {
                 .connector_settings(settings.clone())
                 .proxy_config(proxies)
                 .tls_provider(tls::Provider::Rustls(tls::rustls_provider::CryptoMode::AwsLc));
+            // A context of a trust store alone is always valid.
+            if let Ok(tls) = TlsContext::builder().with_trust_store(self.trust.clone()).build() {
+                builder.set_tls_context(tls);
+            }
             builder.set_sleep_impl(components.sleep_impl());
             SharedHttpConnector::new(builder.build())
         };

@@ -13,8 +13,10 @@ pub mod profiles;
 #[cfg(test)]
 mod proptests;
 pub mod rate_limit;
+mod trust;
 
 use std::error::Error;
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -32,6 +34,7 @@ use aws_sdk_iot::error::{ProvideErrorMetadata, SdkError};
 use aws_sdk_iot::operation::describe_job::DescribeJobError;
 use aws_sdk_iot::primitives::DateTime;
 use aws_sdk_iot::types;
+use aws_smithy_http_client::tls::TrustStore;
 
 use crate::clock::Clock;
 use crate::config::{self, Target};
@@ -45,6 +48,7 @@ pub use error::{ApiError, ConnectError};
 use http_client::Proxies;
 use profiles::SharedFiles;
 use rate_limit::{RateLimiters, TargetLimiter};
+pub use trust::CaBundles;
 
 /// The largest page that `ListJobs` gives. The default is not documented, so it is always asked for.
 /// Source: [ListJobs](https://docs.aws.amazon.com/iot/latest/apireference/API_ListJobs.html), `maxResults`.
@@ -136,13 +140,16 @@ pub struct ClientOptions {
     pub http: SharedHttpClient,
     /// Used in place of the usual sources where set. The demo's fleet has its own.
     pub credentials: Option<SharedCredentialsProvider>,
+    /// Clients that trust other certificates than the system's.
+    pub ca_bundles: CaBundles,
 }
 
 impl ClientOptions {
     /// The way to the real AWS: HTTPS, and credentials from where AWS's own tools find them.
     #[must_use]
     pub fn usual() -> Self {
-        Self { http: http_client::client(Proxies::FromEnvironment), credentials: None }
+        let http = http_client::client(Proxies::FromEnvironment, trust::system());
+        Self { http, credentials: None, ca_bundles: CaBundles::default() }
     }
 
     /// The way to an endpoint in this process, with an access key that it knows. No proxy, no credentials of the machine.
@@ -150,8 +157,20 @@ impl ClientOptions {
     pub fn local(access_key_id: &str, secret_access_key: &str) -> Self {
         let credentials = Credentials::new(access_key_id, secret_access_key, None, None, "local");
         Self {
-            http: http_client::client(Proxies::None),
+            http: http_client::client(Proxies::None, TrustStore::empty()),
             credentials: Some(SharedCredentialsProvider::new(credentials)),
+            ca_bundles: CaBundles::default(),
+        }
+    }
+
+    /// The client for a target with this profile: that of the CA bundle that the environment or the profile names.
+    fn http_for(&self, profile: Option<&str>, files: &SharedFiles) -> Result<SharedHttpClient, String> {
+        let of_environment = std::env::var_os(trust::CA_BUNDLE).map(PathBuf::from);
+        let bundle = of_environment.or_else(|| files.ca_bundle(profile.unwrap_or(profiles::DEFAULT)));
+        // Credentials of one's own are for an endpoint in this process, which speaks no TLS.
+        match bundle.filter(|_| self.credentials.is_none()) {
+            Some(path) => self.ca_bundles.client(&path),
+            None => Ok(self.http.clone()),
         }
     }
 }
@@ -170,9 +189,11 @@ pub async fn resolve(
 ) -> Result<Resolved, ConnectError> {
     let files = SharedFiles::of_process();
     let named_profile = files.named_profile(target.profile.as_deref());
+    let http = options.http_for(named_profile, &files);
+    let http = http.map_err(|reason| ConnectError::NoTrust { target: target.name.clone(), reason })?;
     let timeouts = TimeoutConfig::builder().connect_timeout(CONNECT_TIMEOUT).operation_timeout(timeout).build();
     let mut loader = aws_config::defaults(BehaviorVersion::v2026_01_12())
-        .http_client(http_client::bounded(options.http.clone()))
+        .http_client(http_client::bounded(http))
         .timeout_config(timeouts)
         .profile_files(files.for_sdk())
         .profile_name(named_profile.unwrap_or(profiles::DEFAULT))

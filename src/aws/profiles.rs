@@ -17,15 +17,25 @@ use aws_runtime::fs_util::{Os, home_dir};
 use aws_types::os_shim_internal::{Env, Fs};
 
 use super::error::one_line;
+use super::trust;
 use crate::config::{self, AwsProfiles, FileError};
 
 /// The profile that is used if none is named.
 pub(super) const DEFAULT: &str = "default";
 
+const CA_BUNDLE: &str = "ca_bundle";
+
 /// Reads the profiles that the SDK would find with these environment variables. Variables that are empty count as not set.
 #[must_use]
 pub fn read(environment: &[(String, String)]) -> AwsProfiles {
-    SharedFiles::read(environment.iter().cloned()).profiles()
+    let profiles = SharedFiles::read(environment.iter().cloned()).profiles();
+    let variable = |name: &str| {
+        let value = environment.iter().find(|(known, _)| known == name).map(|(_, value)| value.as_str());
+        value.filter(|value| !value.trim().is_empty())
+    };
+    let bundles = profiles.properties.iter().filter(|((_, property), _)| property == CA_BUNDLE);
+    let trust = trust::problems(variable, bundles.map(|((profile, _), path)| (profile.as_str(), path.as_str())));
+    AwsProfiles { trust, ..profiles }
 }
 
 /// What is wrong with the files, and with the profile that is looked for in them.
@@ -90,6 +100,11 @@ impl SharedFiles {
         lines.extend(missing.map(|name| format!("profile {name:?} not found in {}", searched.join(", "))));
         let unparsable = self.files.iter().any(|file| file.parsed().is_err());
         Faults { lines, missing: missing.is_some(), unparsable }
+    }
+
+    /// The file with the certificates to trust that a profile names.
+    pub(super) fn ca_bundle(&self, profile: &str) -> Option<PathBuf> {
+        self.profiles().properties.remove(&(profile.to_owned(), CA_BUNDLE.to_owned())).map(PathBuf::from)
     }
 
     fn profiles(&self) -> AwsProfiles {

@@ -25,13 +25,36 @@ pub struct AwsProfiles {
     pub names: BTreeSet<String>,
     /// Files that cannot be read or parsed, a sentence each, without any of their content.
     pub problems: Vec<String>,
-    /// The values of `region`, `endpoint_url` and `source_profile`, by profile and property.
+    /// The values of [`Self::PROPERTIES`], by profile and property.
     pub properties: BTreeMap<(String, String), String>,
+    /// Sources of trusted certificates that have none.
+    pub trust: Vec<TrustProblem>,
+}
+
+/// A source of trusted certificates that has none that can be used.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TrustProblem {
+    /// The variable or the files that name it.
+    pub source: String,
+    /// Which file it is, and what is wrong with it.
+    pub reason: String,
+    /// The only profile that it is for, if it is for one.
+    pub profile: Option<String>,
+    /// Whether it is the system's own, which no variable replaces.
+    pub is_of_system: bool,
+}
+
+impl TrustProblem {
+    /// A problem that all targets have whose profile names no certificates of its own.
+    #[must_use]
+    pub fn new(source: &str, reason: String) -> Self {
+        Self { source: source.to_owned(), reason, profile: None, is_of_system: false }
+    }
 }
 
 impl AwsProfiles {
     /// The properties that are collected.
-    pub const PROPERTIES: [&str; 3] = ["endpoint_url", "region", "source_profile"];
+    pub const PROPERTIES: [&str; 4] = ["ca_bundle", "endpoint_url", "region", "source_profile"];
 
     pub(super) fn property(&self, profile: &str, property: &str) -> Option<&str> {
         self.properties.get(&(profile.to_owned(), property.to_owned())).map(String::as_str)
@@ -70,7 +93,27 @@ pub(super) fn check(sources: &Sources, profiles: &AwsProfiles, config: &Config, 
         problems.extend(profiles.problems.iter().map(|problem| Problem::of_source("AWS configuration", None, problem)));
     }
     problems.extend(proxy_problems(sources));
+    problems.extend(trust_problems(sources, profiles, &specs));
     problems
+}
+
+/// The problems with certificates that targets have, each once.
+fn trust_problems(sources: &Sources, profiles: &AwsProfiles, specs: &[(&Target, Cursor<'_>)]) -> Vec<Problem> {
+    let of_environment = sources.variable("AWS_PROFILE").unwrap_or("default");
+    let is_plain = |url: &str| url.starts_with("http://");
+    let all_are_plain = sources.variable("AWS_ENDPOINT_URL").is_some_and(is_plain);
+    let has = |target: &Target, problem: &TrustProblem| {
+        let profile = target.profile.as_deref().unwrap_or(of_environment);
+        match &problem.profile {
+            Some(of) => of == profile,
+            None if sources.variable("AWS_CA_BUNDLE").is_some() => true,
+            None if profiles.property(profile, "ca_bundle").is_some() => false,
+            // An endpoint in plain HTTP, such as an emulator's, needs none.
+            None => !(problem.is_of_system && target.endpoint_url.as_deref().map_or(all_are_plain, is_plain)),
+        }
+    };
+    let found = profiles.trust.iter().filter(|problem| specs.iter().any(|(target, _)| has(target, problem)));
+    found.map(|problem| Problem::of_source(&problem.source, None, &problem.reason)).collect()
 }
 
 fn endpoint_problems(sources: &Sources) -> impl Iterator<Item = Problem> {

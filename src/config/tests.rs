@@ -923,20 +923,27 @@ fn a_filter_by_group_id_is_passed_on() {
 
 /// The problems of a configuration file with this environment, on a machine with one AWS profile.
 fn aws_problems(yaml: &str, environment: &[(&str, &str)]) -> Vec<String> {
+    aws_problems_with(yaml, environment, Vec::new)
+}
+
+/// The same where these sources of trusted certificates have none.
+fn aws_problems_with(yaml: &str, environment: &[(&str, &str)], trust: impl Fn() -> Vec<TrustProblem>) -> Vec<String> {
     let files = Files::with(yaml);
     let environment = environment.iter().map(|(name, text)| ((*name).to_owned(), (*text).to_owned())).collect();
     let aws_profiles = Some(AwsProfiles {
         searched: vec!["/home/a/.aws/config".to_owned(), "/home/a/.aws/credentials (does not exist)".to_owned()],
-        names: ["monitoring", "china", "wrong", "chained"].map(str::to_owned).into(),
+        names: ["monitoring", "china", "wrong", "chained", "private"].map(str::to_owned).into(),
         problems: Vec::new(),
         properties: [
             ("monitoring", "endpoint_url", "http://localhost:4566"),
             ("china", "region", "cn-north-1"),
             ("wrong", "region", "Global"),
             ("chained", "source_profile", "gone"),
+            ("private", "ca_bundle", "ca.pem"),
         ]
         .map(|(profile, property, value)| ((profile.to_owned(), property.to_owned()), value.to_owned()))
         .into(),
+        trust: trust(),
     });
     let directory = format!("{}/", files.0.path().display());
     match load(&Sources { environment, aws_profiles, ..files.sources() }) {
@@ -974,6 +981,29 @@ fn a_profile_that_does_not_exist_is_reported_with_the_files_that_were_searched()
     let role = "role_arn: 'arn:aws:iam::012345678901:role/x'";
     let china = aws_problems(&format!("targets: [{{profile: china, {role}}}]"), &[("AWS_REGION", "eu-west-1")]);
     assert!(china.len() == 1 && china[0].contains("region cn-north-1 is in aws-cn"), "{china:?}");
+}
+
+#[test]
+fn certificates_are_checked_if_a_target_needs_them() {
+    let of_profile = || TrustProblem { profile: Some("private".to_owned()), ..TrustProblem::new("a", "no".to_owned()) };
+    let of_variable = || TrustProblem::new("b", "no".to_owned());
+    let of_system = || TrustProblem { is_of_system: true, ..TrustProblem::new("c", "no".to_owned()) };
+    let problems = |yaml: &str, environment: &[(&str, &str)]| {
+        aws_problems_with(yaml, environment, || vec![of_profile(), of_variable(), of_system()])
+    };
+    let private = "targets: [{profile: private, region: eu-west-1}]";
+    assert_eq!(problems("{}", &[]), ["b: no", "c: no"]);
+    assert_eq!(problems(private, &[]), ["a: no"]);
+    assert_eq!(problems("{}", &[("AWS_PROFILE", "private")]), ["a: no"]);
+    let both = "targets: [{profile: private, name: a, region: eu-west-1}, {name: b, region: us-east-1}]";
+    assert_eq!(problems(both, &[]), ["a: no", "b: no", "c: no"]);
+    for (yaml, environment) in
+        [("{}", &[("AWS_ENDPOINT_URL", "http://a.test")][..]), ("targets: [{endpoint_url: 'http://a.test'}]", &[])]
+    {
+        assert_eq!(problems(yaml, environment), ["b: no"], "{yaml}");
+    }
+    let bundle = aws_problems_with(private, &[("AWS_CA_BUNDLE", "x")], || vec![of_variable()]);
+    assert_eq!(bundle, ["b: no"], "the environment's comes before the profile's");
 }
 
 #[test]

@@ -37,6 +37,7 @@ const SECLUDED: &[(&str, &[&str])] = &[
     ("aws_runtime", &["aws"]),
     ("aws_smithy_", &["aws"]),
     ("aws_types", &["aws"]),
+    ("rustls_native_certs", &["aws"]),
     ("hyper", &["http"]),
     ("figment", &["config"]),
     ("tokio_rustls", &["http"]),

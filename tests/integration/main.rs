@@ -36,3 +36,4 @@ mod service;
 mod sockets;
 mod support;
 mod test_certs;
+mod trust;
