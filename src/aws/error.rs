@@ -6,10 +6,9 @@ use std::fmt;
 use aws_credential_types::provider::error::CredentialsError;
 use aws_sdk_iot::config::http::HttpResponse;
 use aws_sdk_iot::error::{ProvideErrorMetadata, SdkError};
-use aws_sdk_sts::operation::assume_role::AssumeRoleError;
-use aws_sdk_sts::operation::assume_role_with_web_identity::AssumeRoleWithWebIdentityError;
 use aws_smithy_types::retry::ErrorKind;
 
+use super::credentials::SourceError;
 use super::http_client;
 use crate::telemetry::Reason;
 
@@ -84,6 +83,11 @@ impl ApiError {
         Self { operation, region: region.to_owned(), reason, cause }
     }
 
+    /// The same, with what can be done about it.
+    pub(super) fn hinting(self, hint: &str) -> Self {
+        Self { cause: format!("{}; {hint}", self.cause), ..self }
+    }
+
     /// Sorts and shortens an error of the SDK.
     pub(super) fn from_sdk<E>(operation: &'static str, region: &str, error: &SdkError<E, HttpResponse>) -> Self
     where
@@ -95,7 +99,7 @@ impl ApiError {
 }
 
 /// The kind of failure, and its causes in one line.
-fn classify<E>(error: &SdkError<E, HttpResponse>) -> (Reason, String)
+pub(super) fn classify<E>(error: &SdkError<E, HttpResponse>) -> (Reason, String)
 where
     E: ProvideErrorMetadata + Error + Send + Sync + 'static,
 {
@@ -127,23 +131,17 @@ where
     }
 }
 
-/// What is to be told where there were no credentials to make a request with. Where STS was asked for some, what came of that.
-fn of_credentials(error: &(dyn Error + 'static)) -> Option<(Reason, String)> {
-    let asked = |(reason, cause): (Reason, String), operation: &str| (reason, format!("sts:{operation}: {cause}"));
-    let of_sts = causes(error).skip(1).find_map(|cause| {
-        let role = cause.downcast_ref::<SdkError<AssumeRoleError, HttpResponse>>();
-        let web_identity = cause.downcast_ref::<SdkError<AssumeRoleWithWebIdentityError, HttpResponse>>();
-        role.map(|error| asked(classify(error), "AssumeRole"))
-            .or_else(|| web_identity.map(|error| asked(classify(error), "AssumeRoleWithWebIdentity")))
-    });
-    of_sts.or_else(|| {
-        let of_credentials = causes(error).find_map(|cause| cause.downcast_ref::<CredentialsError>())?;
-        let reason = match of_credentials {
-            CredentialsError::ProviderTimedOut(_) => Reason::Timeout,
-            _ => Reason::Credentials,
-        };
-        Some((reason, chain(error)))
-    })
+/// What is to be told where there were no credentials to make a request with.
+pub(super) fn of_credentials(error: &(dyn Error + 'static)) -> Option<(Reason, String)> {
+    if let Some(SourceError { reason, message }) = causes(error).find_map(|cause| cause.downcast_ref()) {
+        return Some((*reason, one_line(message)));
+    }
+    let of_credentials = causes(error).find_map(|cause| cause.downcast_ref::<CredentialsError>())?;
+    let reason = match of_credentials {
+        CredentialsError::ProviderTimedOut(_) => Reason::Timeout,
+        _ => Reason::Credentials,
+    };
+    Some((reason, chain(error)))
 }
 
 /// The reason for an answer with an error in it. Codes come before statuses: AWS IoT's model gives throttling 400, and in
@@ -200,7 +198,12 @@ fn told(status: u16, code: Option<&str>, message: Option<&str>, error: &(dyn Err
         (None, Some(message)) => message.to_owned(),
         (None, None) => chain(error),
     };
-    one_line(&format!("{text} (HTTP {status})"))
+    // What a region that is not enabled says too.
+    let hint = match code {
+        Some("UnrecognizedClientException" | "InvalidClientTokenId") => "; is the region enabled for the account?",
+        _ => "",
+    };
+    one_line(&format!("{text} (HTTP {status}){hint}"))
 }
 
 /// An error code for an attempt of which only the erased error is known.
@@ -214,7 +217,7 @@ pub(super) fn code(status: Option<u16>, code: Option<&str>) -> String {
 
 /// An error and its causes. Levels of the SDK's errors that only repeat another one, or say no more than that there is a
 /// cause, are left out.
-fn chain(error: &(dyn Error + 'static)) -> String {
+pub(super) fn chain(error: &(dyn Error + 'static)) -> String {
     const SAY_NOTHING: &[&str] = &[
         "the credential provider was not enabled",
         "an error occurred while loading credentials",
@@ -240,7 +243,7 @@ fn chain(error: &(dyn Error + 'static)) -> String {
 }
 
 /// An error and its causes, outermost first.
-pub(super) fn causes<'a>(error: &'a (dyn Error + 'static)) -> impl Iterator<Item = &'a (dyn Error + 'static)> {
+fn causes<'a>(error: &'a (dyn Error + 'static)) -> impl Iterator<Item = &'a (dyn Error + 'static)> {
     std::iter::successors(Some(error), |error| (*error).source())
 }
 

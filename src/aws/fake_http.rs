@@ -97,11 +97,12 @@ async fn open(options: &ClientOptions, credentials: Option<Credentials>, telemet
         let nothing = self::options(|_| Answer::good(""));
         resolve(&target(), &nothing, Clock::system(), Duration::from_mins(30)).await.expect("a target")
     });
-    let Resolved { sdk, region, target } = found.await;
+    let Resolved { sdk, region, target, .. } = found.await;
     let mut sdk = sdk.to_builder().http_client(http_client::bounded(options.http.clone()));
     if let Some(credentials) = credentials {
         sdk = sdk.credentials_provider(SharedCredentialsProvider::new(credentials));
     }
-    let resolved = Resolved { sdk: sdk.build(), region: region.clone(), target: target.clone() };
+    let (sdk, credential_requests) = (sdk.build(), CredentialRequests::default());
+    let resolved = Resolved { sdk, region: region.clone(), target: target.clone(), credential_requests };
     Connection::open(resolved, &Arc::new(RateLimiters::new(1000.0)), telemetry)
 }

@@ -29,8 +29,8 @@ use http_body_util::{BodyExt as _, LengthLimitError, Limited};
 use tokio::time::timeout;
 use tracing::trace;
 
-use super::error;
 use super::rate_limit::TargetLimiter;
+use super::{GET_CALLER_IDENTITY, credentials, error};
 use crate::telemetry::TargetTelemetry;
 
 /// From the permit to the last byte of the answer. A page of 250 jobs is about 100 KB.
@@ -45,8 +45,8 @@ const MAX_ANSWER: usize = 16 << 20;
 pub(super) struct TooLarge;
 
 #[derive(Debug, thiserror::Error)]
-#[error("no whole answer within {} s", ATTEMPT_TIMEOUT.as_secs())]
-struct TooSlow;
+#[error("no whole answer within {} s", .0.as_secs())]
+struct TooSlow(Duration);
 
 /// Whether requests go through a proxy.
 #[derive(Clone, Copy, Debug)]
@@ -200,7 +200,9 @@ impl HttpConnector for InstrumentedConnector {
             trace!(target = this.limiter.name(), operation, "request");
             this.telemetry.request_sent(&operation);
             let answer = this.inner.call(request);
-            timeout(ATTEMPT_TIMEOUT, answer).await.unwrap_or_else(|_| Err(ConnectorError::timeout(TooSlow.into())))
+            let limit = if operation == GET_CALLER_IDENTITY { credentials::ATTEMPT_TIMEOUT } else { ATTEMPT_TIMEOUT };
+            let too_slow = |_| Err(ConnectorError::timeout(TooSlow(limit).into()));
+            timeout(limit, answer).await.unwrap_or_else(too_slow)
         })
     }
 }

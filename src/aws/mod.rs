@@ -1,8 +1,8 @@
 //! AWS, as the exporter meets it: the only place that knows the SDK's types.
 //!
 //! A [`Connection`] is one target's: its credentials, its clients, its retries. Every attempt of its operations goes through
-//! the [`http_client`], which spaces, bounds and counts it; every failure becomes an [`ApiError`] with a reason. What credentials
-//! take (`AssumeRole`, a container's or an instance's metadata) is rare, is left to the SDK, and is not counted.
+//! the [`http_client`], which spaces, bounds and counts it; every failure becomes an [`ApiError`] with a reason. What
+//! [`credentials`] take (`AssumeRole`, for one) is counted too, and is rare enough to need no budget.
 
 mod credentials;
 mod error;
@@ -43,7 +43,8 @@ use crate::job::{
     TargetSelection, Timestamp, parse_start_time,
 };
 use crate::telemetry::{Reason, TargetTelemetry};
-use credentials::{ObservedProvider, ResettableIdentityCache, SigningClock};
+pub use credentials::SsoTokens;
+use credentials::{CredentialRequests, ObservedProvider, ReloadingProvider, ResettableIdentityCache, SigningClock};
 pub use error::{ApiError, ConnectError};
 use http_client::Proxies;
 use profiles::SharedFiles;
@@ -67,6 +68,9 @@ const MAX_JOB_ID: usize = 1024;
 /// The longest page token that is sent back, in bytes. With each byte escaped it still fits into the 65,534 bytes of a
 /// request's line, beyond which the SDK panics.
 const MAX_TOKEN: usize = 16 << 10;
+
+/// What spares the call to STS.
+const WITHOUT_STS: &str = "STS is asked only for the account id: let it be reached, or set targets[].account_id";
 
 const LIST_JOBS: &str = "ListJobs";
 const DESCRIBE_JOB: &str = "DescribeJob";
@@ -117,6 +121,7 @@ pub struct Resolved {
     sdk: aws_config::SdkConfig,
     region: String,
     target: Target,
+    credential_requests: CredentialRequests,
 }
 
 impl Resolved {
@@ -142,6 +147,8 @@ pub struct ClientOptions {
     pub credentials: Option<SharedCredentialsProvider>,
     /// Clients that trust other certificates than the system's.
     pub ca_bundles: CaBundles,
+    /// What all targets know of tokens of IAM Identity Center.
+    pub sso_tokens: SsoTokens,
 }
 
 impl ClientOptions {
@@ -149,7 +156,7 @@ impl ClientOptions {
     #[must_use]
     pub fn usual() -> Self {
         let http = http_client::client(Proxies::FromEnvironment, trust::system());
-        Self { http, credentials: None, ca_bundles: CaBundles::default() }
+        Self { http, credentials: None, ca_bundles: CaBundles::default(), sso_tokens: SsoTokens::default() }
     }
 
     /// The way to an endpoint in this process, with an access key that it knows. No proxy, no credentials of the machine.
@@ -160,6 +167,7 @@ impl ClientOptions {
             http: http_client::client(Proxies::None, TrustStore::empty()),
             credentials: Some(SharedCredentialsProvider::new(credentials)),
             ca_bundles: CaBundles::default(),
+            sso_tokens: SsoTokens::default(),
         }
     }
 
@@ -249,13 +257,16 @@ pub async fn resolve(
             return Err(ConnectError::InvalidEndpoint { target: target.name.clone(), found_in });
         }
     }
+    let requests = CredentialRequests::default();
     if options.credentials.is_none() || target.profile.is_some() {
-        sdk = credentials::reloading(sdk, target.profile.as_deref());
+        let (profile, tokens) = (target.profile.clone(), options.sso_tokens.clone());
+        let provider = ReloadingProvider::new(&sdk, profile, tokens, requests.clone());
+        sdk = credentials::reloading(sdk, provider);
     }
     if let Some(role) = &target.role_arn {
-        sdk = credentials::assume(&sdk, role, target).await;
+        sdk = credentials::assume(&sdk, role, target, &requests);
     }
-    Ok(Resolved { sdk, region, target: target.clone() })
+    Ok(Resolved { sdk, region, target: target.clone(), credential_requests: requests })
 }
 
 impl Connection {
@@ -263,7 +274,8 @@ impl Connection {
     #[must_use]
     pub fn open(resolved: Resolved, limiters: &Arc<RateLimiters>, telemetry: TargetTelemetry) -> Self {
         let limiter = Arc::new(TargetLimiter::new(Arc::clone(limiters), resolved.name(), resolved.region.clone()));
-        let Resolved { sdk, region, target } = resolved;
+        let Resolved { sdk, region, target, credential_requests } = resolved;
+        credential_requests.count_for(telemetry.clone());
         let http = sdk.http_client().map(|http| http_client::metered(http, Arc::clone(&limiter), telemetry.clone()));
         let watched = ObservedProvider::new(sdk.credentials_provider());
         // One provider for both clients, and so one place in the identity cache: else each would have credentials of its
@@ -313,7 +325,11 @@ impl Connection {
             return Ok(account);
         }
         let answer = self.sts.get_caller_identity().send().await;
-        let answer = answer.map_err(|error| self.failed(GET_CALLER_IDENTITY, &error))?;
+        let answer = answer.map_err(|error| {
+            let failed = self.failed(GET_CALLER_IDENTITY, &error);
+            let is_unreachable = matches!(failed.reason, Reason::Timeout | Reason::Network);
+            if is_unreachable && error::of_credentials(&error).is_none() { failed.hinting(WITHOUT_STS) } else { failed }
+        })?;
         let account = answer.account().map(AccountId::parse).and_then(Result::ok).ok_or_else(|| {
             ApiError::new(
                 GET_CALLER_IDENTITY,

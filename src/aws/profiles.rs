@@ -38,6 +38,11 @@ pub fn read(environment: &[(String, String)]) -> AwsProfiles {
     AwsProfiles { trust, ..profiles }
 }
 
+/// The folder that `~` stands for.
+pub(super) fn home() -> Option<String> {
+    home_dir(&Env::real(), Os::real())
+}
+
 /// What is wrong with the files, and with the profile that is looked for in them.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Faults {
@@ -63,7 +68,7 @@ impl SharedFiles {
         Self::read(std::env::vars_os().filter_map(text))
     }
 
-    fn read(environment: impl Iterator<Item = (String, String)>) -> Self {
+    pub(super) fn read(environment: impl Iterator<Item = (String, String)>) -> Self {
         let environment = Env::from(environment.filter(|(_, value)| !value.is_empty()).collect::<HashMap<_, _>>());
         let files = [
             (EnvConfigFileKind::Config, "AWS_CONFIG_FILE", "~/.aws/config"),
@@ -91,6 +96,17 @@ impl SharedFiles {
             .with_contents(config.kind, config.text())
             .with_contents(credentials.kind, credentials.text())
             .build()
+    }
+
+    /// All sections of both files; `None` if one of them cannot be parsed.
+    pub(super) fn sections(&self) -> Option<ProfileSet> {
+        let (files, environment) = (Fs::from_raw_map(HashMap::new()), Env::from_slice(&[]));
+        without_waiting(profile::load(&files, &environment, &self.for_sdk(), None))?.ok()
+    }
+
+    /// The files as an operator would recognize them.
+    pub(super) fn searched(&self) -> Vec<String> {
+        self.files.iter().map(SharedFile::label).collect()
     }
 
     /// What explains that nothing was found in `profile`, or in the default profile if it is `None`.

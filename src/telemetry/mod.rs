@@ -29,6 +29,10 @@ pub type Labels = Vec<(String, String)>;
 /// The operations that the exporter calls, by AWS's names.
 pub const OPERATIONS: &[&str] = &["ListJobs", "DescribeJob", "GetCallerIdentity"];
 
+/// The operations that get credentials, of STS and IAM Identity Center. Most targets call none of them, or one.
+pub const CREDENTIAL_OPERATIONS: &[&str] =
+    &["AssumeRole", "AssumeRoleWithWebIdentity", "CreateToken", "GetRoleCredentials"];
+
 /// Error codes that are always shown: those that the operations declare, and the exporter's own for attempts without an answer.
 const KNOWN_CODES: &[&str] = &[
     "AccessDeniedException",
@@ -298,7 +302,7 @@ impl TargetTelemetry {
         for reason in Reason::ALL {
             refresh_failures.remove(&self.with("reason", reason.as_str()));
         }
-        for operation in OPERATIONS {
+        for operation in OPERATIONS.iter().chain(CREDENTIAL_OPERATIONS) {
             api_requests.remove(&self.with("operation", operation));
         }
         for labels in std::mem::take(&mut *self.errors.lock().unwrap_or_else(PoisonError::into_inner)) {
@@ -322,6 +326,11 @@ impl TargetTelemetry {
         self.telemetry.api_requests.get_or_create(&self.with("operation", operation)).inc();
     }
 
+    /// A request for credentials goes out. It belongs to no walk, and is not one of [`Self::requests`].
+    pub fn credential_request_sent(&self, operation: &str) {
+        self.telemetry.api_requests.get_or_create(&self.with("operation", operation)).inc();
+    }
+
     /// A request failed, with AWS's error code or one of the exporter's own.
     pub fn request_failed(&self, operation: &str, code: &str) {
         let mut labels = self.with("operation", operation);
@@ -330,7 +339,7 @@ impl TargetTelemetry {
         self.errors.lock().unwrap_or_else(PoisonError::into_inner).insert(labels);
     }
 
-    /// Requests of this target so far, retries included.
+    /// Requests of this target so far, retries included, those for credentials excluded.
     #[must_use]
     pub fn requests(&self) -> u64 {
         self.requests.load(Ordering::Relaxed)

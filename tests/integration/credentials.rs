@@ -290,7 +290,7 @@ async fn credentials_that_are_wrong_are_told_in_one_line_that_says_what_to_do() 
         (role, "denied", "sts:AssumeRole"),
         (no_source, "credentials", "gone"),
         (no_token, "credentials", "web identity token file"),
-        (program, "credentials", "external process"),
+        (program, "credentials", "credential_process \"/nonexistent/program\" was not found by the shell"),
     ] {
         let file = tempfile::NamedTempFile::new().expect("a temporary file");
         write(file.path(), &profiles);

@@ -6,7 +6,7 @@ use std::fmt::Write as _;
 use aws_iot_jobs_exporter::catalogue::{self, Kind};
 use aws_iot_jobs_exporter::config::Config;
 use aws_iot_jobs_exporter::job::{ExecutionStatus, NONE, OTHER, Status, TargetSelection, UNKNOWN};
-use aws_iot_jobs_exporter::telemetry::{OPERATIONS, Reason};
+use aws_iot_jobs_exporter::telemetry::{CREDENTIAL_OPERATIONS, OPERATIONS, Reason};
 
 pub type Labels = BTreeSet<String>;
 
@@ -113,7 +113,7 @@ impl Known {
             "execution_status" => owned(ExecutionStatus::ALL.into_iter().map(ExecutionStatus::as_str).collect()),
             "windowed" => owned(vec!["true", "false", UNKNOWN]),
             "reason" => owned(Reason::ALL.iter().map(|reason| reason.as_str()).collect()),
-            "operation" => owned(OPERATIONS.to_vec()),
+            "operation" => owned([OPERATIONS, CREDENTIAL_OPERATIONS].concat()),
             // What is shipped has to work with the default configuration.
             "threshold" => {
                 let defaults = Config::default().jobs.long_running_after;

@@ -1,0 +1,147 @@
+//! Credentials: where they come from, how a changed one is noticed, assumed roles, and a watch on who the exporter is.
+//!
+//! Three things keep credentials good without a restart. The SDK asks for those that tell their end anew before it, and
+//! for all others every quarter of an hour. [`ReloadingProvider`] then looks at files, variables and services as they are by then. And
+//! what AWS refuses is forgotten ([`observed`]), so that the next refresh looks again, whatever its end.
+//!
+//! The order of the sources and the rules for profiles are the SDK's. They are applied here and not by the SDK, because its chain
+//! reports neither the profile nor the cause, and cannot be given another way to run programs or to keep SSO tokens.
+
+mod metadata;
+mod observed;
+mod process;
+mod profile;
+mod reloading;
+mod requests;
+mod roles;
+mod sso;
+
+use std::time::{Duration, SystemTime};
+
+use aws_config::SdkConfig;
+use aws_config::identity::IdentityCache;
+use aws_credential_types::Credentials;
+use aws_credential_types::provider::SharedCredentialsProvider;
+use aws_credential_types::provider::error::CredentialsError;
+use aws_sdk_iot::config::retry::{RetryPartition, TokenBucket};
+use aws_sdk_iot::config::timeout::TimeoutConfig;
+use aws_smithy_async::time::TimeSource;
+
+use super::CONNECT_TIMEOUT;
+use crate::clock::Clock;
+use crate::config::Target;
+use crate::job::Timestamp;
+use crate::telemetry::Reason;
+pub(super) use observed::{Fingerprint, ObservedProvider, ResettableIdentityCache};
+pub(super) use reloading::ReloadingProvider;
+pub(super) use requests::CredentialRequests;
+use roles::{AssumedRoleProvider, Role, Sts};
+pub use sso::SsoTokens;
+
+/// For each attempt of a call to STS or IAM Identity Center, which answer within a second. Three attempts and the waits between
+/// them stay below 15 s.
+pub(super) const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(4);
+
+/// For one source of credentials: an external program, or a call with its attempts.
+const SOURCE_TIMEOUT: Duration = Duration::from_secs(15);
+
+/// Why a source that is configured gave no credentials.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{message}")]
+pub(super) struct SourceError {
+    pub(super) reason: Reason,
+    /// What was tried, why it failed, and what to do, in one line and without secrets.
+    pub(super) message: String,
+}
+
+impl SourceError {
+    fn new(message: impl Into<String>) -> Self {
+        Self { reason: Reason::Credentials, message: message.into() }
+    }
+
+    /// The same, with what it was tried for in front.
+    fn of(self, context: &str) -> Self {
+        Self { message: format!("{context}: {}", self.message), ..self }
+    }
+}
+
+impl From<SourceError> for CredentialsError {
+    fn from(error: SourceError) -> Self {
+        Self::provider_error(error)
+    }
+}
+
+/// The settings of `base`, with credentials that are looked for anew each time they are asked for.
+pub(super) fn reloading(base: SdkConfig, provider: ReloadingProvider) -> SdkConfig {
+    base.into_builder().credentials_provider(SharedCredentialsProvider::new(provider)).build()
+}
+
+/// The settings of `base`, acting as `role` of `target`.
+pub(super) fn assume(base: &SdkConfig, role: &str, target: &Target, requests: &CredentialRequests) -> SdkConfig {
+    let role = Role {
+        arn: role.to_owned(),
+        session_name: target.session_name.clone(),
+        external_id: target.external_id.clone(),
+        duration_seconds: None,
+    };
+    let sts = Sts::new(base, requests.clone());
+    let provider = AssumedRoleProvider::new(sts, role, base.credentials_provider());
+    base.clone().into_builder().credentials_provider(SharedCredentialsProvider::new(provider)).build()
+}
+
+/// The settings of `base` for a call that gets credentials: it needs none that are looked for, and is soon over.
+fn for_calls(base: &SdkConfig) -> SdkConfig {
+    let timeouts = TimeoutConfig::builder()
+        .connect_timeout(CONNECT_TIMEOUT)
+        .operation_attempt_timeout(ATTEMPT_TIMEOUT)
+        .operation_timeout(SOURCE_TIMEOUT)
+        .build();
+    let mut settings = base.to_builder().timeout_config(timeouts).identity_cache(IdentityCache::no_cache());
+    settings.set_credentials_provider(None);
+    settings.build()
+}
+
+/// Retries that do not depend on what other targets do: the SDK's budget of retries is one for all.
+fn retries() -> RetryPartition {
+    RetryPartition::custom("credentials").token_bucket(TokenBucket::unlimited()).build()
+}
+
+/// Passes on credentials that requests can be signed with.
+///
+/// # Errors
+/// If they have a character that no header can have. The SDK panics on some of them. A line end is the usual mistake: `echo`
+/// writes one, and it ends up in a Kubernetes Secret.
+fn usable(credentials: Credentials) -> Result<Credentials, SourceError> {
+    let parts = [
+        ("access key id", Some(credentials.access_key_id())),
+        ("secret access key", Some(credentials.secret_access_key())),
+        ("session token", credentials.session_token()),
+    ];
+    for (name, value) in parts {
+        let fault = match value.unwrap_or_default() {
+            value if value.contains(['\n', '\r']) => "a line end",
+            value if !value.bytes().all(|byte| byte.is_ascii_graphic()) => {
+                "a blank or another character that is not allowed"
+            }
+            _ => continue,
+        };
+        return Err(SourceError::new(format!("the {name} contains {fault}")));
+    }
+    Ok(credentials)
+}
+
+/// The time of a system clock, for a message.
+fn shown(time: SystemTime) -> String {
+    jiff::Timestamp::try_from(time).map_or_else(|_| "a time that cannot be".to_owned(), |time| format!("{time:.0}"))
+}
+
+/// The clock by which requests are signed, and credentials end.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct SigningClock(pub(super) Clock);
+
+impl TimeSource for SigningClock {
+    fn now(&self) -> SystemTime {
+        let since_1970 = self.0.now().wall.since(Timestamp::from_millis(0));
+        SystemTime::UNIX_EPOCH + since_1970
+    }
+}

@@ -1,0 +1,287 @@
+//! IAM Identity Center (SSO): the token that `aws sso login` leaves in a file, its renewal, and the role that it is good for.
+//!
+//! The SDK's own source throws a renewed token away if it cannot write the file, as in a container that mounts `~/.aws` read-only.
+//! Here it is kept in memory then.
+
+use std::collections::HashMap;
+use std::fmt::Write as _;
+use std::io::Write as _;
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use aws_config::{Region, SdkConfig};
+use aws_credential_types::Credentials;
+use aws_lc_rs::digest;
+use aws_sdk_iot::error::SdkError;
+use jiff::Timestamp;
+use serde_json::{Map, Value};
+use tokio::sync::Mutex;
+use tracing::warn;
+
+use super::profile::SsoRole;
+use super::roles::failed;
+use super::{CredentialRequests, SourceError, for_calls, retries, shown};
+use crate::aws::error::one_line;
+use crate::aws::profiles;
+use crate::config;
+use crate::telemetry::Reason;
+
+/// A token is renewed this long before it ends, as AWS's other tools do.
+const RENEWAL: Duration = Duration::from_mins(5);
+
+/// Tokens that were renewed and could not be saved, by their file. Clones share them, and so do all targets: a refresh token is
+/// good for one renewal.
+#[derive(Clone, Debug, Default)]
+pub struct SsoTokens(Arc<Mutex<HashMap<PathBuf, Token>>>);
+
+/// The content of a token file. Fields of other tools stay in it.
+#[derive(Clone)]
+struct Token(Map<String, Value>);
+
+impl std::fmt::Debug for Token {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Token(…)")
+    }
+}
+
+impl Token {
+    fn read(path: &Path) -> Result<Self, String> {
+        let text = config::read_text(path).map_err(|error| error.to_string())?;
+        let fields: Map<String, Value> =
+            serde_json::from_str(&text).map_err(|_| "is not a JSON object, as a token is".to_owned())?;
+        let token = Self(fields);
+        if token.text("accessToken").is_none() || token.time("expiresAt").is_none() {
+            return Err("has no accessToken with an expiresAt".to_owned());
+        }
+        Ok(token)
+    }
+
+    fn text(&self, name: &str) -> Option<&str> {
+        self.0.get(name).and_then(Value::as_str)
+    }
+
+    fn time(&self, name: &str) -> Option<SystemTime> {
+        // Old versions of the AWS CLI write `2020-06-17T10:02:08UTC`.
+        let text = self.text(name)?.replace("UTC", "Z");
+        text.parse::<Timestamp>().ok().map(SystemTime::from)
+    }
+
+    fn ends(&self) -> SystemTime {
+        self.time("expiresAt").unwrap_or(SystemTime::UNIX_EPOCH)
+    }
+
+    /// What a renewal takes, if all of it is there and the registration of the client has not ended.
+    fn renewal(&self, now: SystemTime) -> Option<[&str; 3]> {
+        self.time("registrationExpiresAt").filter(|ends| *ends > now)?;
+        Some([self.text("clientId")?, self.text("clientSecret")?, self.text("refreshToken")?])
+    }
+
+    /// Writes it to its file, which only its owner may read.
+    fn save(&self, path: &Path) -> std::io::Result<()> {
+        let mut file = std::fs::File::options().write(true).create(true).truncate(true).mode(0o600).open(path)?;
+        file.write_all(Value::Object(self.0.clone()).to_string().as_bytes())
+    }
+}
+
+/// The credentials of a role, by the token of whoever has logged in.
+pub(super) async fn credentials(
+    role: &SsoRole,
+    profile: &str,
+    tokens: &SsoTokens,
+    base: &SdkConfig,
+    requests: &CredentialRequests,
+) -> Result<Credentials, SourceError> {
+    let now = base.time_source().map_or(SystemTime::UNIX_EPOCH, |time| time.now());
+    let login = match &role.session {
+        Some(session) => format!("run `aws sso login --sso-session {}`", one_line(session)),
+        None => format!("run `aws sso login --profile {}`", one_line(profile)),
+    };
+    let settings = for_calls(base).into_builder().region(Region::new(role.region.clone())).build();
+    let path = token_path(role.session.as_deref().unwrap_or(&role.start_url))
+        .ok_or_else(|| SourceError::new("HOME is not set, so there is no ~/.aws/sso/cache with a token"))?;
+    let token = tokens.valid(role, &path, &settings, requests, now, &login).await?;
+
+    let config = aws_sdk_sso::config::Builder::from(&settings).retry_partition(retries()).interceptor(requests.clone());
+    let call = aws_sdk_sso::Client::from_conf(config.build())
+        .get_role_credentials()
+        .role_name(&role.role_name)
+        .account_id(&role.account_id)
+        .access_token(token);
+    let answer = call.send().await.map_err(|error| {
+        let failed = failed("sso:GetRoleCredentials", &error);
+        match error.raw_response().map(|response| response.status().as_u16()) {
+            Some(401) => SourceError::new(format!("{}: {login}", failed.message)),
+            _ => failed,
+        }
+    })?;
+    let incomplete = || SourceError {
+        reason: Reason::Malformed,
+        message: "sso:GetRoleCredentials: the answer has no credentials".to_owned(),
+    };
+    let issued = answer.role_credentials.ok_or_else(incomplete)?;
+    let mut credentials = Credentials::builder()
+        .access_key_id(issued.access_key_id.ok_or_else(incomplete)?)
+        .secret_access_key(issued.secret_access_key.ok_or_else(incomplete)?)
+        .provider_name("SSO");
+    credentials.set_session_token(issued.session_token);
+    let ends = Timestamp::from_millisecond(issued.expiration).map_err(|_| incomplete())?;
+    credentials.set_expiry(Some(ends.into()));
+    Ok(credentials.build())
+}
+
+/// The file of a session, or of a start URL in profiles of the older kind
+/// (<https://docs.aws.amazon.com/sdkref/latest/guide/feature-sso-credentials.html>).
+fn token_path(identifier: &str) -> Option<PathBuf> {
+    let hash = digest::digest(&digest::SHA1_FOR_LEGACY_USE_ONLY, identifier.as_bytes());
+    let mut name = String::new();
+    for byte in hash.as_ref() {
+        // A text takes whatever is written to it.
+        let _ = write!(name, "{byte:02x}");
+    }
+    Some(Path::new(&profiles::home()?).join(".aws/sso/cache").join(name).with_extension("json"))
+}
+
+impl SsoTokens {
+    /// An access token that has not ended. One that soon will is renewed, if it can be.
+    async fn valid(
+        &self,
+        role: &SsoRole,
+        path: &Path,
+        settings: &SdkConfig,
+        requests: &CredentialRequests,
+        now: SystemTime,
+        login: &str,
+    ) -> Result<String, SourceError> {
+        // Held while the token is renewed: two renewals with one refresh token would fail.
+        let mut unsaved = self.0.lock().await;
+        let shown_path = one_line(&path.to_string_lossy());
+        let token = match (Token::read(path), unsaved.get(path)) {
+            (Ok(saved), Some(unsaved)) if saved.ends() < unsaved.ends() => unsaved.clone(),
+            (Ok(saved), _) => saved,
+            (Err(_), Some(unsaved)) => unsaved.clone(),
+            (Err(reason), None) => {
+                return Err(SourceError::new(format!("the SSO token {shown_path} {reason}: {login}")));
+            }
+        };
+        let has_ended = token.ends() <= now;
+        let mut fault = None;
+        // Those of the older kind have nothing to renew them with.
+        if token.ends() <= now + RENEWAL
+            && role.session.is_some()
+            && let Some(renewal) = token.renewal(now)
+        {
+            match renew(&token, renewal, settings, requests, now).await {
+                Ok(renewed) => {
+                    let access_token = renewed.text("accessToken").unwrap_or_default().to_owned();
+                    match renewed.save(path) {
+                        Ok(()) => drop(unsaved.remove(path)),
+                        Err(error) => {
+                            if unsaved.insert(path.to_owned(), renewed).is_none() {
+                                warn!(path = shown_path, %error, "renewed SSO token cannot be saved and is kept in memory; after a restart, log in again");
+                            }
+                        }
+                    }
+                    return Ok(access_token);
+                }
+                Err(error) => fault = Some(error),
+            }
+        }
+        if !has_ended {
+            return Ok(token.text("accessToken").unwrap_or_default().to_owned());
+        }
+        let cause = fault.as_ref().map_or("it cannot be renewed", |fault| fault.message.as_str());
+        let message = format!("the SSO token {shown_path} ended at {}, and {cause}: {login}", shown(token.ends()));
+        Err(SourceError { reason: fault.map_or(Reason::Credentials, |fault| fault.reason), message })
+    }
+}
+
+/// The token that follows `token`.
+async fn renew(
+    token: &Token,
+    [client_id, client_secret, refresh_token]: [&str; 3],
+    settings: &SdkConfig,
+    requests: &CredentialRequests,
+    now: SystemTime,
+) -> Result<Token, SourceError> {
+    const OPERATION: &str = "sso-oidc:CreateToken";
+    let config = aws_sdk_ssooidc::config::Builder::from(settings).retry_partition(retries());
+    let call = aws_sdk_ssooidc::Client::from_conf(config.interceptor(requests.clone()).build())
+        .create_token()
+        .grant_type("refresh_token")
+        .client_id(client_id)
+        .client_secret(client_secret)
+        .refresh_token(refresh_token);
+    let answer = call.send().await.map_err(|error| match &error {
+        // A refusal concerns the login, and no policy.
+        SdkError::ServiceError(_) => SourceError { reason: Reason::Credentials, ..failed(OPERATION, &error) },
+        _ => failed(OPERATION, &error),
+    })?;
+    let incomplete = || SourceError::new(format!("{OPERATION}: the answer has no token"));
+    let life = Duration::from_secs(u64::try_from(answer.expires_in).map_err(|_| incomplete())?);
+    let mut fields = token.0.clone();
+    fields.insert("accessToken".to_owned(), answer.access_token.ok_or_else(incomplete)?.into());
+    fields.insert("expiresAt".to_owned(), shown(now + life).into());
+    if let Some(refresh_token) = answer.refresh_token {
+        fields.insert("refreshToken".to_owned(), refresh_token.into());
+    }
+    Ok(Token(fields))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn token(fields: &[(&str, &str)]) -> Token {
+        Token(fields.iter().map(|(name, value)| ((*name).to_owned(), (*value).into())).collect())
+    }
+
+    fn at(seconds: u64) -> SystemTime {
+        SystemTime::UNIX_EPOCH + Duration::from_secs(seconds)
+    }
+
+    #[test]
+    fn a_token_ends_when_its_file_says_in_either_way_of_writing() {
+        for text in ["2020-06-17T10:02:08Z", "2020-06-17T10:02:08UTC"] {
+            assert_eq!(token(&[("expiresAt", text)]).ends(), at(1_592_388_128));
+        }
+    }
+
+    #[test]
+    fn a_token_is_renewed_only_with_all_that_it_takes() {
+        let whole = [
+            ("clientId", "c"),
+            ("clientSecret", "s"),
+            ("refreshToken", "r"),
+            ("registrationExpiresAt", "2020-06-17T10:02:08Z"),
+        ];
+        assert_eq!(token(&whole).renewal(at(1_592_388_127)), Some(["c", "s", "r"]));
+        assert_eq!(token(&whole).renewal(at(1_592_388_128)), None, "the registration has ended");
+        for missing in 0..whole.len() {
+            let mut part = whole.to_vec();
+            part.remove(missing);
+            assert_eq!(token(&part).renewal(at(0)), None, "{part:?}");
+        }
+    }
+
+    #[test]
+    fn a_token_shows_nothing_of_itself() {
+        let token = token(&[("accessToken", "hunter2"), ("refreshToken", "hunter2")]);
+        assert!(!format!("{token:?}").contains("hunter2"));
+    }
+
+    #[test]
+    fn a_saved_token_is_its_owners_alone_and_keeps_what_others_wrote() {
+        use std::os::unix::fs::PermissionsExt as _;
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let path = folder.path().join("token.json");
+        let fields = [("accessToken", "a"), ("expiresAt", "2020-06-17T10:02:08Z"), ("startUrl", "https://a.test")];
+        token(&fields).save(&path).expect("a written file");
+        assert_eq!(path.metadata().expect("a file").permissions().mode() & 0o777, 0o600);
+        assert_eq!(Token::read(&path).expect("a token").text("startUrl"), Some("https://a.test"));
+        std::fs::write(&path, "{\"accessToken\": \"hunter2\"}").expect("a written file");
+        let fault = Token::read(&path).expect_err("no end");
+        assert!(fault.contains("expiresAt") && !fault.contains("hunter2"), "{fault}");
+    }
+}
