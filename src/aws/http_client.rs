@@ -311,6 +311,33 @@ fn service_code(error: &ErasedError) -> Option<&str> {
 mod tests {
     use super::*;
 
+    /// Answers everything with this status, in place of a network.
+    #[derive(Debug)]
+    struct Answering(u16);
+
+    impl HttpConnector for Answering {
+        fn call(&self, _: HttpRequest) -> HttpConnectorFuture {
+            let status = self.0.try_into().expect("a status");
+            HttpConnectorFuture::ready(Ok(HttpResponse::new(status, SdkBody::empty())))
+        }
+    }
+
+    #[tokio::test]
+    async fn metadata_services_are_never_asked_through_a_proxy() {
+        let [proxied, direct] = [502, 200].map(|status| SharedHttpConnector::new(Answering(status)));
+        let routed = Routed { proxied, direct };
+        for (uri, status) in [
+            ("http://169.254.169.254/latest/api/token", 200),
+            ("http://169.254.170.23/v1/credentials", 200),
+            ("http://[fd00:ec2::23]/v1/credentials", 200),
+            ("http://127.0.0.1:8080/", 200),
+            ("https://iot.eu-west-1.amazonaws.com/jobs", 502),
+        ] {
+            let answer = routed.call(HttpRequest::get(uri).expect("a request")).await.expect("an answer");
+            assert_eq!(answer.status().as_u16(), status, "{uri}");
+        }
+    }
+
     #[test]
     fn metadata_services_and_loopback_are_of_this_machine() {
         for host in [

@@ -18,6 +18,7 @@
 mod compose;
 mod container;
 mod contract;
+mod credential_sources;
 mod credentials;
 mod describing;
 mod estimate;

@@ -79,7 +79,11 @@ impl Running {
 
     /// The address in the log's first line, with the port that the system picked.
     pub async fn address(&mut self) -> String {
-        let line = self.until("started").await;
+        let known = self.log.lines().find(|line| line.contains(" started ")).map(str::to_owned);
+        let line = match known {
+            Some(line) => line,
+            None => self.until("started").await,
+        };
         let after = line.split_once("addresses=").expect("addresses in the first line").1;
         after.split(' ').next().expect("an address").trim_matches('"').to_owned()
     }
