@@ -207,7 +207,7 @@ families! {
         "Reasons: `throttled`, `denied`, `credentials`, `timeout`, `network`, `unavailable` (a 5xx answer), `rejected` (any other error answer), `malformed` (an answer that can't be read, or has no `jobs`), `token_loop`, `page_limit`, `account_mismatch`, `configuration`, `internal` (a fault in the exporter). Every reason is there from the start, as 0.";
     API_REQUESTS: Counter "aws_iot_jobs_exporter_api_requests_total" of Target ("operation")
         "Requests sent to AWS, retries included."
-        "";
+        "Those that get credentials too, from the first on: `AssumeRole`, `AssumeRoleWithWebIdentity`, and for IAM Identity Center `CreateToken` and `GetRoleCredentials`. The metadata services of containers and instances are not counted.";
     API_ERRORS: Counter "aws_iot_jobs_exporter_api_errors_total" of Target ("operation", "code")
         "Requests to AWS that failed, by error code, retries included."
         "A job that DescribeJob does not find is no error: it was deleted since the walk. `code` is AWS's own, or `timeout`, `network`, `malformed` where there was none. A code that is no plain word, or the 17th and later ones, count as `<other>`.";

@@ -286,7 +286,11 @@ async fn credentials_that_are_wrong_are_told_in_one_line_that_says_what_to_do() 
     let program = format!("[default]\nregion = {REGION}\ncredential_process = /nonexistent/program\n");
     for (profiles, reason, told) in [
         (format!("[default]\nregion = {REGION}\n"), "credentials", "no credentials in the environment"),
-        (unknown, "credentials", "InvalidClientTokenId"),
+        (
+            unknown,
+            "credentials",
+            "InvalidClientTokenId: The security token included in the request is invalid. (HTTP 403); is the region",
+        ),
         (role, "denied", "sts:AssumeRole"),
         (no_source, "credentials", "gone"),
         (no_token, "credentials", "web identity token file"),

@@ -38,6 +38,7 @@ const SECLUDED: &[(&str, &[&str])] = &[
     ("aws_smithy_", &["aws"]),
     ("aws_types", &["aws"]),
     ("rustls_native_certs", &["aws"]),
+    ("rustix", &["aws"]),
     ("hyper", &["http"]),
     ("figment", &["config"]),
     ("tokio_rustls", &["http"]),
