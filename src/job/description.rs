@@ -93,7 +93,7 @@ pub fn parse_start_time(text: &str) -> Option<Timestamp> {
     let tells_time = text.contains(':');
     let in_utc = || {
         let time: jiff::civil::DateTime = text.parse().ok().filter(|_| tells_time)?;
-        Some(time.to_zoned(jiff::tz::TimeZone::UTC).ok()?.timestamp())
+        jiff::tz::TimeZone::UTC.to_timestamp(time).ok()
     };
     let time = with_zone().or_else(in_utc)?;
     Some(Timestamp::from_millis(time.as_millisecond()))

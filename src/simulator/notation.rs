@@ -46,8 +46,8 @@ pub(super) fn basic_iso_8601(time: Timestamp) -> String {
 /// The time that a signature's date tells.
 pub(super) fn from_basic_iso_8601(text: &str) -> Option<Timestamp> {
     let time = jiff::civil::DateTime::strptime(BASIC_ISO_8601, text).ok()?;
-    let time = time.to_zoned(jiff::tz::TimeZone::UTC).ok()?;
-    Some(Timestamp::from_millis(time.timestamp().as_millisecond()))
+    let time = jiff::tz::TimeZone::UTC.to_timestamp(time).ok()?;
+    Some(Timestamp::from_millis(time.as_millisecond()))
 }
 
 const BASIC_ISO_8601: &str = "%Y%m%dT%H%M%SZ";
