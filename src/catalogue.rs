@@ -12,6 +12,8 @@ pub enum Kind {
     Gauge,
     /// A value that only goes up; its name ends in `_total`.
     Counter,
+    /// Observations, counted by their size; its samples end in `_bucket`, `_count` and `_sum`.
+    Histogram,
 }
 
 impl Kind {
@@ -21,6 +23,7 @@ impl Kind {
         match self {
             Self::Gauge => "gauge",
             Self::Counter => "counter",
+            Self::Histogram => "histogram",
         }
     }
 }
@@ -54,7 +57,7 @@ impl Subject {
 /// One metric family.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Family {
-    /// The name of its samples.
+    /// The name of its samples; of a histogram, what their names begin with.
     pub name: &'static str,
     /// Its type.
     pub kind: Kind,
@@ -76,7 +79,7 @@ impl Family {
     pub fn family_name(&self) -> &'static str {
         match self.kind {
             Kind::Counter => self.name.strip_suffix("_total").unwrap_or(self.name),
-            Kind::Gauge => self.name,
+            Kind::Gauge | Kind::Histogram => self.name,
         }
     }
 }
@@ -211,6 +214,15 @@ families! {
     API_ERRORS: Counter "aws_iot_jobs_exporter_api_errors_total" of Target ("operation", "code")
         "Requests to AWS that failed, by error code, retries included."
         "A job that DescribeJob does not find is no error: it was deleted since the walk. `code` is AWS's own, or `timeout`, `network`, `malformed` where there was none. A code that is no plain word, or the 17th and later ones, count as `<other>`.";
+    API_REQUEST_DURATION: Histogram "aws_iot_jobs_exporter_api_request_duration_seconds" ["seconds"] of Target ("operation")
+        "How long AWS took to answer a request, retries included."
+        "From sending a request to the end of its answer, connecting included; the wait for the request budget is not. A request that timed out counts with the 10 s after which it was given up.";
+    API_RATE_LIMIT_WAIT: Counter "aws_iot_jobs_exporter_api_rate_limit_wait_seconds_total" ["seconds"] of Target ("operation")
+        "How long requests waited for the request budget."
+        "The sum over requests, of which several can wait at once: it can grow by more than a second a second.";
+    API_RATE_LIMIT: Gauge "aws_iot_jobs_exporter_api_rate_limit_requests_per_second" of Exporter ("aws_account_id", "aws_region", "operation")
+        "The most requests a second that are sent to an operation in an account and region."
+        "`limits.requests_per_second`, unless AWS throttles: that halves it, at most once in 10 s and down to a tenth of the configured rate, and each minute without throttling adds a tenth. There from the first request of an operation, when the account is known.";
     BUILD_INFO: Gauge "aws_iot_jobs_exporter_build_info" of Exporter ("version", "revision", "rustc")
         "What this exporter was built from; always 1."
         "`revision` is `unknown` in a build outside a git checkout.";

@@ -98,11 +98,10 @@ impl Crew {
     pub(super) fn new(
         options: ClientOptions,
         clock: Clock,
-        requests_per_second: f64,
+        limiters: Arc<RateLimiters>,
         board: Arc<Board>,
         telemetry: Arc<Telemetry>,
     ) -> Self {
-        let limiters = Arc::new(RateLimiters::new(requests_per_second));
         Self {
             options,
             clock,
@@ -163,12 +162,9 @@ impl Crew {
             let of = |member: &Member| (member.identity.name.clone(), member.identity.region.clone());
             let ((name, region), plan) = match known {
                 Some((_, member)) if member.settings == *settings => (of(member), Plan::Stays),
-                // Requests have a limit in time, which is a part of the connection.
-                Some((_, member)) if member.settings.schedule.timeout == settings.schedule.timeout => {
-                    (of(member), Plan::Changes)
-                }
-                _ => {
-                    let resolved = aws::resolve(target, &self.options, self.clock, settings.schedule.timeout).await?;
+                Some((_, member)) => (of(member), Plan::Changes),
+                None => {
+                    let resolved = aws::resolve(target, &self.options, self.clock).await?;
                     let of = (resolved.name().to_owned(), resolved.region().to_owned());
                     (of, Plan::Starts(Box::new(resolved)))
                 }

@@ -15,6 +15,7 @@ use tokio::sync::{mpsc, oneshot};
 use tracing::{error, info, warn};
 
 use crate::aws::ClientOptions;
+use crate::aws::rate_limit::RateLimiters;
 use crate::clock::Clock;
 use crate::config::{ListenAddress, Loaded, Problems};
 use crate::exposition::board::Board;
@@ -96,11 +97,12 @@ impl App {
             listeners.push(bind(address).await?.only(PROBES));
         }
 
-        let telemetry = Arc::new(Telemetry::new(true));
+        let limiters = Arc::new(RateLimiters::new(config.limits.requests_per_second));
+        let rates = Arc::clone(&limiters);
+        let telemetry = Arc::new(Telemetry::of_process(move || rates.in_force()));
         telemetry.configured(&loaded, clock.now().wall);
         let board = Arc::new(Board::default());
-        let rate = config.limits.requests_per_second;
-        let mut crew = Crew::new(options.clone(), clock, rate, Arc::clone(&board), Arc::clone(&telemetry));
+        let mut crew = Crew::new(options.clone(), clock, limiters, Arc::clone(&board), Arc::clone(&telemetry));
         crew.take_up(config).await?;
         let (reloads, asked) = Reloads::new();
         let lifecycle = config.web.enable_lifecycle.then(|| reloads.clone());

@@ -2,14 +2,17 @@
 
 use std::error::Error;
 use std::fmt;
+use std::time::{Duration, SystemTime};
 
 use aws_credential_types::provider::error::CredentialsError;
 use aws_sdk_iot::config::http::HttpResponse;
 use aws_sdk_iot::error::{ProvideErrorMetadata, SdkError};
+use aws_smithy_types::DateTime;
+use aws_smithy_types::date_time::Format;
 use aws_smithy_types::retry::ErrorKind;
 
 use super::credentials::SourceError;
-use super::http_client;
+use super::{diagnosis, http_client};
 use crate::telemetry::Reason;
 
 /// A target that can't be connected at all.
@@ -62,25 +65,42 @@ fn named(target: Option<&String>) -> String {
 pub struct ApiError {
     /// The operation, by AWS's name.
     pub operation: &'static str,
-    /// The region it was tried in.
-    pub region: String,
+    /// `on` and the host that was asked, or `in` and the region if no request could be made.
+    pub place: String,
     /// The kind of failure.
     pub reason: Reason,
-    /// The causes, outermost first.
+    /// AWS's error code, or one of the exporter's own; `None` if no request was sent.
+    pub code: Option<String>,
+    /// The causes, outermost first, on one line.
     pub cause: String,
+    /// When it was on AWS's clock, if AWS refused a signature.
+    pub(super) server_time: Option<SystemTime>,
 }
 
 impl Error for ApiError {}
 
 impl fmt::Display for ApiError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} in {}: {}", self.operation, self.region, self.cause)
+        write!(f, "{} {}: {}", self.operation, self.place, self.cause)
     }
 }
 
 impl ApiError {
-    pub(super) fn new(operation: &'static str, region: &str, reason: Reason, cause: String) -> Self {
-        Self { operation, region: region.to_owned(), reason, cause }
+    /// An answer that could be read, but does not say what it has to.
+    pub(super) fn malformed(operation: &'static str, place: &str, cause: String) -> Self {
+        Self::new(operation, place, (Reason::Malformed, Some(MALFORMED.to_owned()), cause))
+    }
+
+    /// An attempt that took too long.
+    pub(super) fn timeout(operation: &'static str, place: &str, limit: Duration) -> Self {
+        let cause = format!("no whole answer within {} s", limit.as_secs());
+        Self::new(operation, place, (Reason::Timeout, Some(TIMEOUT.to_owned()), cause))
+    }
+
+    /// A request that cannot be signed.
+    pub(super) fn without_credentials(operation: &'static str, region: &str, error: &CredentialsError) -> Self {
+        let (reason, cause) = of_credentials(error).unwrap_or_else(|| (Reason::Credentials, chain(error)));
+        Self { operation, place: format!("in {region}"), reason, code: None, cause, server_time: None }
     }
 
     /// The same, with what can be done about it.
@@ -89,46 +109,82 @@ impl ApiError {
     }
 
     /// Sorts and shortens an error of the SDK.
-    pub(super) fn from_sdk<E>(operation: &'static str, region: &str, error: &SdkError<E, HttpResponse>) -> Self
+    pub(super) fn from_sdk<E>(operation: &'static str, place: &str, error: &SdkError<E, HttpResponse>) -> Self
     where
         E: ProvideErrorMetadata + Error + Send + Sync + 'static,
     {
-        let (reason, cause) = classify(error);
-        Self::new(operation, region, reason, cause)
+        let error_time = server_time(error);
+        let error = Self::new(operation, place, classify(error));
+        Self { server_time: error_time.filter(|_| error.reason == Reason::Credentials), ..error }
+    }
+
+    fn new(operation: &'static str, place: &str, (reason, code, cause): Classified) -> Self {
+        Self { operation, place: place.to_owned(), reason, code, cause, server_time: None }
+    }
+
+    /// Whether the same request can succeed a moment later.
+    pub(super) fn is_transient(&self) -> bool {
+        matches!(self.reason, Reason::Throttled | Reason::Timeout | Reason::Network | Reason::Unavailable)
     }
 }
 
-/// The kind of failure, and its causes in one line.
-pub(super) fn classify<E>(error: &SdkError<E, HttpResponse>) -> (Reason, String)
+/// The time in the answer that an error came with.
+fn server_time<E>(error: &SdkError<E, HttpResponse>) -> Option<SystemTime> {
+    let date = error.raw_response()?.headers().get("date")?;
+    DateTime::from_str(date, Format::HttpDate).ok()?.try_into().ok()
+}
+
+/// The exporter's own codes, for attempts that AWS gave none for.
+const MALFORMED: &str = "malformed";
+const NETWORK: &str = "network";
+const TIMEOUT: &str = "timeout";
+
+/// The kind of failure, the code (`None` if nothing was sent), and the causes in one line.
+pub(super) type Classified = (Reason, Option<String>, String);
+
+pub(super) fn classify<E>(error: &SdkError<E, HttpResponse>) -> Classified
 where
     E: ProvideErrorMetadata + Error + Send + Sync + 'static,
 {
+    let own = |reason, code: &str| (reason, Some(code.to_owned()), chain(error));
     match error {
         SdkError::ServiceError(answer) => {
-            let (status, code) = (answer.raw().status().as_u16(), answer.err().code());
-            (answered(status, code), told(status, code, answer.err().message(), answer.err()))
+            let (status, aws_code) = (answer.raw().status().as_u16(), answer.err().code());
+            let reason = answered(status, aws_code);
+            let unreadable = (reason == Reason::Malformed).then(|| unreadable(answer.raw())).flatten();
+            let cause = unreadable.unwrap_or_else(|| told(status, aws_code, answer.err().message(), answer.err()));
+            (reason, Some(code(status, aws_code)), cause)
         }
-        SdkError::ResponseError(_) => (Reason::Malformed, chain(error)),
-        SdkError::TimeoutError(_) => (Reason::Timeout, chain(error)),
+        SdkError::ResponseError(answer) => {
+            let cause = unreadable(answer.raw()).unwrap_or_else(|| chain(error));
+            (Reason::Malformed, Some(MALFORMED.to_owned()), cause)
+        }
+        SdkError::TimeoutError(_) => own(Reason::Timeout, TIMEOUT),
         SdkError::DispatchFailure(failure) => {
             let transient = matches!(failure.as_other(), Some(ErrorKind::TransientError));
-            if let Some(of_credentials) = of_credentials(error) {
-                return of_credentials;
-            }
-            let reason = if has_cause::<http_client::TooLarge>(error) {
-                Reason::Malformed
+            if let Some((reason, cause)) = of_credentials(error) {
+                (reason, None, cause)
+            } else if has_cause::<http_client::TooLarge>(error) {
+                own(Reason::Malformed, MALFORMED)
             } else if failure.is_timeout() {
-                Reason::Timeout
-            } else if failure.is_io() || transient {
-                Reason::Network
+                own(Reason::Timeout, TIMEOUT)
+            } else if failure.is_io() || transient || has_cause::<std::io::Error>(error) {
+                own(Reason::Network, NETWORK)
             } else {
                 // An endpoint or a signature that could not be made, or an answer that is not HTTP.
-                Reason::Configuration
-            };
-            (reason, chain(error))
+                own(Reason::Configuration, NETWORK)
+            }
         }
-        _ => of_credentials(error).unwrap_or_else(|| (Reason::Configuration, chain(error))),
+        _ => {
+            let (reason, cause) = of_credentials(error).unwrap_or_else(|| (Reason::Configuration, chain(error)));
+            (reason, None, cause)
+        }
     }
+}
+
+/// What is wrong with an answer that the SDK could not read.
+fn unreadable(answer: &HttpResponse) -> Option<String> {
+    answer.body().bytes().and_then(diagnosis::of).map(|fault| one_line(&fault))
 }
 
 /// What is to be told where there were no credentials to make a request with.
@@ -206,12 +262,12 @@ fn told(status: u16, code: Option<&str>, message: Option<&str>, error: &(dyn Err
     one_line(&format!("{text} (HTTP {status}){hint}"))
 }
 
-/// An error code for an attempt of which only the erased error is known.
-pub(super) fn code(status: Option<u16>, code: Option<&str>) -> String {
+/// The code of an answer with an error in it.
+pub(super) fn code(status: u16, code: Option<&str>) -> String {
     match (code, status) {
         (Some(code), _) => code.to_owned(),
-        (None, Some(200..=299) | None) => "malformed".to_owned(),
-        (None, Some(status)) => format!("HTTP_{status}"),
+        (None, 200..=299) => MALFORMED.to_owned(),
+        (None, status) => format!("HTTP_{status}"),
     }
 }
 

@@ -95,14 +95,15 @@ async fn open(options: &ClientOptions, credentials: Option<Credentials>, telemet
     static FOUND: tokio::sync::OnceCell<Resolved> = tokio::sync::OnceCell::const_new();
     let found = FOUND.get_or_init(|| async {
         let nothing = self::options(|_| Answer::good(""));
-        resolve(&target(), &nothing, Clock::system(), Duration::from_mins(30)).await.expect("a target")
+        resolve(&target(), &nothing, Clock::system()).await.expect("a target")
     });
-    let Resolved { sdk, region, target, .. } = found.await;
+    let Resolved { sdk, clock, region, target, .. } = found.await;
     let mut sdk = sdk.to_builder().http_client(http_client::bounded(options.http.clone()));
     if let Some(credentials) = credentials {
         sdk = sdk.credentials_provider(SharedCredentialsProvider::new(credentials));
     }
     let (sdk, credential_requests) = (sdk.build(), CredentialRequests::default());
-    let resolved = Resolved { sdk, region: region.clone(), target: target.clone(), credential_requests };
+    let (clock, region, target) = (*clock, region.clone(), target.clone());
+    let resolved = Resolved { sdk, clock, region, target, credential_requests };
     Connection::open(resolved, &Arc::new(RateLimiters::new(1000.0)), telemetry)
 }

@@ -1,10 +1,11 @@
 //! AWS, as the exporter meets it: the only place that knows the SDK's types.
 //!
-//! A [`Connection`] is one target's: its credentials, its clients, its retries. Every attempt of its operations goes through
-//! the [`http_client`], which spaces, bounds and counts it; every failure becomes an [`ApiError`] with a reason. What
-//! [`credentials`] take (`AssumeRole`, for one) is counted too, and is rare enough to need no budget.
+//! A [`Connection`] is one target's. Each call goes through the loop in [`request`], which paces, bounds, counts and repeats it;
+//! every failure becomes an [`ApiError`] with a reason. What [`credentials`] take (`AssumeRole`, for one) is counted too, and is
+//! rare enough to need no budget.
 
 mod credentials;
+mod diagnosis;
 mod error;
 #[cfg(test)]
 pub(crate) mod fake_http;
@@ -13,24 +14,23 @@ pub mod profiles;
 #[cfg(test)]
 mod proptests;
 pub mod rate_limit;
+mod request;
 mod trust;
 
-use std::error::Error;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use aws_config::environment::EnvironmentVariableRegionProvider;
+use aws_config::identity::IdentityCache;
 use aws_config::meta::region::RegionProviderChain;
 use aws_config::profile::ProfileFileRegionProvider;
 use aws_config::{AppName, BehaviorVersion, Region};
 use aws_credential_types::Credentials;
 use aws_credential_types::provider::SharedCredentialsProvider;
-use aws_sdk_iot::config::http::HttpResponse;
-use aws_sdk_iot::config::retry::{RetryConfig, RetryPartition, TokenBucket};
+use aws_sdk_iot::config::retry::RetryConfig;
 use aws_sdk_iot::config::timeout::TimeoutConfig;
 use aws_sdk_iot::config::{SharedHttpClient, StalledStreamProtectionConfig};
-use aws_sdk_iot::error::{ProvideErrorMetadata, SdkError};
 use aws_sdk_iot::operation::describe_job::DescribeJobError;
 use aws_sdk_iot::primitives::DateTime;
 use aws_sdk_iot::types;
@@ -44,11 +44,12 @@ use crate::job::{
 };
 use crate::telemetry::{Reason, TargetTelemetry};
 pub use credentials::SsoTokens;
-use credentials::{CredentialRequests, ObservedProvider, ReloadingProvider, ResettableIdentityCache, SigningClock};
+use credentials::{CredentialRequests, CredentialsCache, Fingerprint, ReloadingProvider, SigningClock};
 pub use error::{ApiError, ConnectError};
 use http_client::Proxies;
 use profiles::SharedFiles;
-use rate_limit::{RateLimiters, TargetLimiter};
+use rate_limit::{Class, RateLimiters, TargetLimiter};
+use request::{Caller, Host, Operation};
 pub use trust::CaBundles;
 
 /// The largest page that `ListJobs` gives. The default is not documented, so it is always asked for.
@@ -58,7 +59,7 @@ pub const PAGE_SIZE: i32 = 250;
 /// For the TCP and TLS handshakes. The SDK's own default.
 const CONNECT_TIMEOUT: Duration = Duration::from_millis(3100);
 
-/// Attempts of an operation, the first one included: the SDK's standard.
+/// Attempts of the SDK's own calls for credentials, the first one included: its standard.
 const MAX_ATTEMPTS: u32 = 3;
 
 /// The longest job id that is asked for, in bytes. AWS's own have 64 characters; the SDK panics where a request's line gets
@@ -72,9 +73,9 @@ const MAX_TOKEN: usize = 16 << 10;
 /// What spares the call to STS.
 const WITHOUT_STS: &str = "STS is asked only for the account id: let it be reached, or set targets[].account_id";
 
-const LIST_JOBS: &str = "ListJobs";
-const DESCRIBE_JOB: &str = "DescribeJob";
-const GET_CALLER_IDENTITY: &str = "GetCallerIdentity";
+const LIST_JOBS: Operation = Operation::page("ListJobs");
+const DESCRIBE_JOB: Operation = Operation::single("DescribeJob");
+const GET_CALLER_IDENTITY: Operation = Operation::single("GetCallerIdentity");
 
 /// A page of `ListJobs`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -104,21 +105,20 @@ pub struct Query {
 #[derive(Debug)]
 pub struct Connection {
     iot: aws_sdk_iot::Client,
+    iot_host: Host,
     sts: aws_sdk_sts::Client,
-    region: String,
+    sts_host: Host,
+    caller: Caller,
     configured_account: Option<AccountId>,
-    credentials: ObservedProvider,
-    identity: ResettableIdentityCache,
     /// The account that `GetCallerIdentity` named, and the identity that it named it for.
-    account: Mutex<Option<(credentials::Fingerprint, AccountId)>>,
-    limiter: Arc<TargetLimiter>,
-    telemetry: TargetTelemetry,
+    account: Mutex<Option<(Fingerprint, AccountId)>>,
 }
 
 /// A target's settings with everything that the SDK found in the environment. It still has no name to count under.
 #[derive(Debug)]
 pub struct Resolved {
     sdk: aws_config::SdkConfig,
+    clock: Clock,
     region: String,
     target: Target,
     credential_requests: CredentialRequests,
@@ -184,22 +184,16 @@ impl ClientOptions {
 }
 
 /// Finds a target's region and credential sources: its own keys first, then the usual AWS variables, profiles and services.
-/// Requests are signed, and credentials end, by `clock`. `timeout` bounds each operation with all its attempts and their
-/// waits for a permit.
+/// Requests are signed, and credentials end, by `clock`.
 ///
 /// # Errors
 /// Where no region is to be found, or what is found can't be one, or the endpoint that is found can't be one.
-pub async fn resolve(
-    target: &Target,
-    options: &ClientOptions,
-    clock: Clock,
-    timeout: Duration,
-) -> Result<Resolved, ConnectError> {
+pub async fn resolve(target: &Target, options: &ClientOptions, clock: Clock) -> Result<Resolved, ConnectError> {
     let files = SharedFiles::of_process();
     let named_profile = files.named_profile(target.profile.as_deref());
     let http = options.http_for(named_profile, &files);
     let http = http.map_err(|reason| ConnectError::NoTrust { target: target.name.clone(), reason })?;
-    let timeouts = TimeoutConfig::builder().connect_timeout(CONNECT_TIMEOUT).operation_timeout(timeout).build();
+    let timeouts = TimeoutConfig::builder().connect_timeout(CONNECT_TIMEOUT).build();
     let mut loader = aws_config::defaults(BehaviorVersion::v2026_01_12())
         .http_client(http_client::bounded(http))
         .timeout_config(timeouts)
@@ -266,45 +260,37 @@ pub async fn resolve(
     if let Some(role) = &target.role_arn {
         sdk = credentials::assume(&sdk, role, target, &requests);
     }
-    Ok(Resolved { sdk, region, target: target.clone(), credential_requests: requests })
+    Ok(Resolved { sdk, clock, region, target: target.clone(), credential_requests: requests })
 }
 
 impl Connection {
     /// Makes the clients of a target. Sends nothing yet.
     #[must_use]
     pub fn open(resolved: Resolved, limiters: &Arc<RateLimiters>, telemetry: TargetTelemetry) -> Self {
-        let limiter = Arc::new(TargetLimiter::new(Arc::clone(limiters), resolved.name(), resolved.region.clone()));
-        let Resolved { sdk, region, target, credential_requests } = resolved;
+        let limiter = TargetLimiter::new(Arc::clone(limiters), resolved.name(), resolved.region.clone());
+        let Resolved { sdk, clock, region, target, credential_requests } = resolved;
         credential_requests.count_for(telemetry.clone());
-        let http = sdk.http_client().map(|http| http_client::metered(http, Arc::clone(&limiter), telemetry.clone()));
-        let watched = ObservedProvider::new(sdk.credentials_provider());
-        // One provider for both clients, and so one place in the identity cache: else each would have credentials of its
-        // own, and the account that STS tells could be another than the one that lists jobs.
-        let shared = SharedCredentialsProvider::new(watched.clone());
-        let identity = ResettableIdentityCache::new();
-        let watch = http_client::Watch::new(telemetry.clone());
-        // The SDK's budget of retries is otherwise one for all accounts of a region: one that fails would use up those of all. And
-        // within a target, DescribeJob's failures would use up those of ListJobs. Our rate limit bounds retries already.
-        let partition = RetryPartition::custom(format!("target {}", limiter.name()));
-        let partition = partition.token_bucket(TokenBucket::unlimited()).build();
-
-        let mut iot =
-            aws_sdk_iot::config::Builder::from(&sdk).retry_partition(partition.clone()).interceptor(watch.clone());
-        let mut sts = aws_sdk_sts::config::Builder::from(&sdk).retry_partition(partition).interceptor(watch);
-        iot.set_identity_cache(identity.clone());
-        sts.set_identity_cache(identity.clone());
-        iot.set_http_client(http.clone()).set_credentials_provider(Some(shared.clone()));
-        sts.set_http_client(http).set_credentials_provider(Some(shared));
+        let clock = SigningClock(clock);
+        let credentials = CredentialsCache::new(sdk.credentials_provider(), clock);
+        // One provider for both clients: else the account that STS names could be another than the one that lists jobs.
+        let shared = SharedCredentialsProvider::new(credentials.clone());
+        let sdk = sdk
+            .into_builder()
+            .credentials_provider(shared)
+            .identity_cache(IdentityCache::no_cache())
+            .retry_config(RetryConfig::disabled())
+            .build();
+        let (iot_host, sts_host) = (Host::default(), Host::default());
+        let iot = aws_sdk_iot::config::Builder::from(&sdk).interceptor(iot_host.clone()).build();
+        let sts = aws_sdk_sts::config::Builder::from(&sdk).interceptor(sts_host.clone()).build();
         Self {
-            iot: aws_sdk_iot::Client::from_conf(iot.build()),
-            sts: aws_sdk_sts::Client::from_conf(sts.build()),
-            region,
+            iot: aws_sdk_iot::Client::from_conf(iot),
+            iot_host,
+            sts: aws_sdk_sts::Client::from_conf(sts),
+            sts_host,
+            caller: Caller { limiter, credentials, telemetry, clock, region },
             configured_account: target.account_id,
-            credentials: watched,
-            identity,
             account: Mutex::new(None),
-            limiter,
-            telemetry,
         }
     }
 
@@ -315,31 +301,26 @@ impl Connection {
     /// Where STS has to be asked, and doesn't tell.
     pub async fn account(&self) -> Result<AccountId, ApiError> {
         if let Some(account) = &self.configured_account {
-            self.limiter.known_account(account);
+            self.caller.limiter.known_account(account);
             return Ok(account.clone());
         }
         let known = self.account.lock().unwrap_or_else(PoisonError::into_inner).clone();
         if let Some((fingerprint, account)) = known
-            && self.credentials.last_seen() == Some(fingerprint)
+            && self.caller.credentials.last_seen() == Some(fingerprint)
         {
             return Ok(account);
         }
-        let answer = self.sts.get_caller_identity().send().await;
+        let send = || self.sts.get_caller_identity().send();
+        let answer = self.caller.call(GET_CALLER_IDENTITY, &self.sts_host, Class::Foreground, send).await;
         let answer = answer.map_err(|error| {
-            let failed = self.failed(GET_CALLER_IDENTITY, &error);
-            let is_unreachable = matches!(failed.reason, Reason::Timeout | Reason::Network);
-            if is_unreachable && error::of_credentials(&error).is_none() { failed.hinting(WITHOUT_STS) } else { failed }
+            let is_unreachable = matches!(error.reason, Reason::Timeout | Reason::Network) && error.code.is_some();
+            if is_unreachable { error.hinting(WITHOUT_STS) } else { error }
         })?;
         let account = answer.account().map(AccountId::parse).and_then(Result::ok).ok_or_else(|| {
-            ApiError::new(
-                GET_CALLER_IDENTITY,
-                &self.region,
-                Reason::Malformed,
-                "the answer names no account".to_owned(),
-            )
+            self.malformed(GET_CALLER_IDENTITY, &self.sts_host, "the answer names no account".to_owned())
         })?;
-        self.limiter.known_account(&account);
-        let fingerprint = self.credentials.last_seen();
+        self.caller.limiter.known_account(&account);
+        let fingerprint = self.caller.credentials.last_seen();
         *self.account.lock().unwrap_or_else(PoisonError::into_inner) =
             fingerprint.map(|fingerprint| (fingerprint, account.clone()));
         Ok(account)
@@ -362,71 +343,72 @@ impl Connection {
             .set_thing_group_id(query.thing_group_id.clone())
             .set_namespace_id(query.namespace_id.clone())
             .set_next_token(token);
-        let answer = request.send().await.map_err(|error| self.failed(LIST_JOBS, &error))?;
+        let send = || request.clone().send();
+        let answer = self.caller.call(LIST_JOBS, &self.iot_host, Class::Foreground, send).await?;
         let Some(jobs) = answer.jobs else {
-            let message = "the answer has no list of jobs".to_owned();
-            return Err(ApiError::new(LIST_JOBS, &self.region, Reason::Malformed, message));
+            return Err(self.malformed(LIST_JOBS, &self.iot_host, "the answer has no list of jobs".to_owned()));
         };
         // An empty token means the end, as none does.
         let next_token = answer.next_token.filter(|token| !token.is_empty());
         if let Some(token) = next_token.as_ref().filter(|token| token.len() > MAX_TOKEN) {
-            let message = format!("the answer has a nextToken of {} bytes, which no request can hold", token.len());
-            return Err(ApiError::new(LIST_JOBS, &self.region, Reason::Malformed, message));
+            let cause = format!("the answer has a nextToken of {} bytes, which no request can hold", token.len());
+            return Err(self.malformed(LIST_JOBS, &self.iot_host, cause));
         }
         Ok(Page { jobs: jobs.into_iter().map(summary).collect(), next_token })
     }
 
-    /// One job; `None` where there is no such job.
+    /// One job; `None` where there is no such job. `class` is its urgency among other jobs.
     ///
     /// # Errors
-    /// Where all attempts failed, or the answer does not describe this job, or no job can have this id.
-    pub async fn describe_job(&self, job_id: &str) -> Result<Option<Description>, ApiError> {
+    /// Where the attempt failed, or the answer does not describe this job, or no job can have this id.
+    pub async fn describe_job(&self, job_id: &str, class: Class) -> Result<Option<Description>, ApiError> {
         if job_id.len() > MAX_JOB_ID {
-            let message = format!("a job was listed with an id of {} bytes, which no job has", job_id.len());
-            return Err(ApiError::new(DESCRIBE_JOB, &self.region, Reason::Malformed, message));
+            let cause = format!("a job was listed with an id of {} bytes, which no job has", job_id.len());
+            return Err(self.malformed(DESCRIBE_JOB, &self.iot_host, cause));
         }
-        let answer = match self.iot.describe_job().job_id(job_id).send().await {
-            Ok(answer) => answer,
-            Err(error) if error.as_service_error().is_some_and(DescribeJobError::is_resource_not_found_exception) => {
-                return Ok(None);
+        let request = self.iot.describe_job().job_id(job_id);
+        let send = || {
+            let sent = request.clone().send();
+            // A job that is gone is an answer like any other: jobs are deleted between a walk and a description.
+            async {
+                match sent.await {
+                    Err(error)
+                        if error.as_service_error().is_some_and(DescribeJobError::is_resource_not_found_exception) =>
+                    {
+                        Ok(None)
+                    }
+                    answered => answered.map(Some),
+                }
             }
-            Err(error) => return Err(self.failed(DESCRIBE_JOB, &error)),
         };
+        let Some(answer) = self.caller.call(DESCRIBE_JOB, &self.iot_host, class, send).await? else { return Ok(None) };
         let description = answer.job.map(description).filter(|job| job.summary.id() == Some(job_id));
         description.map(Some).ok_or_else(|| {
-            let message = "the answer does not describe the job that was asked for".to_owned();
-            ApiError::new(DESCRIBE_JOB, &self.region, Reason::Malformed, message)
+            let cause = "the answer does not describe the job that was asked for".to_owned();
+            self.malformed(DESCRIBE_JOB, &self.iot_host, cause)
         })
     }
 
-    /// What is to be told of a call that failed. Credentials that are refused are not used again.
-    fn failed<E>(&self, operation: &'static str, error: &SdkError<E, HttpResponse>) -> ApiError
-    where
-        E: ProvideErrorMetadata + Error + Send + Sync + 'static,
-    {
-        let error = ApiError::from_sdk(operation, &self.region, error);
-        if error.reason == Reason::Credentials {
-            self.identity.forget();
-        }
-        error
+    fn malformed(&self, operation: Operation, host: &Host, cause: String) -> ApiError {
+        ApiError::malformed(operation.name, &self.caller.place(host), cause)
     }
 
     /// Whether the credentials that were used last end some day, and are renewed then.
     #[must_use]
     pub fn has_temporary_credentials(&self) -> bool {
-        self.credentials.are_temporary()
+        self.caller.credentials.are_temporary()
     }
 
     /// How far apart the requests of one operation are at least.
     #[must_use]
     pub fn spacing(&self) -> Duration {
-        self.limiter.spacing()
+        self.caller.limiter.spacing()
     }
 
     /// Requests sent so far, retries included.
     #[must_use]
     pub fn requests(&self) -> u64 {
-        self.telemetry.requests()
+        self.caller.telemetry.requests()
     }
 }
 

@@ -24,7 +24,7 @@ use crate::proptests::exposition::Exposition;
 use crate::proptests::{cases, fault_of_line, text};
 use crate::snapshot::{Snapshot, Walk};
 use crate::tally::{Attribution, Tally};
-use crate::telemetry::Telemetry;
+use crate::telemetry::{Reason, Telemetry};
 
 const NOW: Timestamp = Timestamp::from_secs(1_790_000_000);
 
@@ -44,7 +44,7 @@ fn in_turn(answers: Vec<Answer>) -> ClientOptions {
 }
 
 fn telemetry() -> (Arc<Telemetry>, TargetTelemetry) {
-    let telemetry = Arc::new(Telemetry::new(false));
+    let telemetry = Arc::new(Telemetry::new());
     let target = telemetry.target(identity().target_labels());
     (telemetry, target)
 }
@@ -245,7 +245,7 @@ proptest! {
         let given = given.map(|(fields, instead)| instead.unwrap_or_else(|| Answer::good(answers::describing(&job_id, &fields))));
         let (given, (telemetry, target)) = (given.collect(), telemetry());
         let (described, listed) = run(async {
-            let described = fake_http::connection(&in_turn(given), target.clone()).await.describe_job(&job_id).await;
+            let described = fake_http::connection(&in_turn(given), target.clone()).await.describe_job(&job_id, Class::OpenJob).await;
             let listed = fake_http::connection(&in_turn(vec![listed]), target).await;
             (described, listed.list_jobs(&Query::default(), None).await.unwrap_or_default())
         });
@@ -287,7 +287,7 @@ proptest! {
 fn a_job_id_that_no_request_can_hold_is_an_error_and_no_panic() {
     let described = run(async {
         let connection = fake_http::connection(&in_turn(vec![Answer::good("{}")]), telemetry().1).await;
-        connection.describe_job(&"\u{10ffff}".repeat(10_000)).await
+        connection.describe_job(&"\u{10ffff}".repeat(10_000), Class::OpenJob).await
     });
     let error = described.expect_err("no such job");
     assert_eq!(
@@ -309,7 +309,7 @@ fn a_page_token_that_no_request_can_hold_is_an_error_and_no_panic() {
         (error.reason, error.to_string().as_str()),
         (
             Reason::Malformed,
-            "ListJobs in eu-west-1: the answer has a nextToken of 70000 bytes, which no request can hold"
+            "ListJobs on simulator.test: the answer has a nextToken of 70000 bytes, which no request can hold"
         )
     );
     // The longest one that is sent back, each byte of which is escaped.

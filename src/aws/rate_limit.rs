@@ -1,46 +1,191 @@
-//! The request budget: attempts of one account, region and operation are spaced evenly, whichever target makes them.
+//! The request budget: requests of one account, region and operation are spaced evenly, whichever target makes them.
 //!
-//! AWS's rate quotas are per account, region and operation, and are shared with everything else that runs there. A bucket of
-//! tokens would allow bursts; here each permit is given no sooner than 1/rate after the one before, so that **no half-open
-//! second holds more than `rate` of them** (where the rate is a whole number; 2.5 a second are 3 in some seconds and 2 in others).
+//! AWS's rate quotas are per account, region and operation, and are shared with everything else that runs there. A token bucket
+//! would allow bursts. Here each permit is given no sooner than 1/rate after the one before, so **no half-open second holds more
+//! than `rate` of them** (with a whole number; at 2.5 a second there are 3 in some seconds and 2 in others). When AWS throttles,
+//! the rate falls and recovers as [`Share`] says.
 
-use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use tokio::sync::oneshot;
 use tokio::time::{Instant, sleep_until};
 
 use crate::job::AccountId;
+use crate::telemetry::RateInForce;
 
-/// Gives permits at a steady pace, in the order in which they were asked for.
+/// What a request is for, the most urgent first. Each operation has its own limiter, so only classes of one operation compete.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Class {
+    /// What the target's next result waits for.
+    Foreground,
+    /// An open job.
+    OpenJob,
+    /// A job that has ended.
+    EndedJob,
+}
+
+/// So many permits out of which one goes to the waiting class that was served longest ago. The others go to the most urgent one.
+const FAIRNESS: u64 = 5;
+
+/// Gives permits at a steady rate: by class, within a class in the order in which they were asked for.
 #[derive(Debug)]
 pub struct RateLimiter {
-    spacing: RwLock<Duration>,
-    /// When the last permit was given. Tokio's mutex is fair, which makes the queue.
-    last: tokio::sync::Mutex<Option<Instant>>,
+    state: Mutex<State>,
+    /// Held by the waiter that gives out the permits. When it has its own, or is dropped, another waiter goes on.
+    giving: tokio::sync::Mutex<()>,
+}
+
+#[derive(Debug)]
+struct State {
+    /// Requests a second, as configured.
+    configured: f64,
+    share: Share,
+    /// When the last permit was given.
+    last: Option<Instant>,
+    /// How many were given.
+    given: u64,
+    waiting: BTreeMap<Class, Queue>,
+}
+
+#[derive(Debug, Default)]
+struct Queue {
+    waiters: VecDeque<oneshot::Sender<()>>,
+    /// The number of the last permit that the class had.
+    last_served: u64,
 }
 
 impl RateLimiter {
     /// A limiter of `rate` permits a second.
     #[must_use]
     pub fn new(rate: f64) -> Self {
-        Self { spacing: RwLock::new(spacing(rate)), last: tokio::sync::Mutex::new(None) }
+        let state =
+            State { configured: rate, share: Share::default(), last: None, given: 0, waiting: BTreeMap::default() };
+        Self { state: Mutex::new(state), giving: tokio::sync::Mutex::default() }
     }
 
-    /// Changes the pace; a permit that is waited for already comes at the old one.
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The rate in force, in requests a second.
+    #[must_use]
+    pub fn rate(&self) -> f64 {
+        self.state().rate(Instant::now())
+    }
+
+    /// Changes the configured rate. A permit that is due already comes when it was due.
     fn set_rate(&self, rate: f64) {
-        *self.spacing.write().unwrap_or_else(PoisonError::into_inner) = spacing(rate);
+        self.state().configured = rate;
+    }
+
+    /// AWS refused a request because there were too many.
+    pub fn throttled(&self) {
+        self.state().share.throttled(Instant::now());
     }
 
     /// Waits for a permit. One that is given up while waiting is not used up.
-    pub async fn permit(&self) {
-        let mut last = self.last.lock().await;
-        if let Some(given) = *last {
-            let spacing = *self.spacing.read().unwrap_or_else(PoisonError::into_inner);
-            sleep_until(given + spacing).await;
+    pub async fn permit(&self, class: Class) {
+        let (give, mut mine) = oneshot::channel();
+        self.state().waiting.entry(class).or_default().waiters.push_back(give);
+        tokio::select! {
+            biased;
+            _ = &mut mine => {}
+            _giving = self.giving.lock() => {
+                while mine.try_recv().is_err() {
+                    self.wait_until_due().await;
+                    self.state().give(Instant::now());
+                }
+            }
         }
-        // From when it was really given, not from when it was due: a timer that fires late must not let the next one catch up.
-        *last = Some(Instant::now());
+    }
+
+    async fn wait_until_due(&self) {
+        loop {
+            let due = self.state().due(Instant::now());
+            match due {
+                Some(due) if due > Instant::now() => sleep_until(due).await,
+                // The rate can fall during the wait.
+                _ => return,
+            }
+        }
+    }
+}
+
+impl State {
+    fn rate(&mut self, now: Instant) -> f64 {
+        self.configured * self.share.at(now)
+    }
+
+    /// When the next permit may be given; `None` before the first.
+    fn due(&mut self, now: Instant) -> Option<Instant> {
+        let spacing = spacing(self.rate(now));
+        self.last.map(|last| last + spacing)
+    }
+
+    /// Gives a permit to the waiter whose turn it is.
+    fn give(&mut self, now: Instant) {
+        let number = self.given + 1;
+        // A waiter that was given up has closed its end.
+        for queue in self.waiting.values_mut() {
+            queue.waiters.retain(|waiter| !waiter.is_closed());
+        }
+        let mut waiting = self.waiting.values_mut().filter(|queue| !queue.waiters.is_empty());
+        let queue = if number.is_multiple_of(FAIRNESS) {
+            waiting.min_by_key(|queue| queue.last_served)
+        } else {
+            waiting.next()
+        };
+        if let Some(queue) = queue
+            && queue.waiters.pop_front().is_some_and(|waiter| waiter.send(()).is_ok())
+        {
+            queue.last_served = number;
+            self.given = number;
+            // From when it was really given, not from when it was due: a timer that fires late must not let the next one catch up.
+            self.last = Some(now);
+        }
+    }
+}
+
+/// The share of the configured rate that is in force. Throttling halves it, at most once in [`Self::HALVING_PERIOD`] since
+/// requests that are under way together are throttled together. Each minute without throttling adds a tenth.
+#[derive(Clone, Copy, Debug)]
+struct Share {
+    now: f64,
+    halved_at: Option<Instant>,
+    /// The last throttling, or the last step up.
+    since: Option<Instant>,
+}
+
+impl Default for Share {
+    fn default() -> Self {
+        Self { now: 1.0, halved_at: None, since: None }
+    }
+}
+
+impl Share {
+    const HALVING_PERIOD: Duration = Duration::from_secs(10);
+    const LEAST: f64 = 0.1;
+    const STEP: f64 = 0.1;
+    const STEP_PERIOD: Duration = Duration::from_mins(1);
+
+    fn throttled(&mut self, now: Instant) {
+        self.at(now);
+        self.since = Some(now);
+        if self.halved_at.is_none_or(|halved_at| now - halved_at >= Self::HALVING_PERIOD) {
+            self.halved_at = Some(now);
+            self.now = (self.now / 2.0).max(Self::LEAST);
+        }
+    }
+
+    /// The share now, between [`Self::LEAST`] and 1.
+    fn at(&mut self, now: Instant) -> f64 {
+        while let Some(since) = self.since.filter(|since| now - *since >= Self::STEP_PERIOD && self.now < 1.0) {
+            self.now = (self.now + Self::STEP).min(1.0);
+            self.since = Some(since + Self::STEP_PERIOD);
+        }
+        self.now
     }
 }
 
@@ -55,7 +200,7 @@ fn spacing(rate: f64) -> Duration {
 }
 
 /// Whose quota a request counts against.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 enum QuotaKey {
     Account(AccountId),
     /// It is not known yet. All such requests share a limiter, since they may well be one account's.
@@ -69,74 +214,119 @@ pub struct RateLimiters(Mutex<Limiters>);
 #[derive(Debug)]
 struct Limiters {
     rate: f64,
-    limiters: HashMap<(QuotaKey, String, String), Arc<RateLimiter>>,
+    by_key: HashMap<(QuotaKey, String, &'static str), Arc<RateLimiter>>,
 }
 
 impl RateLimiters {
     /// Limiters of `rate` requests a second each.
     #[must_use]
     pub fn new(rate: f64) -> Self {
-        Self(Mutex::new(Limiters { rate, limiters: HashMap::new() }))
+        Self(Mutex::new(Limiters { rate, by_key: HashMap::new() }))
     }
 
-    /// Changes the rate of each.
+    /// Changes the configured rate of each.
     pub fn set_rate(&self, rate: f64) {
-        let mut limiters = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut limiters = self.lock();
         limiters.rate = rate;
-        limiters.limiters.values().for_each(|limiter| limiter.set_rate(rate));
+        limiters.by_key.values().for_each(|limiter| limiter.set_rate(rate));
     }
 
-    fn spacing(&self) -> Duration {
-        spacing(self.0.lock().unwrap_or_else(PoisonError::into_inner).rate)
+    /// The rates in force for the requests of all targets whose account is known, in no particular order.
+    #[must_use]
+    pub fn in_force(&self) -> Vec<RateInForce> {
+        let limiters = self.lock();
+        let in_use = limiters.by_key.iter().filter(|(_, limiter)| Arc::strong_count(limiter) > 1);
+        let known = in_use.filter_map(|((key, region, operation), limiter)| match key {
+            QuotaKey::Account(account) => {
+                Some(RateInForce { account: account.clone(), region: region.clone(), operation, rate: limiter.rate() })
+            }
+            QuotaKey::Unknown => None,
+        });
+        known.collect()
     }
 
-    fn limiter(&self, quota: QuotaKey, region: &str, operation: &str) -> Arc<RateLimiter> {
-        let limiters = &mut *self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let key = (quota, region.to_owned(), operation.to_owned());
-        Arc::clone(limiters.limiters.entry(key).or_insert_with(|| Arc::new(RateLimiter::new(limiters.rate))))
+    fn lock(&self) -> MutexGuard<'_, Limiters> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn limiter(&self, key: QuotaKey, region: &str, operation: &'static str) -> Arc<RateLimiter> {
+        let limiters = &mut *self.lock();
+        let key = (key, region.to_owned(), operation);
+        Arc::clone(limiters.by_key.entry(key).or_insert_with(|| Arc::new(RateLimiter::new(limiters.rate))))
     }
 }
 
-/// A target's share in the limiters.
+/// The limiters of one target's requests.
 #[derive(Debug)]
 pub(super) struct TargetLimiter {
     limiters: Arc<RateLimiters>,
     name: String,
     region: String,
-    account: RwLock<Option<AccountId>>,
+    used: Mutex<Used>,
+}
+
+/// The account whose quotas requests count against, and the limiters of the operations that were called for it.
+#[derive(Debug, Default)]
+struct Used {
+    account: Option<AccountId>,
+    by_operation: HashMap<&'static str, Arc<RateLimiter>>,
 }
 
 impl TargetLimiter {
     pub(super) fn new(limiters: Arc<RateLimiters>, name: &str, region: String) -> Self {
-        Self { limiters, name: name.to_owned(), region, account: RwLock::new(None) }
+        Self { limiters, name: name.to_owned(), region, used: Mutex::default() }
     }
 
+    /// The target's name.
     pub(super) fn name(&self) -> &str {
         &self.name
     }
 
-    /// From now on requests count against this account's limiters.
+    fn used(&self) -> MutexGuard<'_, Used> {
+        self.used.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// From now on requests count against this account's quotas.
     pub(super) fn known_account(&self, account: &AccountId) {
-        *self.account.write().unwrap_or_else(PoisonError::into_inner) = Some(account.clone());
+        let mut used = self.used();
+        if used.account.as_ref() != Some(account) {
+            *used = Used { account: Some(account.clone()), by_operation: HashMap::new() };
+        }
     }
 
+    /// How far apart requests of one operation are at least, unless AWS throttles.
     pub(super) fn spacing(&self) -> Duration {
-        self.limiters.spacing()
+        spacing(self.limiters.lock().rate)
     }
 
-    /// Waits until `operation` may be called.
-    pub(super) async fn permit(&self, operation: &str) {
-        let account = self.account.read().unwrap_or_else(PoisonError::into_inner).clone();
-        let quota = account.map_or(QuotaKey::Unknown, QuotaKey::Account);
-        self.limiters.limiter(quota, &self.region, operation).permit().await;
+    /// The limiter of an operation.
+    pub(super) fn of(&self, operation: &'static str) -> Arc<RateLimiter> {
+        let Used { account, by_operation } = &mut *self.used();
+        let find = || {
+            let key = account.clone().map_or(QuotaKey::Unknown, QuotaKey::Account);
+            self.limiters.limiter(key, &self.region, operation)
+        };
+        Arc::clone(by_operation.entry(operation).or_insert_with(find))
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::iter::repeat_n;
+
     use proptest::prelude::*;
+    use tokio::task::JoinSet;
+    use tokio::time::{sleep, timeout};
 
     use super::*;
+
+    const CLASSES: [Class; 3] = [Class::Foreground, Class::OpenJob, Class::EndedJob];
+    const SECOND: Duration = Duration::from_secs(1);
+
+    fn paused<T>(future: impl Future<Output = T>) -> T {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build();
+        runtime.expect("a runtime").block_on(future)
+    }
 
     proptest! {
         #[test]
@@ -144,15 +334,105 @@ mod tests {
             let product = spacing(rate).as_secs_f64() * rate;
             prop_assert!((1.0 - 1e-12..1.0 + 1e-5).contains(&product), "{product}");
         }
+
+        #[test]
+        fn no_second_has_more_permits_than_the_rate_whoever_asks_and_gives_up(
+            rate in 1_u32..20,
+            waiters in proptest::collection::vec((0_u64..5000, 0_u64..3000, 0_usize..3, any::<bool>()), 1..60),
+        ) {
+            let given = paused(async {
+                let limiter = Arc::new(RateLimiter::new(f64::from(rate)));
+                let mut tasks = JoinSet::new();
+                for (start, patience, class, is_throttled) in waiters {
+                    let limiter = Arc::clone(&limiter);
+                    tasks.spawn(async move {
+                        sleep(Duration::from_millis(start)).await;
+                        timeout(Duration::from_millis(patience), limiter.permit(CLASSES[class])).await.ok()?;
+                        if is_throttled {
+                            limiter.throttled();
+                        }
+                        Some(Instant::now())
+                    });
+                }
+                let mut given: Vec<Instant> = tasks.join_all().await.into_iter().flatten().collect();
+                given.sort_unstable();
+                given
+            });
+            let rate = rate as usize;
+            for window in given.windows(rate + 1) {
+                prop_assert!(window[rate] - window[0] >= SECOND);
+            }
+        }
+
+        #[test]
+        fn every_class_that_waits_is_served_within_fifteen_permits(
+            waiting in proptest::collection::vec(1_usize..40, 3),
+        ) {
+            let order = paused(order_of(waiting.clone()));
+            for (class, count) in CLASSES.into_iter().zip(waiting) {
+                let places: Vec<usize> =
+                    order.iter().enumerate().filter(|(_, served)| **served == class).map(|(place, _)| place + 1).collect();
+                prop_assert_eq!(places.len(), count);
+                let gaps = std::iter::once(0).chain(places.iter().copied()).zip(places.iter().copied());
+                for (from, to) in gaps {
+                    prop_assert!(to - from <= 15, "{:?} waited from {} to {}", class, from, to);
+                }
+            }
+        }
+
+        #[test]
+        fn the_share_stays_between_a_tenth_and_one(steps in proptest::collection::vec((0_u64..100_000, any::<bool>()), 1..200)) {
+            let mut now = Instant::now();
+            let mut share = Share::default();
+            for (wait, is_throttled) in steps {
+                now += Duration::from_millis(wait);
+                let before = share.at(now);
+                if is_throttled {
+                    share.throttled(now);
+                    prop_assert!(share.at(now) >= (before / 2.0).max(Share::LEAST) && share.at(now) <= before);
+                }
+                prop_assert!((Share::LEAST..=1.0).contains(&share.at(now)));
+            }
+        }
+    }
+
+    /// The classes in the order in which they are served, when so many of each wait from the start.
+    async fn order_of(waiting: Vec<usize>) -> Vec<Class> {
+        let limiter = Arc::new(RateLimiter::new(10.0));
+        let classes = CLASSES.into_iter().zip(waiting).flat_map(|(class, count)| repeat_n(class, count));
+        let mut tasks = JoinSet::new();
+        let (served, mut order) = tokio::sync::mpsc::unbounded_channel();
+        for class in classes {
+            let (limiter, served) = (Arc::clone(&limiter), served.clone());
+            tasks.spawn(async move {
+                limiter.permit(class).await;
+                served.send(class)
+            });
+        }
+        drop(served);
+        drop(tasks.join_all().await);
+        std::iter::from_fn(|| order.try_recv().ok()).collect()
     }
 
     #[test]
     fn whole_rates_fill_a_second_exactly_or_a_nanosecond_late() {
         for rate in 1..=1000_u32 {
             let second = spacing(f64::from(rate)) * rate;
-            assert!(second >= Duration::from_secs(1), "{rate}: {second:?}");
-            assert!(second < Duration::from_secs(1) + Duration::from_nanos(2 * u64::from(rate)), "{rate}: {second:?}");
+            assert!(second >= SECOND, "{rate}: {second:?}");
+            assert!(second < SECOND + Duration::from_nanos(2 * u64::from(rate)), "{rate}: {second:?}");
         }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_most_urgent_class_goes_first_and_every_fifth_permit_to_the_one_served_longest_ago() {
+        let order = order_of(vec![8, 8, 8]).await;
+        let letter = |class: &Class| match class {
+            Class::Foreground => 'f',
+            Class::OpenJob => 'o',
+            Class::EndedJob => 'e',
+        };
+        let letters: String = order.iter().map(letter).collect();
+        assert_eq!(letters, "ffffoffffeooooeoooeeeeee");
     }
 
     #[tokio::test(start_paused = true)]
@@ -161,8 +441,8 @@ mod tests {
         let start = Instant::now();
         let mut given = Vec::new();
         for wait in [0, 0, 0, 3000, 0, 0] {
-            tokio::time::sleep(Duration::from_millis(wait)).await;
-            limiter.permit().await;
+            sleep(Duration::from_millis(wait)).await;
+            limiter.permit(Class::Foreground).await;
             given.push(start.elapsed().as_millis());
         }
         assert_eq!(given, [0, 200, 400, 3400, 3600, 3800]);
@@ -171,29 +451,75 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_permit_that_is_given_up_is_not_used_up() {
         let limiter = RateLimiter::new(1.0);
-        limiter.permit().await;
+        limiter.permit(Class::Foreground).await;
         let start = Instant::now();
-        assert!(tokio::time::timeout(Duration::from_millis(300), limiter.permit()).await.is_err());
-        limiter.permit().await;
-        assert_eq!(start.elapsed(), Duration::from_secs(1));
+        assert!(timeout(Duration::from_millis(300), limiter.permit(Class::Foreground)).await.is_err());
+        limiter.permit(Class::Foreground).await;
+        assert_eq!(start.elapsed(), SECOND);
     }
 
     #[tokio::test(start_paused = true)]
-    async fn targets_of_one_account_and_region_share_a_budget_and_others_do_not() {
+    async fn eight_throttled_answers_at_once_halve_the_rate_once() {
+        let limiter = RateLimiter::new(8.0);
+        let rate_after = |count: usize| {
+            (0..count).for_each(|_| limiter.throttled());
+            limiter.rate()
+        };
+        assert!((rate_after(8) - 4.0).abs() < 1e-9);
+        sleep(Duration::from_secs(9)).await;
+        assert!((rate_after(1) - 4.0).abs() < 1e-9);
+        sleep(SECOND).await;
+        assert!((rate_after(8) - 2.0).abs() < 1e-9);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_rate_falls_to_a_tenth_and_recovers_by_a_tenth_a_minute() {
+        let limiter = RateLimiter::new(10.0);
+        for _ in 0..10 {
+            limiter.throttled();
+            sleep(Share::HALVING_PERIOD).await;
+        }
+        assert!((limiter.rate() - 1.0).abs() < 1e-9);
+        sleep(Duration::from_secs(51)).await;
+        assert!((limiter.rate() - 2.0).abs() < 1e-9, "a minute after the last throttling");
+        sleep(Duration::from_mins(4)).await;
+        assert!((limiter.rate() - 6.0).abs() < 1e-9);
+        limiter.throttled();
+        assert!((limiter.rate() - 3.0).abs() < 1e-9);
+        sleep(Duration::from_hours(1)).await;
+        assert!((limiter.rate() - 10.0).abs() < 1e-9, "and no further");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn throttling_delays_the_permit_that_is_waited_for() {
+        let limiter = RateLimiter::new(1.0);
+        limiter.permit(Class::Foreground).await;
+        let start = Instant::now();
+        tokio::join!(limiter.permit(Class::Foreground), async { limiter.throttled() });
+        assert_eq!(start.elapsed(), 2 * SECOND);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn targets_of_one_account_and_region_share_a_limiter_and_others_do_not() {
         let limiters = Arc::new(RateLimiters::new(1.0));
         let account = AccountId::parse("012345678901").expect("an account");
-        let limiter = |name: &str, region: &str| {
-            let limiter = TargetLimiter::new(Arc::clone(&limiters), name, region.to_owned());
-            limiter.known_account(&account);
-            limiter
+        let target = |name: &str, region: &str| {
+            let target = TargetLimiter::new(Arc::clone(&limiters), name, region.to_owned());
+            target.known_account(&account);
+            target
         };
-        let (a, b, elsewhere) = (limiter("a", "eu-west-1"), limiter("b", "eu-west-1"), limiter("c", "us-east-1"));
+        let (a, b, elsewhere) = (target("a", "eu-west-1"), target("b", "eu-west-1"), target("c", "us-east-1"));
         let start = Instant::now();
-        a.permit("ListJobs").await;
-        elsewhere.permit("ListJobs").await;
-        a.permit("DescribeJob").await;
+        a.of("ListJobs").permit(Class::Foreground).await;
+        elsewhere.of("ListJobs").permit(Class::Foreground).await;
+        a.of("DescribeJob").permit(Class::OpenJob).await;
         assert_eq!(start.elapsed(), Duration::ZERO);
-        b.permit("ListJobs").await;
-        assert_eq!(start.elapsed(), Duration::from_secs(1));
+        b.of("ListJobs").permit(Class::Foreground).await;
+        assert_eq!(start.elapsed(), SECOND);
+        drop(elsewhere);
+        let mut in_force: Vec<_> = limiters.in_force().into_iter().map(|rate| (rate.region, rate.operation)).collect();
+        in_force.sort_unstable();
+        let region = || "eu-west-1".to_owned();
+        assert_eq!(in_force, [(region(), "DescribeJob"), (region(), "ListJobs")], "only those that a target uses");
     }
 }

@@ -52,10 +52,10 @@ pub async fn walk_all(
     progress: &Progress,
 ) -> Result<Walks, TargetError> {
     let limiters = Arc::new(RateLimiters::new(config.limits.requests_per_second));
-    let telemetry = Arc::new(Telemetry::new(false));
+    let telemetry = Arc::new(Telemetry::new());
     let (mut roll, mut resolved) = (Roll::default(), Vec::new());
     for target in &config.targets {
-        let found = aws::resolve(target, options, clock, config.refresh.timeout).await?;
+        let found = aws::resolve(target, options, clock).await?;
         roll.enter(target, found.name(), found.region())?;
         resolved.push((target.clone(), found));
     }

@@ -23,10 +23,17 @@ pub(super) fn samples(registry: &Registry) -> Samples {
     // The library keeps label sets in a hash map, whose order changes from process to process.
     for lines in samples.values_mut() {
         let mut sorted: Vec<&str> = lines.split_inclusive('\n').collect();
-        sorted.sort_unstable();
+        // Stable, so that the samples of a histogram keep their order: sum, count, buckets.
+        sorted.sort_by_key(|line| labels(line).rsplit_once(' ').map(|(labels, _)| labels));
         *lines = sorted.concat();
     }
     samples
+}
+
+/// What a sample line says after its name, without the bucket that the library writes first.
+fn labels(line: &str) -> &str {
+    let labels = line.split_once('{').map_or("", |(_, labels)| labels);
+    labels.strip_prefix("le=\"").and_then(|rest| rest.split_once("\",")).map_or(labels, |(_, rest)| rest)
 }
 
 /// The samples of one collector.
@@ -75,8 +82,29 @@ impl Splitter {
 mod tests {
     use prometheus_client::metrics::counter::Counter;
     use prometheus_client::metrics::family::Family;
+    use prometheus_client::metrics::histogram::Histogram;
 
     use super::*;
+
+    #[test]
+    fn the_samples_of_a_histogram_stay_together_in_the_order_of_their_buckets() {
+        let mut registry = Registry::default();
+        let histograms =
+            Family::<Vec<(String, String)>, _, _>::new_with_constructor(|| Histogram::new([0.5, 2.5, 10.0]));
+        for target in ["b", "a,le=\"x"] {
+            histograms.get_or_create(&vec![("target".to_owned(), target.to_owned())]).observe(1.0);
+        }
+        registry.register("h", "Help", histograms);
+        let samples = samples(&registry);
+        let of = |target: &str| {
+            format!(
+                "h_sum{{target=\"{target}\"}} 1.0\nh_count{{target=\"{target}\"}} 1\nh_bucket{{le=\"0.5\",target=\"{target}\"}} 0\n\
+                 h_bucket{{le=\"2.5\",target=\"{target}\"}} 1\nh_bucket{{le=\"10.0\",target=\"{target}\"}} 1\n\
+                 h_bucket{{le=\"+Inf\",target=\"{target}\"}} 1\n"
+            )
+        };
+        assert_eq!(samples["h"], of("a,le=\\\"x") + &of("b"));
+    }
 
     #[test]
     fn samples_are_sorted_by_family_whatever_stands_in_a_label() {

@@ -48,7 +48,7 @@ impl<'a> Exposition<'a> {
                     return Err(told("not a name"));
                 }
                 if keyword == "HELP" {
-                    family = Family { name, is_counter: false, told: 0 };
+                    family = Family { name, kind: "", told: 0 };
                     if !families.insert(name) {
                         return Err(told("a family that is there already"));
                     }
@@ -58,7 +58,7 @@ impl<'a> Exposition<'a> {
                 let is_unit = |unit| name.strip_suffix(unit).is_some_and(|before| before.ends_with('_'));
                 let place = match (keyword, text) {
                     ("HELP", _) => 1,
-                    ("TYPE", "gauge" | "counter") => 2,
+                    ("TYPE", "gauge" | "counter" | "histogram") => 2,
                     ("UNIT", unit) if open_metrics && is_unit(unit) => 3,
                     _ => return Err(told("not a header")),
                 };
@@ -66,15 +66,24 @@ impl<'a> Exposition<'a> {
                     return Err(told("a header out of order"));
                 }
                 family.told = place;
-                family.is_counter |= (keyword, text) == ("TYPE", "counter");
+                if keyword == "TYPE" {
+                    family.kind = text;
+                }
                 continue;
             }
             let (name, labels, value) = read_sample(line).map_err(|fault| told(&fault))?;
-            let suffix = if family.is_counter && open_metrics { "_total" } else { "" };
-            if family.told < 2 || name.strip_suffix(suffix) != Some(family.name) {
+            let suffixes: &[&str] = match family.kind {
+                "counter" if open_metrics => &["_total"],
+                "histogram" => &["_sum", "_count", "_bucket"],
+                _ => &[""],
+            };
+            if family.told < 2 || !suffixes.iter().any(|suffix| name.strip_suffix(suffix) == Some(family.name)) {
                 return Err(told("not a sample of the family"));
             }
-            if family.is_counter && (value < 0.0 || !name.ends_with("_total")) {
+            if name.ends_with("_bucket") && labels.get("le").is_none() {
+                return Err(told("a bucket without le"));
+            }
+            if family.kind == "counter" && (value < 0.0 || !name.ends_with("_total")) {
                 return Err(told("not a counter's"));
             }
             if samples.insert((name, labels), value).is_some() {
@@ -98,7 +107,7 @@ impl<'a> Exposition<'a> {
 #[derive(Default)]
 struct Family<'a> {
     name: &'a str,
-    is_counter: bool,
+    kind: &'a str,
     /// The last of HELP, TYPE and UNIT that was told, counted from 1.
     told: u8,
 }

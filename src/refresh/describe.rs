@@ -7,6 +7,7 @@ use std::time::Duration;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout_at};
 
+use crate::aws::rate_limit::Class;
 use crate::aws::{ApiError, Connection};
 use crate::clock::{Clock, Moment};
 use crate::exposition::board::Failure;
@@ -104,6 +105,7 @@ pub(super) async fn describe(
     connection: &Arc<Connection>,
     account: &AccountId,
     clock: Clock,
+    class: Class,
     jobs: Vec<Box<str>>,
     until: Instant,
 ) -> Round {
@@ -112,7 +114,7 @@ pub(super) async fn describe(
         for job_id in jobs.by_ref().take(PARALLEL - under_way.len()) {
             let connection = Arc::clone(connection);
             under_way.spawn(async move {
-                let answer = connection.describe_job(&job_id).await;
+                let answer = connection.describe_job(&job_id, class).await;
                 (job_id, answer)
             });
         }

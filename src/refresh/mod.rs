@@ -16,6 +16,7 @@ use tokio::sync::watch;
 use tokio::time::{Instant, sleep, sleep_until, timeout_at};
 
 use crate::aws::Connection;
+use crate::aws::rate_limit::Class;
 use crate::census::{self, Census, Folding};
 use crate::clock::{Clock, Moment};
 use crate::config::{Config, Jobs, Limits, Refresh, Resolve, ThingGroups};
@@ -372,7 +373,7 @@ impl Refresher {
         }
         let asked = self.to_ask(&open, tally, now);
         let begun = Instant::now();
-        let round = self.ask(account, asked, deadline).await;
+        let round = self.ask(account, Class::OpenJob, asked, deadline).await;
 
         self.memory.keep_open(tally.open_with_creation(), open.iter().map(AsRef::as_ref), now, patience);
         let believed = self.take_up(&round, tally);
@@ -421,11 +422,11 @@ impl Refresher {
     }
 
     /// Asks AWS of jobs. Nothing of it is used where the answers may be another account's.
-    async fn ask(&mut self, account: &AccountId, jobs: Vec<Box<str>>, until: Instant) -> Round {
+    async fn ask(&mut self, account: &AccountId, class: Class, jobs: Vec<Box<str>>, until: Instant) -> Round {
         if jobs.is_empty() {
             return Round::default();
         }
-        let round = describe(&self.setup.connection, account, self.setup.clock, jobs, until).await;
+        let round = describe(&self.setup.connection, account, self.setup.clock, class, jobs, until).await;
         match timeout_at(until.max(Instant::now() + GRACE), self.check_same_account(account)).await {
             Ok(Ok(())) => {}
             Ok(Err(failure)) => return Round::spoilt(failure),
@@ -543,7 +544,7 @@ impl Refresher {
             return;
         }
         let before = self.permission;
-        let round = self.ask(&refreshed.account, jobs, until).await;
+        let round = self.ask(&refreshed.account, Class::EndedJob, jobs, until).await;
         for (job_id, _, answer) in &round.answers {
             let Some(waiting) = refreshed.tallied.settle(job_id) else { continue };
             let job = self.memory.fingerprints().of(job_id);

@@ -10,18 +10,23 @@ use std::collections::BTreeSet;
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
+use prometheus_client::collector::Collector;
+use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric as _};
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
-use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::gauge::{ConstGauge, Gauge};
+use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::Registry;
 
 use crate::catalogue::{
-    self, API_ERRORS, API_REQUESTS, BUILD_INFO, CONFIG_HASH, CONFIG_SUCCESS_TIME, CONFIG_SUCCESSFUL, REFRESH_FAILURES,
-    REFRESH_INTERVAL, REFRESHES, REQUESTS_LIMIT, WEB_CONFIG_SUCCESSFUL,
+    self, API_ERRORS, API_RATE_LIMIT, API_RATE_LIMIT_WAIT, API_REQUEST_DURATION, API_REQUESTS, BUILD_INFO, CONFIG_HASH,
+    CONFIG_SUCCESS_TIME, CONFIG_SUCCESSFUL, REFRESH_FAILURES, REFRESH_INTERVAL, REFRESHES, REQUESTS_LIMIT,
+    WEB_CONFIG_SUCCESSFUL,
 };
 use crate::config::Loaded;
-use crate::job::{OTHER, Timestamp, is_label_text};
+use crate::job::{AccountId, OTHER, Timestamp, is_label_text};
 
 /// Label names and values, in the order in which they are written.
 pub type Labels = Vec<(String, String)>;
@@ -48,6 +53,9 @@ const KNOWN_CODES: &[&str] = &[
 
 /// How many other codes a target may show before further ones are folded.
 const MAX_UNKNOWN_CODES: usize = 16;
+
+/// The buckets of request durations, in seconds. The last is the timeout of an attempt.
+const REQUEST_DURATION_BUCKETS: [f64; 9] = [0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0];
 
 /// Why a refresh failed: few, and each with something else for the operator to do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -163,6 +171,8 @@ pub struct Telemetry {
     refresh_failures: Family<Labels, Counter>,
     api_requests: Family<Labels, Counter>,
     api_errors: Family<Labels, Counter>,
+    api_durations: Family<Labels, Histogram, fn() -> Histogram>,
+    api_waits: Family<Labels, Counter<f64, AtomicU64>>,
     configured: Gauge,
     configured_at: Gauge<f64, AtomicU64>,
     config_hash: Gauge,
@@ -172,9 +182,20 @@ pub struct Telemetry {
 }
 
 impl Telemetry {
-    /// Starts counting. `process` says whether `process_*` are gathered, which reads this process's files under `/proc`.
+    /// Starts counting, with what the whole process has besides: `process_*`, which are read from this process's files under
+    /// `/proc`, and the rates in force, which `rates` gives.
     #[must_use]
-    pub fn new(process: bool) -> Self {
+    pub fn of_process(rates: impl Fn() -> Vec<RateInForce> + Send + Sync + 'static) -> Self {
+        let mut telemetry = Self::new();
+        telemetry.registry.register_collector(Box::new(process::Process::new()));
+        telemetry.registry.register_collector(Box::new(RatesInForce(Box::new(rates))));
+        telemetry
+    }
+
+    /// Starts counting.
+    #[must_use]
+    #[expect(clippy::new_without_default, reason = "a default would not say that counting starts")]
+    pub fn new() -> Self {
         let mut registry = Registry::default();
         let mut counter = |family: &catalogue::Family| {
             let counters: Family<Labels, Counter> = Family::default();
@@ -183,6 +204,11 @@ impl Telemetry {
         };
         let (refreshes, refresh_failures) = (counter(&REFRESHES), counter(&REFRESH_FAILURES));
         let (api_requests, api_errors) = (counter(&API_REQUESTS), counter(&API_ERRORS));
+        let api_durations: Family<Labels, Histogram, fn() -> Histogram> =
+            Family::new_with_constructor(|| Histogram::new(REQUEST_DURATION_BUCKETS.iter().copied()));
+        registry.register(API_REQUEST_DURATION.name, API_REQUEST_DURATION.help, api_durations.clone());
+        let api_waits: Family<Labels, Counter<f64, AtomicU64>> = Family::default();
+        registry.register(API_RATE_LIMIT_WAIT.family_name(), API_RATE_LIMIT_WAIT.help, api_waits.clone());
         let build: Family<Labels, Gauge> = Family::default();
         build.get_or_create(&build_labels()).set(1);
         registry.register(BUILD_INFO.name, BUILD_INFO.help, build);
@@ -196,15 +222,14 @@ impl Telemetry {
         let (interval, requests_limit) = (Gauge::<f64, AtomicU64>::default(), Gauge::<f64, AtomicU64>::default());
         registry.register(REFRESH_INTERVAL.name, REFRESH_INTERVAL.help, interval.clone());
         registry.register(REQUESTS_LIMIT.name, REQUESTS_LIMIT.help, requests_limit.clone());
-        if process {
-            registry.register_collector(Box::new(process::Process::new()));
-        }
         Self {
             registry,
             refreshes,
             refresh_failures,
             api_requests,
             api_errors,
+            api_durations,
+            api_waits,
             configured,
             configured_at,
             config_hash,
@@ -261,9 +286,48 @@ impl Telemetry {
             drop(self.refresh_failures.get_or_create(&target.with("reason", reason.as_str())));
         }
         for operation in OPERATIONS {
-            drop(self.api_requests.get_or_create(&target.with("operation", operation)));
+            let labels = target.with("operation", operation);
+            drop(self.api_requests.get_or_create(&labels));
+            drop(self.api_durations.get_or_create(&labels));
+            drop(self.api_waits.get_or_create(&labels));
         }
         target
+    }
+}
+
+/// The rate that requests to one operation in an account and region are held to.
+#[derive(Clone, Debug, PartialEq)]
+pub struct RateInForce {
+    /// The account.
+    pub account: AccountId,
+    /// The region.
+    pub region: String,
+    /// The operation, by AWS's name.
+    pub operation: &'static str,
+    /// Requests a second.
+    pub rate: f64,
+}
+
+/// Reads the rates in force when they are asked for: they recover with time.
+struct RatesInForce(Box<dyn Fn() -> Vec<RateInForce> + Send + Sync>);
+
+impl fmt::Debug for RatesInForce {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("RatesInForce")
+    }
+}
+
+impl Collector for RatesInForce {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
+        let gauge = ConstGauge::new(0.0);
+        let mut family =
+            encoder.encode_descriptor(API_RATE_LIMIT.name, API_RATE_LIMIT.help, None, gauge.metric_type())?;
+        for RateInForce { account, region, operation, rate } in (self.0)() {
+            let values = [account.as_str(), region.as_str(), operation];
+            let labels: Vec<_> = API_RATE_LIMIT.labels.iter().copied().zip(values).collect();
+            ConstGauge::new(rate).encode(family.encode_family(&labels)?)?;
+        }
+        Ok(())
     }
 }
 
@@ -297,13 +361,17 @@ pub struct TargetTelemetry {
 impl TargetTelemetry {
     /// Takes the target's counters away: it is watched no more.
     pub fn forget(&self) {
-        let Telemetry { refreshes, refresh_failures, api_requests, api_errors, .. } = &*self.telemetry;
+        let Telemetry { refreshes, refresh_failures, api_requests, api_errors, api_durations, api_waits, .. } =
+            &*self.telemetry;
         refreshes.remove(&self.labels);
         for reason in Reason::ALL {
             refresh_failures.remove(&self.with("reason", reason.as_str()));
         }
         for operation in OPERATIONS.iter().chain(CREDENTIAL_OPERATIONS) {
-            api_requests.remove(&self.with("operation", operation));
+            let labels = self.with("operation", operation);
+            api_requests.remove(&labels);
+            api_durations.remove(&labels);
+            api_waits.remove(&labels);
         }
         for labels in std::mem::take(&mut *self.errors.lock().unwrap_or_else(PoisonError::into_inner)) {
             api_errors.remove(&labels);
@@ -320,10 +388,18 @@ impl TargetTelemetry {
         self.telemetry.refresh_failures.get_or_create(&self.with("reason", reason.as_str())).inc();
     }
 
-    /// A request goes out, a retry included.
-    pub fn request_sent(&self, operation: &str) {
+    /// A request was sent, a retry included, and took so long until its answer was there or it was given up.
+    pub fn request_ended(&self, operation: &str, duration: Duration) {
         self.requests.fetch_add(1, Ordering::Relaxed);
-        self.telemetry.api_requests.get_or_create(&self.with("operation", operation)).inc();
+        let labels = self.with("operation", operation);
+        self.telemetry.api_requests.get_or_create(&labels).inc();
+        self.telemetry.api_durations.get_or_create(&labels).observe(duration.as_secs_f64());
+    }
+
+    /// A request waited so long for its permit.
+    pub fn waited(&self, operation: &str, duration: Duration) {
+        let waits = self.telemetry.api_waits.get_or_create(&self.with("operation", operation));
+        waits.inc_by(duration.as_secs_f64());
     }
 
     /// A request for credentials goes out. It belongs to no walk, and is not one of [`Self::requests`].
@@ -376,7 +452,7 @@ mod tests {
     use super::*;
 
     fn target() -> TargetTelemetry {
-        Arc::new(Telemetry::new(false)).target(vec![("target".to_owned(), "a".to_owned())])
+        Arc::new(Telemetry::new()).target(vec![("target".to_owned(), "a".to_owned())])
     }
 
     #[test]

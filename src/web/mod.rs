@@ -240,7 +240,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn readiness_falls_when_the_exporter_is_told_to_stop() {
         let clock = Clock::starting_at(Timestamp::from_secs(1_790_000_000));
-        let site = Site::new(Arc::default(), Arc::new(Telemetry::new(false)), clock, "/metrics".to_owned(), None);
+        let site = Site::new(Arc::default(), Arc::new(Telemetry::new()), clock, "/metrics".to_owned(), None);
         let site = Arc::new(site);
         assert_eq!(get(&site, "/-/ready").await.status(), StatusCode::OK, "no target has a refresh to wait for");
         site.stop();

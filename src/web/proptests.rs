@@ -243,7 +243,7 @@ proptest! {
         accept in vec(scraps(), 0..3), accept_encoding in vec(scraps(), 0..3),
     ) {
         let clock = Clock::starting_at(Timestamp::from_secs(1_790_000_000));
-        let telemetry = Arc::new(Telemetry::new(false));
+        let telemetry = Arc::new(Telemetry::new());
         let site = Site::new(Arc::default(), telemetry, clock, "/metrics".to_owned(), None);
         let headers = headers(&accept, &accept_encoding);
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().expect("a runtime");

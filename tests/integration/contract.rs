@@ -211,7 +211,8 @@ fn check_uses(rules: &Rules, found: &dashboards::Found) -> Vec<String> {
     let mut complaints = Vec::new();
     for family in catalogue::ALL {
         let is_excused = NOT_ON_DASHBOARDS.iter().any(|(name, _)| *name == family.name);
-        match (found.names.contains(family.name), is_excused) {
+        let is_used = known::series_of(family).iter().any(|name| found.names.contains(name));
+        match (is_used, is_excused) {
             (false, false) => complaints.push(format!("{} is on no dashboard", family.name)),
             (true, true) => complaints.push(format!("{} is on a dashboard, and excused from it", family.name)),
             _ => {}

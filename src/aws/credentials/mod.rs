@@ -1,14 +1,13 @@
-//! Credentials: where they come from, how a changed one is noticed, assumed roles, and a watch on who the exporter is.
+//! Credentials: where they come from, how a changed one is noticed, and assumed roles.
 //!
-//! Three things keep credentials good without a restart. The SDK asks for those that tell their end anew before it, and
-//! for all others every quarter of an hour. [`ReloadingProvider`] then looks at files, variables and services as they are by then. And
-//! what AWS refuses is forgotten ([`observed`]), so that the next refresh looks again, whatever its end.
+//! [`ReloadingProvider`] looks at files, variables and services as they are each time. The [`cache`] in front of it decides when:
+//! before the credentials end, every quarter of an hour where they do not say so, and after AWS has refused them.
 //!
 //! The order of the sources and the rules for profiles are the SDK's. They are applied here and not by the SDK, because its chain
 //! reports neither the profile nor the cause, and cannot be given another way to run programs or to keep SSO tokens.
 
+mod cache;
 mod metadata;
-mod observed;
 mod process;
 mod profile;
 mod reloading;
@@ -32,7 +31,7 @@ use crate::clock::Clock;
 use crate::config::Target;
 use crate::job::Timestamp;
 use crate::telemetry::Reason;
-pub(super) use observed::{Fingerprint, ObservedProvider, ResettableIdentityCache};
+pub(super) use cache::{CredentialsCache, Fingerprint};
 pub(super) use reloading::ReloadingProvider;
 pub(super) use requests::CredentialRequests;
 use roles::{AssumedRoleProvider, Role, Sts};

@@ -136,7 +136,8 @@ fn parse(output: &[u8], now: SystemTime) -> Result<Credentials, String> {
     credentials.set_session_token(text("SessionToken"));
     if let Some(ends) = field("Expiration").filter(|ends| !ends.is_null()) {
         let ends: Option<jiff::Timestamp> = ends.as_str().and_then(|text| text.parse().ok());
-        let ends = SystemTime::from(ends.ok_or("printed an Expiration that is not a time")?);
+        let ends: Option<SystemTime> = ends.and_then(|ends| ends.try_into().ok());
+        let ends = ends.ok_or("printed an Expiration that is not a time")?;
         if ends <= now + SHORTEST_LIFE {
             return Err(format!("printed credentials that ended at {}; it is {} now", shown(ends), shown(now)));
         }

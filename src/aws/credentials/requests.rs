@@ -60,7 +60,7 @@ impl Intercept for CredentialRequests {
             Some(_) => "network".to_owned(),
             None if failed.is_timeout_error() => "timeout".to_owned(),
             None if failed.is_operation_error() || failed.is_response_error() => {
-                error::code(status, failed.as_operation_error().and_then(service_code))
+                error::code(status.unwrap_or(200), failed.as_operation_error().and_then(service_code))
             }
             // No request was made.
             None => return Ok(()),

@@ -79,7 +79,7 @@ pub(super) fn failed<E>(operation: &str, error: &SdkError<E, HttpResponse>) -> S
 where
     E: ProvideErrorMetadata + std::error::Error + Send + Sync + 'static,
 {
-    let (reason, mut cause) = classify(error);
+    let (reason, _, mut cause) = classify(error);
     if reason == Reason::Timeout {
         cause = format!("no answer in {MAX_ATTEMPTS} attempts of {} s", ATTEMPT_TIMEOUT.as_secs());
     }

@@ -65,7 +65,7 @@ impl Token {
     fn time(&self, name: &str) -> Option<SystemTime> {
         // Old versions of the AWS CLI write `2020-06-17T10:02:08UTC`.
         let text = self.text(name)?.replace("UTC", "Z");
-        text.parse::<Timestamp>().ok().map(SystemTime::from)
+        text.parse::<Timestamp>().ok()?.try_into().ok()
     }
 
     fn ends(&self) -> SystemTime {
@@ -126,8 +126,8 @@ pub(super) async fn credentials(
         .secret_access_key(issued.secret_access_key.ok_or_else(incomplete)?)
         .provider_name("SSO");
     credentials.set_session_token(issued.session_token);
-    let ends = Timestamp::from_millisecond(issued.expiration).map_err(|_| incomplete())?;
-    credentials.set_expiry(Some(ends.into()));
+    let ends = Timestamp::from_millisecond(issued.expiration).ok().and_then(|ends| ends.try_into().ok());
+    credentials.set_expiry(Some(ends.ok_or_else(incomplete)?));
     Ok(credentials.build())
 }
 

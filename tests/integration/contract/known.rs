@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 
-use aws_iot_jobs_exporter::catalogue::{self, Kind};
+use aws_iot_jobs_exporter::catalogue::{self, Family, Kind};
 use aws_iot_jobs_exporter::config::Config;
 use aws_iot_jobs_exporter::job::{ExecutionStatus, NONE, OTHER, Status, TargetSelection, UNKNOWN};
 use aws_iot_jobs_exporter::telemetry::{CREDENTIAL_OPERATIONS, OPERATIONS, Reason};
@@ -76,13 +76,16 @@ impl Known {
             series.insert(name.to_owned(), Series { origin: Origin::Gauge, shape });
         }
         for family in catalogue::ALL {
-            let named = family.subject.labels().iter().chain(family.labels).copied();
-            let shape = Some(Shape::from([labels(ATTACHED.into_iter().chain(named))]));
-            let origin = match family.kind {
-                Kind::Counter => Origin::Counter,
-                Kind::Gauge => Origin::Gauge,
-            };
-            series.insert(family.name.to_owned(), Series { origin, shape });
+            let own = family.subject.labels().iter().chain(family.labels).copied();
+            let shape = Some(Shape::from([labels(ATTACHED.into_iter().chain(own))]));
+            let origin = if family.kind == Kind::Gauge { Origin::Gauge } else { Origin::Counter };
+            for name in series_of(family) {
+                let mut shape = shape.clone();
+                if name.ends_with("_bucket") {
+                    shape = shape.map(|shape| shape.into_iter().map(|set| &set | &labels(["le"])).collect());
+                }
+                series.insert(name, Series { origin, shape });
+            }
         }
         Self { series, jobs: BTreeSet::new() }
     }
@@ -122,6 +125,14 @@ impl Known {
             "job" if !self.jobs.is_empty() => Some(self.jobs.iter().cloned().collect()),
             _ => None,
         }
+    }
+}
+
+/// The names of a family's series.
+pub fn series_of(family: &Family) -> Vec<String> {
+    match family.kind {
+        Kind::Histogram => ["_bucket", "_count", "_sum"].iter().map(|end| format!("{}{end}", family.name)).collect(),
+        Kind::Counter | Kind::Gauge => vec![family.name.to_owned()],
     }
 }
 

@@ -1,5 +1,6 @@
 //! Markdown: the queries that pages show, and the names that any text mentions.
 
+use aws_iot_jobs_exporter::catalogue;
 use promql_parser::parser;
 use regex_lite::Regex;
 
@@ -79,9 +80,11 @@ pub fn check_words(file: &File, known: &Known, alerts: &[Alert]) -> Vec<String> 
             if text.starts_with("aws_iot_jobs_exporter::") || text == "aws_iot_jobs_exporter" {
                 continue;
             }
+            // A histogram is written about by the name that its series begin with.
+            let families = || catalogue::ALL.iter().map(|family| family.name);
             let alerts = || alerts.iter().map(|alert| &*alert.name);
-            if !known.names().chain(alerts()).any(is_name) {
-                let near = meant(text, known.names().chain(alerts()));
+            if !known.names().chain(families()).chain(alerts()).any(is_name) {
+                let near = meant(text, known.names().chain(families()).chain(alerts()));
                 let known_as = if text.starts_with("AwsIot") { "no alert" } else { "no family and no recorded series" };
                 complaints.push(format!("{}: line {number}: {text} is {known_as}{near}", file.path));
             }

@@ -300,8 +300,8 @@ impl Checker<'_> {
         if call.func.experimental {
             self.complain(format!("{name} is experimental: Prometheus has it only where a flag says so"));
         }
-        if name.starts_with("histogram_") {
-            self.complain(format!("{name}: no family is a histogram"));
+        if name.starts_with("histogram_") && name != "histogram_quantile" {
+            self.complain(format!("{name}: no family is a native histogram"));
         }
         let mut of_arguments = None;
         for argument in &arguments {

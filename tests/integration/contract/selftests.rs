@@ -178,7 +178,7 @@ fn a_function_that_does_not_fit_the_type_is_told_by_the_panels_name() {
         ),
         (rate, counter, &requests(&format!("{counter} is a counter, and used without rate or increase"))),
         ("[$__rate_interval]", "[5m]", &requests("rate over another window than $__rate_interval")),
-        (rate, "histogram_avg(aws_iot_jobs_up)", &requests("histogram_avg: no family is a histogram")),
+        (rate, "histogram_avg(aws_iot_jobs_up)", &requests("histogram_avg: no family is a native histogram")),
     ]);
 }
 

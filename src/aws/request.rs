@@ -1,0 +1,191 @@
+//! One call of an operation: take a permit, send, classify, wait, and again.
+//!
+//! The SDK's own retries are off, so each `send` is one attempt. The permit is taken before it: a signature is made when the
+//! request is sent, and neither its age nor the attempt's timeout runs while the request waits for its permit.
+
+use std::error::Error;
+use std::sync::{Arc, OnceLock};
+use std::time::{Duration, SystemTime};
+
+use aws_sdk_iot::config::http::HttpResponse;
+use aws_sdk_iot::config::interceptors::BeforeTransmitInterceptorContextRef;
+use aws_sdk_iot::config::{ConfigBag, Intercept, RuntimeComponents};
+use aws_sdk_iot::error::{ProvideErrorMetadata, SdkError};
+use aws_smithy_async::time::TimeSource as _;
+use aws_smithy_runtime_api::box_error::BoxError;
+use tokio::time::{Instant, sleep, timeout};
+use tracing::{trace, warn};
+
+use super::credentials::{CredentialsCache, SigningClock};
+use super::error::ApiError;
+use super::rate_limit::{Class, TargetLimiter};
+use crate::telemetry::{Reason, TargetTelemetry};
+
+/// From the first byte of a request to the last of its answer, connecting included.
+const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// From so much on the SDK takes the difference between the clocks for the cause of a refused signature. AWS accepts five minutes.
+const CLOCK_SKEW: Duration = Duration::from_mins(4);
+
+/// The longest waits before the second and the third attempt.
+const RETRY_WAITS: [Duration; 2] = [Duration::from_secs(1), Duration::from_secs(2)];
+
+/// An operation that the exporter calls.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Operation {
+    /// AWS's name.
+    pub(super) name: &'static str,
+    /// The longest waits before the attempts after the first. The actual wait is random, so that targets that failed together
+    /// do not try again together.
+    retry_waits: &'static [Duration],
+}
+
+impl Operation {
+    /// One of the pages of a walk, which is lost as a whole where one page fails.
+    pub(super) const fn page(name: &'static str) -> Self {
+        Self { name, retry_waits: &RETRY_WAITS }
+    }
+
+    /// An operation that is called again anyway when its next turn comes.
+    pub(super) const fn single(name: &'static str) -> Self {
+        Self { name, retry_waits: &[] }
+    }
+}
+
+/// The host of a service, once a request was made for it. Clones share it.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Host(Arc<OnceLock<String>>);
+
+impl Intercept for Host {
+    fn name(&self) -> &'static str {
+        "Host"
+    }
+
+    fn read_before_transmit(
+        &self,
+        context: &BeforeTransmitInterceptorContextRef<'_>,
+        _: &RuntimeComponents,
+        _: &mut ConfigBag,
+    ) -> Result<(), BoxError> {
+        if let Some(authority) = context.request().uri().parse::<http::Uri>()?.authority() {
+            self.0.get_or_init(|| authority.host().to_owned());
+        }
+        Ok(())
+    }
+}
+
+/// What all calls of a target have in common.
+#[derive(Debug)]
+pub(super) struct Caller {
+    pub(super) limiter: TargetLimiter,
+    pub(super) credentials: CredentialsCache,
+    pub(super) telemetry: TargetTelemetry,
+    pub(super) clock: SigningClock,
+    pub(super) region: String,
+}
+
+impl Caller {
+    /// Calls an operation of the service at `host`; `send` makes one attempt.
+    ///
+    /// # Errors
+    /// That of the last attempt; or that there are no credentials.
+    pub(super) async fn call<T, E, F>(
+        &self,
+        operation: Operation,
+        host: &Host,
+        class: Class,
+        send: impl Fn() -> F,
+    ) -> Result<T, ApiError>
+    where
+        E: ProvideErrorMetadata + Error + Send + Sync + 'static,
+        F: Future<Output = Result<T, SdkError<E, HttpResponse>>>,
+    {
+        let mut waits = operation.retry_waits.iter();
+        loop {
+            // Looking for credentials can take longer than an attempt may.
+            let found = self.credentials.get().await;
+            found.map_err(|error| ApiError::without_credentials(operation.name, &self.region, &error))?;
+            let (limiter, asked) = (self.limiter.of(operation.name), Instant::now());
+            limiter.permit(class).await;
+            self.telemetry.waited(operation.name, asked.elapsed());
+            trace!(target = self.limiter.name(), operation = operation.name, "request");
+            // Boxed: the SDK's futures are tens of kilobytes large.
+            let error = match self.attempt(operation, host, Box::pin(send())).await {
+                Ok(answer) => return Ok(answer),
+                Err(error) => error,
+            };
+            match error.reason {
+                Reason::Throttled => limiter.throttled(),
+                // The next call looks for other ones.
+                Reason::Credentials => self.credentials.reset().await,
+                _ => {}
+            }
+            let can_succeed = error.is_transient() || error.server_time.is_some_and(|time| self.is_skewed(time));
+            let Some(longest) = waits.next().filter(|_| can_succeed) else { return Err(error) };
+            if error.reason == Reason::Timeout {
+                warn!(
+                    target = self.limiter.name(),
+                    operation = operation.name,
+                    host = host.0.get(),
+                    seconds = ATTEMPT_TIMEOUT.as_secs(),
+                    "AWS did not answer in time; sending the request again"
+                );
+            }
+            sleep(longest.mul_f64(fastrand::f64())).await;
+        }
+    }
+
+    async fn attempt<T, E>(
+        &self,
+        operation: Operation,
+        host: &Host,
+        send: impl Future<Output = Result<T, SdkError<E, HttpResponse>>>,
+    ) -> Result<T, ApiError>
+    where
+        E: ProvideErrorMetadata + Error + Send + Sync + 'static,
+    {
+        let mut count = Count { telemetry: &self.telemetry, operation, started: Instant::now(), counts: true };
+        let Ok(outcome) = timeout(ATTEMPT_TIMEOUT, send).await else {
+            self.telemetry.request_failed(operation.name, "timeout");
+            return Err(ApiError::timeout(operation.name, &self.place(host), ATTEMPT_TIMEOUT));
+        };
+        outcome.map_err(|error| {
+            let error = ApiError::from_sdk(operation.name, &self.place(host), &error);
+            match &error.code {
+                Some(code) => self.telemetry.request_failed(operation.name, code),
+                None => count.counts = false,
+            }
+            error
+        })
+    }
+
+    /// Whether AWS's time differs so much that a signature was refused for it. The SDK has learnt the difference from the answer,
+    /// and signs the next request by AWS's time.
+    fn is_skewed(&self, server_time: SystemTime) -> bool {
+        let now = self.clock.now();
+        let ahead = server_time.duration_since(now).or_else(|_| now.duration_since(server_time));
+        ahead.is_ok_and(|difference| difference >= CLOCK_SKEW)
+    }
+
+    /// Where a request goes to, for people.
+    pub(super) fn place(&self, host: &Host) -> String {
+        host.0.get().map_or_else(|| format!("in {}", self.region), |host| format!("on {host}"))
+    }
+}
+
+/// Counts a request when it has ended, also by being dropped.
+struct Count<'a> {
+    telemetry: &'a TargetTelemetry,
+    operation: Operation,
+    started: Instant,
+    /// Whether a request was sent at all.
+    counts: bool,
+}
+
+impl Drop for Count<'_> {
+    fn drop(&mut self) {
+        if self.counts {
+            self.telemetry.request_ended(self.operation.name, self.started.elapsed());
+        }
+    }
+}
