@@ -11,7 +11,7 @@ use crate::clock::Clock;
 use crate::config::{Config, Target};
 use crate::http::{BindError, Listener};
 use crate::job::{AccountId, InvalidAccountId};
-use crate::simulator::{self, Life, ParseScriptError, Script, Simulator};
+use crate::simulator::{self, Lifecycle, ParseScriptError, Script, Simulator};
 
 const ACCOUNT: &str = "111122223333";
 const REGION: &str = "eu-west-1";
@@ -28,7 +28,7 @@ const REQUESTS_PER_SECOND: f64 = 25.0;
 pub struct Options {
     /// Jobs in it.
     pub jobs: usize,
-    /// The same seed makes the same jobs, and the same life.
+    /// The same seed makes the same jobs, and the same lifecycle.
     pub seed: u64,
     /// How many times faster than real ones its rollouts go; `None` for a fleet that stands still.
     pub speed: Option<NonZeroU32>,
@@ -96,10 +96,10 @@ impl Demo {
         simulator.add_access_key(&account, ACCESS_KEY_ID);
         let Options { seed, jobs, speed, .. } = options;
         // A million jobs take a second or more, in which a signal should be heard.
-        let begin = move || Life::begin(seed, jobs, speed.unwrap_or(NonZeroU32::MIN), now);
-        let (fleet, life) = tokio::task::spawn_blocking(begin).await.map_err(|_| DemoError::Fleet)?;
+        let begin = move || Lifecycle::begin(seed, jobs, speed.unwrap_or(NonZeroU32::MIN), now);
+        let (fleet, lifecycle) = tokio::task::spawn_blocking(begin).await.map_err(|_| DemoError::Fleet)?;
         if speed.is_some() {
-            simulator.set_living_fleet(&account, REGION, fleet, life);
+            simulator.set_fleet_with_lifecycle(&account, REGION, fleet, lifecycle);
         } else {
             simulator.set_fleet(&account, REGION, fleet);
         }

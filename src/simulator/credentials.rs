@@ -6,7 +6,7 @@ use std::time::Duration;
 use crate::http::{HeaderMap, StatusCode, header};
 use crate::job::{AccountId, Timestamp};
 
-use super::notation::uuid_of;
+use super::json::uuid_of;
 use super::protocol::{ApiError, Params, Service};
 
 /// A role that can be assumed.

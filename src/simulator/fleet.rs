@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use crate::job::{ExecutionStatus, Status, TargetSelection, Timestamp};
 
-use super::notation::uuid_of;
+use super::json::uuid_of;
 
 /// Jobs and thing groups. The default is none of either.
 ///

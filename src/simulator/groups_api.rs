@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use super::Call;
 use super::fleet::{Fleet, ThingGroup};
-use super::notation::epoch_seconds;
+use super::json::epoch_seconds;
 use super::paging::Paging;
 use super::protocol::{ApiError, Identifier, without_nulls};
 

@@ -6,7 +6,7 @@ use crate::job::{ExecutionStatus, Status, TargetSelection};
 
 use super::Call;
 use super::fleet::{Fleet, Job, Place, Scheduling, Target, ThingGroup};
-use super::notation::{epoch_seconds, schedule_time};
+use super::json::{epoch_seconds, schedule_time};
 use super::paging::Paging;
 use super::protocol::{ApiError, Identifier, without_nulls};
 

@@ -6,7 +6,7 @@
 //! [`Simulator::reply`] does the same, and lets the faults of a [`Script`] strike; without one, it is no different.
 //! It knows `http` for the shapes of messages and `job` for the words of AWS IoT, and nothing else of this project.
 //!
-//! A fleet stays as it is until somebody changes it, or it has a [`Life`] of its own.
+//! A fleet stays as it is until somebody changes it, or it has a [`Lifecycle`] of its own.
 //!
 //! # What is true to AWS
 //! Paths, parameters, names and types of fields, bounds of parameters, and error shapes follow the service models
@@ -38,8 +38,8 @@ mod faults;
 mod fleet;
 mod groups_api;
 mod jobs_api;
-mod life;
-mod notation;
+mod json;
+mod lifecycle;
 mod paging;
 mod protocol;
 mod seeded;
@@ -62,7 +62,7 @@ use protocol::{ApiError, Route, Service};
 pub use credentials::Role;
 pub use faults::{CLOCK_SKEW, Consequence, Fault, OVERSIZE, ParseScriptError, Position, REFUSAL, Rule, Script};
 pub use fleet::{Executions, Fleet, Job, MaintenanceWindow, Scheduling, Target, Texts, ThingGroup};
-pub use life::Life;
+pub use lifecycle::Lifecycle;
 pub use paging::{DEFAULT_PAGE_SIZE, MAX_PAGE_SIZE};
 pub use protocol::{Operation, Params, error, json, sts_error};
 
@@ -100,7 +100,7 @@ struct State {
     credentials: Credentials,
     fleets: HashMap<(AccountId, String), Fleet>,
     /// What happens to the fleets that live.
-    lives: HashMap<(AccountId, String), Life>,
+    lifecycles: HashMap<(AccountId, String), Lifecycle>,
 }
 
 impl Simulator {
@@ -139,29 +139,29 @@ impl Simulator {
     /// Gives `account` this fleet in `region`, in place of the one it had there.
     pub fn set_fleet(&self, account: &AccountId, region: &str, fleet: Fleet) {
         let (mut state, place) = (self.write(), (account.clone(), region.to_owned()));
-        state.lives.remove(&place);
+        state.lifecycles.remove(&place);
         state.fleets.insert(place, fleet);
     }
 
     /// Gives `account` a fleet that lives in `region`, in place of the one it had there. Each request about it lets
     /// happen first what is due by then, so that no task has to run beside.
-    pub fn set_living_fleet(&self, account: &AccountId, region: &str, fleet: Fleet, life: Life) {
+    pub fn set_fleet_with_lifecycle(&self, account: &AccountId, region: &str, fleet: Fleet, lifecycle: Lifecycle) {
         let (mut state, place) = (self.write(), (account.clone(), region.to_owned()));
-        state.lives.insert(place.clone(), life);
+        state.lifecycles.insert(place.clone(), lifecycle);
         state.fleets.insert(place, fleet);
     }
 
     /// Lets happen to a fleet that lives what is due by `now`. Requests do so themselves.
     pub fn advance(&self, account: &AccountId, region: &str, now: Timestamp) {
         let place = (account.clone(), region.to_owned());
-        let is_due = |life: &Life| life.next().is_some_and(|next| next <= now);
+        let is_due = |lifecycle: &Lifecycle| lifecycle.next().is_some_and(|next| next <= now);
         // Most of the time nothing is due, and requests need not wait for each other.
-        if !self.read().lives.get(&place).is_some_and(is_due) {
+        if !self.read().lifecycles.get(&place).is_some_and(is_due) {
             return;
         }
         let state = &mut *self.write();
-        if let (Some(life), Some(fleet)) = (state.lives.get_mut(&place), state.fleets.get_mut(&place)) {
-            life.advance(fleet, now);
+        if let (Some(lifecycle), Some(fleet)) = (state.lifecycles.get_mut(&place), state.fleets.get_mut(&place)) {
+            lifecycle.advance(fleet, now);
         }
     }
 

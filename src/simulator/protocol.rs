@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use crate::http::{HeaderName, HeaderValue, Method, Request, Response, StatusCode, header};
 
-use super::notation::uuid_of;
+use super::json::uuid_of;
 
 pub(super) const REQUEST_ID: HeaderName = HeaderName::from_static("x-amzn-requestid");
 const ERROR_TYPE: HeaderName = HeaderName::from_static("x-amzn-errortype");

@@ -11,7 +11,7 @@ use fastrand::Rng;
 use crate::job::{ExecutionStatus, Status, Timestamp};
 
 use super::fleet::{Executions, Fleet, Job, Scheduling, Target, Texts, ThingGroup};
-use super::notation::uuid_from;
+use super::json::uuid_from;
 use super::window::HourlyWindow;
 
 pub(super) const MINUTE: Duration = Duration::from_mins(1);

@@ -6,7 +6,7 @@ use crate::http::{Response, StatusCode};
 use crate::job::Timestamp;
 
 use super::credentials::{Credentials, Principal, TemporaryCredentials};
-use super::notation::iso_8601;
+use super::json::iso_8601;
 use super::protocol::{ApiError, Identifier, Params, sts_result, xml};
 
 /// `DurationSeconds` where it is not given (API reference).

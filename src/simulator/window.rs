@@ -1,6 +1,6 @@
 //! Maintenance windows that come every hour.
 //!
-//! Their hours are the wall's at every pace of a fleet's life, because their cron expressions say so. AWS' examples are
+//! Their hours are the wall's at every pace of a fleet's lifecycle, because their cron expressions say so. AWS' examples are
 //! daily and weekly; every hour is so that somebody who watches for an hour sees one open and close.
 
 use std::time::Duration;

@@ -7,7 +7,7 @@ use serde_json::{Map, Value};
 use crate::http::{Body, HeaderValue, Reply, Response, StatusCode, header};
 use crate::job::{Status, Timestamp};
 use crate::simulator::credentials::{expired, unknown_key};
-use crate::simulator::notation::{basic_iso_8601, epoch_seconds, from_basic_iso_8601, http_date};
+use crate::simulator::json::{basic_iso_8601, epoch_seconds, from_basic_iso_8601, http_date};
 use crate::simulator::paging::{AGAIN, scope_of};
 use crate::simulator::protocol::{ApiError, REQUEST_ID, Service};
 use crate::simulator::{Call, Operation};
@@ -47,7 +47,7 @@ pub(super) struct Answer<'a> {
 }
 
 /// What a fault made of an answer.
-pub(super) enum Struck {
+pub(super) enum Outcome {
     /// Something in its place.
     Reply(Reply),
     /// The same answer with another body.
@@ -101,14 +101,14 @@ fn next_token(body: &Value) -> Option<&str> {
 
 impl Fault {
     /// What this fault makes of an answer; `None` where it can't be made of this one.
-    pub(super) fn strike(self, answer: &Answer<'_>, walks: &Walks) -> Option<Struck> {
+    pub(super) fn strike(self, answer: &Answer<'_>, walks: &Walks) -> Option<Outcome> {
         if let Some(reply) = self.replace(answer) {
-            return Some(Struck::Reply(reply));
+            return Some(Outcome::Reply(reply));
         }
         let original = answer.body.as_ref()?;
         let mut body = original.clone();
         self.alter(answer, walks, &mut body);
-        (body != *original).then_some(Struck::Body(body))
+        (body != *original).then_some(Outcome::Body(body))
     }
 
     /// What comes in place of the answer; `None` for faults that alter it.

@@ -19,7 +19,7 @@ use crate::http::{Reply, Request, Response};
 use crate::job::Timestamp;
 
 use super::{Call, Operation, Simulator};
-use alter::{Answer, Struck};
+use alter::{Answer, Outcome};
 use walks::Walks;
 
 pub use alter::{CLOCK_SKEW, OVERSIZE, REFUSAL};
@@ -107,8 +107,8 @@ impl State {
         let Some((fault, struck)) = struck else { return answer.response.into() };
         *self.struck.entry(fault).or_default() += 1;
         match struck {
-            Struck::Reply(reply) => reply,
-            Struck::Body(body) => {
+            Outcome::Reply(reply) => reply,
+            Outcome::Body(body) => {
                 answer.note_altered(&body, &mut self.walks);
                 answer.response.map(|_| body.to_string().into()).into()
             }

@@ -15,7 +15,7 @@ use tokio::time::timeout;
 
 use crate::http::{Listener, StatusCode};
 use crate::job::{AccountId, Status};
-use crate::simulator::notation::{basic_iso_8601, http_date};
+use crate::simulator::json::{basic_iso_8601, http_date};
 use crate::simulator::{Fleet, Job, ThingGroup, serve};
 
 use super::*;

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use aws_iot_jobs_exporter::simulator::Life;
+use aws_iot_jobs_exporter::simulator::Lifecycle;
 
 use crate::estimate::{a_day, fleet, requests};
 use crate::support::{NOW, REGION, account, simulator};
@@ -43,8 +43,8 @@ async fn a_day_of_refreshes_that_are_slower_than_the_interval_is_estimated_too()
 async fn a_day_of_a_fleet_that_lives_is_estimated_roughly() {
     let simulator = simulator([]);
     let pace = std::num::NonZeroU32::MIN;
-    let (fleet, life) = Life::begin(3, 800, pace, NOW);
-    simulator.set_living_fleet(&account(), REGION, fleet, life);
+    let (fleet, lifecycle) = Lifecycle::begin(3, 800, pace, NOW);
+    simulator.set_fleet_with_lifecycle(&account(), REGION, fleet, lifecycle);
     let (shown, estimate) = a_day(simulator, |config| {
         config.refresh.interval = Duration::from_mins(10);
         // So few jobs are purged by then, where a real account keeps them for months.

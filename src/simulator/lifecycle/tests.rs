@@ -1,4 +1,4 @@
-//! What the life of a fleet promises.
+//! What the lifecycle of a fleet promises.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
@@ -22,14 +22,14 @@ fn pace(times: u32) -> NonZeroU32 {
     NonZeroU32::new(times).expect("not 0")
 }
 
-/// Begins a life of the pace 1.
-fn begin(seed: u64, size: usize) -> (Fleet, Life) {
-    Life::begin(seed, size, pace(1), START)
+/// Begins a lifecycle of the pace 1.
+fn begin(seed: u64, size: usize) -> (Fleet, Lifecycle) {
+    Lifecycle::begin(seed, size, pace(1), START)
 }
 
 /// Lets a fleet live for `time`, and looks at it every `interval`.
 fn watch(
-    (fleet, life): &mut (Fleet, Life),
+    (fleet, lifecycle): &mut (Fleet, Lifecycle),
     time: Duration,
     interval: Duration,
     mut look: impl FnMut(&Fleet, Timestamp),
@@ -37,7 +37,7 @@ fn watch(
     let (mut now, end) = (START, START.after(time));
     while now < end {
         now = now.after(interval);
-        life.advance(fleet, now);
+        lifecycle.advance(fleet, now);
         look(fleet, now);
     }
 }
@@ -64,17 +64,17 @@ proptest! {
         times in 1_u32..30,
         steps in prop::collection::vec(0_u64..60_000, 1..60),
     ) {
-        let (mut leaping, mut leaping_life) = Life::begin(seed, size, pace(times), START);
-        let (mut walking, mut walking_life) = Life::begin(seed, size, pace(times), START);
+        let (mut leaping, mut leaping_lifecycle) = Lifecycle::begin(seed, size, pace(times), START);
+        let (mut walking, mut walking_lifecycle) = Lifecycle::begin(seed, size, pace(times), START);
         let mut now = START;
         for step in steps {
             now = now.after(Duration::from_millis(step));
-            walking_life.advance(&mut walking, now);
+            walking_lifecycle.advance(&mut walking, now);
         }
         // A step with more to happen than one call does is made up for by the next.
-        while leaping_life.advance(&mut leaping, now) > 0 {}
+        while leaping_lifecycle.advance(&mut leaping, now) > 0 {}
         prop_assert_eq!(contents(&leaping), contents(&walking));
-        prop_assert_eq!(leaping_life.next(), walking_life.next());
+        prop_assert_eq!(leaping_lifecycle.next(), walking_lifecycle.next());
     }
 }
 
@@ -87,7 +87,7 @@ fn an_hour_at_once_and_second_by_second_lead_to_the_same_fleet() {
 }
 
 #[test]
-fn another_seed_leads_another_life() {
+fn another_seed_gives_another_lifecycle() {
     let (mut one, mut other) = (begin(1, 100), begin(2, 100));
     assert_ne!(contents(&one.0), contents(&other.0));
     one.1.advance(&mut one.0, START.after(HOUR));
@@ -96,7 +96,7 @@ fn another_seed_leads_another_life() {
 }
 
 #[test]
-fn a_life_begins_with_the_seeded_fleet() {
+fn a_lifecycle_begins_with_the_seeded_fleet() {
     let (fleet, _) = begin(42, 500);
     assert_eq!(contents(&fleet), contents(&Fleet::seeded(42, 500, START)));
 }
@@ -120,9 +120,9 @@ fn every_status_and_selection_is_there_all_day() {
 #[test]
 fn continuous_jobs_come_to_both_of_their_ends_at_the_paces_of_a_demo() {
     for speed in [1, 60] {
-        let mut life = Life::begin(5, 2000, pace(speed), START);
+        let mut lifecycle = Lifecycle::begin(5, 2000, pace(speed), START);
         let time = if speed == 1 { DAY } else { HOUR };
-        watch(&mut life, time, time / 24, |fleet, now| {
+        watch(&mut lifecycle, time, time / 24, |fleet, now| {
             for status in [Status::Completed, Status::Canceled] {
                 let is_one = |job: &Job| job.target_selection == TargetSelection::Continuous && job.status == status;
                 // Seeded fleets have none that were canceled, and it takes hours of fleet time until the first is.
@@ -135,12 +135,12 @@ fn continuous_jobs_come_to_both_of_their_ends_at_the_paces_of_a_demo() {
 
 #[test]
 fn counts_fit_statuses_and_times_are_in_order_after_everything_that_happens() {
-    let (mut fleet, mut life) = begin(3, 300);
+    let (mut fleet, mut lifecycle) = begin(3, 300);
     let mut now = START;
     let mut seen: HashMap<String, Job> = HashMap::new();
     while now < START.after(3 * HOUR) {
-        now = life.next().expect("something always happens");
-        life.advance(&mut fleet, now);
+        now = lifecycle.next().expect("something always happens");
+        lifecycle.advance(&mut fleet, now);
         // What has not changed was fine before.
         for job in fleet.jobs() {
             if seen.get(&job.id) == Some(job) {
@@ -159,12 +159,12 @@ fn counts_fit_statuses_and_times_are_in_order_after_everything_that_happens() {
 #[test]
 fn statuses_change_only_as_they_do_at_aws() {
     use Status::{Canceled, Completed, DeletionInProgress, InProgress, Scheduled};
-    let (mut fleet, mut life) = begin(3, 300);
+    let (mut fleet, mut lifecycle) = begin(3, 300);
     let mut before: HashMap<String, Job> = fleet.jobs().map(|job| (job.id.clone(), job.clone())).collect();
     let mut seen = BTreeSet::new();
-    while life.next().is_some_and(|next| next < START.after(DAY / 4)) {
-        let now = life.next().expect("there is a next");
-        life.advance(&mut fleet, now);
+    while lifecycle.next().is_some_and(|next| next < START.after(DAY / 4)) {
+        let now = lifecycle.next().expect("there is a next");
+        lifecycle.advance(&mut fleet, now);
         for job in fleet.jobs() {
             let old = before.get(&job.id).filter(|old| old.created_at == job.created_at);
             if old == Some(job) {
@@ -274,14 +274,14 @@ fn a_snapshot_job_is_stuck_and_a_continuous_one_stalled_at_any_time() {
 
 #[test]
 fn devices_come_back_to_some_stuck_jobs() {
-    let (mut fleet, mut life) = begin(13, 500);
+    let (mut fleet, mut lifecycle) = begin(13, 500);
     let is_old = |job: &&Job| job.target_selection == TargetSelection::Snapshot && START.since(job.created_at) > DAY;
     let stuck = |fleet: &Fleet| -> Vec<String> {
         let in_progress = fleet.jobs().filter(|job| job.status == Status::InProgress && !has_windows(job));
         in_progress.filter(is_old).map(|job| job.id.clone()).collect()
     };
     let before = stuck(&fleet);
-    life.advance(&mut fleet, START.after(13 * HOUR));
+    lifecycle.advance(&mut fleet, START.after(13 * HOUR));
     let after = stuck(&fleet);
     assert!(!after.is_empty() && after.len() < before.len(), "{before:?} {after:?}");
 }
@@ -298,19 +298,19 @@ fn the_size_stays_about_what_was_asked_for() {
 
 #[test]
 fn a_fleet_of_none_stays_one() {
-    let (mut fleet, mut life) = begin(1, 0);
-    assert_eq!((life.next(), life.advance(&mut fleet, START.after(DAY))), (None, 0));
+    let (mut fleet, mut lifecycle) = begin(1, 0);
+    assert_eq!((lifecycle.next(), lifecycle.advance(&mut fleet, START.after(DAY))), (None, 0));
     assert_eq!(fleet.jobs().len(), 0);
 }
 
 #[test]
 fn no_more_deletions_than_aws_allows() {
-    let (mut fleet, mut life) = begin(19, 200_000);
+    let (mut fleet, mut lifecycle) = begin(19, 200_000);
     let deleting = |fleet: &Fleet| fleet.jobs_after(None, Some(&Status::DeletionInProgress)).count();
     let mut most = 0;
-    while life.next().is_some_and(|next| next < START.after(3 * HOUR)) {
-        let now = life.next().expect("there is a next");
-        life.advance(&mut fleet, now);
+    while lifecycle.next().is_some_and(|next| next < START.after(3 * HOUR)) {
+        let now = lifecycle.next().expect("there is a next");
+        lifecycle.advance(&mut fleet, now);
         let now_deleting = deleting(&fleet);
         assert!((1..=MAX_DELETIONS).contains(&now_deleting), "{now_deleting}");
         most = most.max(now_deleting);
@@ -401,11 +401,11 @@ fn groups_come_and_go_and_new_jobs_target_existing_ones() {
 
 #[test]
 fn at_a_higher_pace_the_same_sort_of_day_takes_a_minute() {
-    let (mut fleet, mut life) = Life::begin(43, 500, pace(1440), START);
-    let day = std::iter::from_fn(|| Some(life.advance(&mut fleet, START.after(MINUTE)))).take_while(|n| *n > 0);
+    let (mut fleet, mut lifecycle) = Lifecycle::begin(43, 500, pace(1440), START);
+    let day = std::iter::from_fn(|| Some(lifecycle.advance(&mut fleet, START.after(MINUTE)))).take_while(|n| *n > 0);
     let fast: usize = day.sum();
-    let (mut fleet, mut life) = begin(43, 500);
-    let day = std::iter::from_fn(|| Some(life.advance(&mut fleet, START.after(DAY)))).take_while(|n| *n > 0);
+    let (mut fleet, mut lifecycle) = begin(43, 500);
+    let day = std::iter::from_fn(|| Some(lifecycle.advance(&mut fleet, START.after(DAY)))).take_while(|n| *n > 0);
     let real: usize = day.sum();
     assert!(fast * 2 > real && real * 2 > fast, "{fast} and {real} events");
     let newest = fleet.jobs().map(|job| job.created_at).max();
@@ -414,8 +414,8 @@ fn at_a_higher_pace_the_same_sort_of_day_takes_a_minute() {
 
 #[test]
 fn even_the_highest_pace_ends_a_call() {
-    let (mut fleet, mut life) = Life::begin(47, 500, NonZeroU32::MAX, START);
-    assert_eq!(life.advance(&mut fleet, START.after(DAY)), MAX_EVENTS);
+    let (mut fleet, mut lifecycle) = Lifecycle::begin(47, 500, NonZeroU32::MAX, START);
+    assert_eq!(lifecycle.advance(&mut fleet, START.after(DAY)), MAX_EVENTS);
     for job in fleet.jobs() {
         assert_fits(job);
     }
@@ -423,7 +423,7 @@ fn even_the_highest_pace_ends_a_call() {
 
 #[test]
 fn what_others_change_is_left_alone_and_made_up_for() {
-    let (mut fleet, mut life) = begin(53, 200);
+    let (mut fleet, mut lifecycle) = begin(53, 200);
     let open: Vec<String> = fleet.jobs().filter(|job| job.status.is_open()).map(|job| job.id.clone()).collect();
     for (n, id) in open.iter().enumerate() {
         match n % 3 {
@@ -432,7 +432,7 @@ fn what_others_change_is_left_alone_and_made_up_for() {
             _ => drop(fleet.update_job(id, |job| job.status = Status::Unknown("NEW".into()))),
         }
     }
-    life.advance(&mut fleet, START.after(DAY));
+    lifecycle.advance(&mut fleet, START.after(DAY));
     for (n, id) in open.iter().enumerate() {
         match n % 3 {
             1 => assert_eq!(fleet.job(id), Some(&Job::new(id.clone(), Status::InProgress, START))),
@@ -453,8 +453,8 @@ fn account() -> AccountId {
 fn living(seed: u64, size: usize) -> Simulator {
     let simulator = Simulator::new();
     simulator.add_access_key(&account(), KEY);
-    let (fleet, life) = begin(seed, size);
-    simulator.set_living_fleet(&account(), REGION, fleet, life);
+    let (fleet, lifecycle) = begin(seed, size);
+    simulator.set_fleet_with_lifecycle(&account(), REGION, fleet, lifecycle);
     simulator
 }
 

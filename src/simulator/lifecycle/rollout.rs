@@ -24,20 +24,20 @@ pub(super) struct Rollout {
     /// The time from step to step.
     pub(super) interval: Duration,
     /// What people do about it on the way.
-    pub(super) intervention: Option<Intervention>,
+    pub(super) intervention: Option<PlannedIntervention>,
 }
 
 /// What people do about a job before it is over.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Intervention {
+pub(super) struct PlannedIntervention {
     /// When so many steps are left.
     pub(super) at_steps_left: u32,
-    pub(super) deed: Deed,
+    pub(super) intervention: Intervention,
 }
 
 /// How people end a job early.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Deed {
+pub(super) enum Intervention {
     Cancel,
     Delete,
 }
@@ -54,8 +54,8 @@ impl Rollout {
     }
 
     /// What people do now.
-    pub(super) fn deed(&self) -> Option<Deed> {
-        self.intervention.filter(|due| due.at_steps_left == self.steps_left).map(|due| due.deed)
+    pub(super) fn due_intervention(&self) -> Option<Intervention> {
+        self.intervention.filter(|due| due.at_steps_left == self.steps_left).map(|due| due.intervention)
     }
 
     /// Takes a share of the devices one stage further, the last stage first, so that none goes two stages in a step. As

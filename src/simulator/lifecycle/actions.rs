@@ -8,40 +8,40 @@ use crate::job::{ExecutionStatus, Status, Timestamp};
 use super::super::fleet::{Executions, Fleet, Job};
 use super::super::seeded::{Kind, MINUTE, Maker, explain_cancellation};
 use super::super::window::HourlyWindow;
-use super::rollout::{Deed, Intervention, Rollout};
-use super::{Act, LAST_STEPS, Life, MAX_DELETIONS, MAX_FREE_IDS, SECOND, is_as_it_ended};
+use super::rollout::{Intervention, PlannedIntervention, Rollout};
+use super::{Action, LAST_STEPS, Lifecycle, MAX_DELETIONS, MAX_FREE_IDS, SECOND, is_as_it_ended};
 
-impl Life {
-    /// Lets `act` happen to `job`, a copy of that in the fleet.
-    pub(super) fn go_on(&mut self, fleet: &mut Fleet, mut job: Job, act: Act, now: Timestamp) {
-        match act {
-            Act::RollOut(rollout) => self.roll_out(fleet, job, rollout, now),
-            Act::Unstick if self.maker.one_in(3) => self.cancel(fleet, job, now),
-            Act::Unstick => {
+impl Lifecycle {
+    /// Lets `action` happen to `job`, a copy of that in the fleet.
+    pub(super) fn go_on(&mut self, fleet: &mut Fleet, mut job: Job, action: Action, now: Timestamp) {
+        match action {
+            Action::RollOut(rollout) => self.roll_out(fleet, job, rollout, now),
+            Action::Unstick if self.maker.one_in(3) => self.cancel(fleet, job, now),
+            Action::Unstick => {
                 let rollout = self.rollout(&job, 0);
-                self.plan(&job, Act::RollOut(rollout), now);
+                self.plan(&job, Action::RollOut(rollout), now);
             }
-            Act::Serve(rollout) => self.serve(fleet, job, rollout, now),
-            Act::Resume(rollout) => self.plan(&job, Act::Serve(rollout), now),
-            Act::Start if self.is_missing(Kind::Overdue) => self.plan(&job, Act::StartLate, now),
+            Action::Serve(rollout) => self.serve(fleet, job, rollout, now),
+            Action::Resume(rollout) => self.plan(&job, Action::Serve(rollout), now),
+            Action::Start if self.is_missing(Kind::Overdue) => self.plan(&job, Action::StartLate, now),
             // Somebody has to be late.
-            Act::StartLate if self.present.of(Kind::Overdue) == 0 => self.plan(&job, Act::StartLate, now),
-            Act::Start | Act::StartLate => {
+            Action::StartLate if self.present.of(Kind::Overdue) == 0 => self.plan(&job, Action::StartLate, now),
+            Action::Start | Action::StartLate => {
                 let devices = self.maker.things();
                 change_status(&mut job, Status::InProgress, now);
                 let rollout = self.begin_rollout(&mut job, devices);
-                self.plan(&job, Act::RollOut(rollout), now);
+                self.plan(&job, Action::RollOut(rollout), now);
                 fleet.add_job(job);
             }
-            Act::OpenWindow(mut rollout) => {
+            Action::OpenWindow(mut rollout) => {
                 change_status(&mut job, Status::InProgress, now);
                 tell_first(&mut job, &mut rollout, &mut self.maker);
-                self.plan(&job, Act::StepInWindow(rollout), now);
+                self.plan(&job, Action::StepInWindow(rollout), now);
                 fleet.add_job(job);
             }
-            Act::StepInWindow(rollout) => self.step_in_window(fleet, job, rollout, now),
-            Act::Delete { steps_left, interval } => self.go_on_deleting(fleet, job, steps_left, interval, now),
-            Act::SettleCancellation => {
+            Action::StepInWindow(rollout) => self.step_in_window(fleet, job, rollout, now),
+            Action::Delete { steps_left, interval } => self.go_on_deleting(fleet, job, steps_left, interval, now),
+            Action::SettleCancellation => {
                 job.is_concurrent = false;
                 self.end(fleet, job);
             }
@@ -49,20 +49,20 @@ impl Life {
     }
 
     fn roll_out(&mut self, fleet: &mut Fleet, mut job: Job, mut rollout: Rollout, now: Timestamp) {
-        match rollout.deed() {
-            Some(Deed::Delete) if self.present.of(Kind::Deleting) < MAX_DELETIONS => {
+        match rollout.due_intervention() {
+            Some(Intervention::Delete) if self.present.of(Kind::Deleting) < MAX_DELETIONS => {
                 return self.delete(fleet, job, now);
             }
             // AWS refuses a deletion too many.
-            Some(Deed::Cancel | Deed::Delete) => return self.cancel(fleet, job, now),
+            Some(Intervention::Cancel | Intervention::Delete) => return self.cancel(fleet, job, now),
             None => {}
         }
         rollout.step(&mut job.executions, self.maker.rng());
         job.is_concurrent = rollout.is_concurrent();
         if !rollout.is_over(&job.executions) {
-            self.plan(&job, Act::RollOut(rollout), now);
+            self.plan(&job, Action::RollOut(rollout), now);
         } else if job.executions.open() > 0 {
-            self.plan(&job, Act::Unstick, now);
+            self.plan(&job, Action::Unstick, now);
         } else {
             return self.complete(fleet, job, now);
         }
@@ -75,7 +75,7 @@ impl Life {
             cancel_executions(&mut job.executions, true);
             return self.complete(fleet, job, now);
         }
-        if rollout.deed().is_some() && self.maker.one_in(400) {
+        if rollout.due_intervention().is_some() && self.maker.one_in(400) {
             return self.cancel(fleet, job, now);
         }
         let joining = u32::from(self.maker.one_in(3));
@@ -89,7 +89,7 @@ impl Life {
             job.is_concurrent = false;
             job.executions.add(ExecutionStatus::Queued, u32::from(job.executions.open() == 0));
         }
-        self.plan(&job, if stalls { Act::Resume(rollout) } else { Act::Serve(rollout) }, now);
+        self.plan(&job, if stalls { Action::Resume(rollout) } else { Action::Serve(rollout) }, now);
         fleet.add_job(job);
     }
 
@@ -107,7 +107,7 @@ impl Life {
         if is_closing {
             change_status(&mut job, Status::Scheduled, now);
         }
-        self.plan(&job, if is_closing { Act::OpenWindow(rollout) } else { Act::StepInWindow(rollout) }, now);
+        self.plan(&job, if is_closing { Action::OpenWindow(rollout) } else { Action::StepInWindow(rollout) }, now);
         fleet.add_job(job);
     }
 
@@ -125,7 +125,7 @@ impl Life {
         job.force_canceled = self.maker.one_in(3);
         cancel_executions(&mut job.executions, job.force_canceled);
         explain_cancellation(Arc::make_mut(&mut job.texts));
-        self.plan(&job, Act::SettleCancellation, now);
+        self.plan(&job, Action::SettleCancellation, now);
         fleet.add_job(job);
     }
 
@@ -166,7 +166,7 @@ impl Life {
                 let count = job.executions.get(status);
                 job.executions.set(status, count - count / steps_left);
             }
-            self.plan(&job, Act::Delete { steps_left: steps_left - 1, interval }, now);
+            self.plan(&job, Action::Delete { steps_left: steps_left - 1, interval }, now);
             fleet.add_job(job);
             return;
         }
@@ -200,11 +200,11 @@ impl Life {
     pub(super) fn begin_rollout(&mut self, job: &mut Job, devices: u32) -> Rollout {
         let mut rollout = self.rollout(job, devices);
         let at_steps_left = self.maker.rng().u32(2..rollout.steps_left);
-        let planned = |deed| Some(Intervention { at_steps_left, deed });
+        let planned = |intervention| Some(PlannedIntervention { at_steps_left, intervention });
         match self.maker.rng().u32(0..20) {
             0 if self.is_missing(Kind::Stuck) => rollout.offline = self.maker.rng().u32(1..=5).min(devices),
-            5..8 => rollout.intervention = planned(Deed::Cancel),
-            8 => rollout.intervention = planned(Deed::Delete),
+            5..8 => rollout.intervention = planned(Intervention::Cancel),
+            8 => rollout.intervention = planned(Intervention::Delete),
             _ => {}
         }
         tell_first(job, &mut rollout, &mut self.maker);
@@ -212,9 +212,9 @@ impl Life {
     }
 
     /// One deletion in six takes long.
-    pub(super) fn deletion(&mut self) -> Act {
+    pub(super) fn deletion(&mut self) -> Action {
         let interval = if self.maker.one_in(6) { (4 * MINUTE, 18 * MINUTE) } else { (2 * SECOND, MINUTE / 2) };
-        Act::Delete { steps_left: 5, interval: self.maker.ahead(interval.0, interval.1) }
+        Action::Delete { steps_left: 5, interval: self.maker.ahead(interval.0, interval.1) }
     }
 }
 

@@ -1,13 +1,13 @@
 //! A fleet that lives: jobs are created, roll out, finish, stick, are canceled, deleted and purged.
 //!
-//! [`Life`] is an agenda of what happens to a fleet, and when. [`Life::advance`] lets everything happen that is due;
-//! each thing happens at its own time, and puts down what follows from it. Chance is drawn when something happens, in
+//! [`Lifecycle`] is a queue of what happens to a fleet, and when. [`Lifecycle::advance`] lets everything happen that is
+//! due; each thing happens at its own time, and puts down what follows from it. Chance is drawn when something happens, in
 //! the order in which things happen. So the same seed, size, pace and start give the same fleet at any later time,
 //! however often the time between is looked at.
 //!
 //! # Time
-//! Every time that a job shows is on the clock of the one who calls, because clients compare it with their own. A life of
-//! a higher pace has shorter waits, and nothing else: with a pace of 60, a job that would roll out for ten minutes does it
+//! Every time that a job shows is on the clock of the one who calls, because clients compare it with their own. A lifecycle
+//! of a higher pace has shorter waits, and nothing else: with a pace of 60, a job that would roll out for ten minutes does it
 //! in ten seconds. What was there at the start has the age that it would have in a real account, days and months. Two
 //! things keep the wall's pace: maintenance windows, because their cron expressions say when they open, and the
 //! precision of schedules, which AWS tells in whole minutes.
@@ -34,8 +34,8 @@
 //! - Executions in progress end before their maintenance window does.
 //! - A canceled job is concurrent for some seconds. What devices do about it later is not told any more.
 
-mod acts;
-mod agenda;
+mod actions;
+mod event_queue;
 mod rollout;
 #[cfg(test)]
 mod tests;
@@ -52,14 +52,14 @@ use super::fleet::{Fleet, Job};
 use super::seeded::{HOUR, Kind, MINUTE, Maker, Seeded};
 use super::window::HourlyWindow;
 
-use acts::tell_first;
-use agenda::Agenda;
-use rollout::{Deed, Intervention, Rollout};
+use actions::tell_first;
+use event_queue::EventQueue;
+use rollout::{Intervention, PlannedIntervention, Rollout};
 
 /// How many jobs of an account can be `DELETION_IN_PROGRESS` (AWS IoT quotas).
 const MAX_DELETIONS: usize = 10;
 
-/// How many things happen in one call of [`Life::advance`] at most: those of five hours or more at a pace of 1, and less
+/// How many things happen in one call of [`Lifecycle::advance`] at most: those of five hours or more at a pace of 1, and less
 /// than a tenth of a second's work. Whoever asks after a longer time, or at a pace beyond reason, gets an answer all the
 /// same.
 const MAX_EVENTS: usize = 100_000;
@@ -77,17 +77,17 @@ const MILLISECOND: Duration = Duration::from_millis(1);
 const SECOND: Duration = Duration::from_secs(1);
 
 /// What happens to one fleet over time: rollouts, schedules, cancellations, deletions, purges. It goes with the fleet
-/// that [`Life::begin`] gave out with it, and with no other.
+/// that [`Lifecycle::begin`] gave out with it, and with no other.
 ///
-/// What happens depends on seed, size, pace and start alone, and not on how often [`Life::advance`] is called. Jobs show
+/// What happens depends on seed, size, pace and start alone, and not on how often [`Lifecycle::advance`] is called. Jobs show
 /// times of the caller's clock at every pace.
-pub struct Life {
+pub struct Lifecycle {
     /// How many jobs the fleet should have.
     size: usize,
     maker: Maker,
-    agenda: Agenda<Event>,
+    events: EventQueue<Event>,
     wanted: PerKind,
-    /// Jobs of each kind that are on the agenda.
+    /// Jobs of each kind that are in the event queue.
     present: PerKind,
     /// Jobs of each kind that are soon to be created.
     coming: PerKind,
@@ -126,15 +126,15 @@ enum Event {
     Regroup,
 }
 
-/// What is still to happen to a job. A job is on the agenda once, or not at all.
+/// What is still to happen to a job. A job is in the event queue once, or not at all.
 struct Part {
     id: String,
     /// Ids are used again, so this is part of a job's identity.
     created_at: Timestamp,
-    act: Act,
+    action: Action,
 }
 
-enum Act {
+enum Action {
     /// A rollout takes its next step.
     RollOut(Rollout),
     /// Devices come back after a long time, or somebody loses patience.
@@ -157,7 +157,7 @@ enum Act {
     SettleCancellation,
 }
 
-impl Act {
+impl Action {
     /// The kind of the job that this is still to happen to; `None` where it has ended.
     fn kind(&self) -> Option<Kind> {
         match self {
@@ -186,7 +186,7 @@ impl Act {
     }
 }
 
-impl Life {
+impl Lifecycle {
     /// A seeded fleet of `size` jobs as it could look at the time `now`, and what happens to it from then on, so many
     /// times faster than it would in a real account. A fleet of none stays one.
     #[must_use]
@@ -194,10 +194,10 @@ impl Life {
         let Seeded { mut fleet, open, maker } = Seeded::new(seed, size, pace, now);
         let mut ended: Vec<Arc<Job>> = fleet.shared_jobs().filter(|job| job.has_ended()).cloned().collect();
         ended.sort_by_key(|job| job.completed_at);
-        let mut life = Self {
+        let mut lifecycle = Self {
             size,
             maker,
-            agenda: Agenda::new(),
+            events: EventQueue::new(),
             wanted: PerKind::default(),
             present: PerKind::default(),
             coming: PerKind::default(),
@@ -205,12 +205,12 @@ impl Life {
             free_ids: VecDeque::new(),
             new_groups: VecDeque::new(),
         };
-        life.adopt(&mut fleet, open, now);
+        lifecycle.adopt(&mut fleet, open, now);
         if size > 0 {
-            life.agenda.put(now, Event::Purge);
-            life.agenda.put(now.after(life.maker.ahead(MINUTE, 5 * MINUTE)), Event::Regroup);
+            lifecycle.events.insert(now, Event::Purge);
+            lifecycle.events.insert(now.after(lifecycle.maker.ahead(MINUTE, 5 * MINUTE)), Event::Regroup);
         }
-        (fleet, life)
+        (fleet, lifecycle)
     }
 
     /// Lets everything happen to `fleet` that is due by `now`, and tells how much that was: 0 where the fleet is up to
@@ -219,7 +219,7 @@ impl Life {
     /// Jobs that somebody else has changed or removed are left alone.
     pub fn advance(&mut self, fleet: &mut Fleet, now: Timestamp) -> usize {
         for happened in 0..MAX_EVENTS {
-            let Some((at, event)) = self.agenda.take(now) else { return happened };
+            let Some((at, event)) = self.events.take(now) else { return happened };
             self.happen(fleet, event, at);
         }
         MAX_EVENTS
@@ -228,41 +228,41 @@ impl Life {
     /// When something happens next. Nothing ever happens to a fleet of none.
     #[must_use]
     pub fn next(&self) -> Option<Timestamp> {
-        self.agenda.next()
+        self.events.next()
     }
 
-    /// Puts the jobs of the start on the agenda, somewhere on their way.
+    /// Puts the jobs of the start in the event queue, somewhere on their way.
     fn adopt(&mut self, fleet: &mut Fleet, open: Vec<(String, Kind)>, now: Timestamp) {
         let mut kept_still = PerKind::default();
         for (id, kind) in open {
             let Some(job) = fleet.job(&id) else { continue };
-            let act = match kind {
+            let action = match kind {
                 Kind::Stuck | Kind::Stalled => {
                     let seen = kept_still.of_mut(kind);
                     *seen += 1;
                     if *seen % 2 == 1 {
                         continue;
                     }
-                    if kind == Kind::Stuck { Act::Unstick } else { Act::Resume(self.rollout(job, 0)) }
+                    if kind == Kind::Stuck { Action::Unstick } else { Action::Resume(self.rollout(job, 0)) }
                 }
                 Kind::RollingOut => {
                     let waiting = if job.is_concurrent { self.maker.things() } else { 0 };
                     let mut rollout = self.rollout(job, waiting);
                     rollout.steps_left = self.maker.rng().u32(2..=rollout.steps_left);
-                    Act::RollOut(rollout)
+                    Action::RollOut(rollout)
                 }
-                Kind::Continuous => Act::Serve(self.rollout(job, 0)),
-                Kind::Scheduled => Act::Start,
-                Kind::Overdue => Act::StartLate,
+                Kind::Continuous => Action::Serve(self.rollout(job, 0)),
+                Kind::Scheduled => Action::Start,
+                Kind::Overdue => Action::StartLate,
                 Kind::Windowed => {
                     let rollout = self.slow_rollout(job, 0);
                     let opened = job.status == Status::InProgress;
-                    if opened { Act::StepInWindow(rollout) } else { Act::OpenWindow(rollout) }
+                    if opened { Action::StepInWindow(rollout) } else { Action::OpenWindow(rollout) }
                 }
                 Kind::Deleting => self.deletion(),
             };
             *self.wanted.of_mut(kind) += 1;
-            self.plan(job, act, now);
+            self.plan(job, action, now);
         }
     }
 
@@ -274,13 +274,13 @@ impl Life {
                 self.keep_going(kind, now);
             }
             Event::GoOn(part) => {
-                let kind = part.act.kind();
+                let kind = part.action.kind();
                 if let Some(kind) = kind {
                     *self.present.of_mut(kind) -= 1;
                 }
-                let is_there = |job: &&Job| job.created_at == part.created_at && job.status == part.act.status();
+                let is_there = |job: &&Job| job.created_at == part.created_at && job.status == part.action.status();
                 if let Some(job) = fleet.job(&part.id).filter(is_there).cloned() {
-                    self.go_on(fleet, job, part.act, now);
+                    self.go_on(fleet, job, part.action, now);
                 }
                 if let Some(kind) = kind {
                     self.keep_going(kind, now);
@@ -289,12 +289,12 @@ impl Life {
             Event::Purge => {
                 self.purge(fleet);
                 let pause = self.maker.ahead(10 * SECOND, 20 * SECOND);
-                self.agenda.put(now.after(pause), Event::Purge);
+                self.events.insert(now.after(pause), Event::Purge);
             }
             Event::Regroup => {
                 self.regroup(fleet, now);
                 let pause = self.maker.ahead(3 * MINUTE, 8 * MINUTE);
-                self.agenda.put(now.after(pause), Event::Regroup);
+                self.events.insert(now.after(pause), Event::Regroup);
             }
         }
     }
@@ -310,7 +310,7 @@ impl Life {
         };
         if self.is_missing(kind) {
             *self.coming.of_mut(kind) += 1;
-            self.agenda.put(now.after(pause), Event::Create(kind));
+            self.events.insert(now.after(pause), Event::Create(kind));
         }
     }
 
@@ -320,27 +320,27 @@ impl Life {
 
     fn create(&mut self, fleet: &mut Fleet, kind: Kind, now: Timestamp) {
         let devices = self.maker.things();
-        let (mut job, act) = match kind {
+        let (mut job, action) = match kind {
             Kind::RollingOut | Kind::Stuck => {
                 let mut job = self.maker.new_rollout(now);
                 let rollout = self.begin_rollout(&mut job, devices);
-                (job, Act::RollOut(rollout))
+                (job, Action::RollOut(rollout))
             }
             Kind::Continuous | Kind::Stalled => {
                 let mut job = self.maker.new_continuous(now);
                 let mut rollout = self.rollout(&job, devices);
                 // A job with an end is left to come to it.
                 let has_end = job.scheduling.is_some();
-                let cancel = Intervention { at_steps_left: LAST_STEPS, deed: Deed::Cancel };
+                let cancel = PlannedIntervention { at_steps_left: LAST_STEPS, intervention: Intervention::Cancel };
                 rollout.intervention = (!has_end).then_some(cancel);
                 tell_first(&mut job, &mut rollout, &mut self.maker);
-                (job, Act::Serve(rollout))
+                (job, Action::Serve(rollout))
             }
-            Kind::Scheduled | Kind::Overdue => (self.maker.new_scheduled(now), Act::Start),
+            Kind::Scheduled | Kind::Overdue => (self.maker.new_scheduled(now), Action::Start),
             Kind::Windowed => {
                 let job = self.maker.new_windowed(now);
                 let rollout = self.slow_rollout(&job, devices);
-                (job, Act::OpenWindow(rollout))
+                (job, Action::OpenWindow(rollout))
             }
             Kind::Deleting => return self.delete_one_that_ended(fleet, now),
         };
@@ -350,40 +350,40 @@ impl Life {
         {
             job.id = id;
         }
-        self.plan(&job, act, now);
+        self.plan(&job, action, now);
         fleet.add_job(job);
     }
 
-    /// Puts on the agenda what happens to `job` next.
-    fn plan(&mut self, job: &Job, act: Act, now: Timestamp) {
+    /// Puts in the event queue what happens to `job` next.
+    fn plan(&mut self, job: &Job, action: Action, now: Timestamp) {
         let maker = &mut self.maker;
-        let soon = match &act {
-            Act::RollOut(rollout) | Act::StepInWindow(rollout) => now.after(rollout.interval),
-            Act::Serve(_) => now.after(maker.ahead(10 * SECOND, MINUTE)),
-            Act::Unstick => now.after(maker.ahead(HOUR, 12 * HOUR)),
-            Act::Resume(_) => now.after(maker.ahead(HOUR, 6 * HOUR)),
-            Act::StartLate => now.after(maker.ahead(HOUR / 4, 3 * HOUR)),
-            Act::Start | Act::OpenWindow(_) => now,
-            Act::Delete { interval, .. } => now.after(*interval),
-            Act::SettleCancellation => now.after(maker.ahead(5 * SECOND, MINUTE / 2)),
+        let soon = match &action {
+            Action::RollOut(rollout) | Action::StepInWindow(rollout) => now.after(rollout.interval),
+            Action::Serve(_) => now.after(maker.ahead(10 * SECOND, MINUTE)),
+            Action::Unstick => now.after(maker.ahead(HOUR, 12 * HOUR)),
+            Action::Resume(_) => now.after(maker.ahead(HOUR, 6 * HOUR)),
+            Action::StartLate => now.after(maker.ahead(HOUR / 4, 3 * HOUR)),
+            Action::Start | Action::OpenWindow(_) => now,
+            Action::Delete { interval, .. } => now.after(*interval),
+            Action::SettleCancellation => now.after(maker.ahead(5 * SECOND, MINUTE / 2)),
         };
         let schedule = job.scheduling.as_deref();
-        let at = match (&act, HourlyWindow::of(job)) {
-            (Act::Start, _) => schedule.and_then(|schedule| schedule.start_time).unwrap_or(soon),
-            (Act::Serve(_), _) => schedule.and_then(|schedule| schedule.end_time).map_or(soon, |end| end.min(soon)),
-            (Act::OpenWindow(_), Some(window)) => {
+        let at = match (&action, HourlyWindow::of(job)) {
+            (Action::Start, _) => schedule.and_then(|schedule| schedule.start_time).unwrap_or(soon),
+            (Action::Serve(_), _) => schedule.and_then(|schedule| schedule.end_time).map_or(soon, |end| end.min(soon)),
+            (Action::OpenWindow(_), Some(window)) => {
                 // A window that opens at the very start is not missed.
                 let just_before_start =
                     schedule.and_then(|schedule| schedule.start_time).map(|start| start.before(MILLISECOND));
                 window.next_opening(just_before_start.map_or(now, |start| start.max(now)))
             }
-            (Act::StepInWindow(_), Some(window)) => soon.min(window.closing(now)),
+            (Action::StepInWindow(_), Some(window)) => soon.min(window.closing(now)),
             _ => soon,
         };
-        if let Some(kind) = act.kind() {
+        if let Some(kind) = action.kind() {
             *self.present.of_mut(kind) += 1;
         }
-        self.agenda.put(at.max(now), Event::GoOn(Part { id: job.id.clone(), created_at: job.created_at, act }));
+        self.events.insert(at.max(now), Event::GoOn(Part { id: job.id.clone(), created_at: job.created_at, action }));
     }
 
     /// Removes jobs that ended first, as many as there are too many.
@@ -410,9 +410,9 @@ impl Life {
     }
 }
 
-impl fmt::Debug for Life {
+impl fmt::Debug for Lifecycle {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Life").field("size", &self.size).field("next", &self.next()).finish_non_exhaustive()
+        f.debug_struct("Lifecycle").field("size", &self.size).field("next", &self.next()).finish_non_exhaustive()
     }
 }
 

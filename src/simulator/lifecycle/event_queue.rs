@@ -7,18 +7,18 @@ use crate::job::Timestamp;
 /// Things to happen, in the order of their times; those of one time in the order in which they were put down. So what
 /// happens depends on what was put down alone, and not on how often somebody looks.
 #[derive(Clone, Debug)]
-pub(super) struct Agenda<T> {
+pub(super) struct EventQueue<T> {
     entries: BTreeMap<(Timestamp, u64), T>,
     /// How many entries there ever were.
     serial: u64,
 }
 
-impl<T> Agenda<T> {
+impl<T> EventQueue<T> {
     pub(super) const fn new() -> Self {
         Self { entries: BTreeMap::new(), serial: 0 }
     }
 
-    pub(super) fn put(&mut self, at: Timestamp, entry: T) {
+    pub(super) fn insert(&mut self, at: Timestamp, entry: T) {
         self.entries.insert((at, self.serial), entry);
         self.serial += 1;
     }
@@ -42,14 +42,13 @@ mod tests {
 
     #[test]
     fn entries_come_by_time_and_then_as_they_were_put_down() {
-        let mut agenda = Agenda::new();
+        let mut queue = EventQueue::new();
         for (at, entry) in [(5, "c"), (1, "a"), (5, "d"), (3, "b"), (9, "late")] {
-            agenda.put(Timestamp::from_millis(at), entry);
+            queue.insert(Timestamp::from_millis(at), entry);
         }
         let now = Timestamp::from_millis(8);
-        let taken: Vec<_> =
-            std::iter::from_fn(|| agenda.take(now)).map(|(at, entry)| (at.as_millis(), entry)).collect();
+        let taken: Vec<_> = std::iter::from_fn(|| queue.take(now)).map(|(at, entry)| (at.as_millis(), entry)).collect();
         assert_eq!(taken, [(1, "a"), (3, "b"), (5, "c"), (5, "d")]);
-        assert_eq!(agenda.next(), Some(Timestamp::from_millis(9)));
+        assert_eq!(queue.next(), Some(Timestamp::from_millis(9)));
     }
 }
