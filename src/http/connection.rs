@@ -1,16 +1,15 @@
-//! One connection: its handshake, and its requests, each of which passes the entrance, is read within bounds, and then
-//! becomes what the replier decides.
+//! One connection: its handshake, and its requests, each of which passes the entrance, is read within bounds, and is then
+//! answered by the handler.
 
 use std::convert::Infallible;
-use std::future::pending;
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll};
 
 use ::http::{HeaderValue, StatusCode, header};
 use bytes::Bytes;
-use http_body_util::{BodyExt as _, LengthLimitError, Limited};
+use http_body_util::{BodyExt as _, Full, LengthLimitError, Limited};
 use hyper::body::{Body as _, Frame, Incoming, SizeHint};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
@@ -18,46 +17,35 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::graceful::Watcher;
 use tokio::net::TcpStream;
 use tokio::time::timeout;
-use tracing::debug;
 
-use super::door::Door;
 use super::entrance::Entrance;
 use super::patience::{Patient, Phase};
 use super::stream::Stream;
-use super::{Body, Limits, Replier, Reply, Response, short};
+use super::{Handler, Limits, Response, short};
 
 type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
 /// hyper refuses, by a panic, to work with a smaller buffer.
 const SMALLEST_BUFFER: usize = 8192;
 
-/// What becomes of a client that has closed its own side while its request is under way.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum HalfClosed {
-    /// It gets its answer: it has only said that it will ask for nothing more (RFC 9112, section 9.6).
-    IsAnswered,
-    /// Its request is dropped.
-    HasGone,
-}
-
 /// Everything that connections have in common.
 pub(super) struct Protocol {
     http1: http1::Builder,
     limits: Limits,
-    replier: Replier,
-    door: Arc<Door>,
+    handler: Handler,
 }
 
 impl Protocol {
-    pub(super) fn new(limits: Limits, replier: Replier, door: Arc<Door>, half_closed: HalfClosed) -> Self {
+    pub(super) fn new(limits: Limits, handler: Handler) -> Self {
         let mut http1 = http1::Builder::new();
         http1
             .timer(TokioTimer::new())
             // Runs from the end of a response to the end of the next header: see `patience`.
             .header_read_timeout(limits.idle_timeout)
-            .half_close(half_closed == HalfClosed::IsAnswered)
+            // A client that has closed its side asks for nothing more, and still gets its answer (RFC 9112, section 9.6).
+            .half_close(true)
             .max_buf_size(limits.max_header_bytes.max(SMALLEST_BUFFER));
-        Self { http1, limits, replier, door }
+        Self { http1, limits, handler }
     }
 
     /// Serves `stream` until either side closes it, or `graceful` tells it to finish, or `stopped` resolves while it is
@@ -82,7 +70,7 @@ impl Protocol {
             stream = Stream::open(stream, tls, self.limits.header_timeout) => stream?,
             () = stopped => return Ok(()),
         };
-        let io = TokioIo::new(Patient::new(stream, phase.clone(), Stream::prepare_reset, &self.limits));
+        let io = TokioIo::new(Patient::new(stream, phase.clone(), &self.limits));
         let protocol = Arc::clone(&self);
         let service = service_fn(move |request| {
             respond(request, peer, phase.clone(), Arc::clone(&entrance), Arc::clone(&protocol))
@@ -100,40 +88,27 @@ async fn respond(
 ) -> Result<hyper::Response<Sending>, BoxError> {
     phase.header_is_complete();
     let (mut head, body) = request.into_parts();
-    let reply = match entrance.admit(&mut head, peer).await {
+    let mut response = match entrance.admit(&mut head, peer).await {
         // Nobody's body is read who may not come in.
-        Err(refusal) if body.is_end_stream() => refusal.into(),
-        Err(refusal) => closing(refusal).into(),
+        Err(refusal) if body.is_end_stream() => refusal,
+        Err(refusal) => closing(refusal),
         Ok(()) => match read_whole(body, &protocol.limits).await {
             Ok(body) => {
                 head.extensions.insert(peer);
-                (protocol.replier)(super::Request::from_parts(head, body)).await
+                (protocol.handler)(super::Request::from_parts(head, body)).await
             }
-            Err(BodyFault::TooLarge) => closing(short(StatusCode::PAYLOAD_TOO_LARGE)).into(),
-            Err(BodyFault::TooSlow) => closing(short(StatusCode::REQUEST_TIMEOUT)).into(),
+            Err(BodyFault::TooLarge) => closing(short(StatusCode::PAYLOAD_TOO_LARGE)),
+            Err(BodyFault::TooSlow) => closing(short(StatusCode::REQUEST_TIMEOUT)),
             Err(BodyFault::Broken(error)) => return Err(error),
         },
     };
-    match reply {
-        Reply::Response(mut response) => {
-            entrance.complete(response.headers_mut());
-            return Ok(response.map(|body| Sending { body, phase }));
-        }
-        Reply::Hang => debug!(%peer, "leaving a request without a response"),
-        Reply::Reset => phase.reset(),
-        Reply::Refuse(pause) => {
-            protocol.door.close_for(pause);
-            phase.reset();
-        }
-    }
-    // The end of the connection ends this: the client's, the drain's, or the one that was just asked for.
-    pending().await
+    entrance.complete(response.headers_mut());
+    Ok(response.map(|body| Sending { body: body.into(), phase }))
 }
 
-/// A body on its way to its client. Where it fails, the connection is closed once what came before is sent: an error
-/// told to hyper would throw that away. hyper drops it once it needs no more of it.
+/// A body on its way to its client. hyper drops it once it needs no more of it.
 struct Sending {
-    body: Body,
+    body: Full<Bytes>,
     phase: Phase,
 }
 
@@ -148,14 +123,7 @@ impl hyper::body::Body for Sending {
     type Error = Infallible;
 
     fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
-        match ready!(Pin::new(&mut self.body).poll_frame(cx)) {
-            None => Poll::Ready(None),
-            Some(Ok(frame)) => Poll::Ready(Some(Ok(frame))),
-            Some(Err(_)) => {
-                self.phase.close();
-                Poll::Pending
-            }
-        }
+        Pin::new(&mut self.body).poll_frame(cx)
     }
 
     fn is_end_stream(&self) -> bool {

@@ -81,6 +81,12 @@ impl Listener {
         self
     }
 
+    /// The socket alone, for a server of another kind. Guards and paths are dropped with the rest.
+    #[must_use]
+    pub fn into_socket(self) -> TcpListener {
+        self.socket
+    }
+
     pub(super) fn into_parts(self) -> (TcpListener, Entrance) {
         (self.socket, self.entrance)
     }

@@ -1,26 +1,22 @@
 //! HTTP/1.1 as this program serves it: sockets, the accept loop, what a client may take up, and how it all ends.
 //!
-//! This is the only place that knows hyper. Everything else sees a [`Request`] whose body is already there, gives back
-//! a [`Response`], and can be called without any socket. What is served belongs elsewhere.
+//! This is the only place that knows hyper, but for the simulator's faults. Everything else sees a [`Request`] whose body
+//! is already there, gives back a [`Response`], and can be called without any socket. What is served belongs elsewhere.
 //!
 //! - [`Listener`]: binds an address, and says why where that fails.
 //! - [`serve`]: accepts until it is told to stop, then drains.
-//! - [`Reply`]: what a server can do to a client other than to answer it, for those that stand in for a failing one.
-//!   They are served by [`serve_replies`].
 //! - [`Guard`]: the web configuration at work, for listeners that are not open to everybody: TLS, logins, headers.
 //! - [`Limits`]: every bound on what one client, or all of them, can hold.
 //! - [`probe()`]: asks another process of this program whether it lives.
 
 mod accept;
 mod connection;
-mod door;
 mod entrance;
 mod guard;
 mod listen;
 mod login;
 mod patience;
 mod probe;
-mod reply;
 mod seats;
 mod server;
 mod stream;
@@ -37,8 +33,7 @@ pub use ::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header}
 pub use guard::Guard;
 pub use listen::{BindError, Listener};
 pub use probe::{ProbeError, probe};
-pub use reply::{Body, Replier, Reply, replier};
-pub use server::{serve, serve_replies};
+pub use server::serve;
 
 /// A request with its whole body, read within [`Limits`] before the handler runs. The peer's [`std::net::SocketAddr`]
 /// is among its extensions where the request came over a socket.

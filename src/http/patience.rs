@@ -56,10 +56,6 @@ impl Phase {
     const SENDING: u8 = 3;
     /// Nothing has come since the last response.
     const IDLE: u8 = 4;
-    /// To be closed once all is sent that was written.
-    const CLOSING: u8 = 5;
-    /// The same, by a reset.
-    const RESETTING: u8 = 6;
 
     pub(super) fn fresh() -> Self {
         let phase = AtomicU8::new(Self::FRESH);
@@ -75,20 +71,8 @@ impl Phase {
         self.enter(Self::BUSY);
     }
 
-    /// Unless it is to end with what there is of the response.
     pub(super) fn response_is_whole(&self) {
         self.go(Self::BUSY, Self::SENDING);
-    }
-
-    /// Lets the next flush end the connection. hyper flushes after each time that it has asked the service or the body,
-    /// so that what they wait for after this never comes.
-    pub(super) fn close(&self) {
-        self.enter(Self::CLOSING);
-    }
-
-    /// As [`Phase::close`], by a reset.
-    pub(super) fn reset(&self) {
-        self.enter(Self::RESETTING);
     }
 
     /// What the connection is worth, and for how long it has been by `now`.
@@ -117,14 +101,6 @@ impl Phase {
         matches!(self.now(), Self::FRESH | Self::HEADER)
     }
 
-    fn is_closing(&self) -> bool {
-        self.now() == Self::CLOSING
-    }
-
-    fn is_resetting(&self) -> bool {
-        self.now() == Self::RESETTING
-    }
-
     fn now(&self) -> u8 {
         self.0.phase.load(Ordering::Relaxed)
     }
@@ -142,31 +118,18 @@ impl Phase {
     }
 }
 
-/// A stream that fails with [`io::ErrorKind::TimedOut`] once its client has taken too long, and with
-/// [`io::ErrorKind::ConnectionAborted`] where its [`Phase`] says that it is to end.
+/// A stream that fails with [`io::ErrorKind::TimedOut`] once its client has taken too long.
 pub(super) struct Patient<S> {
     stream: S,
     phase: Phase,
-    /// Makes the stream end with a reset when it is dropped.
-    prepare_reset: fn(&S) -> io::Result<()>,
     header: Timer,
     write: Timer,
 }
 
 impl<S> Patient<S> {
-    pub(super) fn new(stream: S, phase: Phase, prepare_reset: fn(&S) -> io::Result<()>, limits: &Limits) -> Self {
+    pub(super) fn new(stream: S, phase: Phase, limits: &Limits) -> Self {
         let (header, write) = (Timer::new(limits.header_timeout), Timer::new(limits.write_timeout));
-        Self { stream, phase, prepare_reset, header, write }
-    }
-
-    /// What a stream says that is asked to send the rest, and has: nothing, unless this is where it has to end.
-    fn flushed(&self) -> io::Result<()> {
-        if self.phase.is_resetting() {
-            (self.prepare_reset)(&self.stream)?;
-        } else if !self.phase.is_closing() {
-            return Ok(());
-        }
-        Err(io::Error::new(io::ErrorKind::ConnectionAborted, "the connection was to end here"))
+        Self { stream, phase, header, write }
     }
 
     /// Bounds the time without any progress: starts with the first write that has to wait, ends with the next one that
@@ -231,7 +194,7 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Patient<S> {
         if flushed.is_ready() {
             this.phase.everything_is_sent();
         }
-        this.bounded(cx, flushed).map(|flushed| flushed.and_then(|()| this.flushed()))
+        this.bounded(cx, flushed)
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -272,7 +235,7 @@ mod tests {
     fn patient() -> (Patient<DuplexStream>, Phase, DuplexStream) {
         let (stream, client) = duplex(16);
         let phase = Phase::fresh();
-        let patient = Patient::new(stream, phase.clone(), |_| Ok(()), &Limits::default());
+        let patient = Patient::new(stream, phase.clone(), &Limits::default());
         (patient, phase, client)
     }
 
@@ -377,7 +340,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_response_that_is_not_passed_on_is_under_way_and_bounded() {
         let phase = Phase::fresh();
-        let mut patient = Patient::new(Unsent, phase.clone(), |_| Ok(()), &Limits::default());
+        let mut patient = Patient::new(Unsent, phase.clone(), &Limits::default());
         phase.header_is_complete();
         patient.write_all(b"a response").await.expect("it is taken");
         phase.response_is_whole();

@@ -11,42 +11,18 @@ use tokio::time::timeout;
 use tracing::{debug, error, info};
 
 use super::accept::Acceptor;
-use super::connection::{HalfClosed, Protocol};
-use super::door::Door;
+use super::connection::Protocol;
 use super::entrance::Entrance;
-use super::reply::responding;
 use super::seats::{Seat, Seats};
-use super::{Handler, Limits, Listener, Replier};
+use super::{Handler, Limits, Listener};
 
 /// Serves `handler` on all `listeners` until `shutdown` resolves.
 ///
 /// Then no listener accepts any more, idle connections are closed, and requests under way are finished. Returns once
 /// none is left, or after [`Limits::drain`], whichever comes first; what is left then is dropped.
 pub async fn serve(listeners: Vec<Listener>, limits: Limits, handler: Handler, shutdown: impl Future<Output = ()>) {
-    run(listeners, limits, responding(handler), HalfClosed::IsAnswered, shutdown).await;
-}
-
-/// As [`serve`], for what may do other things to its clients than answer them. A client that closes its side is taken for
-/// one that has gone: nothing else would end a request that is left hanging.
-pub async fn serve_replies(
-    listeners: Vec<Listener>,
-    limits: Limits,
-    replier: Replier,
-    shutdown: impl Future<Output = ()>,
-) {
-    run(listeners, limits, replier, HalfClosed::HasGone, shutdown).await;
-}
-
-async fn run(
-    listeners: Vec<Listener>,
-    limits: Limits,
-    replier: Replier,
-    half_closed: HalfClosed,
-    shutdown: impl Future<Output = ()>,
-) {
     let seats = Seats::new(limits.max_connections);
-    let door = Arc::new(Door::default());
-    let protocol = Arc::new(Protocol::new(limits.clone(), replier, door.clone(), half_closed));
+    let protocol = Arc::new(Protocol::new(limits.clone(), handler));
     let (running, stopped) = watch::channel(());
     // Owned by this future: where it is dropped, so is all that it started.
     let mut servers = JoinSet::new();
@@ -55,7 +31,6 @@ async fn run(
         let (socket, entrance) = listener.into_parts();
         let connections = Connections {
             protocol: protocol.clone(),
-            door: door.clone(),
             entrance: Arc::new(entrance),
             graceful: GracefulShutdown::new(),
             stopped: stopped.clone(),
@@ -91,7 +66,6 @@ async fn serve_listener(
 async fn accept_all(mut acceptor: Acceptor, connections: &mut Connections, seats: Arc<Seats>) {
     loop {
         let (stream, peer) = acceptor.accept().await;
-        let Some(stream) = connections.door.admit(stream) else { continue };
         connections.start(stream, peer, seats.take().await);
     }
 }
@@ -99,7 +73,6 @@ async fn accept_all(mut acceptor: Acceptor, connections: &mut Connections, seats
 /// The connections of one listener.
 struct Connections {
     protocol: Arc<Protocol>,
-    door: Arc<Door>,
     entrance: Arc<Entrance>,
     graceful: GracefulShutdown,
     stopped: watch::Receiver<()>,

@@ -33,14 +33,6 @@ impl Stream {
         let too_long = |_| io::Error::new(io::ErrorKind::TimedOut, "the client does not finish its handshake");
         timeout(limit, handshake(stream, config)).await.map_err(too_long)?
     }
-
-    /// Makes it end with a reset when it is dropped.
-    pub(super) fn prepare_reset(&self) -> io::Result<()> {
-        match self {
-            Self::Plain(stream) => stream.set_zero_linger(),
-            Self::Tls(stream) => stream.get_ref().0.set_zero_linger(),
-        }
-    }
 }
 
 async fn handshake(mut stream: TcpStream, config: Arc<ServerConfig>) -> io::Result<Stream> {

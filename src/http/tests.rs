@@ -29,17 +29,13 @@ struct Server {
 
 impl Server {
     async fn start(limits: Limits, handler: Handler) -> Self {
-        Self::replying(limits, reply::responding(handler)).await
+        Self::on(listener().await, limits, handler)
     }
 
-    async fn replying(limits: Limits, replier: Replier) -> Self {
-        Self::on(listener().await, limits, replier)
-    }
-
-    fn on(listener: Listener, limits: Limits, replier: Replier) -> Self {
+    fn on(listener: Listener, limits: Limits, handler: Handler) -> Self {
         let address = listener.local_addr();
         let (shutdown, stopped) = oneshot::channel();
-        let task = tokio::spawn(serve_replies(vec![listener], limits, replier, async move { drop(stopped.await) }));
+        let task = tokio::spawn(serve(vec![listener], limits, handler, async move { drop(stopped.await) }));
         Self { address, shutdown, task }
     }
 
@@ -240,15 +236,21 @@ async fn a_panic_in_a_handler_costs_its_own_connection_only() {
     server.stop().await;
 }
 
-/// A server that leaves the requests for `/fail` under way, and notifies of each.
-async fn hanging(limits: Limits) -> (Server, Arc<Notify>) {
+/// Leaves the requests for `/hang` under way, and notifies of each.
+fn hanging() -> (Handler, Arc<Notify>) {
     let entered = Arc::new(Notify::new());
     let enter = entered.clone();
-    let hang = move || {
-        enter.notify_one();
-        Reply::Hang
-    };
-    (failing(limits, hang).await, entered)
+    let handler = handler(move |request: Request| {
+        let enter = enter.clone();
+        async move {
+            if request.uri() != "/" {
+                enter.notify_one();
+                std::future::pending::<()>().await;
+            }
+            Response::new(Bytes::new())
+        }
+    });
+    (handler, entered)
 }
 
 #[tokio::test]
@@ -259,19 +261,11 @@ async fn the_cap_on_connections_holds_over_all_listeners() {
         listeners.push(listener().await);
     }
     let [first, second] = [listeners[0].local_addr(), listeners[1].local_addr()];
-    let entered = Arc::new(Notify::new());
-    let enter = entered.clone();
-    let hang = replier(move |request: Request| {
-        let fails = request.uri() != "/";
-        if fails {
-            enter.notify_one();
-        }
-        std::future::ready(if fails { Reply::Hang } else { Response::new(Bytes::new()).into() })
-    });
-    let server = tokio::spawn(serve_replies(listeners, limits, hang, std::future::pending()));
+    let (handler, entered) = hanging();
+    let server = tokio::spawn(serve(listeners, limits, handler, std::future::pending()));
 
     let mut inside = Client(TcpStream::connect(first).await.expect("a connection"));
-    inside.fail().await;
+    inside.hang().await;
     entered.notified().await;
     let mut waiting = Client(TcpStream::connect(second).await.expect("the kernel accepts it"));
     waiting.send("GET / HTTP/1.1\r\nhost: test\r\n\r\n").await;
@@ -309,9 +303,10 @@ async fn a_newcomer_gets_in_however_many_connections_are_held_open() {
 
 #[tokio::test]
 async fn a_request_under_way_is_not_ended_for_a_newcomer() {
-    let (server, entered) = hanging(Limits { max_connections: 2, ..Limits::default() }).await;
+    let (handler, entered) = hanging();
+    let server = Server::start(Limits { max_connections: 2, ..Limits::default() }, handler).await;
     let mut under_way = server.connect().await;
-    under_way.fail().await;
+    under_way.hang().await;
     entered.notified().await;
     for _ in 0..20 {
         assert_eq!(server.connect().await.get().await.0, OK);
@@ -412,22 +407,9 @@ async fn a_drain_is_bounded() {
     client.closed().await;
 }
 
-/// A server that does the same to every request but those for `/`, which it answers.
-async fn failing(limits: Limits, fail: impl Fn() -> Reply + Send + Sync + 'static) -> Server {
-    let replier = replier(move |request: Request| {
-        let reply = if request.uri() == "/" { Response::new(Bytes::new()).into() } else { fail() };
-        std::future::ready(reply)
-    });
-    Server::replying(limits, replier).await
-}
-
-fn with_body(body: Body) -> Reply {
-    Reply::Response(::http::Response::new(body))
-}
-
 impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
-    async fn fail(&mut self) {
-        self.send("GET /fail HTTP/1.1\r\nhost: test\r\n\r\n").await;
+    async fn hang(&mut self) {
+        self.send("GET /hang HTTP/1.1\r\nhost: test\r\n\r\n").await;
     }
 
     /// What comes until the server closes the connection, and the error that it does so with.
@@ -437,135 +419,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
         (rest, read.err().map(|error| error.kind()))
     }
 
-    /// The body of a response whose connection is closed after it, well or not.
-    async fn cut_off_body(&mut self) -> Vec<u8> {
-        let (rest, error) = self.rest().await;
-        assert_eq!(error, None, "closed, not reset");
-        let head = rest.windows(4).position(|window| window == b"\r\n\r\n").expect("a whole header");
-        rest[head + 4..].to_vec()
-    }
-
     /// Whether the connection is open, and nothing more comes.
     async fn is_silent(&mut self) -> bool {
         timeout(3 * SHORT, self.0.read_u8()).await.is_err()
     }
-}
-
-#[tokio::test]
-async fn a_reset_is_told_from_an_end() {
-    let server = failing(Limits::default(), || Reply::Reset).await;
-    let mut client = server.connect().await;
-    assert_eq!(client.get().await.0, OK);
-    client.fail().await;
-    assert_eq!(client.rest().await, (Vec::new(), Some(std::io::ErrorKind::ConnectionReset)));
-}
-
-#[tokio::test]
-async fn a_refusal_lets_nobody_in_for_a_while() {
-    let server = failing(Limits::default(), || Reply::Refuse(4 * SHORT)).await;
-    let mut inside = server.connect().await;
-    inside.get().await;
-    let mut client = server.connect().await;
-    let start = Instant::now();
-    client.fail().await;
-    assert_eq!(client.rest().await.1, Some(std::io::ErrorKind::ConnectionReset));
-    let mut refused = 0;
-    loop {
-        let mut client = server.connect().await;
-        // The reset can be there before the request is sent.
-        let _ = client.0.write_all(b"GET / HTTP/1.1\r\nhost: test\r\n\r\n").await;
-        if client.try_receive().await.is_some() {
-            break;
-        }
-        refused += 1;
-        sleep(SHORT / 4).await;
-    }
-    assert!(refused > 0);
-    assert!(start.elapsed() >= 4 * SHORT, "{:?}", start.elapsed());
-    assert_eq!(inside.get().await.0, OK, "who is inside already stays");
-}
-
-#[tokio::test]
-async fn a_hanging_request_is_forgotten_once_its_client_is_gone() {
-    type Fail = fn() -> Reply;
-    let stalls: Fail = || with_body(Body::stalled(Bytes::from_static(b"0123456789"), 4));
-    for hangs in [stalls, || Reply::Hang] {
-        let entered = Arc::new(Notify::new());
-        let enter = entered.clone();
-        let hang = move || {
-            enter.notify_one();
-            hangs()
-        };
-        let server = failing(Limits { max_connections: 1, ..Limits::default() }, hang).await;
-        let mut gone = server.connect().await;
-        gone.fail().await;
-        entered.notified().await;
-        let mut next = server.connect().await;
-        next.send("GET / HTTP/1.1\r\nhost: test\r\n\r\n").await;
-        assert!(next.is_silent().await, "the only place is taken");
-        drop(gone);
-        assert_eq!(next.receive().await.0, OK);
-    }
-}
-
-#[tokio::test]
-async fn hanging_requests_do_not_hold_up_the_drain() {
-    type Fail = fn() -> Reply;
-    let stalls: Fail = || with_body(Body::stalled(Bytes::from_static(b"0123456789"), 4));
-    for hangs in [stalls, || Reply::Hang] {
-        let entered = Arc::new(Notify::new());
-        let enter = entered.clone();
-        let hang = move || {
-            enter.notify_one();
-            hangs()
-        };
-        let server = failing(Limits { drain: SHORT, ..Limits::default() }, hang).await;
-        let mut client = server.connect().await;
-        client.fail().await;
-        entered.notified().await;
-        let took = server.stop().await;
-        assert!((SHORT..PATIENCE / 2).contains(&took), "{took:?}");
-        client.closed().await;
-    }
-}
-
-#[tokio::test]
-async fn a_stalled_body_stops_and_leaves_the_connection_open() {
-    let limits = Limits { header_timeout: SHORT, idle_timeout: SHORT, ..Limits::default() };
-    let stalls = || with_body(Body::stalled(Bytes::from_static(b"0123456789"), 4));
-    let server = failing(limits, stalls).await;
-    let mut client = server.connect().await;
-    client.fail().await;
-    let mut head = Vec::new();
-    while !head.ends_with(b"\r\n\r\n0123") {
-        head.push(timeout(PATIENCE, client.0.read_u8()).await.expect("in time").expect("more of the response"));
-    }
-    assert!(String::from_utf8_lossy(&head).contains("content-length: 10\r\n"));
-    assert!(client.is_silent().await);
-}
-
-#[tokio::test]
-async fn a_truncated_body_is_sent_up_to_its_cut() {
-    // The second is more than a socket takes at once.
-    for size in [10, 20 << 20] {
-        let data: Bytes = vec![b'x'; size].into();
-        let server = failing(Limits::default(), move || with_body(Body::truncated(data.clone(), size / 2))).await;
-        let mut client = server.connect().await;
-        client.fail().await;
-        sleep(SHORT).await;
-        assert_eq!(client.cut_off_body().await.len(), size / 2);
-    }
-}
-
-#[tokio::test]
-async fn a_padded_body_has_its_whole_size_on_the_wire() {
-    let size = 20 << 20;
-    let server = failing(Limits::default(), move || with_body(Body::padded(Bytes::from_static(b"{}"), size))).await;
-    let mut client = server.connect().await;
-    client.fail().await;
-    let (_, body) = client.receive().await;
-    assert_eq!((u64::try_from(body.len()), body.trim_end()), (Ok(size), "{}"));
-    assert_eq!(client.get().await.0, OK, "the connection goes on");
 }
 
 #[tokio::test]

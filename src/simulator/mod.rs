@@ -37,6 +37,7 @@ mod credentials;
 mod faults;
 mod fleet;
 mod groups_api;
+mod http_faults;
 mod jobs_api;
 mod json;
 mod lifecycle;
@@ -53,7 +54,7 @@ use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
-use crate::http::{self, HeaderMap, Limits, Listener, Request, Response};
+use crate::http::{HeaderMap, Listener, Request, Response};
 use crate::job::{AccountId, Status, TargetSelection, Timestamp};
 
 use credentials::{Credentials, Principal};
@@ -62,20 +63,21 @@ use protocol::{ApiError, Route, Service};
 pub use credentials::Role;
 pub use faults::{CLOCK_SKEW, Consequence, Fault, OVERSIZE, ParseScriptError, Position, REFUSAL, Rule, Script};
 pub use fleet::{Executions, Fleet, Job, MaintenanceWindow, Scheduling, Target, Texts, ThingGroup};
+pub use http_faults::{Body, FaultAction};
 pub use lifecycle::Lifecycle;
 pub use paging::{DEFAULT_PAGE_SIZE, MAX_PAGE_SIZE};
 pub use protocol::{Operation, Params, error, json, sts_error};
 
-/// Serves `simulator` on `listeners` until `shutdown` resolves, with the default [`Limits`]. Each request sees the time
-/// that `now` tells when it arrives.
+/// Serves `simulator` on `listeners` until `shutdown` resolves. Each request sees the time that `now` gives when it
+/// arrives.
 pub async fn serve(
     simulator: Simulator,
     listeners: Vec<Listener>,
     now: impl Fn() -> Timestamp + Send + Sync + 'static,
     shutdown: impl Future<Output = ()>,
 ) {
-    let replier = http::replier(move |request: Request| std::future::ready(simulator.reply(&request, now())));
-    http::serve_replies(listeners, Limits::default(), replier, shutdown).await;
+    let handler = Arc::new(move |request: &Request| simulator.reply(request, now()));
+    http_faults::serve(listeners, handler, shutdown).await;
 }
 
 /// Several AWS accounts, each with its own fleet in each region. Clones share everything.

@@ -143,9 +143,9 @@ impl HttpConnector for Wire {
                 Fate::Breaks => return Err(ConnectorError::io("connection reset by peer".into())),
             }
             let response = match this.simulator.reply(&request, this.clock.now().wall) {
-                http::Reply::Response(response) => response,
-                http::Reply::Hang => pending().await,
-                http::Reply::Reset | http::Reply::Refuse(_) => {
+                simulator::FaultAction::Response(response) => response,
+                simulator::FaultAction::Hang => pending().await,
+                simulator::FaultAction::Reset | simulator::FaultAction::Refuse(_) => {
                     return Err(ConnectorError::io("connection reset by peer".into()));
                 }
             };
@@ -155,7 +155,7 @@ impl HttpConnector for Wire {
                     let (parts, body) = response.into_parts();
                     let whole = body.collect().await.map_err(|error| ConnectorError::io(error.into()))?.to_bytes();
                     hear(&request, parts.status, &whole);
-                    ::http::Response::from_parts(parts, http::Body::whole(whole))
+                    ::http::Response::from_parts(parts, simulator::Body::whole(whole))
                 }
                 _ => response,
             };

@@ -205,12 +205,12 @@ async fn guarded(config: WebConfig) -> (Server, Arc<Guard>) {
 
 async fn guarded_within(config: WebConfig, limits: Limits) -> (Server, Arc<Guard>) {
     let guard = Arc::new(Guard::new(config, &["/-/healthy", "/-/ready"]));
-    let replier = reply::responding(handler(async |request: Request| {
+    let handler = handler(async |request: Request| {
         let mut response = Response::new(format!("{:?}", request.headers()).into());
         response.headers_mut().insert(header::X_FRAME_OPTIONS, HeaderValue::from_static("sameorigin"));
         response
-    }));
-    (Server::on(listener().await.guarded(&guard), limits, replier), guard)
+    });
+    (Server::on(listener().await.guarded(&guard), limits, handler), guard)
 }
 
 #[tokio::test]
@@ -553,7 +553,7 @@ async fn a_request_under_way_is_finished_by_the_configuration_that_it_came_under
             }
         })
     };
-    let server = Server::on(listener().await.guarded(&guard), Limits::default(), reply::responding(waits));
+    let server = Server::on(listener().await.guarded(&guard), Limits::default(), waits);
     let mut client = keys.client().connect(&server).await.expect("a handshake");
     client.send("GET / HTTP/1.1\r\nhost: test\r\n\r\n").await;
     entered.notified().await;
@@ -689,7 +689,7 @@ async fn a_large_response_comes_whole_and_a_slow_reader_is_waited_for() {
     let guard = Arc::new(Guard::new(keys.tls(&[]), &[]));
     let size = 20 << 20;
     let large = handler(move |_| std::future::ready(Response::new(Bytes::from(vec![b'x'; size]))));
-    let server = Server::on(listener().await.guarded(&guard), Limits::default(), reply::responding(large));
+    let server = Server::on(listener().await.guarded(&guard), Limits::default(), large);
     let mut client = keys.client().connect(&server).await.expect("a handshake");
     client.send("GET / HTTP/1.1\r\nhost: test\r\n\r\n").await;
     sleep(SHORT).await;
@@ -703,24 +703,13 @@ async fn a_client_that_takes_nothing_is_cut_behind_tls_too() {
     let guard = Arc::new(Guard::new(keys.tls(&[]), &[]));
     let large = handler(move |_| std::future::ready(Response::new(Bytes::from(vec![b'x'; 20 << 20]))));
     let limits = Limits { write_timeout: SHORT, ..Limits::default() };
-    let server = Server::on(listener().await.guarded(&guard), limits, reply::responding(large));
+    let server = Server::on(listener().await.guarded(&guard), limits, large);
     let mut client = keys.client().connect(&server).await.expect("a handshake");
     client.send("GET / HTTP/1.1\r\nhost: test\r\n\r\n").await;
     sleep(4 * SHORT).await;
     let mut rest = Vec::new();
     let read = timeout(PATIENCE, client.0.read_to_end(&mut rest)).await.expect("an end");
     assert!(read.is_err() && rest.len() < 20 << 20, "{} bytes", rest.len());
-}
-
-#[tokio::test]
-async fn a_reset_is_one_behind_tls_too() {
-    let keys = Keys::new();
-    let guard = Arc::new(Guard::new(keys.tls(&[]), &[]));
-    let server = Server::on(listener().await.guarded(&guard), Limits::default(), replier(async |_| Reply::Reset));
-    let mut client = keys.client().connect(&server).await.expect("a handshake");
-    client.send("GET / HTTP/1.1\r\nhost: test\r\n\r\n").await;
-    let (_, error) = client.rest().await;
-    assert_eq!(error, Some(io::ErrorKind::ConnectionReset));
 }
 
 #[tokio::test]

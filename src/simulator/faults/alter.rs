@@ -4,13 +4,13 @@ use std::time::Duration;
 
 use serde_json::{Map, Value};
 
-use crate::http::{Body, HeaderValue, Reply, Response, StatusCode, header};
+use crate::http::{HeaderValue, Response, StatusCode, header};
 use crate::job::{Status, Timestamp};
 use crate::simulator::credentials::{expired, unknown_key};
 use crate::simulator::json::{basic_iso_8601, epoch_seconds, from_basic_iso_8601, http_date};
 use crate::simulator::paging::{AGAIN, scope_of};
 use crate::simulator::protocol::{ApiError, REQUEST_ID, Service};
-use crate::simulator::{Call, Operation};
+use crate::simulator::{Body, Call, FaultAction, Operation};
 
 use super::fault::Fault;
 use super::walks::Walks;
@@ -49,7 +49,7 @@ pub(super) struct Answer<'a> {
 /// What a fault made of an answer.
 pub(super) enum Outcome {
     /// Something in its place.
-    Reply(Reply),
+    Action(FaultAction),
     /// The same answer with another body.
     Body(Value),
 }
@@ -102,8 +102,8 @@ fn next_token(body: &Value) -> Option<&str> {
 impl Fault {
     /// What this fault makes of an answer; `None` where it can't be made of this one.
     pub(super) fn strike(self, answer: &Answer<'_>, walks: &Walks) -> Option<Outcome> {
-        if let Some(reply) = self.replace(answer) {
-            return Some(Outcome::Reply(reply));
+        if let Some(action) = self.replace(answer) {
+            return Some(Outcome::Action(action));
         }
         let original = answer.body.as_ref()?;
         let mut body = original.clone();
@@ -112,7 +112,7 @@ impl Fault {
     }
 
     /// What comes in place of the answer; `None` for faults that alter it.
-    fn replace(self, answer: &Answer<'_>) -> Option<Reply> {
+    fn replace(self, answer: &Answer<'_>) -> Option<FaultAction> {
         let refuse = |status, iot: &'static str, sts: &'static str, message: &str| {
             let code = by_service(answer.call, iot, sts);
             Some(refusal(answer, ApiError::new(status, code, message)).into())
@@ -120,7 +120,7 @@ impl Fault {
         let service = answer.call.operation.service();
         let broken = |body: fn(bytes::Bytes, usize) -> Body| {
             let half = answer.response.body().len() / 2;
-            Some(Reply::Response(answer.response.clone().map(|data| body(data, half))))
+            Some(FaultAction::Response(answer.response.clone().map(|data| body(data, half))))
         };
         match self {
             Self::Throttle400 => refuse(StatusCode::BAD_REQUEST, "ThrottlingException", "Throttling", "Rate exceeded"),
@@ -145,9 +145,9 @@ impl Fault {
             Self::ExpiredCredentials => Some(refusal(answer, expired(service)).into()),
             Self::InvalidCredentials => Some(refusal(answer, unknown_key(service)).into()),
             Self::ClockSkew => Some(by_another_clock(answer).into()),
-            Self::Reset => Some(Reply::Reset),
-            Self::Refused => Some(Reply::Refuse(REFUSAL)),
-            Self::Hang => Some(Reply::Hang),
+            Self::Reset => Some(FaultAction::Reset),
+            Self::Refused => Some(FaultAction::Refuse(REFUSAL)),
+            Self::Hang => Some(FaultAction::Hang),
             Self::HangInBody => broken(Body::stalled),
             Self::Truncated => broken(Body::truncated),
             Self::Oversized => broken(|data, _| Body::padded(data, OVERSIZE)),

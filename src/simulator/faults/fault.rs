@@ -74,34 +74,34 @@ faults! {
     /// `InvalidSignatureException` (STS: `SignatureDoesNotMatch`), "Signature expired: …"; the SDKs correct their clock
     /// by `Date` and try again.
     ClockSkew = "clock-skew" is Retried;
-    /// The connection is reset without an answer ([`Reply::Reset`]): a firewall, or a NAT gateway that has forgotten a
+    /// The connection is reset without an answer ([`FaultAction::Reset`]): a firewall, or a NAT gateway that has forgotten a
     /// connection.
     ///
-    /// [`Reply::Reset`]: crate::http::Reply::Reset
+    /// [`FaultAction::Reset`]: crate::simulator::FaultAction::Reset
     Reset = "reset" is Retried;
-    /// The connection is reset, and so is every new one for [a moment](super::REFUSAL) ([`Reply::Refuse`]): an endpoint
+    /// The connection is reset, and so is every new one for [a moment](super::REFUSAL) ([`FaultAction::Refuse`]): an endpoint
     /// that is being replaced. A longer outage takes a greater count.
     ///
-    /// [`Reply::Refuse`]: crate::http::Reply::Refuse
+    /// [`FaultAction::Refuse`]: crate::simulator::FaultAction::Refuse
     Refused = "refused" is Retried;
-    /// No answer, on a connection that stays open ([`Reply::Hang`]): a firewall that drops packets, a server that is
+    /// No answer, on a connection that stays open ([`FaultAction::Hang`]): a firewall that drops packets, a server that is
     /// stuck. Costs a client the whole timeout of an attempt.
     ///
-    /// [`Reply::Hang`]: crate::http::Reply::Hang
+    /// [`FaultAction::Hang`]: crate::simulator::FaultAction::Hang
     Hang = "hang" is Retried;
     /// The header and half of the body, and then silence ([`Body::stalled`]): the same a moment later.
     ///
-    /// [`Body::stalled`]: crate::http::Body::stalled
+    /// [`Body::stalled`]: crate::simulator::Body::stalled
     HangInBody = "hang-in-body" is Retried;
     /// The header and half of the body, and then the end of the connection ([`Body::truncated`]): a proxy that was
     /// restarted.
     ///
-    /// [`Body::truncated`]: crate::http::Body::truncated
+    /// [`Body::truncated`]: crate::simulator::Body::truncated
     Truncated = "truncated" is Retried;
     /// The right answer, and blanks after it up to [64 MiB](super::OVERSIZE) ([`Body::padded`]): nothing that AWS does,
     /// and what would fill the memory of a client that reads without a bound.
     ///
-    /// [`Body::padded`]: crate::http::Body::padded
+    /// [`Body::padded`]: crate::simulator::Body::padded
     Oversized = "oversized" is Fatal;
     /// 200 with a page of HTML: the login page of a captive portal or of a company's proxy.
     Html = "html" is Fatal;

@@ -15,10 +15,10 @@ mod walks;
 use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use crate::http::{Reply, Request, Response};
+use crate::http::{Request, Response};
 use crate::job::Timestamp;
 
-use super::{Call, Operation, Simulator};
+use super::{Call, FaultAction, Operation, Simulator};
 use alter::{Answer, Outcome};
 use walks::Walks;
 
@@ -47,7 +47,7 @@ impl Simulator {
     /// What AWS, or what stands in for it on the way there, does with one request at the time `now`: the answer, or
     /// what the script makes of it.
     #[must_use]
-    pub fn reply(&self, request: &Request, now: Timestamp) -> Reply {
+    pub fn reply(&self, request: &Request, now: Timestamp) -> FaultAction {
         self.handle(request, now, |call, response| self.shared.faults.strike(call, response))
     }
 }
@@ -77,7 +77,7 @@ impl Faults {
     }
 
     /// What becomes of an answer.
-    fn strike(&self, call: &Call<'_>, response: Response) -> Reply {
+    fn strike(&self, call: &Call<'_>, response: Response) -> FaultAction {
         let mut state = self.lock();
         if state.armed.is_empty() {
             return response.into();
@@ -92,7 +92,7 @@ impl State {
         Self { armed: armed.collect(), dice: fastrand::Rng::with_seed(script.seed), ..Self::default() }
     }
 
-    fn strike(&mut self, call: &Call<'_>, response: Response) -> Reply {
+    fn strike(&mut self, call: &Call<'_>, response: Response) -> FaultAction {
         *self.requests.entry(call.operation).or_default() += 1;
         let answer = Answer::new(call, response, &self.walks);
         answer.note(&mut self.walks);
@@ -107,7 +107,7 @@ impl State {
         let Some((fault, struck)) = struck else { return answer.response.into() };
         *self.struck.entry(fault).or_default() += 1;
         match struck {
-            Outcome::Reply(reply) => reply,
+            Outcome::Action(action) => action,
             Outcome::Body(body) => {
                 answer.note_altered(&body, &mut self.walks);
                 answer.response.map(|_| body.to_string().into()).into()

@@ -94,8 +94,8 @@ fn right_pages(simulator: &Simulator) -> Vec<(String, Value)> {
 }
 
 /// What a response says, and its status.
-async fn read(reply: Reply) -> (StatusCode, String) {
-    let Reply::Response(response) = reply else { panic!("no response: {reply:?}") };
+async fn read(reply: FaultAction) -> (StatusCode, String) {
+    let FaultAction::Response(response) = reply else { panic!("no response: {reply:?}") };
     let status = response.status();
     let body = response.into_body().collect().await.expect("a whole body").to_bytes();
     (status, String::from_utf8(body.to_vec()).expect("UTF-8"))
@@ -373,7 +373,7 @@ impl<'a> Client<'a> {
         for _ in 0..3 {
             self.attempts += 1;
             let request = request_at(uri, NOW.after(self.clock_is_behind));
-            let Reply::Response(response) = self.simulator.reply(&request, NOW) else { continue };
+            let FaultAction::Response(response) = self.simulator.reply(&request, NOW) else { continue };
             let (head, body) = response.into_parts();
             let Ok(body) = timeout(Duration::from_secs(30), Limited::new(body, 16 << 20).collect()).await else {
                 continue;
@@ -446,7 +446,7 @@ async fn a_script_without_rules_changes_nothing() {
 fn what_is_refused_is_refused_for_a_moment() {
     let simulator = scripted([Rule::new(Fault::Refused).times(1)]);
     let reply = simulator.reply(&request(PAGE), NOW);
-    assert!(matches!(reply, Reply::Refuse(REFUSAL)), "{reply:?}");
+    assert!(matches!(reply, FaultAction::Refuse(REFUSAL)), "{reply:?}");
 }
 
 #[tokio::test]
@@ -677,7 +677,9 @@ async fn a_cycle_that_goes_on_never_ends_for_a_client_that_does_not_see_it() {
 async fn a_clock_that_stays_ahead_takes_requests_that_are_signed_by_it() {
     let simulator = scripted([Rule::new(Fault::ClockSkew)]);
     let signed_at = |time: Timestamp| {
-        let Reply::Response(response) = simulator.reply(&request_at(PAGE, time), NOW) else { panic!("a response") };
+        let FaultAction::Response(response) = simulator.reply(&request_at(PAGE, time), NOW) else {
+            panic!("a response")
+        };
         assert_eq!(response.headers()["date"], *http_date(NOW.after(CLOCK_SKEW)));
         response.status().as_u16()
     };
@@ -697,7 +699,7 @@ async fn every_reply_has_the_request_id_of_its_answer() {
     let simulator = scripted([Rule::new(Fault::Throttle400).times(1)]);
     let mut ids = BTreeSet::new();
     for _ in 0..3 {
-        let Reply::Response(response) = simulator.reply(&request(PAGE), NOW) else { panic!("a response") };
+        let FaultAction::Response(response) = simulator.reply(&request(PAGE), NOW) else { panic!("a response") };
         ids.insert(response.headers()["x-amzn-requestid"].clone());
     }
     assert_eq!(ids.len(), 3);
