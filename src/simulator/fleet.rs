@@ -3,12 +3,13 @@
 use std::borrow::Borrow;
 use std::cmp::{Ordering, Reverse};
 use std::collections::{BTreeMap, BTreeSet, HashSet};
-use std::hash::{Hash, Hasher};
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::ops::Bound;
 use std::sync::Arc;
 
 use crate::job::{ExecutionStatus, Status, TargetSelection, Timestamp};
 
+use super::executions::{Execution, Executions, JobTimes, TrackedExecutions};
 use super::json::uuid_of;
 
 /// Jobs and thing groups. The default is none of either.
@@ -217,6 +218,10 @@ impl Place {
         Job::new(self.id, self.status, self.created_at)
     }
 
+    pub(super) fn id(&self) -> &str {
+        &self.id
+    }
+
     pub(super) fn to_cursor(&self) -> String {
         format!("{}\n{}\n{}", self.status, self.created_at.as_millis(), self.id)
     }
@@ -248,8 +253,10 @@ pub struct Job {
     pub is_concurrent: bool,
     /// Things and thing groups. AWS demands one at least and takes a hundred at most; not checked. Jobs can share them.
     pub targets: Arc<[Target]>,
-    /// How many executions it has, by status.
+    /// Its executions. To change them with their times, see [`Job::executions_mut`].
     pub executions: Executions,
+    /// How many times an execution is tried again after it has failed or timed out, 0 to 10.
+    pub max_retries: u32,
     /// When it starts and ends, where it is scheduled.
     pub scheduling: Option<Box<Scheduling>>,
     /// How long a device may work on it.
@@ -276,6 +283,7 @@ impl Job {
             is_concurrent: false,
             targets: Arc::default(),
             executions: Executions::default(),
+            max_retries: 0,
             scheduling: None,
             in_progress_timeout_minutes: None,
             force_canceled: false,
@@ -314,6 +322,26 @@ impl Job {
         self
     }
 
+    /// The same job with one more execution, on a thing of its own.
+    #[must_use]
+    pub fn with_execution(mut self, execution: Execution) -> Self {
+        self.executions_mut().push(execution);
+        self
+    }
+
+    /// Its executions, to be changed; what has happened to them so far does not depend on the job's times any more.
+    pub fn executions_mut(&mut self) -> &mut TrackedExecutions {
+        let times = self.times();
+        self.executions.tracked(&times)
+    }
+
+    /// The same job with one more tag.
+    #[must_use]
+    pub fn tagged(mut self, key: &str, value: &str) -> Self {
+        Arc::make_mut(&mut self.texts).tags.insert(key.to_owned(), value.to_owned());
+        self
+    }
+
     /// The same job, last changed and, for one that has ended, completed `at` this time.
     #[must_use]
     pub fn updated(mut self, at: Timestamp) -> Self {
@@ -336,6 +364,61 @@ impl Job {
         self
     }
 
+    /// What the times of its executions follow from where they are not tracked.
+    pub(super) fn times(&self) -> JobTimes {
+        let mut hasher = DefaultHasher::new();
+        self.id.hash(&mut hasher);
+        JobTimes {
+            created: self.created_at,
+            last_changed: self.completed_at.unwrap_or(self.last_updated_at),
+            is_continuous: self.target_selection == TargetSelection::Continuous,
+            id: hasher.finish(),
+        }
+    }
+
+    /// The name of the thing with this index: first come the things that are targets themselves, then the made-up members
+    /// of the groups, in turn. So the jobs of a group run on the same things.
+    pub(super) fn thing_name(&self, thing: u32) -> String {
+        let index = usize::try_from(thing).unwrap_or(usize::MAX);
+        let (things, groups) = self.things_and_groups();
+        match things.get(index) {
+            Some(name) => (*name).to_owned(),
+            None if groups.is_empty() => format!("{UNGROUPED}-{:06}", index - things.len()),
+            None => {
+                let index = index - things.len();
+                format!("{}-{:06}", member_prefix(groups[index % groups.len()]), index / groups.len())
+            }
+        }
+    }
+
+    /// The index of the thing with this name; `None` if it is never one of this job's.
+    pub(super) fn thing_index(&self, name: &str) -> Option<u32> {
+        let (things, groups) = self.things_and_groups();
+        let member = || {
+            let (prefix, number) = name.rsplit_once('-')?;
+            let number: usize = number.parse().ok()?;
+            let member = match groups.iter().position(|group| member_prefix(group) == prefix) {
+                Some(group) => number.checked_mul(groups.len())?.checked_add(group)?,
+                None if groups.is_empty() && prefix == UNGROUPED => number,
+                None => return None,
+            };
+            member.checked_add(things.len())
+        };
+        let index = things.iter().position(|thing| *thing == name).or_else(member)?;
+        u32::try_from(index).ok().filter(|index| self.thing_name(*index) == name)
+    }
+
+    fn things_and_groups(&self) -> (Vec<&str>, Vec<&str>) {
+        let (mut things, mut groups) = (Vec::new(), Vec::new());
+        for target in self.targets.iter() {
+            match target {
+                Target::Thing(name) => things.push(name.as_str()),
+                Target::ThingGroup(name) => groups.push(name.as_str()),
+            }
+        }
+        (things, groups)
+    }
+
     /// Whether it was completed or canceled.
     pub(super) fn has_ended(&self) -> bool {
         matches!(self.status, Status::Completed | Status::Canceled)
@@ -345,6 +428,14 @@ impl Job {
     pub(super) fn targets_group(&self, name: &str) -> bool {
         self.targets.iter().any(|target| matches!(target, Target::ThingGroup(group) if group == name))
     }
+}
+
+/// In the place of a group's name, for the things of a job without groups.
+const UNGROUPED: &str = "simulated-thing";
+
+/// The start of the names of a group's made-up members. A thing's name has 128 characters at most, as a group's has.
+fn member_prefix(group: &str) -> &str {
+    group.get(..117).unwrap_or(group)
 }
 
 /// What is written about a job.
@@ -360,6 +451,8 @@ pub struct Texts {
     pub reason_code: Option<String>,
     /// Where the job document came from.
     pub document_source: Option<String>,
+    /// What people sort it by.
+    pub tags: BTreeMap<String, String>,
 }
 
 /// What a job is for.
@@ -401,65 +494,6 @@ pub struct MaintenanceWindow {
     pub start_time: String,
     /// How long it lasts, 1 to 1430.
     pub duration_in_minutes: u32,
-}
-
-/// How many executions a job has, by status.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Executions([u32; ExecutionStatus::ALL.len()]);
-
-impl Executions {
-    /// How many are of `status`.
-    #[must_use]
-    pub fn get(&self, status: ExecutionStatus) -> u32 {
-        self.0[status as usize]
-    }
-
-    /// Sets how many are of `status`.
-    pub fn set(&mut self, status: ExecutionStatus, count: u32) {
-        self.0[status as usize] = count;
-    }
-
-    /// Adds `count` executions of `status`.
-    pub fn add(&mut self, status: ExecutionStatus, count: u32) {
-        self.set(status, self.get(status).saturating_add(count));
-    }
-
-    /// Lets up to `count` executions go from one status to another.
-    pub fn shift(&mut self, from: ExecutionStatus, to: ExecutionStatus, count: u32) {
-        let count = count.min(self.get(from));
-        self.0[from as usize] -= count;
-        self.add(to, count);
-    }
-
-    /// How many can still change.
-    #[must_use]
-    pub fn open(&self) -> u64 {
-        self.sum(ExecutionStatus::is_open)
-    }
-
-    /// How many there are.
-    #[must_use]
-    pub fn total(&self) -> u64 {
-        self.sum(|_| true)
-    }
-
-    fn sum(&self, counts: impl Fn(ExecutionStatus) -> bool) -> u64 {
-        ExecutionStatus::ALL
-            .into_iter()
-            .filter(|status| counts(*status))
-            .map(|status| u64::from(self.get(status)))
-            .sum()
-    }
-
-    /// The status of the execution on the thing with this index, from 0. Those that have ended come first, so that a
-    /// thing keeps its index, and mostly its status, while a job goes on.
-    pub(super) fn status_of(&self, index: u64) -> Option<ExecutionStatus> {
-        let mut before = 0;
-        ExecutionStatus::ALL.into_iter().rev().find(|status| {
-            before += u64::from(self.get(*status));
-            index < before
-        })
-    }
 }
 
 /// A static thing group.
@@ -567,23 +601,27 @@ mod tests {
     }
 
     #[test]
-    fn every_execution_has_the_status_that_the_counts_say() {
-        let mut executions = Executions::default();
-        executions.set(ExecutionStatus::Queued, 3);
-        executions.set(ExecutionStatus::Failed, 2);
-        let statuses: Vec<_> = (0..).map_while(|index| executions.status_of(index)).collect();
-        assert_eq!(statuses.len(), 5);
-        assert_eq!(statuses[..2], [ExecutionStatus::Failed; 2]);
-        assert_eq!(statuses[2..], [ExecutionStatus::Queued; 3]);
-    }
-
-    #[test]
-    fn executions_shift_no_further_than_there_are() {
-        let mut executions = Executions::default();
-        executions.set(ExecutionStatus::Queued, 3);
-        executions.shift(ExecutionStatus::Queued, ExecutionStatus::InProgress, 10);
-        assert_eq!((executions.open(), executions.total()), (3, 3));
-        assert_eq!(executions.get(ExecutionStatus::InProgress), 3);
+    fn every_thing_of_a_job_is_found_by_its_name() {
+        let job = Job::new("a", Status::InProgress, at(5));
+        let long = "g".repeat(128);
+        let jobs = [
+            job.clone(),
+            job.clone().targeting_thing("x").targeting_thing("y-000001"),
+            job.clone().targeting_group("one").targeting_group("two").targeting_thing("x"),
+            job.targeting_group(&long),
+        ];
+        for job in jobs {
+            for thing in [0, 1, 2, 3, 4, 999_999, 3_000_000] {
+                let name = job.thing_name(thing);
+                assert_eq!(job.thing_index(&name), Some(thing), "{name}");
+                assert!(name.len() <= 128, "{name}");
+            }
+            for name in
+                ["", "x-", "one", "one-1", "one-x", "three-000001", "simulated-thing-1", "one-99999999999999999999"]
+            {
+                assert_eq!(job.thing_index(name), None, "{name}");
+            }
+        }
     }
 
     #[test]

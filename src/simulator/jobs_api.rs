@@ -1,4 +1,4 @@
-//! `ListJobs`, `DescribeJob` and `ListJobExecutionsForJob`.
+//! `ListJobs`, `DescribeJob` and `GetJobDocument`.
 
 use serde_json::{Value, json};
 
@@ -105,11 +105,16 @@ fn description(call: &Call<'_>, job: &Job) -> Value {
         "lastUpdatedAt": epoch_seconds(job.last_updated_at),
         "completedAt": job.completed_at.map(epoch_seconds),
         "jobProcessDetails": process_details(job, &targets),
+        "jobExecutionsRetryConfig": (job.max_retries > 0).then(|| retry_config(job.max_retries)),
         "timeoutConfig": without_nulls(json!({ "inProgressTimeoutInMinutes": job.in_progress_timeout_minutes })),
         "namespaceId": job.texts.namespace_id,
         "isConcurrent": job.is_concurrent,
         "schedulingConfig": job.scheduling.as_deref().map(scheduling_config),
     }))
+}
+
+fn retry_config(max_retries: u32) -> Value {
+    json!({ "criteriaList": [{ "failureType": "ALL", "numberOfRetries": max_retries }] })
 }
 
 fn process_details(job: &Job, targets: &[String]) -> Value {
@@ -142,52 +147,21 @@ fn scheduling_config(scheduling: &Scheduling) -> Value {
     }))
 }
 
-pub(super) fn list_job_executions_for_job(call: &Call<'_>, fleet: &Fleet) -> Result<Value, ApiError> {
+/// What devices are told to do, made up.
+pub(super) fn get_job_document(call: &Call<'_>, fleet: &Fleet) -> Result<Value, ApiError> {
     let job = named_job(call, fleet)?;
-    let status = call.params.one_of("status", &ExecutionStatus::ALL, |status| status.as_str())?.copied();
-    let paging = Paging::of(call)?;
-    let first = paging.after(|cursor| cursor.parse::<u64>().ok()?.checked_add(1))?.unwrap_or(0);
-    let executions = (first..)
-        .map_while(|index| Some((index, job.executions.status_of(index)?)))
-        .filter(|(_, found)| status.is_none_or(|status| status == *found));
-    let page = paging.cut(executions, |(index, _)| index.to_string());
-    let summaries: Vec<Value> =
-        page.items.into_iter().map(|(index, status)| execution_summary(call, job, index, status)).collect();
-    Ok(without_nulls(json!({ "executionSummaries": summaries, "nextToken": page.next_token })))
+    call.params.flag("beforeSubstitution")?;
+    let files: Vec<Value> = job.texts.document_source.iter().map(|url| json!({ "url": url })).collect();
+    let document = json!({ "operation": "update", "files": files });
+    Ok(json!({ "document": document.to_string() }))
 }
 
-fn execution_summary(call: &Call<'_>, job: &Job, index: u64, status: ExecutionStatus) -> Value {
-    use ExecutionStatus as Execution;
-    let has_started =
-        matches!(status, Execution::InProgress | Execution::Succeeded | Execution::Failed | Execution::TimedOut);
-    json!({
-        "thingArn": call.arn(&format!("thing/{}", thing_name(job, index))),
-        "jobExecutionSummary": without_nulls(json!({
-            "status": status.as_str(),
-            "queuedAt": epoch_seconds(job.created_at),
-            "startedAt": has_started.then(|| epoch_seconds(job.created_at)),
-            "lastUpdatedAt": epoch_seconds(job.last_updated_at),
-            "executionNumber": 1,
-            "retryAttempt": 0,
-        })),
-    })
-}
-
-/// The things that are targets themselves, then the made-up members of the groups.
-fn thing_name(job: &Job, index: u64) -> String {
-    let mut things = job.targets.iter().filter_map(|target| match target {
-        Target::Thing(name) => Some(name),
-        Target::ThingGroup(_) => None,
-    });
-    let named = usize::try_from(index).ok().and_then(|index| things.nth(index));
-    named.cloned().unwrap_or_else(|| format!("simulated-thing-{index:06}"))
-}
-
-fn named_job<'a>(call: &Call<'_>, fleet: &'a Fleet) -> Result<&'a Job, ApiError> {
+/// The job that the path names.
+pub(super) fn named_job<'a>(call: &Call<'_>, fleet: &'a Fleet) -> Result<&'a Job, ApiError> {
     let id = Identifier::JOB_ID.check("jobId", call.resource.unwrap_or_default())?;
     fleet.job(id).ok_or_else(|| ApiError::not_found(format!("The job {id} does not exist")))
 }
 
-fn job_arn(call: &Call<'_>, job: &Job) -> String {
+pub(super) fn job_arn(call: &Call<'_>, job: &Job) -> String {
     call.arn(&format!("job/{}", job.id))
 }

@@ -25,15 +25,27 @@
 //! - A filter by a group that does not exist answers `ResourceNotFoundException`.
 //! - `ListThingGroups` without `parentGroup` has all groups, or the top ones alone with `recursive=false`; with it, the
 //!   children, or all descendants with `recursive=true`.
-//! - Executions are listed by thing: first the things that are targets themselves, then made-up members of the groups.
+//! - Executions of a job are listed in an order that is the same at any time, and that no client can make use of: by a hash.
+//! - The things of a job are those that are targets themselves, then made-up members of its groups. Jobs of one group run on
+//!   the same things.
+//! - Each retry is an execution with a number of its own, and so is each time that a thing runs a job again. All of them are
+//!   counted and listed; without a number, `DescribeJobExecution` describes the last one.
+//! - A job that has ended can't be canceled or updated (`InvalidRequestException`).
+//! - `ListTagsForResource` has [`TAG_PAGE_SIZE`] tags a page.
 //!
 //! # What is left out
+//! `UpdateJob` takes descriptions, timeouts and retries alone, and `SearchIndex` the query `thingName:NAME` alone. Both refuse
+//! anything else. No timer runs on executions in progress: how many time out is up to the [`Lifecycle`].
+//!
 //! Signatures and their dates are not verified: the access key in the `Authorization` header picks the account, and its
 //! credential scope the region; the scope has to name the right service, though. No policy is checked; a role can be
 //! assumed by every known caller that has its external id. The request id is in a header, and not in the XML of STS as
 //! well.
 
+mod changes_api;
 mod credentials;
+mod executions;
+mod executions_api;
 mod faults;
 mod fleet;
 mod groups_api;
@@ -43,6 +55,7 @@ mod json;
 mod lifecycle;
 mod paging;
 mod protocol;
+mod resources_api;
 mod seeded;
 mod sts;
 #[cfg(test)]
@@ -54,6 +67,8 @@ use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
+use bytes::Bytes;
+
 use crate::http::{HeaderMap, Listener, Request, Response};
 use crate::job::{AccountId, Status, TargetSelection, Timestamp};
 
@@ -61,12 +76,14 @@ use credentials::{Credentials, Principal};
 use protocol::{ApiError, Route, Service};
 
 pub use credentials::Role;
+pub use executions::{Execution, Executions, TrackedExecutions};
 pub use faults::{CLOCK_SKEW, Consequence, Fault, OVERSIZE, ParseScriptError, Position, REFUSAL, Rule, Script};
-pub use fleet::{Executions, Fleet, Job, MaintenanceWindow, Scheduling, Target, Texts, ThingGroup};
+pub use fleet::{Fleet, Job, MaintenanceWindow, Scheduling, Target, Texts, ThingGroup};
 pub use http_faults::{Body, FaultAction};
 pub use lifecycle::Lifecycle;
 pub use paging::{DEFAULT_PAGE_SIZE, MAX_PAGE_SIZE};
 pub use protocol::{Operation, Params, error, json, sts_error};
+pub use resources_api::TAG_PAGE_SIZE;
 
 /// Serves `simulator` on `listeners` until `shutdown` resolves. Each request sees the time that `now` gives when it
 /// arrives.
@@ -101,7 +118,7 @@ type Interceptor = dyn Fn(&Call<'_>) -> Option<Response> + Send + Sync;
 struct State {
     credentials: Credentials,
     fleets: HashMap<(AccountId, String), Fleet>,
-    /// What happens to the fleets that live.
+    /// What happens to the fleets. One that nothing ever happened to has none.
     lifecycles: HashMap<(AccountId, String), Lifecycle>,
 }
 
@@ -249,8 +266,10 @@ impl Simulator {
             account: &principal.account,
             region: &region,
             resource: route.resource.as_deref(),
+            thing: route.thing.as_deref(),
             params: &route.params,
             headers: request.headers(),
+            body: request.body(),
             attempt,
             now,
             principal: &principal,
@@ -290,10 +309,14 @@ pub struct Call<'a> {
     pub region: &'a str,
     /// The job's id or the thing group's name from the path, where the operation has one. Not validated yet.
     pub resource: Option<&'a str>,
+    /// The thing's name from the path, where the operation has one. Not validated yet.
+    pub thing: Option<&'a str>,
     /// The query, or the form for STS. Not validated yet.
     pub params: &'a Params,
     /// What else it says: how it is signed, among others.
     pub headers: &'a HeaderMap,
+    /// Its body. Not parsed yet.
+    pub body: &'a Bytes,
     /// How many requests named this operation so far, over all accounts and regions; 1 for the first.
     pub attempt: u64,
     /// When it came.
@@ -317,19 +340,47 @@ impl Call<'_> {
     }
 
     fn answer_iot(&self) -> Result<serde_json::Value, ApiError> {
+        if self.operation.is_change() {
+            return self.change();
+        }
         let nothing = Fleet::default();
         let state = self.simulator.read();
         let fleet = state.fleets.get(&(self.account.clone(), self.region.to_owned())).unwrap_or(&nothing);
         match self.operation {
             Operation::ListJobs => jobs_api::list_jobs(self, fleet),
             Operation::DescribeJob => jobs_api::describe_job(self, fleet),
-            Operation::ListJobExecutionsForJob => jobs_api::list_job_executions_for_job(self, fleet),
+            Operation::GetJobDocument => jobs_api::get_job_document(self, fleet),
+            Operation::ListJobExecutionsForJob => executions_api::list_job_executions_for_job(self, fleet),
+            Operation::ListJobExecutionsForThing => executions_api::list_job_executions_for_thing(self, fleet),
+            Operation::DescribeJobExecution => executions_api::describe_job_execution(self, fleet),
+            Operation::ListTagsForResource => resources_api::list_tags_for_resource(self, fleet),
+            Operation::SearchIndex => resources_api::search_index(self, fleet),
             Operation::ListThingGroups => groups_api::list_thing_groups(self, fleet),
             Operation::DescribeThingGroup => groups_api::describe_thing_group(self, fleet),
-            Operation::GetCallerIdentity | Operation::AssumeRole | Operation::AssumeRoleWithWebIdentity => {
-                Err(ApiError::unknown_operation())
-            }
+            _ => Err(ApiError::unknown_operation()),
         }
+    }
+
+    /// Answers what changes something. What follows from it later, a deletion for one, is up to the fleet's lifecycle.
+    fn change(&self) -> Result<serde_json::Value, ApiError> {
+        let (state, place) = (&mut *self.simulator.write(), (self.account.clone(), self.region.to_owned()));
+        let fleet = state.fleets.entry(place.clone()).or_default();
+        let lifecycle = state.lifecycles.entry(place).or_insert_with(|| Lifecycle::at_rest(self.now));
+        match self.operation {
+            Operation::CancelJobExecution => executions_api::cancel_job_execution(self, fleet, lifecycle),
+            Operation::CancelJob => changes_api::cancel_job(self, fleet, lifecycle),
+            Operation::DeleteJob => changes_api::delete_job(self, fleet, lifecycle),
+            Operation::UpdateJob => changes_api::update_job(self, fleet),
+            _ => Err(ApiError::unknown_operation()),
+        }
+    }
+
+    /// The body as an object. An empty body is an empty one.
+    fn json_body(&self) -> Result<serde_json::Map<String, serde_json::Value>, ApiError> {
+        if self.body.is_empty() {
+            return Ok(serde_json::Map::new());
+        }
+        serde_json::from_slice(self.body).map_err(|_| ApiError::invalid_request("The body is not a JSON object"))
     }
 
     fn answer_sts(&self) -> Result<Response, ApiError> {

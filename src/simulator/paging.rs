@@ -35,6 +35,11 @@ pub(super) struct Page<T> {
 impl Paging {
     pub(super) fn of(call: &Call<'_>) -> Result<Self, ApiError> {
         let size = call.params.number("maxResults", 1..=MAX_PAGE_SIZE)?.unwrap_or(DEFAULT_PAGE_SIZE);
+        Self::of_size(call, usize::try_from(size).unwrap_or(usize::MAX))
+    }
+
+    /// For operations whose page size can't be asked for.
+    pub(super) fn of_size(call: &Call<'_>, size: usize) -> Result<Self, ApiError> {
         let scope = scope_of(call);
         let after = match call.params.get("nextToken") {
             None => None,
@@ -43,7 +48,11 @@ impl Paging {
                 token => Some(decode(token, scope).ok_or_else(invalid_token)?),
             },
         };
-        Ok(Self { size: usize::try_from(size).unwrap_or(usize::MAX), scope, after })
+        Ok(Self { size, scope, after })
+    }
+
+    pub(super) fn size(&self) -> usize {
+        self.size
     }
 
     /// The item that the page before ended with, as `parse` reads its cursor.
@@ -72,7 +81,7 @@ pub(super) fn scope_of(call: &Call<'_>) -> u64 {
         call.params.iter().filter(|(name, _)| *name != "maxResults" && *name != "nextToken").collect();
     params.sort_unstable();
     let mut hasher = DefaultHasher::new();
-    (call.operation, call.account, call.region, call.resource, params).hash(&mut hasher);
+    (call.operation, call.account, call.region, call.resource, call.thing, params).hash(&mut hasher);
     hasher.finish()
 }
 

@@ -39,6 +39,24 @@ pub enum Operation {
     DescribeJob,
     /// `GET /jobs/{jobId}/things`
     ListJobExecutionsForJob,
+    /// `GET /things/{thingName}/jobs`
+    ListJobExecutionsForThing,
+    /// `GET /things/{thingName}/jobs/{jobId}`
+    DescribeJobExecution,
+    /// `PUT /things/{thingName}/jobs/{jobId}/cancel`
+    CancelJobExecution,
+    /// `PUT /jobs/{jobId}/cancel`
+    CancelJob,
+    /// `DELETE /jobs/{jobId}`
+    DeleteJob,
+    /// `PATCH /jobs/{jobId}`
+    UpdateJob,
+    /// `GET /jobs/{jobId}/job-document`
+    GetJobDocument,
+    /// `GET /tags`
+    ListTagsForResource,
+    /// `POST /indices/search`
+    SearchIndex,
     /// `GET /thing-groups`
     ListThingGroups,
     /// `GET /thing-groups/{thingGroupName}`
@@ -53,10 +71,19 @@ pub enum Operation {
 
 impl Operation {
     /// Every operation.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 17] = [
         Self::ListJobs,
         Self::DescribeJob,
         Self::ListJobExecutionsForJob,
+        Self::ListJobExecutionsForThing,
+        Self::DescribeJobExecution,
+        Self::CancelJobExecution,
+        Self::CancelJob,
+        Self::DeleteJob,
+        Self::UpdateJob,
+        Self::GetJobDocument,
+        Self::ListTagsForResource,
+        Self::SearchIndex,
         Self::ListThingGroups,
         Self::DescribeThingGroup,
         Self::GetCallerIdentity,
@@ -71,12 +98,26 @@ impl Operation {
             Self::ListJobs => "ListJobs",
             Self::DescribeJob => "DescribeJob",
             Self::ListJobExecutionsForJob => "ListJobExecutionsForJob",
+            Self::ListJobExecutionsForThing => "ListJobExecutionsForThing",
+            Self::DescribeJobExecution => "DescribeJobExecution",
+            Self::CancelJobExecution => "CancelJobExecution",
+            Self::CancelJob => "CancelJob",
+            Self::DeleteJob => "DeleteJob",
+            Self::UpdateJob => "UpdateJob",
+            Self::GetJobDocument => "GetJobDocument",
+            Self::ListTagsForResource => "ListTagsForResource",
+            Self::SearchIndex => "SearchIndex",
             Self::ListThingGroups => "ListThingGroups",
             Self::DescribeThingGroup => "DescribeThingGroup",
             Self::GetCallerIdentity => "GetCallerIdentity",
             Self::AssumeRole => "AssumeRole",
             Self::AssumeRoleWithWebIdentity => "AssumeRoleWithWebIdentity",
         }
+    }
+
+    /// Whether it changes something.
+    pub(super) fn is_change(self) -> bool {
+        matches!(self, Self::CancelJobExecution | Self::CancelJob | Self::DeleteJob | Self::UpdateJob)
     }
 
     pub(super) fn service(self) -> Service {
@@ -169,6 +210,8 @@ impl Identifier {
     pub(super) const NAMESPACE_ID: Self = Self { marks: b"_-", pattern: "[a-zA-Z0-9_-]+", max_length: 64 };
     pub(super) const THING_GROUP_NAME: Self = Self { marks: b":_-", pattern: "[a-zA-Z0-9:_-]+", max_length: 128 };
     pub(super) const THING_GROUP_ID: Self = Self { marks: b"-", pattern: "[a-zA-Z0-9\\-]+", max_length: 128 };
+    pub(super) const THING_NAME: Self = Self { marks: b":_-", pattern: "[a-zA-Z0-9:_-]+", max_length: 128 };
+    pub(super) const DETAILS_KEY: Self = Self { marks: b":_-", pattern: "[a-zA-Z0-9:_-]+", max_length: 128 };
     pub(super) const ROLE_SESSION_NAME: Self = Self { marks: b"_=,.@+-", pattern: "[\\w+=,.@-]*", max_length: 64 };
 
     pub(super) fn check<'t>(&self, name: &str, text: &'t str) -> Result<&'t str, ApiError> {
@@ -192,6 +235,7 @@ impl Identifier {
 pub(super) struct Route {
     pub(super) operation: Operation,
     pub(super) resource: Option<String>,
+    pub(super) thing: Option<String>,
     pub(super) params: Params,
 }
 
@@ -206,16 +250,27 @@ impl Route {
         let decoded = path.trim_start_matches('/').split('/').map(|part| percent_decode_str(part).decode_utf8_lossy());
         let segments: Vec<_> = decoded.collect();
         let segments: Vec<&str> = segments.iter().map(AsRef::as_ref).collect();
-        let (operation, resource) = match (request.method(), segments.as_slice()) {
-            (&Method::GET, ["jobs"]) => (Operation::ListJobs, None),
-            (&Method::GET, ["jobs", id]) => (Operation::DescribeJob, Some(*id)),
-            (&Method::GET, ["jobs", id, "things"]) => (Operation::ListJobExecutionsForJob, Some(*id)),
-            (&Method::GET, ["thing-groups"]) => (Operation::ListThingGroups, None),
-            (&Method::GET, ["thing-groups", name]) => (Operation::DescribeThingGroup, Some(*name)),
+        let (operation, resource, thing) = match (request.method(), segments.as_slice()) {
+            (&Method::GET, ["jobs"]) => (Operation::ListJobs, None, None),
+            (&Method::GET, ["jobs", id]) => (Operation::DescribeJob, Some(*id), None),
+            (&Method::DELETE, ["jobs", id]) => (Operation::DeleteJob, Some(*id), None),
+            (&Method::PATCH, ["jobs", id]) => (Operation::UpdateJob, Some(*id), None),
+            (&Method::PUT, ["jobs", id, "cancel"]) => (Operation::CancelJob, Some(*id), None),
+            (&Method::GET, ["jobs", id, "job-document"]) => (Operation::GetJobDocument, Some(*id), None),
+            (&Method::GET, ["jobs", id, "things"]) => (Operation::ListJobExecutionsForJob, Some(*id), None),
+            (&Method::GET, ["things", name, "jobs"]) => (Operation::ListJobExecutionsForThing, None, Some(*name)),
+            (&Method::GET, ["things", name, "jobs", id]) => (Operation::DescribeJobExecution, Some(*id), Some(*name)),
+            (&Method::PUT, ["things", name, "jobs", id, "cancel"]) => {
+                (Operation::CancelJobExecution, Some(*id), Some(*name))
+            }
+            (&Method::GET, ["tags"]) => (Operation::ListTagsForResource, None, None),
+            (&Method::POST, ["indices", "search"]) => (Operation::SearchIndex, None, None),
+            (&Method::GET, ["thing-groups"]) => (Operation::ListThingGroups, None, None),
+            (&Method::GET, ["thing-groups", name]) => (Operation::DescribeThingGroup, Some(*name), None),
             _ => return Err((Service::Iot, ApiError::unknown_operation())),
         };
         let params = Params::parse(request.uri().query().unwrap_or_default().as_bytes());
-        Ok(Self { operation, resource: resource.map(str::to_owned), params })
+        Ok(Self { operation, resource: resource.map(str::to_owned), thing: thing.map(str::to_owned), params })
     }
 
     fn of_form(params: Params) -> Result<Self, ApiError> {
@@ -228,7 +283,7 @@ impl Route {
                 return Err(ApiError::new(StatusCode::BAD_REQUEST, "InvalidAction", message));
             }
         };
-        Ok(Self { operation, resource: None, params })
+        Ok(Self { operation, resource: None, thing: None, params })
     }
 }
 
@@ -251,6 +306,22 @@ impl ApiError {
 
     pub(super) fn not_found(message: impl Into<String>) -> Self {
         Self::new(StatusCode::NOT_FOUND, "ResourceNotFoundException", message)
+    }
+
+    pub(super) fn invalid_state_transition(message: impl Into<String>) -> Self {
+        Self::new(StatusCode::CONFLICT, "InvalidStateTransitionException", message)
+    }
+
+    pub(super) fn version_conflict(message: impl Into<String>) -> Self {
+        Self::new(StatusCode::CONFLICT, "VersionConflictException", message)
+    }
+
+    pub(super) fn limit_exceeded(message: impl Into<String>) -> Self {
+        Self::new(StatusCode::GONE, "LimitExceededException", message)
+    }
+
+    pub(super) fn invalid_query(message: impl Into<String>) -> Self {
+        Self::new(StatusCode::BAD_REQUEST, "InvalidQueryException", message)
     }
 
     pub(super) fn unknown_operation() -> Self {

@@ -10,7 +10,8 @@ use fastrand::Rng;
 
 use crate::job::{ExecutionStatus, Status, Timestamp};
 
-use super::fleet::{Executions, Fleet, Job, Scheduling, Target, Texts, ThingGroup};
+use super::executions::Executions;
+use super::fleet::{Fleet, Job, Scheduling, Target, Texts, ThingGroup};
 use super::json::uuid_from;
 use super::window::HourlyWindow;
 
@@ -153,6 +154,17 @@ enum Style {
     Plain,
 }
 
+impl Style {
+    /// Whose jobs have this style.
+    fn team(self) -> &'static str {
+        match self {
+            Self::Greengrass => "edge",
+            Self::FreeRtos => "firmware",
+            Self::Plain => "operations",
+        }
+    }
+}
+
 /// When the texts of a job were written.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 enum Written {
@@ -161,7 +173,7 @@ enum Written {
 }
 
 impl Maker {
-    fn new(seed: u64, pace: NonZeroU32, now: Timestamp) -> (Self, Vec<ThingGroup>) {
+    pub(super) fn new(seed: u64, pace: NonZeroU32, now: Timestamp) -> (Self, Vec<ThingGroup>) {
         let rng = Rng::with_seed(seed);
         let (group_names, target_lists) = (Vec::new(), Vec::new());
         let mut maker = Self { rng, pace, jobs: 0, group_names, target_lists, texts: HashMap::new() };
@@ -304,7 +316,7 @@ impl Maker {
     /// Nothing is queued before the start.
     fn scheduled(&mut self, now: Timestamp, start: Timestamp) -> Job {
         let created_at = now.before(self.between(4 * HOUR, 14 * DAY));
-        self.job(Status::Scheduled, created_at).scheduled(starting(start))
+        retrying(self.job(Status::Scheduled, created_at).scheduled(starting(start)))
     }
 
     fn windowed(&mut self, now: Timestamp) -> Job {
@@ -327,12 +339,12 @@ impl Maker {
 
     /// A job that is created `now` and rolls out to its devices at once.
     pub(super) fn new_rollout(&mut self, now: Timestamp) -> Job {
-        self.job(Status::InProgress, now)
+        retrying(self.job(Status::InProgress, now))
     }
 
     /// A CONTINUOUS job that is created `now`; half of them have an end.
     pub(super) fn new_continuous(&mut self, now: Timestamp) -> Job {
-        let job = self.job(Status::InProgress, now).continuous();
+        let job = retrying(self.job(Status::InProgress, now).continuous());
         if self.one_in(2) {
             let end = now.after(self.ahead(NOTICE, 2 * HOUR));
             return job.scheduled(ending(end));
@@ -343,14 +355,14 @@ impl Maker {
     /// A job that is created `now`, and starts later.
     pub(super) fn new_scheduled(&mut self, now: Timestamp) -> Job {
         let start = now.after(self.ahead(NOTICE, 3 * HOUR));
-        self.job(Status::Scheduled, now).scheduled(starting(start))
+        retrying(self.job(Status::Scheduled, now).scheduled(starting(start)))
     }
 
     /// A job that is created `now`, and starts in its first maintenance window.
     pub(super) fn new_windowed(&mut self, now: Timestamp) -> Job {
         let start = now.after(self.ahead(NOTICE, HOUR));
         let window = self.window();
-        self.job(Status::Scheduled, now).scheduled(in_window(start, window))
+        retrying(self.job(Status::Scheduled, now).scheduled(in_window(start, window)))
     }
 
     fn window(&mut self) -> HourlyWindow {
@@ -443,9 +455,19 @@ impl Maker {
     }
 }
 
+/// Lets every third job try executions again that fail. Only for jobs without executions so far, since those of a seeded
+/// job were never tried again.
+fn retrying(mut job: Job) -> Job {
+    job.max_retries = if job.times().id.is_multiple_of(3) { 2 } else { 0 };
+    job
+}
+
 fn texts_of(product: &str, style: Style, written: Written) -> Texts {
     let mut texts = Texts {
         document_source: Some(format!("https://s3.amazonaws.com/simulated-firmware/{product}.json")),
+        tags: [("product", product), ("team", style.team())]
+            .map(|(key, value)| (key.to_owned(), value.to_owned()))
+            .into(),
         ..Texts::default()
     };
     match style {
@@ -509,7 +531,7 @@ pub(super) mod tests {
     /// Checks that a job's execution counts are ones that its status allows.
     #[track_caller]
     pub(in crate::simulator) fn assert_fits(job: &Job) {
-        let executions = job.executions;
+        let executions = &job.executions;
         let queued = executions.get(ExecutionStatus::Queued);
         let fits = match job.status {
             Status::Completed => executions.open() == 0 && executions.total() > 0,

@@ -1,5 +1,7 @@
 //! What the simulator promises the clients of AWS IoT, asked in the process.
 
+mod executions;
+
 use std::collections::BTreeSet;
 use std::sync::Mutex;
 use std::time::Duration;
@@ -307,8 +309,8 @@ fn a_path_or_a_method_that_is_not_there_is_an_unknown_operation() {
     let simulator = simulator(small_fleet());
     let caller = Caller::new(&simulator);
     assert_eq!(caller.get("/things").error(), (404, "UnknownOperationException"));
-    let delete = caller.request("DELETE", "/jobs/IN_PROGRESS-1", "iot", "");
-    assert_eq!(caller.ask(&delete, NOW).error(), (404, "UnknownOperationException"));
+    let post = caller.request("POST", "/jobs/IN_PROGRESS-1", "iot", "");
+    assert_eq!(caller.ask(&post, NOW).error(), (404, "UnknownOperationException"));
     assert_eq!(caller.sts("Action=GetSessionToken").xml("Code"), "InvalidAction");
 }
 

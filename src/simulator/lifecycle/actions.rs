@@ -3,9 +3,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::job::{ExecutionStatus, Status, Timestamp};
+use crate::job::{ExecutionStatus, Status, TargetSelection, Timestamp};
 
-use super::super::fleet::{Executions, Fleet, Job};
+use super::super::executions::TrackedExecutions;
+use super::super::fleet::{Fleet, Job};
 use super::super::seeded::{Kind, MINUTE, Maker, explain_cancellation};
 use super::super::window::HourlyWindow;
 use super::rollout::{Intervention, PlannedIntervention, Rollout};
@@ -16,7 +17,7 @@ impl Lifecycle {
     pub(super) fn go_on(&mut self, fleet: &mut Fleet, mut job: Job, action: Action, now: Timestamp) {
         match action {
             Action::RollOut(rollout) => self.roll_out(fleet, job, rollout, now),
-            Action::Unstick if self.maker.one_in(3) => self.cancel(fleet, job, now),
+            Action::Unstick if self.maker.one_in(3) => self.lose_patience(fleet, job, now),
             Action::Unstick => {
                 let rollout = self.rollout(&job, 0);
                 self.plan(&job, Action::RollOut(rollout), now);
@@ -29,13 +30,13 @@ impl Lifecycle {
             Action::Start | Action::StartLate => {
                 let devices = self.maker.things();
                 change_status(&mut job, Status::InProgress, now);
-                let rollout = self.begin_rollout(&mut job, devices);
+                let rollout = self.begin_rollout(&mut job, devices, now);
                 self.plan(&job, Action::RollOut(rollout), now);
                 fleet.add_job(job);
             }
             Action::OpenWindow(mut rollout) => {
                 change_status(&mut job, Status::InProgress, now);
-                tell_first(&mut job, &mut rollout, &mut self.maker);
+                tell_first(&mut job, &mut rollout, &mut self.maker, now);
                 self.plan(&job, Action::StepInWindow(rollout), now);
                 fleet.add_job(job);
             }
@@ -54,12 +55,12 @@ impl Lifecycle {
                 return self.delete(fleet, job, now);
             }
             // AWS refuses a deletion too many.
-            Some(Intervention::Cancel | Intervention::Delete) => return self.cancel(fleet, job, now),
+            Some(Intervention::Cancel | Intervention::Delete) => return self.lose_patience(fleet, job, now),
             None => {}
         }
-        rollout.step(&mut job.executions, self.maker.rng());
+        rollout.step(job.executions_mut(), self.maker.rng(), now);
         job.is_concurrent = rollout.is_concurrent();
-        if !rollout.is_over(&job.executions) {
+        if !rollout.is_over(job.executions_mut()) {
             self.plan(&job, Action::RollOut(rollout), now);
         } else if job.executions.open() > 0 {
             self.plan(&job, Action::Unstick, now);
@@ -72,22 +73,26 @@ impl Lifecycle {
     fn serve(&mut self, fleet: &mut Fleet, mut job: Job, mut rollout: Rollout, now: Timestamp) {
         let end = job.scheduling.as_deref().and_then(|schedule| schedule.end_time);
         if end.is_some_and(|end| end <= now) {
-            cancel_executions(&mut job.executions, true);
+            cancel_executions(job.executions_mut(), true, now);
             return self.complete(fleet, job, now);
         }
         if rollout.due_intervention().is_some() && self.maker.one_in(400) {
-            return self.cancel(fleet, job, now);
+            return self.lose_patience(fleet, job, now);
         }
         let joining = u32::from(self.maker.one_in(3));
-        rollout.step(&mut job.executions, self.maker.rng());
-        job.executions.add(ExecutionStatus::Queued, joining);
+        rollout.step(job.executions_mut(), self.maker.rng(), now);
+        // Now and then, one that has had the job before joins again.
+        if joining > 0 && !(now.as_millis().rem_euclid(4) == 0 && job.executions_mut().queue_again(now)) {
+            job.executions_mut().queue(joining, now);
+        }
         // It is never over.
         rollout.steps_left = rollout.steps_left.max(LAST_STEPS);
         job.is_concurrent = rollout.is_concurrent() || joining > 0;
         let stalls = !rollout.is_concurrent() && end.is_none() && self.is_missing(Kind::Stalled);
         if stalls {
             job.is_concurrent = false;
-            job.executions.add(ExecutionStatus::Queued, u32::from(job.executions.open() == 0));
+            let missing = u32::from(job.executions.open() == 0);
+            job.executions_mut().queue(missing, now);
         }
         self.plan(&job, if stalls { Action::Resume(rollout) } else { Action::Serve(rollout) }, now);
         fleet.add_job(job);
@@ -96,12 +101,12 @@ impl Lifecycle {
     fn step_in_window(&mut self, fleet: &mut Fleet, mut job: Job, mut rollout: Rollout, now: Timestamp) {
         let is_closing = HourlyWindow::of(&job).is_none_or(|window| !window.contains(now));
         if is_closing {
-            rollout.end_all(&mut job.executions, self.maker.rng());
+            rollout.end_all(job.executions_mut(), self.maker.rng(), now);
         } else {
-            rollout.step(&mut job.executions, self.maker.rng());
+            rollout.step(job.executions_mut(), self.maker.rng(), now);
         }
         job.is_concurrent = rollout.is_concurrent() && !is_closing;
-        if rollout.is_over(&job.executions) {
+        if rollout.is_over(job.executions_mut()) {
             return self.complete(fleet, job, now);
         }
         if is_closing {
@@ -111,6 +116,16 @@ impl Lifecycle {
         fleet.add_job(job);
     }
 
+    /// Puts back a job with an execution that was canceled; completed, if that was the last open one and no device waits.
+    pub(in crate::simulator) fn complete_if_over(&mut self, fleet: &mut Fleet, job: Job, now: Timestamp) {
+        let is_running = job.status == Status::InProgress && job.target_selection == TargetSelection::Snapshot;
+        if is_running && !job.is_concurrent && job.executions.open() == 0 {
+            self.complete(fleet, job, now);
+        } else {
+            fleet.add_job(job);
+        }
+    }
+
     fn complete(&mut self, fleet: &mut Fleet, mut job: Job, now: Timestamp) {
         change_status(&mut job, Status::Completed, now);
         job.completed_at = Some(now);
@@ -118,13 +133,20 @@ impl Lifecycle {
         self.end(fleet, job);
     }
 
-    fn cancel(&mut self, fleet: &mut Fleet, mut job: Job, now: Timestamp) {
+    /// Lets somebody cancel a job that nobody wants any more.
+    fn lose_patience(&mut self, fleet: &mut Fleet, mut job: Job, now: Timestamp) {
+        explain_cancellation(Arc::make_mut(&mut job.texts));
+        let force = self.maker.one_in(3);
+        self.cancel(fleet, job, force, now);
+    }
+
+    /// Cancels a job. Without `force`, executions in progress go on.
+    pub(in crate::simulator) fn cancel(&mut self, fleet: &mut Fleet, mut job: Job, force: bool, now: Timestamp) {
         change_status(&mut job, Status::Canceled, now);
         job.completed_at = Some(now);
         job.is_concurrent = true;
-        job.force_canceled = self.maker.one_in(3);
-        cancel_executions(&mut job.executions, job.force_canceled);
-        explain_cancellation(Arc::make_mut(&mut job.texts));
+        job.force_canceled = force;
+        cancel_executions(job.executions_mut(), force, now);
         self.plan(&job, Action::SettleCancellation, now);
         fleet.add_job(job);
     }
@@ -136,11 +158,13 @@ impl Lifecycle {
         self.ended.extend(fleet.shared_job(&id).cloned());
     }
 
-    fn delete(&mut self, fleet: &mut Fleet, mut job: Job, now: Timestamp) {
+    /// Begins to delete a job.
+    pub(in crate::simulator) fn delete(&mut self, fleet: &mut Fleet, mut job: Job, now: Timestamp) {
         change_status(&mut job, Status::DeletionInProgress, now);
         job.is_concurrent = false;
-        job.executions.set(ExecutionStatus::Queued, 0);
-        job.executions.set(ExecutionStatus::InProgress, 0);
+        for status in [ExecutionStatus::Queued, ExecutionStatus::InProgress] {
+            job.executions_mut().remove(status, u32::MAX);
+        }
         let deletion = self.deletion();
         self.plan(&job, deletion, now);
         fleet.add_job(job);
@@ -164,7 +188,7 @@ impl Lifecycle {
         if steps_left > 1 {
             for status in ExecutionStatus::ALL {
                 let count = job.executions.get(status);
-                job.executions.set(status, count - count / steps_left);
+                job.executions_mut().remove(status, count / steps_left);
             }
             self.plan(&job, Action::Delete { steps_left: steps_left - 1, interval }, now);
             fleet.add_job(job);
@@ -186,7 +210,16 @@ impl Lifecycle {
         let interval = self.maker.ahead(5 * SECOND, MINUTE / 2);
         let failing_percent = if self.maker.one_in(12) { 60 } else { 6 };
         let has_timeout = job.in_progress_timeout_minutes.is_some();
-        Rollout { waiting, offline: 0, failing_percent, has_timeout, steps_left: steps, interval, intervention: None }
+        Rollout {
+            waiting,
+            offline: 0,
+            failing_percent,
+            has_timeout,
+            max_retries: job.max_retries,
+            steps_left: steps,
+            interval,
+            intervention: None,
+        }
     }
 
     /// How a job goes on that takes several maintenance windows.
@@ -197,7 +230,7 @@ impl Lifecycle {
     }
 
     /// Begins the rollout of a job to all its devices, and decides what becomes of it.
-    pub(super) fn begin_rollout(&mut self, job: &mut Job, devices: u32) -> Rollout {
+    pub(super) fn begin_rollout(&mut self, job: &mut Job, devices: u32, now: Timestamp) -> Rollout {
         let mut rollout = self.rollout(job, devices);
         let at_steps_left = self.maker.rng().u32(2..rollout.steps_left);
         let planned = |intervention| Some(PlannedIntervention { at_steps_left, intervention });
@@ -207,7 +240,7 @@ impl Lifecycle {
             8 => rollout.intervention = planned(Intervention::Delete),
             _ => {}
         }
-        tell_first(job, &mut rollout, &mut self.maker);
+        tell_first(job, &mut rollout, &mut self.maker, now);
         rollout
     }
 
@@ -219,20 +252,22 @@ impl Lifecycle {
 }
 
 fn change_status(job: &mut Job, status: Status, now: Timestamp) {
+    // The times of its executions must not move with those of the job.
+    job.executions_mut();
     job.status = status;
     job.last_updated_at = now;
 }
 
 /// Tells the first devices of a job that is now `IN_PROGRESS`: it has an open execution from the beginning.
-pub(super) fn tell_first(job: &mut Job, rollout: &mut Rollout, maker: &mut Maker) {
-    rollout.tell(&mut job.executions, maker.rng());
+pub(super) fn tell_first(job: &mut Job, rollout: &mut Rollout, maker: &mut Maker, now: Timestamp) {
+    rollout.tell(job.executions_mut(), maker.rng(), now);
     job.is_concurrent = rollout.is_concurrent();
 }
 
 /// Without force, executions in progress go on.
-fn cancel_executions(executions: &mut Executions, force: bool) {
-    executions.shift(ExecutionStatus::Queued, ExecutionStatus::Canceled, u32::MAX);
+fn cancel_executions(executions: &mut TrackedExecutions, force: bool, now: Timestamp) {
+    executions.advance((ExecutionStatus::Queued, ExecutionStatus::Canceled), u32::MAX, 0, now);
     if force {
-        executions.shift(ExecutionStatus::InProgress, ExecutionStatus::Canceled, u32::MAX);
+        executions.advance((ExecutionStatus::InProgress, ExecutionStatus::Canceled), u32::MAX, 0, now);
     }
 }

@@ -25,6 +25,8 @@
 //!   at a time; as long as there are jobs to delete, one at least does. The id of a deleted job is used again, sometimes.
 //! - AWS purges the jobs that ended first, so many that the fleet keeps its size: a real account would keep them 730
 //!   days, which nobody waits for.
+//! - Each change of an execution has its time: queued, started, reported, ended. Every third new job tries executions again
+//!   that fail. Things join CONTINUOUS jobs, some of them again.
 //! - Now and then, somebody creates a thing group or deletes one.
 //!
 //! # What nobody documents, and how it is here
@@ -57,7 +59,7 @@ use event_queue::EventQueue;
 use rollout::{Intervention, PlannedIntervention, Rollout};
 
 /// How many jobs of an account can be `DELETION_IN_PROGRESS` (AWS IoT quotas).
-const MAX_DELETIONS: usize = 10;
+pub(super) const MAX_DELETIONS: usize = 10;
 
 /// How many things happen in one call of [`Lifecycle::advance`] at most: those of five hours or more at a pace of 1, and less
 /// than a tenth of a second's work. Whoever asks after a longer time, or at a pace beyond reason, gets an answer all the
@@ -213,6 +215,21 @@ impl Lifecycle {
         (fleet, lifecycle)
     }
 
+    /// What happens to a fleet that stays as it is: nothing, but for what follows from what people do by API calls.
+    pub(super) fn at_rest(now: Timestamp) -> Self {
+        Self {
+            size: usize::MAX,
+            maker: Maker::new(0, NonZeroU32::MIN, now).0,
+            events: EventQueue::new(),
+            wanted: PerKind::default(),
+            present: PerKind::default(),
+            coming: PerKind::default(),
+            ended: VecDeque::new(),
+            free_ids: VecDeque::new(),
+            new_groups: VecDeque::new(),
+        }
+    }
+
     /// Lets everything happen to `fleet` that is due by `now`, and tells how much that was: 0 where the fleet is up to
     /// date. After a very long time, what is left over falls to the next call.
     ///
@@ -323,7 +340,7 @@ impl Lifecycle {
         let (mut job, action) = match kind {
             Kind::RollingOut | Kind::Stuck => {
                 let mut job = self.maker.new_rollout(now);
-                let rollout = self.begin_rollout(&mut job, devices);
+                let rollout = self.begin_rollout(&mut job, devices, now);
                 (job, Action::RollOut(rollout))
             }
             Kind::Continuous | Kind::Stalled => {
@@ -333,7 +350,7 @@ impl Lifecycle {
                 let has_end = job.scheduling.is_some();
                 let cancel = PlannedIntervention { at_steps_left: LAST_STEPS, intervention: Intervention::Cancel };
                 rollout.intervention = (!has_end).then_some(cancel);
-                tell_first(&mut job, &mut rollout, &mut self.maker);
+                tell_first(&mut job, &mut rollout, &mut self.maker, now);
                 (job, Action::Serve(rollout))
             }
             Kind::Scheduled | Kind::Overdue => (self.maker.new_scheduled(now), Action::Start),

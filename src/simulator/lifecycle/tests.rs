@@ -7,15 +7,16 @@ use proptest::prelude::*;
 use serde_json::Value;
 
 use crate::http::Request;
-use crate::job::{AccountId, TargetSelection};
+use crate::job::{AccountId, ExecutionStatus, TargetSelection};
 
-use super::super::fleet::Executions;
 use super::super::seeded::NOTICE;
 use super::super::seeded::tests::{assert_fits, has_windows};
 use super::super::{Operation, Simulator, ThingGroup};
 use super::*;
 
 const START: Timestamp = Timestamp::from_millis(1_784_986_200_123);
+type ExecutionCounts = [u32; ExecutionStatus::ALL.len()];
+
 const DAY: Duration = Duration::from_hours(24);
 
 fn pace(times: u32) -> NonZeroU32 {
@@ -254,13 +255,13 @@ fn new_schedules_give_the_notice_that_aws_asks_for() {
 
 #[test]
 fn a_snapshot_job_is_stuck_and_a_continuous_one_stalled_at_any_time() {
-    let mut last_moves: HashMap<String, (Executions, Timestamp)> = HashMap::new();
+    let mut last_moves: HashMap<String, (ExecutionCounts, Timestamp)> = HashMap::new();
     watch(&mut begin(13, 500), DAY, MINUTE, |fleet, now| {
         let mut still: BTreeMap<TargetSelection, usize> = BTreeMap::new();
         for job in fleet.jobs().filter(|job| job.status == Status::InProgress) {
-            let entry = last_moves.entry(job.id.clone()).or_insert((job.executions, now));
-            if entry.0 != job.executions {
-                *entry = (job.executions, now);
+            let entry = last_moves.entry(job.id.clone()).or_insert((job.executions.counts(), now));
+            if entry.0 != job.executions.counts() {
+                *entry = (job.executions.counts(), now);
             }
             if job.executions.open() > 0 && now.since(entry.1) > HOUR / 2 {
                 *still.entry(job.target_selection.clone()).or_default() += 1;
@@ -321,15 +322,15 @@ fn no_more_deletions_than_aws_allows() {
 #[test]
 fn something_is_to_be_seen_within_a_minute() {
     let (mut created, mut ended, mut moved) = (Vec::new(), Vec::new(), 0);
-    let mut executions: HashMap<String, Executions> = HashMap::new();
+    let mut executions: HashMap<String, ExecutionCounts> = HashMap::new();
     let mut living = begin(23, 2000);
     watch(&mut living, MINUTE * 30, 5 * SECOND, |fleet, now| {
         let is_new = |time: Timestamp| time > now.before(5 * SECOND);
         created.push(fleet.jobs().filter(|job| is_new(job.created_at)).count());
         ended.push(fleet.jobs().filter(|job| job.completed_at.is_some_and(is_new)).count());
         let in_progress = fleet.jobs().filter(|job| job.status == Status::InProgress);
-        let changes =
-            in_progress.filter(|job| executions.insert(job.id.clone(), job.executions) != Some(job.executions));
+        let changes = in_progress
+            .filter(|job| executions.insert(job.id.clone(), job.executions.counts()) != Some(job.executions.counts()));
         moved += usize::from(changes.count() > 0);
     });
     for minute in created.chunks(12).zip(ended.chunks(12)) {
