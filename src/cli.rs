@@ -157,7 +157,7 @@ struct DemoArgs {
     speed: u32,
 
     /// Faults between the fleet and the exporter: `mixture`, or a script such as
-    /// `throttle-429:chance=0.2;reset:page=last,count=3`
+    /// `throttle-429:chance=0.2;reset:page=last,count=3;slow:job=fw-1,every=2,delay=9s`
     #[arg(
         long,
         value_name = "SCRIPT",

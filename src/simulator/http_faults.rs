@@ -41,6 +41,8 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(250);
 pub enum FaultAction {
     /// It gets a response, whose [`Body`] may end badly.
     Response(::http::Response<Body>),
+    /// The same, so much later.
+    Delay(Duration, Box<FaultAction>),
     /// It gets nothing. The connection stays open until its client gives up.
     Hang,
     /// Its connection is reset without a byte of a response: RST, for which the socket lingers for zero seconds.
@@ -117,9 +119,14 @@ impl Server {
     ) -> Result<hyper::Response<Sending>, BoxError> {
         let (head, body) = request.into_parts();
         let body = Limited::new(body, MAX_BODY_BYTES).collect().await?.to_bytes();
-        match (self.handler)(&Request::from_parts(head, body)) {
+        let mut action = (self.handler)(&Request::from_parts(head, body));
+        while let FaultAction::Delay(by, then) = action {
+            sleep(by).await;
+            action = *then;
+        }
+        match action {
             FaultAction::Response(response) => return Ok(response.map(|body| Sending { body, ending })),
-            FaultAction::Hang => {}
+            FaultAction::Delay(..) | FaultAction::Hang => {}
             FaultAction::Reset => ending.set(Ending::RESET),
             FaultAction::Refuse(pause) => {
                 self.refuse_for(pause);

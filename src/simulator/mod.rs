@@ -77,7 +77,9 @@ use protocol::{ApiError, Route, Service};
 
 pub use credentials::Role;
 pub use executions::{Execution, Executions, TrackedExecutions};
-pub use faults::{CLOCK_SKEW, Consequence, Fault, OVERSIZE, ParseScriptError, Position, REFUSAL, Rule, Script};
+pub use faults::{
+    CLOCK_SKEW, Consequence, Fault, OVERSIZE, ParseScriptError, Position, REFUSAL, Rule, SLOWNESS, Script,
+};
 pub use fleet::{Fleet, Job, MaintenanceWindow, Scheduling, Target, Texts, ThingGroup};
 pub use http_faults::{Body, FaultAction};
 pub use lifecycle::Lifecycle;
@@ -372,6 +374,17 @@ impl Call<'_> {
             Operation::DeleteJob => changes_api::delete_job(self, fleet, lifecycle),
             Operation::UpdateJob => changes_api::update_job(self, fleet),
             _ => Err(ApiError::unknown_operation()),
+        }
+    }
+
+    /// The job that it is about, where it names one. Not validated yet.
+    #[must_use]
+    pub fn job_id(&self) -> Option<&str> {
+        match self.operation {
+            Operation::DescribeThingGroup => None,
+            Operation::ListTagsForResource => self.params.get("resourceArn")?.split_once(":job/").map(|(_, id)| id),
+            Operation::ListJobExecutionsForThing => self.params.get("jobId"),
+            _ => self.resource,
         }
     }
 

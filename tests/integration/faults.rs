@@ -30,6 +30,7 @@ fn expected_reason(fault: Fault) -> Option<&'static str> {
         Fault::EmptyPage => Some("page_limit"),
         // The SDK corrects its clock by the answer, and what is odd in an answer is counted as it comes.
         Fault::ClockSkew
+        | Fault::Slow
         | Fault::EmptyToken
         | Fault::DuplicateJob
         | Fault::MovedJob

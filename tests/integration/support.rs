@@ -142,9 +142,14 @@ impl HttpConnector for Wire {
                 Fate::Hangs => pending().await,
                 Fate::Breaks => return Err(ConnectorError::io("connection reset by peer".into())),
             }
-            let response = match this.simulator.reply(&request, this.clock.now().wall) {
+            let mut action = this.simulator.reply(&request, this.clock.now().wall);
+            while let simulator::FaultAction::Delay(by, then) = action {
+                tokio::time::sleep(by).await;
+                action = *then;
+            }
+            let response = match action {
                 simulator::FaultAction::Response(response) => response,
-                simulator::FaultAction::Hang => pending().await,
+                simulator::FaultAction::Delay(..) | simulator::FaultAction::Hang => pending().await,
                 simulator::FaultAction::Reset | simulator::FaultAction::Refuse(_) => {
                     return Err(ConnectorError::io("connection reset by peer".into()));
                 }

@@ -18,6 +18,9 @@ use super::walks::Walks;
 /// For how long [`Fault::Refused`] refuses: less than the SDKs wait before they try again, mostly.
 pub const REFUSAL: Duration = Duration::from_millis(20);
 
+/// How late an answer of [`Fault::Slow`] is where its rule does not say: most timeouts of an attempt are longer.
+pub const SLOWNESS: Duration = Duration::from_secs(9);
+
 /// The size of an answer by [`Fault::Oversized`], in bytes.
 pub const OVERSIZE: u64 = 64 << 20;
 
@@ -83,7 +86,8 @@ impl<'a> Answer<'a> {
     fn list(&self) -> Option<&'static str> {
         match self.call.operation {
             Operation::ListJobs => Some("jobs"),
-            Operation::ListJobExecutionsForJob => Some("executionSummaries"),
+            Operation::ListJobExecutionsForJob | Operation::ListJobExecutionsForThing => Some("executionSummaries"),
+            Operation::ListTagsForResource => Some("tags"),
             Operation::ListThingGroups => Some("thingGroups"),
             _ => None,
         }
@@ -148,6 +152,7 @@ impl Fault {
             Self::Reset => Some(FaultAction::Reset),
             Self::Refused => Some(FaultAction::Refuse(REFUSAL)),
             Self::Hang => Some(FaultAction::Hang),
+            Self::Slow => Some(answer.response.clone().into()),
             Self::HangInBody => broken(Body::stalled),
             Self::Truncated => broken(Body::truncated),
             Self::Oversized => broken(|data, _| Body::padded(data, OVERSIZE)),
@@ -185,7 +190,10 @@ impl Fault {
                 let place = match answer.call.operation {
                     Operation::ListJobs => "/jobs/0/status",
                     Operation::DescribeJob => "/job/status",
-                    Operation::ListJobExecutionsForJob => "/executionSummaries/0/jobExecutionSummary/status",
+                    Operation::DescribeJobExecution => "/execution/status",
+                    Operation::ListJobExecutionsForJob | Operation::ListJobExecutionsForThing => {
+                        "/executionSummaries/0/jobExecutionSummary/status"
+                    }
                     _ => return,
                 };
                 if let Some(status) = body.pointer_mut(place) {
@@ -332,6 +340,7 @@ fn each_loses_one(answer: &Answer<'_>, body: &mut Value, lose: impl Fn(&mut Map<
     }
     let description = match answer.call.operation {
         Operation::DescribeJob => body.get_mut("job"),
+        Operation::DescribeJobExecution => body.get_mut("execution"),
         _ => Some(body),
     };
     if let Some(fields) = description.and_then(Value::as_object_mut) {

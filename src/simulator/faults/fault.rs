@@ -89,6 +89,11 @@ faults! {
     ///
     /// [`FaultAction::Hang`]: crate::simulator::FaultAction::Hang
     Hang = "hang" is Retried;
+    /// The right answer, [late](super::SLOWNESS), or as late as its rule says ([`FaultAction::Delay`]): a service under load. A
+    /// client whose timeout is shorter makes another attempt.
+    ///
+    /// [`FaultAction::Delay`]: crate::simulator::FaultAction::Delay
+    Slow = "slow" is Tolerated;
     /// The header and half of the body, and then silence ([`Body::stalled`]): the same a moment later.
     ///
     /// [`Body::stalled`]: crate::simulator::Body::stalled

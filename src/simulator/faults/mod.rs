@@ -4,6 +4,9 @@
 //! Faults strike the calls of known callers, after the interceptor: what [`Simulator::intercept`] answers can be struck
 //! as well. [`Simulator::reply`] is where they show, over a socket and in the process alike; [`Simulator::answer`]
 //! knows none.
+//!
+//! A fault strikes an answer, and not what the call has done by then: a job that somebody cancels is canceled, even if the
+//! answer gets lost.
 
 mod alter;
 mod fault;
@@ -14,15 +17,16 @@ mod walks;
 
 use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use crate::http::{Request, Response};
 use crate::job::Timestamp;
 
-use super::{Call, FaultAction, Operation, Simulator};
+use super::{Call, FaultAction, Simulator};
 use alter::{Answer, Outcome};
 use walks::Walks;
 
-pub use alter::{CLOCK_SKEW, OVERSIZE, REFUSAL};
+pub use alter::{CLOCK_SKEW, OVERSIZE, REFUSAL, SLOWNESS};
 pub use fault::{Consequence, Fault};
 pub use script::{ParseScriptError, Position, Rule, Script};
 
@@ -61,13 +65,13 @@ struct State {
     armed: Vec<Armed>,
     dice: fastrand::Rng,
     walks: Walks,
-    requests: BTreeMap<Operation, u64>,
     struck: BTreeMap<Fault, u64>,
 }
 
-/// A rule, and how many strikes it has left.
+/// A rule, how many requests for its operation and job there were, and how many strikes it has left.
 struct Armed {
     rule: Rule,
+    requests: u64,
     left: Option<u64>,
 }
 
@@ -88,49 +92,63 @@ impl Faults {
 
 impl State {
     fn new(script: Script) -> Self {
-        let armed = script.rules.into_iter().map(|rule| Armed { left: rule.count, rule });
+        let armed = script.rules.into_iter().map(|rule| Armed { left: rule.count, requests: 0, rule });
         Self { armed: armed.collect(), dice: fastrand::Rng::with_seed(script.seed), ..Self::default() }
     }
 
     fn strike(&mut self, call: &Call<'_>, response: Response) -> FaultAction {
-        *self.requests.entry(call.operation).or_default() += 1;
+        for armed in self.armed.iter_mut().filter(|armed| armed.rule.is_for(call)) {
+            armed.requests += 1;
+        }
         let answer = Answer::new(call, response, &self.walks);
         answer.note(&mut self.walks);
         let struck = self.armed.iter_mut().find_map(|armed| {
-            let found = armed.rule.finds(&answer, &self.requests) && armed.left != Some(0);
+            let found = armed.finds(&answer) && armed.left != Some(0);
             let struck =
                 (found && armed.rule.has_luck(&mut self.dice)).then(|| armed.rule.fault.strike(&answer, &self.walks));
             let struck = struck.flatten()?;
             armed.left = armed.left.map(|left| left - 1);
-            Some((armed.rule.fault, struck))
+            Some((armed.rule.fault, armed.rule.delay(), struck))
         });
-        let Some((fault, struck)) = struck else { return answer.response.into() };
+        let Some((fault, delay, struck)) = struck else { return answer.response.into() };
         *self.struck.entry(fault).or_default() += 1;
-        match struck {
+        let action = match struck {
             Outcome::Action(action) => action,
             Outcome::Body(body) => {
                 answer.note_altered(&body, &mut self.walks);
                 answer.response.map(|_| body.to_string().into()).into()
             }
+        };
+        match delay {
+            Some(delay) => FaultAction::Delay(delay, Box::new(action)),
+            None => action,
         }
     }
 }
 
-impl Rule {
-    /// Whether an answer is one that this rule is for.
-    fn finds(&self, answer: &Answer<'_>, requests: &BTreeMap<Operation, u64>) -> bool {
-        let requests_so_far = || match self.operation {
-            Some(operation) => requests.get(&operation).copied().unwrap_or_default(),
-            None => requests.values().sum(),
-        };
-        self.operation.is_none_or(|operation| operation == answer.call.operation)
-            && match self.position {
+impl Armed {
+    /// Whether an answer is one that its rule is for.
+    fn finds(&self, answer: &Answer<'_>) -> bool {
+        self.rule.is_for(answer.call)
+            && match self.rule.position {
                 Position::Any => true,
                 Position::Page(number) => answer.page == Some(number),
                 Position::Middle => answer.page.is_some_and(|page| page > 1) && !answer.is_last,
                 Position::Last => answer.is_last,
-                Position::Attempt(number) => requests_so_far() == number,
+                Position::Attempt(number) => self.requests == number,
+                Position::Every(number) => self.requests.is_multiple_of(number),
             }
+    }
+}
+
+impl Rule {
+    fn is_for(&self, call: &Call<'_>) -> bool {
+        self.operation.is_none_or(|operation| operation == call.operation)
+            && self.job.as_deref().is_none_or(|job| call.job_id() == Some(job))
+    }
+
+    fn delay(&self) -> Option<Duration> {
+        self.delay.or((self.fault == Fault::Slow).then_some(SLOWNESS))
     }
 
     fn has_luck(&self, dice: &mut fastrand::Rng) -> bool {

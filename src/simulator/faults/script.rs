@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::str::FromStr;
+use std::time::Duration;
 
 use crate::simulator::Operation;
 
@@ -24,9 +25,11 @@ pub enum Position {
     Middle,
     /// The page that has no `nextToken`.
     Last,
-    /// The request of this number, from 1, of those for the rule's operation since the script was set. Every attempt is
-    /// a request.
+    /// The request of this number, from 1, of those for the rule's operation and job since the script was set. Every
+    /// attempt is a request.
     Attempt(u64),
+    /// One request out of so many, the first ones left alone: counted in the same way. Not 0.
+    Every(u64),
 }
 
 impl Position {
@@ -36,18 +39,23 @@ impl Position {
 
 /// One fault, and when it strikes. [`Rule::new`] makes one that always does.
 ///
-/// As text: `throttle-429:operation=ListJobs,page=2,count=3,chance=0.5`, in any order, and all but the fault's name can
-/// be left out. `page` is a number, `first`, `middle` or `last`; `attempt=5` can stand in its place.
+/// As text: `throttle-429:operation=DescribeJob,job=fw-1,page=2,count=3,chance=0.5,delay=2s`, in any order, and all but the
+/// fault's name can be left out. `page` is a number, `first`, `middle` or `last`; `attempt=5` or `every=5` can stand in its
+/// place.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Rule {
     /// What it strikes: all operations, where it names none.
     pub operation: Option<Operation>,
+    /// The job whose answers it strikes: those about any job and about none, where it names none.
+    pub job: Option<String>,
     /// Which answers of it.
     pub position: Position,
     /// How many times it strikes before it is spent: for ever, where there is none.
     pub count: Option<u64>,
     /// How probable it is to strike where it can, from 0 to 1.
     pub chance: f64,
+    /// How late the client sees it. Without one, only [`Fault::Slow`] is late.
+    pub delay: Option<Duration>,
     /// What strikes.
     pub fault: Fault,
 }
@@ -56,30 +64,42 @@ impl Rule {
     /// `fault`, on every answer of every operation that it can be made of.
     #[must_use]
     pub const fn new(fault: Fault) -> Self {
-        Self { operation: None, position: Position::Any, count: None, chance: 1.0, fault }
+        Self { operation: None, job: None, position: Position::Any, count: None, chance: 1.0, delay: None, fault }
     }
 
     /// The same on one operation.
     #[must_use]
-    pub const fn on(self, operation: Operation) -> Self {
+    pub fn on(self, operation: Operation) -> Self {
         Self { operation: Some(operation), ..self }
+    }
+
+    /// The same for one job.
+    #[must_use]
+    pub fn of_job(self, id: &str) -> Self {
+        Self { job: Some(id.to_owned()), ..self }
+    }
+
+    /// The same, so much later.
+    #[must_use]
+    pub fn delayed(self, by: Duration) -> Self {
+        Self { delay: Some(by), ..self }
     }
 
     /// The same at a position.
     #[must_use]
-    pub const fn at(self, position: Position) -> Self {
+    pub fn at(self, position: Position) -> Self {
         Self { position, ..self }
     }
 
     /// The same for so many times.
     #[must_use]
-    pub const fn times(self, count: u64) -> Self {
+    pub fn times(self, count: u64) -> Self {
         Self { count: Some(count), ..self }
     }
 
     /// The same with a chance.
     #[must_use]
-    pub const fn with_chance(self, chance: f64) -> Self {
+    pub fn with_chance(self, chance: f64) -> Self {
         Self { chance, ..self }
     }
 }
@@ -129,6 +149,7 @@ impl fmt::Display for Rule {
         let page = |page: &str| format!("page={page}");
         let settings = [
             self.operation.map(|operation| format!("operation={}", operation.as_str())),
+            self.job.as_ref().map(|job| format!("job={job}")),
             match self.position {
                 Position::Any => None,
                 Position::FIRST => Some(page("first")),
@@ -136,9 +157,11 @@ impl fmt::Display for Rule {
                 Position::Middle => Some(page("middle")),
                 Position::Last => Some(page("last")),
                 Position::Attempt(number) => Some(format!("attempt={number}")),
+                Position::Every(number) => Some(format!("every={number}")),
             },
             self.count.map(|count| format!("count={count}")),
             (self.chance < 1.0).then(|| format!("chance={}", self.chance)),
+            self.delay.map(|delay| format!("delay={}ms", delay.as_millis())),
         ];
         f.write_str(self.fault.as_str())?;
         for (n, setting) in settings.iter().flatten().enumerate() {
@@ -160,13 +183,16 @@ impl FromStr for Rule {
             let (key, value) = (key.trim(), value.trim());
             match key {
                 "operation" => rule.operation = Some(operation(value)?),
+                "job" => rule.job = Some(job(value)?),
                 "page" => rule.position = page(value)?,
                 "attempt" => rule.position = Position::Attempt(number("attempt", value)?),
+                "every" => rule.position = Position::Every(number("every", value)?),
                 "count" => rule.count = Some(number("count", value)?),
                 "chance" => rule.chance = chance(value)?,
+                "delay" => rule.delay = Some(delay(value)?),
                 _ => return Err(ParseScriptError::Setting(setting.to_owned())),
             }
-            let place = if key == "attempt" { "page" } else { key };
+            let place = if matches!(key, "attempt" | "every") { "page" } else { key };
             if known.contains(&place) {
                 return Err(ParseScriptError::Twice(setting.to_owned()));
             }
@@ -224,6 +250,26 @@ fn positive(text: &str) -> Option<u64> {
     text.parse().ok().filter(|number| *number > 0)
 }
 
+fn job(text: &str) -> Result<String, ParseScriptError> {
+    let is_id = text.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-'));
+    let id = Some(text).filter(|id| is_id && (1..=64).contains(&id.len()));
+    id.map(str::to_owned).ok_or_else(|| ParseScriptError::Job(text.to_owned()))
+}
+
+/// Nobody waits for longer than a day; and what is longer than the longest timer would never come.
+const MAX_DELAY: Duration = Duration::from_hours(24);
+
+fn delay(text: &str) -> Result<Duration, ParseScriptError> {
+    let (number, unit_millis) = match (text.strip_suffix("ms"), text.strip_suffix('s')) {
+        (Some(number), _) => (number, 1),
+        (None, Some(number)) => (number, 1000),
+        (None, None) => ("", 1),
+    };
+    let millis = positive(number).and_then(|number| number.checked_mul(unit_millis));
+    let delay = millis.map(Duration::from_millis).filter(|delay| *delay <= MAX_DELAY);
+    delay.ok_or_else(|| ParseScriptError::Delay(text.to_owned()))
+}
+
 fn chance(text: &str) -> Result<f64, ParseScriptError> {
     let number = text.parse().ok().filter(|chance| (0.0..=1.0).contains(chance));
     number.ok_or_else(|| ParseScriptError::Chance(text.to_owned()))
@@ -237,11 +283,13 @@ pub enum ParseScriptError {
     Fault(String),
     /// A rule has no such setting.
     #[error(
-        "{0:?} is no setting of a rule; there are operation=, page=, attempt=, count= and chance=, with commas between"
+        "{0:?} is no setting of a rule; there are operation=, job=, page=, attempt=, every=, count=, chance= and delay=, with commas between"
     )]
     Setting(String),
-    /// A setting is there twice, or both `page` and `attempt` are.
-    #[error("{0:?} comes second: operation, count, chance, and one of page and attempt can each be given once")]
+    /// A setting is there twice, or two of `page`, `attempt` and `every` are.
+    #[error(
+        "{0:?} comes second: operation, job, count, chance, delay, and one of page, attempt and every can each be given once"
+    )]
     Twice(String),
     /// No operation has this name.
     #[error(
@@ -249,6 +297,9 @@ pub enum ParseScriptError {
         known = names(Operation::ALL.iter().map(|operation| operation.as_str()))
     )]
     Operation(String),
+    /// No job has this id.
+    #[error("{0:?} is no job id; give 1 to 64 of letters, digits, _ and -")]
+    Job(String),
     /// No page is told by this.
     #[error("{0:?} is no page; give its number from 1, or first, middle, last or any")]
     Page(String),
@@ -263,6 +314,9 @@ pub enum ParseScriptError {
     /// A chance is no number from 0 to 1.
     #[error("{0:?} is no chance; give a number from 0 to 1, such as 0.05")]
     Chance(String),
+    /// A delay is none, or too long.
+    #[error("{0:?} is no delay; give a whole number of seconds or milliseconds up to a day, such as 9s or 250ms")]
+    Delay(String),
     /// A seed is no number.
     #[error("{0:?} is no seed; give a whole number from 0 to 2^64 - 1")]
     Seed(String),

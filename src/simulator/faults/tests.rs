@@ -11,12 +11,12 @@ use proptest::prelude::*;
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
-use tokio::time::timeout;
+use tokio::time::{Instant, sleep, timeout};
 
 use crate::http::{Listener, StatusCode};
 use crate::job::{AccountId, Status};
 use crate::simulator::json::{basic_iso_8601, http_date};
-use crate::simulator::{Fleet, Job, ThingGroup, serve};
+use crate::simulator::{Fleet, Job, Operation, ThingGroup, serve};
 
 use super::*;
 
@@ -94,7 +94,11 @@ fn right_pages(simulator: &Simulator) -> Vec<(String, Value)> {
 }
 
 /// What a response says, and its status.
-async fn read(reply: FaultAction) -> (StatusCode, String) {
+async fn read(mut reply: FaultAction) -> (StatusCode, String) {
+    while let FaultAction::Delay(by, then) = reply {
+        sleep(by).await;
+        reply = *then;
+    }
     let FaultAction::Response(response) = reply else { panic!("no response: {reply:?}") };
     let status = response.status();
     let body = response.into_body().collect().await.expect("a whole body").to_bytes();
@@ -208,7 +212,9 @@ impl Wire {
 
 /// Walks over a socket until `fault` has struck once, and says on which page, counted from 0.
 async fn strike_once(fault: Fault) -> (Vec<(String, Value)>, usize, Exchange, Wire) {
-    let wire = Wire::serve(scripted([Rule::new(fault).times(1)])).await;
+    let rule = Rule::new(fault).times(1);
+    let rule = if fault == Fault::Slow { rule.delayed(SILENCE) } else { rule };
+    let wire = Wire::serve(scripted([rule])).await;
     let pages = right_pages(&wire.simulator);
     let silence = if matches!(fault, Fault::Hang | Fault::HangInBody) { SILENCE } else { PATIENCE };
     for (n, (uri, said)) in pages.iter().enumerate() {
@@ -278,6 +284,7 @@ fn shows(fault: Fault, n: usize, exchange: &Exchange, pages: &[(String, Value)])
             assert_eq!(u64::try_from(exchange.body.len()), Ok(OVERSIZE));
             assert_eq!(exchange.body.trim_ascii_end(), text.as_bytes());
         }
+        Fault::Slow => assert_eq!(exchange.json(), *said),
         Fault::Html => {
             assert_eq!((exchange.status(), exchange.header("content-type")), (200, Some("text/html; charset=utf-8")));
             assert!(exchange.body.starts_with(b"<!DOCTYPE html>"));
@@ -373,7 +380,12 @@ impl<'a> Client<'a> {
         for _ in 0..3 {
             self.attempts += 1;
             let request = request_at(uri, NOW.after(self.clock_is_behind));
-            let FaultAction::Response(response) = self.simulator.reply(&request, NOW) else { continue };
+            let mut action = self.simulator.reply(&request, NOW);
+            if let FaultAction::Delay(by, then) = action {
+                sleep(by).await;
+                action = *then;
+            }
+            let FaultAction::Response(response) = action else { continue };
             let (head, body) = response.into_parts();
             let Ok(body) = timeout(Duration::from_secs(30), Limited::new(body, 16 << 20).collect()).await else {
                 continue;
@@ -558,6 +570,44 @@ async fn chance_is_kept_and_is_the_same_for_the_same_seed() {
     assert_ne!(luck(0.3, 8).await, seventh);
     assert_eq!(luck(0.0, 7).await, [false; 1000]);
     assert_eq!(luck(1.0, 7).await, [true; 1000]);
+}
+
+#[tokio::test]
+async fn a_rule_strikes_whatever_is_about_its_job_and_nothing_else() {
+    let simulator = scripted([Rule::new(Fault::Error500).of_job("job-1")]);
+    let tags = |id: &str| format!("/tags?resourceArn=arn:aws:iot:{REGION}:111111111111:job/{id}");
+    for uri in ["/jobs/job-1", "/jobs/job-1/things", "/jobs/job-1/job-document", "/things/t/jobs/job-1", &tags("job-1")]
+    {
+        assert_eq!(ask(&simulator, uri).await.0, StatusCode::INTERNAL_SERVER_ERROR, "{uri}");
+    }
+    for uri in [PAGE, "/jobs/job-2", "/jobs/job-2/things", "/thing-groups/one", "/things/t/jobs", &tags("job-2")] {
+        assert_eq!(ask(&simulator, uri).await.0, StatusCode::OK, "{uri}");
+    }
+}
+
+#[tokio::test]
+async fn a_rule_can_strike_one_request_out_of_several_of_its_own() {
+    let simulator = scripted([Rule::new(Fault::Hang).of_job("job-1").at(Position::Every(3))]);
+    let mut hung = Vec::new();
+    for _ in 0..7 {
+        assert_eq!(ask(&simulator, "/jobs/job-2").await.0, StatusCode::OK);
+        hung.push(matches!(simulator.reply(&request("/jobs/job-1"), NOW), FaultAction::Hang));
+    }
+    assert_eq!(hung, [false, false, true, false, false, true, false]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_slow_answer_is_the_right_one_and_other_faults_can_be_slow_too() {
+    for (script, status, seconds) in [("slow", 200, 9), ("slow:delay=2s", 200, 2), ("throttle-429:delay=3s", 429, 3)] {
+        let simulator = simulator();
+        simulator.set_script(script.parse().expect("a script"));
+        let start = Instant::now();
+        let (found, body) = ask(&simulator, PAGE).await;
+        assert_eq!((found.as_u16(), start.elapsed().as_secs()), (status, seconds), "{script}");
+        if status == 200 {
+            assert_eq!(serde_json::from_str::<Value>(&body).expect("JSON"), right(&simulator, PAGE));
+        }
+    }
 }
 
 #[tokio::test]
@@ -749,6 +799,11 @@ fn a_rule_can_be_written_on_a_command_line() {
     assert_eq!("reset".parse(), Ok(Rule::new(Fault::Reset)));
     assert_eq!("hang:page=first".parse(), Ok(Rule::new(Fault::Hang).at(Position::FIRST)));
     assert_eq!("hang:attempt=9".parse(), Ok(Rule::new(Fault::Hang).at(Position::Attempt(9))));
+    let every = Rule::new(Fault::Hang).of_job("fw-1").at(Position::Every(3));
+    assert_eq!("hang:job=fw-1,every=3".parse(), Ok(every));
+    for (text, delay) in [("2s", Duration::from_secs(2)), ("250ms", Duration::from_millis(250))] {
+        assert_eq!(format!("slow:delay={text}").parse(), Ok(Rule::new(Fault::Slow).delayed(delay)));
+    }
     let script = Script { seed: 7, ..Script::new([Rule::new(Fault::Reset), rule]) };
     assert_eq!("reset; seed = 7 ;throttle-429:count=3,page=2,chance=0.5,operation=ListJobs;".parse(), Ok(script));
     assert_eq!("".parse(), Ok(Script::default()));
@@ -765,7 +820,17 @@ fn what_is_no_script_is_refused_with_what_is_accepted() {
         ("reset:attempt=-1", "attempt=-1 is not possible;"),
         ("reset:chance=2", "\"2\" is no chance; give a number from 0 to 1, such as 0.05"),
         ("reset:chance=NaN", "\"NaN\" is no chance;"),
-        ("reset:often", "\"often\" is no setting of a rule; there are operation=, page=, attempt=, count= and chance="),
+        ("reset:often", "\"often\" is no setting of a rule; there are operation=, job=, page=, attempt=, every=,"),
+        ("reset:every=0", "every=0 is not possible;"),
+        ("reset:every=2,page=1", "\"page=1\" comes second:"),
+        ("reset:job=a.b", "\"a.b\" is no job id; give 1 to 64 of letters, digits, _ and -"),
+        ("reset:job=", "\"\" is no job id;"),
+        (
+            "slow:delay=9",
+            "\"9\" is no delay; give a whole number of seconds or milliseconds up to a day, such as 9s or 250ms",
+        ),
+        ("slow:delay=0s", "\"0s\" is no delay;"),
+        ("slow:delay=99999999999s", "\"99999999999s\" is no delay;"),
         ("reset:colour=red", "\"colour=red\" is no setting of a rule;"),
         ("reset:count=1,count=2", "\"count=2\" comes second:"),
         ("reset:page=1,attempt=2", "\"attempt=2\" comes second:"),
@@ -783,11 +848,22 @@ fn any_rule() -> impl Strategy<Value = Rule> {
         Just(Position::Last),
         (1_u64..).prop_map(Position::Page),
         (1_u64..).prop_map(Position::Attempt),
+        (1_u64..).prop_map(Position::Every),
     ];
     let operation = proptest::option::of(proptest::sample::select(&Operation::ALL[..]));
     let count = proptest::option::of(1_u64..);
-    (proptest::sample::select(Fault::ALL), operation, position, count, 0.0..=1.0)
-        .prop_map(|(fault, operation, position, count, chance)| Rule { operation, position, count, chance, fault })
+    let job = proptest::option::of("[a-zA-Z0-9_-]{1,64}");
+    let delay = proptest::option::of((1_u64..86_400_000).prop_map(Duration::from_millis));
+    let parts = (proptest::sample::select(Fault::ALL), operation, job, position, count, 0.0..=1.0, delay);
+    parts.prop_map(|(fault, operation, job, position, count, chance, delay)| Rule {
+        operation,
+        job,
+        position,
+        count,
+        chance,
+        delay,
+        fault,
+    })
 }
 
 proptest! {

@@ -56,6 +56,7 @@ fn meaning(fault: Fault) -> &'static str {
         Fault::Reset => "the connection is reset without an answer",
         Fault::Refused => "the connection is reset, and so is every new one for a moment",
         Fault::Hang => "no answer, on a connection that stays open",
+        Fault::Slow => "the right answer after 9 s",
         Fault::HangInBody => "half of an answer, and then silence",
         Fault::Truncated => "half of an answer, and then the end of the connection",
         Fault::Oversized => "an answer of 64 MiB",
