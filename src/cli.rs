@@ -172,7 +172,7 @@ struct DemoArgs {
     #[arg(long, value_name = "HOST:PORT", default_value = "127.0.0.1:0")]
     simulator_address: SocketAddr,
 
-    /// Serve the simulated AWS endpoint alone, for other programs
+    /// Serve the simulated AWS endpoint alone, for other programs, and print the variables that point them at it
     #[arg(long)]
     simulator_only: bool,
 }
@@ -483,7 +483,7 @@ async fn run_demo(
         }
     };
     if arguments.simulator_only {
-        print(&demo.environment());
+        print(&demo.instructions());
         demo.serve(stop).await;
         return SUCCESS;
     }

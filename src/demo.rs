@@ -137,9 +137,20 @@ impl Demo {
     #[must_use]
     pub fn environment(&self) -> String {
         format!(
-            "export AWS_ENDPOINT_URL={}\nexport AWS_REGION={REGION}\nexport AWS_ACCESS_KEY_ID={ACCESS_KEY_ID}\n\
-             export AWS_SECRET_ACCESS_KEY={SECRET_ACCESS_KEY}\n",
+            "export AWS_ENDPOINT_URL={}\nexport AWS_REGION={REGION} AWS_DEFAULT_REGION={REGION}\n\
+             export AWS_ACCESS_KEY_ID={ACCESS_KEY_ID}\nexport AWS_SECRET_ACCESS_KEY={SECRET_ACCESS_KEY}\n",
             self.url()
+        )
+    }
+
+    /// What to say where the endpoint is served alone: lines for a shell, what is none of them as comments.
+    #[must_use]
+    pub fn instructions(&self) -> String {
+        format!(
+            "# A simulated AWS endpoint with {} jobs in account {ACCOUNT}. Ctrl-C ends it. In another shell:\n{}\
+             # Then, for example:\n#   aws iot list-jobs --status IN_PROGRESS\n#   aws-iot-jobs-exporter\n",
+            self.options.jobs,
+            self.environment()
         )
     }
 

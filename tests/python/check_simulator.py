@@ -41,6 +41,11 @@ def strictly(shape, value, path):
         demand(len(value) >= shape.metadata.get("min", 0), "too short a list")
         for index, member in enumerate(value):
             strictly(shape.member, member, f"{path}[{index}]")
+    elif kind == "map":
+        demand(isinstance(value, dict), "not a map")
+        for key, member in value.items():
+            strictly(shape.key, key, f"{path} key")
+            strictly(shape.value, member, f"{path}.{key}")
     elif kind == "string":
         demand(isinstance(value, str), "not a string")
         demand(not shape.enum or value in shape.enum, f"not one of {shape.enum}")
@@ -80,7 +85,9 @@ def check_raw_answers(client):
             return
         name = kwargs["event_name"].split(".")[-1]
         shape = model_of(name).output_shape
-        if client.meta.service_model.resolved_protocol == "query":
+        if shape is None:
+            assert json.loads(response_dict["body"] or "{}") == {}, f"{name} says nothing in the model"
+        elif client.meta.service_model.resolved_protocol == "query":
             result = ElementTree.fromstring(response_dict["body"])[0]
             assert result.tag.endswith(shape.serialization["resultWrapper"]), f"{name}: {result.tag}"
             strictly_xml(shape, result, name)
@@ -224,6 +231,7 @@ class Checks:
         member = "executionSummaries"
         things = [item["thingArn"] for item in self.walk("list_job_executions_for_job", member, jobId=job["jobId"])]
         assert len(set(things)) == len(things) == sum(n for name, n in details.items() if name.startswith("numberOf"))
+        assert things != sorted(things), "a client could come to depend on this order"
         for size in (49, 50, 249):
             items = self.walk("list_job_executions_for_job", member, size, jobId=job["jobId"])
             assert [item["thingArn"] for item in items] == things, f"page size {size}"
@@ -235,6 +243,56 @@ class Checks:
             for item in items:
                 assert item["jobExecutionSummary"]["status"] == status, item
                 assert isinstance(item["jobExecutionSummary"]["queuedAt"], datetime.datetime), item
+
+    def executions(self, **parameters):
+        """Some executions, of open jobs first: each as its job's id, its thing's name, and its summary."""
+        for status in ("IN_PROGRESS", "CANCELED", "COMPLETED"):
+            for job in self.walk("list_jobs", "jobs", status=status)[:30]:
+                items = self.iot.list_job_executions_for_job(jobId=job["jobId"], **parameters)["executionSummaries"]
+                for item in items:
+                    yield job["jobId"], item["thingArn"].rsplit("/", 1)[1], item["jobExecutionSummary"]
+
+    def check_the_times_of_an_execution_fit_its_status(self):
+        seen = set()
+        for job, _, execution in self.executions():
+            seen.add(execution["status"])
+            queued, updated = execution["queuedAt"], execution["lastUpdatedAt"]
+            started = execution.get("startedAt", queued)
+            assert queued <= started <= updated, (job, execution)
+            assert execution["status"] != "QUEUED" or ("startedAt" not in execution and queued == updated), execution
+            assert execution["status"] not in ("IN_PROGRESS", "SUCCEEDED", "FAILED") or "startedAt" in execution, execution
+            assert execution["executionNumber"] > execution["retryAttempt"] >= 0, execution
+        assert len(seen) == 8, f"the fleet lacks an execution status: {seen}"
+
+    def check_an_execution_is_the_same_by_job_by_thing_and_alone(self):
+        described = set()
+        for job, thing, summary in self.executions():
+            if summary["status"] in described:
+                continue
+            described.add(summary["status"])
+            execution = self.iot.describe_job_execution(jobId=job, thingName=thing)["execution"]
+            for name in ("status", "queuedAt", "startedAt", "lastUpdatedAt", "executionNumber"):
+                assert execution.get(name) == summary.get(name), f"{name} of {execution}"
+            assert execution["jobId"] == job and execution["thingArn"].endswith(f":thing/{thing}"), execution
+            assert execution["status"] != "FAILED" or execution["statusDetails"]["detailsMap"]["reason"], execution
+            of_thing = self.walk("list_job_executions_for_thing", "executionSummaries", 3, thingName=thing)
+            assert {"jobId": job, "jobExecutionSummary": summary} in of_thing, (thing, job)
+            alone = self.iot.list_job_executions_for_thing(thingName=thing, jobId=job, status=summary["status"])
+            assert alone["executionSummaries"] == [{"jobId": job, "jobExecutionSummary": summary}], alone
+        assert len(described) == 8, described
+
+    def check_tags_documents_and_connectivity_parse(self):
+        job, thing, _ = next(self.executions(status="QUEUED"))
+        arn = self.iot.describe_job(jobId=job)["job"]["jobArn"]
+        tags = self.walk_tags(arn)
+        assert tags and all(tag["Key"] and tag["Value"] for tag in tags), tags
+        assert json.loads(self.iot.get_job_document(jobId=job)["document"])["operation"], job
+        found = self.iot.search_index(queryString=f"thingName:{thing}")["things"]
+        assert [found[0]["thingName"], type(found[0]["connectivity"]["connected"])] == [thing, bool], found
+
+    def walk_tags(self, arn):
+        pages = self.iot.get_paginator("list_tags_for_resource").paginate(resourceArn=arn)
+        return [tag for page in pages for tag in page["tags"]]
 
     def check_errors_arrive_as_the_modelled_exceptions(self):
         exceptions = self.iot.exceptions
@@ -249,6 +307,10 @@ class Checks:
         self.refused(invalid, "regular expression", self.iot.describe_job, jobId="a.b")
         token = self.iot.list_jobs(maxResults=1)["nextToken"]
         self.refused(invalid, "nextToken", self.iot.list_jobs, nextToken=token, status="COMPLETED")
+        self.refused(not_found, "none", self.iot.get_job_document, jobId="none")
+        self.refused(not_found, "none", self.iot.describe_job_execution, jobId="none", thingName="a")
+        self.refused(invalid, "ARN", self.iot.list_tags_for_resource, resourceArn="none")
+        self.refused(exceptions.InvalidQueryException, "*", self.iot.search_index, queryString="*")
 
     def check_page_sizes_past_the_bounds_are_refused_by_the_simulator_itself(self):
         # boto3 knows the lower bound of the model and would refuse by itself.
@@ -260,6 +322,38 @@ class Checks:
         for size in (0, 251, -1):
             self.refused(unchecked.exceptions.InvalidRequestException, "maxResults", unchecked.list_jobs, maxResults=size)
             self.refused(unchecked.exceptions.InvalidRequestException, "maxResults", unchecked.list_thing_groups, maxResults=size)
+
+    def check_an_execution_is_canceled_by_its_rules(self):
+        exceptions = self.iot.exceptions
+        job, thing, _ = next(self.executions(status="IN_PROGRESS"))
+        one = {"jobId": job, "thingName": thing}
+        self.refused(exceptions.InvalidStateTransitionException, "force", self.iot.cancel_job_execution, **one)
+        conflict = exceptions.VersionConflictException
+        self.refused(conflict, "version", self.iot.cancel_job_execution, force=True, expectedVersion=99, **one)
+        version = self.iot.describe_job_execution(**one)["execution"]["versionNumber"]
+        self.iot.cancel_job_execution(force=True, expectedVersion=version, statusDetails={"who": "check"}, **one)
+        execution = self.iot.describe_job_execution(**one)["execution"]
+        assert execution["status"] == "CANCELED" and execution["forceCanceled"], execution
+        assert execution["statusDetails"]["detailsMap"] == {"who": "check"}, execution
+
+    def check_a_job_is_updated_canceled_and_deleted_by_its_rules(self):
+        exceptions = self.iot.exceptions
+        job = next(self.executions(status="QUEUED"))[0]
+        timeout = {"inProgressTimeoutInMinutes": 77}
+        self.iot.update_job(jobId=job, description="checked", timeoutConfig=timeout)
+        self.refused(exceptions.InvalidStateTransitionException, "force", self.iot.delete_job, jobId=job)
+        answer = self.iot.cancel_job(jobId=job, comment="a check", reasonCode="CHECK", force=True)
+        assert answer["jobId"] == job and answer["description"] == "checked", answer
+        described = self.iot.describe_job(jobId=job)["job"]
+        assert (described["status"], described["comment"], described["timeoutConfig"]) == ("CANCELED", "a check", timeout)
+        assert described["jobProcessDetails"]["numberOfQueuedThings"] == 0, described
+        self.refused(exceptions.InvalidRequestException, "CANCELED", self.iot.cancel_job, jobId=job)
+        deleting = len(self.walk("list_jobs", "jobs", status="DELETION_IN_PROGRESS"))
+        ended = [job] + [other["jobId"] for other in self.walk("list_jobs", "jobs", status="COMPLETED")]
+        for job in ended[:10 - deleting]:
+            self.iot.delete_job(jobId=job)
+            assert self.iot.describe_job(jobId=job)["job"]["status"] == "DELETION_IN_PROGRESS", job
+        self.refused(exceptions.LimitExceededException, "10", self.iot.delete_job, jobId=ended[10])
 
     def check_an_unknown_key_is_refused(self):
         for service, call, code in (

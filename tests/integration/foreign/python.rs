@@ -35,6 +35,15 @@ async fn boto3_reads_every_answer_of_the_simulator_under_the_real_service_model(
     assert!(printed.lines().count() > 10, "the script checked next to nothing:\n{printed}");
 }
 
+#[test]
+fn the_aws_cli_runs_every_command_of_the_runbooks_against_the_simulator() {
+    let runbooks = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/runbooks");
+    let program = env!("CARGO_BIN_EXE_aws-iot-jobs-exporter");
+    let printed = output(python().arg(script("run_runbooks.py")).args([program, runbooks]));
+    let calls = printed.lines().last().and_then(|line| line.split(' ').next()?.parse::<u32>().ok());
+    assert!(calls.is_some_and(|calls| calls > 25), "next to nothing was run:\n{printed}");
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn the_official_parser_reads_both_formats_and_finds_the_same_samples() {
     let simulator = simulated([]);
