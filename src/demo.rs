@@ -175,7 +175,7 @@ impl Endpoint {
             config.refresh.interval = INTERVAL;
         }
         if config.limits == Config::default().limits {
-            // A fleet that lives faster changes more while it is walked over: the walk has to keep up.
+            // A faster fleet changes more while it is walked over: the walk has to keep up.
             let speed = f64::from(self.speed.map_or(1, NonZeroU32::get));
             config.limits.requests_per_second = (REQUESTS_PER_SECOND * speed).min(1000.0);
         }
@@ -209,8 +209,8 @@ impl Welcome {
         };
         let pace = match speed {
             None => "stands still".to_owned(),
-            Some(speed) if *speed == NonZeroU32::MIN => "lives at the pace of a real one".to_owned(),
-            Some(speed) => format!("lives at {speed} times the pace of a real one"),
+            Some(speed) if *speed == NonZeroU32::MIN => "goes at the pace of a real one".to_owned(),
+            Some(speed) => format!("goes at {speed} times the pace of a real one"),
         };
         let mut text = format!(
             "\nA simulated fleet of {jobs} jobs in account {ACCOUNT}, region {REGION}. It {pace}\n\

@@ -164,7 +164,7 @@ impl Simulator {
         state.fleets.insert(place, fleet);
     }
 
-    /// Gives `account` a fleet that lives in `region`, in place of the one it had there. Each request about it lets
+    /// Gives `account` a fleet that changes in `region`, in place of the one it had there. Each request about it lets
     /// happen first what is due by then, so that no task has to run beside.
     pub fn set_fleet_with_lifecycle(&self, account: &AccountId, region: &str, fleet: Fleet, lifecycle: Lifecycle) {
         let (mut state, place) = (self.write(), (account.clone(), region.to_owned()));
@@ -172,7 +172,7 @@ impl Simulator {
         state.fleets.insert(place, fleet);
     }
 
-    /// Lets happen to a fleet that lives what is due by `now`. Requests do so themselves.
+    /// Lets happen to a fleet what is due by `now`. Requests do so themselves.
     pub fn advance(&self, account: &AccountId, region: &str, now: Timestamp) {
         let place = (account.clone(), region.to_owned());
         let is_due = |lifecycle: &Lifecycle| lifecycle.next().is_some_and(|next| next <= now);
@@ -192,7 +192,7 @@ impl Simulator {
     }
 
     /// How many jobs there are, by status and target selection; pairs without any are left out. Counted from the fleet
-    /// itself, independently of `ListJobs` and its pages; one that lives, as the last request about it found it.
+    /// itself, independently of `ListJobs` and its pages; one with a lifecycle, as the last request about it found it.
     #[must_use]
     pub fn truth(&self, account: &AccountId, region: &str) -> BTreeMap<(Status, TargetSelection), u64> {
         let mut counts = BTreeMap::new();

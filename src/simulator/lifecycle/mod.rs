@@ -1,4 +1,4 @@
-//! A fleet that lives: jobs are created, roll out, finish, stick, are canceled, deleted and purged.
+//! A fleet that changes: jobs are created, roll out, finish, stick, are canceled, deleted and purged.
 //!
 //! [`Lifecycle`] is a queue of what happens to a fleet, and when. [`Lifecycle::advance`] lets everything happen that is
 //! due; each thing happens at its own time, and puts down what follows from it. Chance is drawn when something happens, in
