@@ -4,7 +4,7 @@ use std::time::{Duration, SystemTime};
 
 use tokio::time::Instant;
 
-use crate::job::Timestamp;
+use crate::jobs::Timestamp;
 
 /// A moment on both clocks: the one that only moves forward, and the one on the wall.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

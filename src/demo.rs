@@ -10,7 +10,7 @@ use crate::aws::ClientOptions;
 use crate::clock::Clock;
 use crate::config::{Config, Target};
 use crate::http::{BindError, Listener};
-use crate::job::{AccountId, InvalidAccountId};
+use crate::jobs::{AccountId, InvalidAccountId};
 use crate::simulator::{self, Lifecycle, ParseScriptError, Script, Simulator};
 
 const ACCOUNT: &str = "111122223333";

@@ -1,11 +1,11 @@
 //! A Prometheus exporter for AWS IoT Jobs.
 //!
-//! Data flows one way: pages of `ListJobs` ([`aws`]) become [`job`] summaries, a [`tally`], a [`snapshot`], fragments of an
+//! Data flows one way: pages of `ListJobs` ([`aws`]) become [`jobs`] summaries, a [`tally`], a [`snapshot`], fragments of an
 //! [`exposition`], and at last an answer over HTTP ([`web`]). [`refresh`] decides when.
 //!
 //! A module uses only what stands to its right here, and a test holds it to that: [`cli`], [`demo`], [`estimate`], [`app`],
 //! [`web`], [`refresh`], [`simulator`], [`aws`], [`exposition`], [`telemetry`], [`http`], [`config`], [`census`], [`tally`],
-//! [`memory`], [`snapshot`], [`groups`], [`group_filter`], [`clock`], [`fingerprint`], [`catalogue`], [`job`].
+//! [`memory`], [`snapshot`], [`groups`], [`group_filter`], [`clock`], [`fingerprint`], [`catalogue`], [`jobs`].
 
 pub mod app;
 pub mod aws;
@@ -21,7 +21,7 @@ pub mod fingerprint;
 pub mod group_filter;
 pub mod groups;
 pub mod http;
-pub mod job;
+pub mod jobs;
 pub mod memory;
 #[cfg(test)]
 mod proptests;

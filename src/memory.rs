@@ -8,7 +8,7 @@ use std::time::Duration;
 use crate::clock::Moment;
 use crate::fingerprint::{ByFingerprint, Fingerprint, Fingerprinter};
 use crate::groups::{Groups, Interner};
-use crate::job::{Description, ExecutionCounts, JobTarget, Schedule, Timestamp, same_creation};
+use crate::jobs::{Description, ExecutionCounts, JobTarget, Schedule, Timestamp, same_creation};
 
 /// What is remembered of one target's jobs.
 #[derive(Debug)]

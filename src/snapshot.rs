@@ -4,12 +4,12 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use crate::groups::{Groups, Label};
-use crate::job::{AccountId, ExecutionCounts, Schedule, Status, TargetSelection, Timestamp};
+use crate::jobs::{AccountId, ExecutionCounts, Schedule, Status, TargetSelection, Timestamp};
 
 /// A status and a target selection: the two labels that every count of jobs has.
 ///
-/// Besides the known values each can be a text that AWS added later, [`UNKNOWN`](crate::job::UNKNOWN) where AWS left it
-/// out, or [`OTHER`](crate::job::OTHER) for what is folded. All of it is fit to be a label value.
+/// Besides the known values each can be a text that AWS added later, [`UNKNOWN`](crate::jobs::UNKNOWN) where AWS left it
+/// out, or [`OTHER`](crate::jobs::OTHER) for what is folded. All of it is fit to be a label value.
 pub type Pair = (Status, TargetSelection);
 
 /// What a refresh publishes.

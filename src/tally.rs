@@ -11,7 +11,9 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use crate::fingerprint::{ByFingerprint, Fingerprint, Fingerprinter};
 use crate::groups::Groups;
-use crate::job::{JobSummary, OTHER, Scope, Status, TargetSelection, Timestamp, UNKNOWN, is_label_text, same_creation};
+use crate::jobs::{
+    JobSummary, OTHER, Scope, Status, TargetSelection, Timestamp, UNKNOWN, is_label_text, same_creation,
+};
 use crate::memory::{Memory, Standing};
 use crate::snapshot::{Counts, OpenJob, Pair};
 

@@ -15,7 +15,7 @@ use proptest::test_runner::TestCaseError;
 use super::*;
 use crate::aws::fake_http;
 use crate::config::{Config, Resolve, Target};
-use crate::job::Timestamp;
+use crate::jobs::Timestamp;
 use crate::proptests::answers::{self, Answer, Fields};
 use crate::proptests::exposition::Exposition;
 use crate::proptests::{cases_of_whole_exporters, fault_of_line, page, text};

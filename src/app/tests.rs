@@ -9,7 +9,7 @@ use bytes::Bytes;
 use super::*;
 use crate::aws::fake_http;
 use crate::config::{self, Sources};
-use crate::job::Timestamp;
+use crate::jobs::Timestamp;
 use crate::proptests::answers::Answer;
 
 const HASH: &str = "$2b$04$Zyxwvutsrqponmlkjihgfe91EVTbipYuSP7HB4a0NH55cMj08u5tG";

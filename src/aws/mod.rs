@@ -38,7 +38,7 @@ use aws_smithy_http_client::tls::TrustStore;
 
 use crate::clock::Clock;
 use crate::config::{self, Target};
-use crate::job::{
+use crate::jobs::{
     AccountId, Description, ExecutionCounts, ExecutionStatus, JobSummary, JobTarget, Schedule, Start, Status,
     TargetSelection, Timestamp, parse_start_time,
 };

@@ -17,7 +17,7 @@ use crate::exposition::board::{Board, Ended, Good, Identity, Source, State};
 use crate::exposition::fragments::Fragments;
 use crate::exposition::{self, Format};
 use crate::fingerprint::Fingerprinter;
-use crate::job::{Scope, UNKNOWN};
+use crate::jobs::{Scope, UNKNOWN};
 use crate::memory::{Memory, Standing};
 use crate::proptests::answers::{self, Answer, Json};
 use crate::proptests::exposition::Exposition;
@@ -277,7 +277,7 @@ proptest! {
         for (labels, _) in shown.family("aws_iot_job_thing_group_info") {
             let group = labels.of("thing_group");
             let is_word = ["<none>", "<other>", UNKNOWN].contains(&group);
-            prop_assert!(is_word || crate::job::is_thing_group_name(group), "{}", group);
+            prop_assert!(is_word || crate::jobs::is_thing_group_name(group), "{}", group);
         }
     }
 }

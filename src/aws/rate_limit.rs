@@ -12,7 +12,7 @@ use std::time::Duration;
 use tokio::sync::oneshot;
 use tokio::time::{Instant, sleep_until};
 
-use crate::job::AccountId;
+use crate::jobs::AccountId;
 use crate::telemetry::RateInForce;
 
 /// What a request is for, the most urgent first. Each operation has its own limiter, so only classes of one operation compete.

@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::group_filter::GroupFilter;
 use crate::groups::{Label, is_group};
-use crate::job::OTHER;
+use crate::jobs::OTHER;
 use crate::snapshot::{GroupRow, GroupTable};
 
 /// A group without a row takes the place of one that has it only with so many times its open jobs.
@@ -99,7 +99,7 @@ mod tests {
 
     use super::*;
     use crate::group_filter::tests::filter;
-    use crate::job::{Status, TargetSelection, Timestamp};
+    use crate::jobs::{Status, TargetSelection, Timestamp};
     use crate::snapshot::Pair;
 
     fn pair(status: Status) -> Pair {

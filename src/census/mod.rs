@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use crate::group_filter::GroupFilter;
 use crate::groups::{Groups, Label};
-use crate::job::{Scope, Start, Status, TargetSelection, Timestamp, UNKNOWN};
+use crate::jobs::{Scope, Start, Status, TargetSelection, Timestamp, UNKNOWN};
 use crate::snapshot::{Attention, Counts, GroupRow, GroupTable, JobSeries, OpenJob, Pair};
 use crate::tally::{Attributed, Tallied};
 pub use folding::Folding;
@@ -166,7 +166,7 @@ fn complete(row: &mut GroupRow, scope: &Scope, tells_ended: bool, thresholds: &[
 mod tests {
     use super::*;
     use crate::fingerprint::Fingerprinter;
-    use crate::job::{JobSummary, JobTarget, Schedule};
+    use crate::jobs::{JobSummary, JobTarget, Schedule};
     use crate::memory::{Memory, Standing};
     use crate::snapshot::OpenJob;
     use crate::tally::{Attribution, Tally};

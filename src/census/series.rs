@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use crate::group_filter::GroupFilter;
 use crate::groups::{Groups, Label, is_group};
-use crate::job::{OTHER, Status, TargetSelection, Timestamp};
+use crate::jobs::{OTHER, Status, TargetSelection, Timestamp};
 use crate::snapshot::OpenJob;
 
 /// What a job is chosen by, the first to be chosen first.
@@ -70,7 +70,7 @@ mod tests {
     use super::*;
     use crate::group_filter::tests::filter;
     use crate::groups::Interner;
-    use crate::job::{ExecutionCounts, ExecutionStatus, JobTarget};
+    use crate::jobs::{ExecutionCounts, ExecutionStatus, JobTarget};
 
     const NOW: Timestamp = Timestamp::from_secs(1_700_000_000);
 

@@ -53,7 +53,7 @@ pub use self::sources::{Flag, Sources};
 pub use self::syntax::{is_endpoint_url, is_region};
 pub use self::web_config::WebConfig;
 use crate::group_filter::GroupFilter;
-use crate::job::Scope;
+use crate::jobs::Scope;
 
 impl Target {
     /// The name as far as the configuration has it: the name given, else the region.

@@ -7,7 +7,7 @@ use super::cursor::Cursor;
 use super::duration::Shown;
 use super::schema::{Config, Target};
 use super::syntax::{account_of_role, label_count_error};
-use crate::job::Status;
+use crate::jobs::Status;
 
 /// Reports every broken rule.
 pub(super) fn check(config: &Config, root: &Cursor<'_>) {

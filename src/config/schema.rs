@@ -12,7 +12,7 @@ use super::secret::Secret;
 use super::syntax;
 use super::value::{Scalar, boolean, duration, number, parsed, text, whole, word};
 use crate::group_filter::Pattern;
-use crate::job::{AccountId, Scope, Status, TargetSelection};
+use crate::jobs::{AccountId, Scope, Status, TargetSelection};
 
 const DAY: Duration = Duration::from_hours(24);
 

@@ -9,7 +9,7 @@ use super::key::Field;
 use super::sources::{leaves, variable_of};
 use super::*;
 use crate::group_filter::Pattern;
-use crate::job::{AccountId, Status, TargetSelection};
+use crate::jobs::{AccountId, Status, TargetSelection};
 
 /// A directory with an `exporter.yml` in it.
 struct Files(TempDir);

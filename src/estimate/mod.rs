@@ -21,7 +21,7 @@ use crate::clock::Clock;
 use crate::config::{Config, Shown, Target};
 use crate::exposition::board::Identity;
 use crate::fingerprint::Fingerprinter;
-use crate::job::{AccountId, JobSummary, Status, TargetSelection};
+use crate::jobs::{AccountId, JobSummary, Status, TargetSelection};
 use crate::memory::Memory;
 use crate::refresh::walk::walk;
 use crate::tally::{Attribution, Tally};

@@ -16,7 +16,7 @@ use crate::catalogue::{
 };
 use crate::clock::Moment;
 use crate::config;
-use crate::job::{AccountId, Scope, Timestamp};
+use crate::jobs::{AccountId, Scope, Timestamp};
 use crate::snapshot::Snapshot;
 use crate::telemetry::{Labels, Reason};
 
@@ -309,8 +309,8 @@ mod tests {
 
     #[test]
     fn another_region_server_or_filter_is_another_source_and_the_order_of_statuses_makes_none() {
-        use crate::job::Status::{Completed, InProgress};
-        let with = |statuses: &[crate::job::Status]| config::Target {
+        use crate::jobs::Status::{Completed, InProgress};
+        let with = |statuses: &[crate::jobs::Status]| config::Target {
             scope: Scope { statuses: statuses.to_vec(), ..Scope::default() },
             ..config::Target::default()
         };

@@ -18,7 +18,7 @@ use crate::catalogue::{
     THING_GROUP_JOBS_LONG_RUNNING, THING_GROUP_JOBS_OLDEST_CREATED,
 };
 use crate::groups::Label;
-use crate::job::{ExecutionStatus, Timestamp, UNKNOWN};
+use crate::jobs::{ExecutionStatus, Timestamp, UNKNOWN};
 use crate::snapshot::{GroupTable, OpenJob, Pair, Permission, Snapshot};
 use crate::telemetry::Labels;
 
@@ -183,7 +183,7 @@ impl<V: EncodeGaugeValue> EncodeGaugeValue for Value<V> {
 mod tests {
     use super::*;
     use crate::fingerprint::Fingerprinter;
-    use crate::job::{AccountId, JobSummary, Scope};
+    use crate::jobs::{AccountId, JobSummary, Scope};
     use crate::memory::Memory;
     use crate::snapshot::{Attention, JobSeries, Walk};
     use crate::tally::{Attribution, Tally};

@@ -11,7 +11,7 @@ use crate::aws::rate_limit::Class;
 use crate::aws::{ApiError, Connection};
 use crate::clock::{Clock, Moment};
 use crate::exposition::board::Failure;
-use crate::job::{AccountId, Description, JobArn};
+use crate::jobs::{AccountId, Description, JobArn};
 use crate::telemetry::Reason;
 
 /// Requests under way at once. The budget spaces them; this only keeps it used where answers take their time.

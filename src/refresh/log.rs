@@ -7,7 +7,7 @@ use tracing::{debug, info, warn};
 
 use crate::config::Refresh;
 use crate::exposition::board::{Failure, Identity};
-use crate::job::{AccountId, Status};
+use crate::jobs::{AccountId, Status};
 use crate::snapshot::{Counts, Pair, Permission, Snapshot};
 use crate::telemetry::Reason;
 
@@ -189,7 +189,7 @@ fn rounded(duration: Duration) -> Duration {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::job::TargetSelection;
+    use crate::jobs::TargetSelection;
 
     #[test]
     fn what_changed_is_told_by_status_and_selection() {

@@ -23,7 +23,7 @@ use crate::config::{Config, Jobs, Limits, Refresh, Resolve, ThingGroups};
 use crate::exposition::board::{Board, Ended, Failure, Good, Identity, State};
 use crate::exposition::fragments::Fragments;
 use crate::fingerprint::Fingerprinter;
-use crate::job::{AccountId, Description, JobSummary, Scope, Status, TargetSelection, same_creation};
+use crate::jobs::{AccountId, Description, JobSummary, Scope, Status, TargetSelection, same_creation};
 use crate::memory::{Memory, Standing};
 use crate::snapshot::{Describing, Permission, Snapshot, Walk};
 use crate::tally::{Attribution, Tallied, Tally};

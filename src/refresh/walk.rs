@@ -8,7 +8,7 @@ use std::hash::BuildHasher as _;
 use std::hash::RandomState;
 
 use crate::aws::{ApiError, Connection, Query};
-use crate::job::{AccountId, JobArn, JobSummary, Scope};
+use crate::jobs::{AccountId, JobArn, JobSummary, Scope};
 use crate::telemetry::Reason;
 
 /// Why a walk was given up.

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use serde_json::{Map, Value, json};
 
-use crate::job::Status;
+use crate::jobs::Status;
 
 use super::Call;
 use super::fleet::Fleet;

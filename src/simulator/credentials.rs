@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use crate::http::{HeaderMap, StatusCode, header};
-use crate::job::{AccountId, Timestamp};
+use crate::jobs::{AccountId, Timestamp};
 
 use super::json::uuid_of;
 use super::protocol::{ApiError, Params, Service};

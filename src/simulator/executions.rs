@@ -8,7 +8,7 @@ use std::hash::{DefaultHasher, Hash, Hasher as _};
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::job::{ExecutionStatus, Timestamp};
+use crate::jobs::{ExecutionStatus, Timestamp};
 
 /// The executions of one job.
 ///

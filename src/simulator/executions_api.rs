@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde_json::{Map, Value, json};
 
-use crate::job::{ExecutionStatus, Timestamp};
+use crate::jobs::{ExecutionStatus, Timestamp};
 
 use super::Call;
 use super::executions::Execution;

@@ -7,7 +7,7 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 use std::ops::Bound;
 use std::sync::Arc;
 
-use crate::job::{ExecutionStatus, Status, TargetSelection, Timestamp};
+use crate::jobs::{ExecutionStatus, Status, TargetSelection, Timestamp};
 
 use super::executions::{Execution, Executions, JobTimes, TrackedExecutions};
 use super::json::uuid_of;

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::job::{ExecutionStatus, Status, TargetSelection};
+use crate::jobs::{ExecutionStatus, Status, TargetSelection};
 
 use super::Call;
 use super::fleet::{Fleet, Job, Place, Scheduling, Target, ThingGroup};

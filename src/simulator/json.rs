@@ -4,7 +4,7 @@ use std::hash::{DefaultHasher, Hash, Hasher as _};
 
 use serde_json::{Value, json};
 
-use crate::job::Timestamp;
+use crate::jobs::Timestamp;
 
 /// A UUID that is always the same for the same `key`.
 pub(super) fn uuid_of(key: &impl Hash) -> String {

@@ -70,7 +70,7 @@ use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use bytes::Bytes;
 
 use crate::http::{HeaderMap, Listener, Request, Response};
-use crate::job::{AccountId, Status, TargetSelection, Timestamp};
+use crate::jobs::{AccountId, Status, TargetSelection, Timestamp};
 
 use credentials::{Credentials, Principal};
 use protocol::{ApiError, Route, Service};

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::job::{ExecutionStatus, Status, Timestamp};
+use crate::jobs::{ExecutionStatus, Status, Timestamp};
 
 use super::Call;
 use super::executions_api::executions_on;

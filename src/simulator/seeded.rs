@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use fastrand::Rng;
 
-use crate::job::{ExecutionStatus, Status, Timestamp};
+use crate::jobs::{ExecutionStatus, Status, Timestamp};
 
 use super::executions::Executions;
 use super::fleet::{Fleet, Job, Scheduling, Target, Texts, ThingGroup};
@@ -518,7 +518,7 @@ fn whole_minute(time: Timestamp) -> Timestamp {
 pub(super) mod tests {
     use std::collections::HashMap;
 
-    use crate::job::TargetSelection;
+    use crate::jobs::TargetSelection;
 
     use super::*;
 

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::http::{Response, StatusCode};
-use crate::job::Timestamp;
+use crate::jobs::Timestamp;
 
 use super::credentials::{Credentials, Principal, TemporaryCredentials};
 use super::json::iso_8601;

@@ -14,7 +14,7 @@ use tokio::net::TcpStream;
 use crate::http::StatusCode;
 
 use super::*;
-use crate::job::ExecutionStatus;
+use crate::jobs::ExecutionStatus;
 
 const NOW: Timestamp = Timestamp::from_millis(1_784_986_200_123);
 const REGION: &str = "eu-west-1";

@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-use crate::job::Timestamp;
+use crate::jobs::Timestamp;
 
 use super::fleet::{Job, MaintenanceWindow};
 
@@ -72,7 +72,7 @@ impl From<HourlyWindow> for MaintenanceWindow {
 
 #[cfg(test)]
 mod tests {
-    use crate::job::Status;
+    use crate::jobs::Status;
 
     use super::super::fleet::Scheduling;
     use super::*;

@@ -26,7 +26,7 @@ use crate::catalogue::{
     WEB_CONFIG_SUCCESSFUL,
 };
 use crate::config::Loaded;
-use crate::job::{AccountId, OTHER, Timestamp, is_label_text};
+use crate::jobs::{AccountId, OTHER, Timestamp, is_label_text};
 
 /// Label names and values, in the order in which they are written.
 pub type Labels = Vec<(String, String)>;

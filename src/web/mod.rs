@@ -230,7 +230,7 @@ mod tests {
     use std::io::Read as _;
 
     use super::*;
-    use crate::job::Timestamp;
+    use crate::jobs::Timestamp;
 
     async fn get(site: &Arc<Site>, path: &str) -> Response {
         let request = ::http::Request::get(path).body(Bytes::new()).expect("a request");

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use crate::clock::Moment;
 use crate::exposition::board::{State, Target};
-use crate::job::Timestamp;
+use crate::jobs::Timestamp;
 use crate::snapshot::{Describing, OpenJob, Permission};
 use crate::telemetry::{REVISION, VERSION};
 

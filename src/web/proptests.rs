@@ -10,7 +10,7 @@ use proptest::test_runner::TestCaseError;
 
 use super::*;
 use crate::exposition::Format;
-use crate::job::Timestamp;
+use crate::jobs::Timestamp;
 use crate::proptests::exposition::Exposition;
 use crate::proptests::{Damage, cases, damage, damaged, text};
 

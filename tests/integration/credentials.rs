@@ -8,7 +8,7 @@ use aws_credential_types::Credentials;
 use aws_credential_types::provider::future::ProvideCredentials as Provided;
 use aws_credential_types::provider::{ProvideCredentials, SharedCredentialsProvider};
 use aws_iot_jobs_exporter::config::{self, Sources};
-use aws_iot_jobs_exporter::job::AccountId;
+use aws_iot_jobs_exporter::jobs::AccountId;
 use aws_iot_jobs_exporter::simulator::{Fleet, Operation, Role, Simulator};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 use aws_iot_jobs_exporter::clock::Clock;
 use aws_iot_jobs_exporter::config::{Config, Target};
 use aws_iot_jobs_exporter::estimate::{self, Estimate, Progress};
-use aws_iot_jobs_exporter::job::{Scope, Status};
+use aws_iot_jobs_exporter::jobs::{Scope, Status};
 use aws_iot_jobs_exporter::simulator::{Fault, Job, Operation, Role, Rule, Script, Simulator};
 use serde_json::Value;
 use tokio::time::timeout;

@@ -26,7 +26,7 @@ const FLOORS: &[&str] = &[
     "clock",
     "fingerprint",
     "catalogue",
-    "job",
+    "jobs",
     "proptests",
 ];
 

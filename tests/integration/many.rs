@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use aws_iot_jobs_exporter::config::{self, Sources, Target};
 use aws_iot_jobs_exporter::http::StatusCode;
-use aws_iot_jobs_exporter::job::{AccountId, Scope};
+use aws_iot_jobs_exporter::jobs::{AccountId, Scope};
 use aws_iot_jobs_exporter::simulator::{self, Fleet, Operation, Role};
 
 use crate::support::{Exporter, Exposition, Fate, jobs, simulator as simulated, target};

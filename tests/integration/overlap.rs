@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use aws_iot_jobs_exporter::config::Target;
-use aws_iot_jobs_exporter::job::{Scope, Status};
+use aws_iot_jobs_exporter::jobs::{Scope, Status};
 
 use crate::support::{
     Exporter, Exposition, Fate, REGION, ThreadLog, account, jobs, simulator as simulated, target, walk_only,

@@ -9,7 +9,7 @@ use aws_credential_types::provider::future::ProvideCredentials as ProvidedCreden
 use aws_credential_types::provider::{ProvideCredentials, SharedCredentialsProvider};
 use aws_iot_jobs_exporter::config::{self, Sources};
 use aws_iot_jobs_exporter::http::{Response, StatusCode};
-use aws_iot_jobs_exporter::job::{AccountId, Scope, Status, TargetSelection};
+use aws_iot_jobs_exporter::jobs::{AccountId, Scope, Status, TargetSelection};
 use aws_iot_jobs_exporter::simulator::{self, Call, Fleet, Job, Operation, Role, Simulator};
 use bytes::Bytes;
 use tokio::time::Instant;

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::process::Stdio;
 use std::time::Duration;
 
-use aws_iot_jobs_exporter::job::AccountId;
+use aws_iot_jobs_exporter::jobs::AccountId;
 use aws_iot_jobs_exporter::simulator::{self, Operation};
 use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, BufReader};
 use tokio::process::{Child, Command};

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use aws_iot_jobs_exporter::config::{self, Sources};
-use aws_iot_jobs_exporter::job::Status;
+use aws_iot_jobs_exporter::jobs::Status;
 use aws_iot_jobs_exporter::simulator::{Fleet, Job, Operation};
 
 use crate::support::{Exporter, Exposition, Fate, NOW, REGION, account, jobs, simulator as simulated, target};

@@ -16,7 +16,7 @@ use aws_iot_jobs_exporter::catalogue::{self, Subject};
 use aws_iot_jobs_exporter::clock::Clock;
 use aws_iot_jobs_exporter::config::{Config, Loaded, Problems, Resolve, Target, WebConfig};
 use aws_iot_jobs_exporter::http::{self, Listener, Request, Response, StatusCode};
-use aws_iot_jobs_exporter::job::{AccountId, Status, Timestamp};
+use aws_iot_jobs_exporter::jobs::{AccountId, Status, Timestamp};
 use aws_iot_jobs_exporter::simulator::{self, Fleet, Job, Simulator};
 use aws_iot_jobs_exporter::web::Reloads;
 use aws_smithy_runtime_api::client::http::{

@@ -29,7 +29,7 @@ use aws_smithy_async::time::TimeSource;
 use super::CONNECT_TIMEOUT;
 use crate::clock::Clock;
 use crate::config::Target;
-use crate::job::Timestamp;
+use crate::jobs::Timestamp;
 use crate::telemetry::Reason;
 pub(super) use cache::{CredentialsCache, Fingerprint};
 pub(super) use reloading::ReloadingProvider;

@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde_json::{Map, Value};
 
 use crate::http::{HeaderValue, Response, StatusCode, header};
-use crate::job::{Status, Timestamp};
+use crate::jobs::{Status, Timestamp};
 use crate::simulator::credentials::{expired, unknown_key};
 use crate::simulator::json::{basic_iso_8601, epoch_seconds, from_basic_iso_8601, http_date};
 use crate::simulator::paging::{AGAIN, scope_of};

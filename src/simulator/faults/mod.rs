@@ -20,7 +20,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use crate::http::{Request, Response};
-use crate::job::Timestamp;
+use crate::jobs::Timestamp;
 
 use super::{Call, FaultAction, Simulator};
 use alter::{Answer, Outcome};

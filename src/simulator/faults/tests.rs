@@ -14,7 +14,7 @@ use tokio::net::TcpStream;
 use tokio::time::{Instant, sleep, timeout};
 
 use crate::http::{Listener, StatusCode};
-use crate::job::{AccountId, Status};
+use crate::jobs::{AccountId, Status};
 use crate::simulator::json::{basic_iso_8601, http_date};
 use crate::simulator::{Fleet, Job, Operation, ThingGroup, serve};
 

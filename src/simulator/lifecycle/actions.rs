@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::job::{ExecutionStatus, Status, TargetSelection, Timestamp};
+use crate::jobs::{ExecutionStatus, Status, TargetSelection, Timestamp};
 
 use super::super::executions::TrackedExecutions;
 use super::super::fleet::{Fleet, Job};

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::job::Timestamp;
+use crate::jobs::Timestamp;
 
 /// Things to happen, in the order of their times; those of one time in the order in which they were put down. So what
 /// happens depends on what was put down alone, and not on how often somebody looks.

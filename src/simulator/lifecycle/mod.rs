@@ -48,7 +48,7 @@ use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::job::{Status, Timestamp};
+use crate::jobs::{Status, Timestamp};
 
 use super::fleet::{Fleet, Job};
 use super::seeded::{HOUR, Kind, MINUTE, Maker, Seeded};

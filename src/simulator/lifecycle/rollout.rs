@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use fastrand::Rng;
 
-use crate::job::{ExecutionStatus, Timestamp};
+use crate::jobs::{ExecutionStatus, Timestamp};
 
 use super::super::executions::TrackedExecutions;
 

@@ -7,7 +7,7 @@ use proptest::prelude::*;
 use serde_json::Value;
 
 use crate::http::Request;
-use crate::job::{AccountId, ExecutionStatus, TargetSelection};
+use crate::jobs::{AccountId, ExecutionStatus, TargetSelection};
 
 use super::super::seeded::NOTICE;
 use super::super::seeded::tests::{assert_fits, has_windows};

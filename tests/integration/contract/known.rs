@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 
 use aws_iot_jobs_exporter::catalogue::{self, Family, Kind};
 use aws_iot_jobs_exporter::config::Config;
-use aws_iot_jobs_exporter::job::{ExecutionStatus, NONE, OTHER, Status, TargetSelection, UNKNOWN};
+use aws_iot_jobs_exporter::jobs::{ExecutionStatus, NONE, OTHER, Status, TargetSelection, UNKNOWN};
 use aws_iot_jobs_exporter::telemetry::{CREDENTIAL_OPERATIONS, OPERATIONS, Reason};
 
 pub type Labels = BTreeSet<String>;

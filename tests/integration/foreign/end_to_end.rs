@@ -17,7 +17,7 @@ use std::time::Duration;
 
 use aws_iot_jobs_exporter::clock::Clock;
 use aws_iot_jobs_exporter::http::{self, Listener, Request, Response, StatusCode};
-use aws_iot_jobs_exporter::job::{ExecutionStatus, Status, Timestamp};
+use aws_iot_jobs_exporter::jobs::{ExecutionStatus, Status, Timestamp};
 use aws_iot_jobs_exporter::simulator::{Fleet, Job, Operation, Scheduling, ThingGroup, error};
 use regex_lite::{Captures, Regex};
 use serde_json::{Value, json};

@@ -1,7 +1,7 @@
 //! Clients that nobody here wrote, in Python: boto3 reads the simulator, the official parser reads the exposition.
 
 use aws_iot_jobs_exporter::config::{self, Sources};
-use aws_iot_jobs_exporter::job::AccountId;
+use aws_iot_jobs_exporter::jobs::AccountId;
 use aws_iot_jobs_exporter::simulator::{Fleet, Role};
 
 use super::tools::python;

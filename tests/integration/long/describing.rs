@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use aws_iot_jobs_exporter::job::{Status, Timestamp};
+use aws_iot_jobs_exporter::jobs::{Status, Timestamp};
 use aws_iot_jobs_exporter::simulator::{Fleet, Job, Operation, Simulator, Target, ThingGroup};
 
 use crate::describing::{ended, group_rows, only, open};

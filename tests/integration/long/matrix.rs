@@ -8,7 +8,7 @@ use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use aws_iot_jobs_exporter::config::{self, Sources};
-use aws_iot_jobs_exporter::job::{AccountId, ExecutionStatus, Status};
+use aws_iot_jobs_exporter::jobs::{AccountId, ExecutionStatus, Status};
 use aws_iot_jobs_exporter::simulator::{Fault, Fleet, Job, Operation, Position, Role, Rule, Script, Simulator};
 
 use crate::support::{Exporter, Exposition, NOW, REGION, account, simulator as simulated};

@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use aws_iot_jobs_exporter::config::{self, Config, Sources, Target};
 use aws_iot_jobs_exporter::http::{Request, StatusCode, header};
-use aws_iot_jobs_exporter::job::{Status, Timestamp};
+use aws_iot_jobs_exporter::jobs::{Status, Timestamp};
 use aws_iot_jobs_exporter::simulator::{Fault, Fleet, Job, Operation, Rule, Script};
 use serde_json::Value;
 use tokio::time::Instant;
