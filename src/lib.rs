@@ -5,7 +5,7 @@
 //!
 //! A module uses only what stands to its right here, and a test holds it to that: [`cli`], [`demo`], [`estimate`], [`app`],
 //! [`web`], [`refresh`], [`simulator`], [`aws`], [`exposition`], [`telemetry`], [`http`], [`config`], [`census`], [`tally`],
-//! [`memory`], [`snapshot`], [`groups`], [`group_filter`], [`clock`], [`fingerprint`], [`catalogue`], [`jobs`].
+//! [`memory`], [`snapshot`], [`clock`], [`fingerprint`], [`catalogue`], [`jobs`].
 
 pub mod app;
 pub mod aws;
@@ -18,8 +18,6 @@ pub mod demo;
 pub mod estimate;
 pub mod exposition;
 pub mod fingerprint;
-pub mod group_filter;
-pub mod groups;
 pub mod http;
 pub mod jobs;
 pub mod memory;

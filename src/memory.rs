@@ -5,9 +5,9 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use crate::clock::Moment;
 use crate::fingerprint::{ByFingerprint, Fingerprint, Fingerprinter};
-use crate::groups::{Groups, Interner};
+use crate::jobs::Timepoint;
+use crate::jobs::thing_groups::{Groups, Interner};
 use crate::jobs::{Description, ExecutionCounts, JobTarget, Schedule, Timestamp, same_creation};
 
 /// What is remembered of one target's jobs.
@@ -62,7 +62,7 @@ struct Trouble {
     /// Whether that was for lack of permission.
     denied: bool,
     /// It is not asked for before this.
-    until: Option<Moment>,
+    until: Option<Timepoint>,
 }
 
 /// After so many failures, while others were described, a job is taken for one that AWS does not describe.
@@ -73,11 +73,11 @@ const REFUSED_AFTER: u8 = 5;
 struct OpenMemory {
     created_at: Option<Timestamp>,
     schedule: Option<Schedule>,
-    executions: Option<(Moment, ExecutionCounts)>,
+    executions: Option<(Timepoint, ExecutionCounts)>,
     /// When it was asked for last, described or not.
     asked_at: Option<Timestamp>,
     /// Since when walks have not listed it.
-    missing_since: Option<Moment>,
+    missing_since: Option<Timepoint>,
 }
 
 /// What is known of an open job besides what the walk tells.
@@ -86,7 +86,7 @@ pub struct Known {
     /// When it runs.
     pub schedule: Option<Schedule>,
     /// How many executions it has, and when that was told.
-    pub executions: Option<(Moment, ExecutionCounts)>,
+    pub executions: Option<(Timepoint, ExecutionCounts)>,
 }
 
 impl Memory {
@@ -149,14 +149,14 @@ impl Memory {
 
     /// Remembers that AWS gives no description of a job, which is not asked for again before `until`. The groups that were known
     /// of it are those that it had last.
-    pub fn refused(&mut self, job: Fingerprint, created_at: Option<Timestamp>, denied: bool, until: Moment) {
+    pub fn refused(&mut self, job: Fingerprint, created_at: Option<Timestamp>, denied: bool, until: Timepoint) {
         self.trouble.insert(job, Trouble { failures: REFUSED_AFTER, denied, until: Some(until) });
         let groups = self.groups(job, created_at).map_or_else(|| self.interner.unknown(), |(groups, _)| groups.clone());
         self.attribute(job, created_at, groups, Standing::Refused);
     }
 
     /// Remembers that a job could not be described while others could. After some times it is [`Memory::refused`].
-    pub fn failed(&mut self, job: Fingerprint, created_at: Option<Timestamp>, until: Moment) {
+    pub fn failed(&mut self, job: Fingerprint, created_at: Option<Timestamp>, until: Timepoint) {
         let trouble = self.trouble.entry(job).or_insert(Trouble { failures: 0, denied: false, until: None });
         trouble.failures = trouble.failures.saturating_add(1);
         if trouble.failures >= REFUSED_AFTER {
@@ -171,7 +171,7 @@ impl Memory {
 
     /// Whether a job is not to be asked for yet.
     #[must_use]
-    pub fn is_left_alone(&self, job: Fingerprint, now: Moment) -> bool {
+    pub fn is_left_alone(&self, job: Fingerprint, now: Timepoint) -> bool {
         let until = self.trouble.get(&job).and_then(|trouble| trouble.until);
         until.is_some_and(|until| now.instant < until.instant)
     }
@@ -195,7 +195,7 @@ impl Memory {
     }
 
     /// Lets refused jobs be asked for again whose time has come. Until they are told of, they count as they did.
-    pub fn forgive(&mut self, now: Moment) {
+    pub fn forgive(&mut self, now: Timepoint) {
         for trouble in self.trouble.values_mut() {
             trouble.until = trouble.until.filter(|until| now.instant < until.instant);
         }
@@ -208,7 +208,7 @@ impl Memory {
     }
 
     /// Remembers what a description told of an open job.
-    pub fn described(&mut self, job_id: &str, created_at: Option<Timestamp>, description: &Description, at: Moment) {
+    pub fn described(&mut self, job_id: &str, created_at: Option<Timestamp>, description: &Description, at: Timepoint) {
         let described = OpenMemory {
             created_at,
             schedule: Some(description.schedule),
@@ -238,7 +238,7 @@ impl Memory {
     }
 
     /// These jobs have been asked for.
-    pub fn asked<'a>(&mut self, jobs: impl Iterator<Item = &'a str>, at: Moment) {
+    pub fn asked<'a>(&mut self, jobs: impl Iterator<Item = &'a str>, at: Timepoint) {
         for job in jobs {
             if let Some(open) = self.open.get_mut(job) {
                 open.asked_at = Some(at.wall);
@@ -252,7 +252,7 @@ impl Memory {
         &mut self,
         open: impl Iterator<Item = (&'a str, Option<Timestamp>)>,
         missing: impl Iterator<Item = &'a str>,
-        now: Moment,
+        now: Timepoint,
         patience: Duration,
     ) {
         let mut before = std::mem::take(&mut self.open);
@@ -271,7 +271,7 @@ impl Memory {
     }
 
     /// Forgets execution counts that are older than this: they move, and what is stale is not shown.
-    pub fn expire_executions(&mut self, now: Moment, older_than: Duration) {
+    pub fn expire_executions(&mut self, now: Timepoint, older_than: Duration) {
         for last in self.open.values_mut() {
             last.executions = last.executions.filter(|(at, _)| now.since(*at) <= older_than);
         }
@@ -351,7 +351,7 @@ mod tests {
         let (mut memory, clock) = (memory(), crate::clock::Clock::starting_at(Timestamp::from_secs(1)));
         let job = memory.fingerprints().of("a");
         let start = clock.now();
-        let until = Moment { instant: start.instant + Duration::from_mins(1), wall: start.wall };
+        let until = Timepoint { instant: start.instant + Duration::from_mins(1), wall: start.wall };
         for _ in 1..REFUSED_AFTER {
             memory.failed(job, None, until);
             assert!(memory.is_in_trouble(job) && !memory.is_left_alone(job, start));

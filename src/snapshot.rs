@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use crate::groups::{Groups, Label};
+use crate::jobs::thing_groups::{Groups, Label};
 use crate::jobs::{AccountId, ExecutionCounts, Schedule, Status, TargetSelection, Timestamp};
 
 /// A status and a target selection: the two labels that every count of jobs has.

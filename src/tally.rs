@@ -10,7 +10,7 @@ use std::collections::btree_map::Entry as BTreeEntry;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use crate::fingerprint::{ByFingerprint, Fingerprint, Fingerprinter};
-use crate::groups::Groups;
+use crate::jobs::thing_groups::Groups;
 use crate::jobs::{
     JobSummary, OTHER, Scope, Status, TargetSelection, Timestamp, UNKNOWN, is_label_text, same_creation,
 };

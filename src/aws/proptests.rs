@@ -12,12 +12,11 @@ use tokio::time::Instant;
 
 use super::*;
 use crate::census::{self, Census, Folding};
-use crate::clock::Moment;
 use crate::exposition::board::{Board, Ended, Good, Identity, Source, State};
 use crate::exposition::fragments::Fragments;
 use crate::exposition::{self, Format};
 use crate::fingerprint::Fingerprinter;
-use crate::jobs::{Scope, UNKNOWN};
+use crate::jobs::{Scope, Timepoint, UNKNOWN};
 use crate::memory::{Memory, Standing};
 use crate::proptests::answers::{self, Answer, Json};
 use crate::proptests::exposition::Exposition;
@@ -64,7 +63,7 @@ fn exposed(
     descriptions: &[Description],
 ) -> Result<(bytes::Bytes, u64), String> {
     let mut memory = Memory::new(Fingerprinter::new(&[0; 16]));
-    let now = Moment { instant: Instant::now(), wall: NOW };
+    let now = Timepoint { instant: Instant::now(), wall: NOW };
     let mut tally = Tally::new(memory.fingerprints(), Attribution::EndedSince(NOW.before(Duration::from_hours(100))));
     for job in jobs {
         tally.add(job, &memory);

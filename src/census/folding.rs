@@ -4,9 +4,9 @@
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::group_filter::GroupFilter;
-use crate::groups::{Label, is_group};
 use crate::jobs::OTHER;
+use crate::jobs::group_filter::GroupFilter;
+use crate::jobs::thing_groups::{Label, is_group};
 use crate::snapshot::{GroupRow, GroupTable};
 
 /// A group without a row takes the place of one that has it only with so many times its open jobs.
@@ -98,7 +98,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::group_filter::tests::filter;
+    use crate::jobs::group_filter::tests::filter;
     use crate::jobs::{Status, TargetSelection, Timestamp};
     use crate::snapshot::Pair;
 

@@ -7,8 +7,8 @@ mod series;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use crate::group_filter::GroupFilter;
-use crate::groups::{Groups, Label};
+use crate::jobs::group_filter::GroupFilter;
+use crate::jobs::thing_groups::{Groups, Label};
 use crate::jobs::{Scope, Start, Status, TargetSelection, Timestamp, UNKNOWN};
 use crate::snapshot::{Attention, Counts, GroupRow, GroupTable, JobSeries, OpenJob, Pair};
 use crate::tally::{Attributed, Tallied};

@@ -3,8 +3,8 @@
 use std::cmp::Reverse;
 use std::time::Duration;
 
-use crate::group_filter::GroupFilter;
-use crate::groups::{Groups, Label, is_group};
+use crate::jobs::group_filter::GroupFilter;
+use crate::jobs::thing_groups::{Groups, Label, is_group};
 use crate::jobs::{OTHER, Status, TargetSelection, Timestamp};
 use crate::snapshot::OpenJob;
 
@@ -68,8 +68,8 @@ fn has_open_executions(job: &OpenJob) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::group_filter::tests::filter;
-    use crate::groups::Interner;
+    use crate::jobs::group_filter::tests::filter;
+    use crate::jobs::thing_groups::Interner;
     use crate::jobs::{ExecutionCounts, ExecutionStatus, JobTarget};
 
     const NOW: Timestamp = Timestamp::from_secs(1_700_000_000);

@@ -52,8 +52,8 @@ pub use self::secret::Secret;
 pub use self::sources::{Flag, Sources};
 pub use self::syntax::{is_endpoint_url, is_region};
 pub use self::web_config::WebConfig;
-use crate::group_filter::GroupFilter;
 use crate::jobs::Scope;
+use crate::jobs::group_filter::GroupFilter;
 
 impl Target {
     /// The name as far as the configuration has it: the name given, else the region.

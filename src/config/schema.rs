@@ -11,7 +11,7 @@ use super::listen::ListenAddress;
 use super::secret::Secret;
 use super::syntax;
 use super::value::{Scalar, boolean, duration, number, parsed, text, whole, word};
-use crate::group_filter::Pattern;
+use crate::jobs::group_filter::Pattern;
 use crate::jobs::{AccountId, Scope, Status, TargetSelection};
 
 const DAY: Duration = Duration::from_hours(24);

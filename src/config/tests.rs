@@ -8,7 +8,7 @@ use tempfile::TempDir;
 use super::key::Field;
 use super::sources::{leaves, variable_of};
 use super::*;
-use crate::group_filter::Pattern;
+use crate::jobs::group_filter::Pattern;
 use crate::jobs::{AccountId, Status, TargetSelection};
 
 /// A directory with an `exporter.yml` in it.

@@ -14,9 +14,8 @@ use crate::catalogue::{
     DESCRIBE_DURATION, FOLDED_THING_GROUPS, Family, LAST_SUCCESS, OMITTED_JOBS, OVERLAPPING_TARGETS, UP,
     WALK_DUPLICATES, WALK_DURATION, WALK_JOBS, WALK_MALFORMED, WALK_PAGES, WALK_RECOVERED,
 };
-use crate::clock::Moment;
 use crate::config;
-use crate::jobs::{AccountId, Scope, Timestamp};
+use crate::jobs::{AccountId, Scope, Timepoint, Timestamp};
 use crate::snapshot::Snapshot;
 use crate::telemetry::{Labels, Reason};
 
@@ -87,7 +86,7 @@ pub struct Good {
     /// Its samples.
     pub fragments: Fragments,
     /// When the refresh ended.
-    pub published: Moment,
+    pub published: Timepoint,
     /// For how long after that it may be shown.
     pub stale_after: Duration,
 }
@@ -120,15 +119,15 @@ impl State {
 
     /// The last complete walk, unless it is stale.
     ///
-    /// Both clocks must agree that it is fresh; see [`Moment::since`].
+    /// Both clocks must agree that it is fresh; see [`Timepoint::since`].
     #[must_use]
-    pub fn fresh(&self, now: Moment) -> Option<&Arc<Good>> {
+    pub fn fresh(&self, now: Timepoint) -> Option<&Arc<Good>> {
         self.good.as_ref().filter(|good| now.since(good.published) <= good.stale_after)
     }
 
     /// Whether the last refresh succeeded and what it found is still fresh.
     #[must_use]
-    pub fn is_up(&self, now: Moment) -> bool {
+    pub fn is_up(&self, now: Timepoint) -> bool {
         self.last.as_ref().is_some_and(|ended| ended.failure.is_none()) && self.fresh(now).is_some()
     }
 }
@@ -211,7 +210,7 @@ impl Board {
 #[derive(Debug)]
 pub(super) struct Status {
     pub(super) targets: Vec<Target>,
-    pub(super) now: Moment,
+    pub(super) now: Timepoint,
 }
 
 impl Collector for Status {

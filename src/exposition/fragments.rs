@@ -17,7 +17,7 @@ use crate::catalogue::{
     JOBS_OLDEST_CREATED, JOBS_START_OVERDUE, JOBS_UNDESCRIBED, TARGET_INFO, THING_GROUP_JOBS,
     THING_GROUP_JOBS_LONG_RUNNING, THING_GROUP_JOBS_OLDEST_CREATED,
 };
-use crate::groups::Label;
+use crate::jobs::thing_groups::Label;
 use crate::jobs::{ExecutionStatus, Timestamp, UNKNOWN};
 use crate::snapshot::{GroupTable, OpenJob, Pair, Permission, Snapshot};
 use crate::telemetry::Labels;

@@ -11,7 +11,7 @@ pub mod fragments;
 use bytes::{Bytes, BytesMut};
 
 use crate::catalogue::{self, Family};
-use crate::clock::Moment;
+use crate::jobs::Timepoint;
 use crate::telemetry::Telemetry;
 use board::Board;
 
@@ -37,7 +37,7 @@ impl Format {
 
 /// The whole exposition at a moment.
 #[must_use]
-pub fn body(format: Format, board: &Board, telemetry: &Telemetry, now: Moment) -> Bytes {
+pub fn body(format: Format, board: &Board, telemetry: &Telemetry, now: Timepoint) -> Bytes {
     // Before the board is read, since a refresh is counted after it is on the board: a counter that is shown is never ahead of
     // the data that is shown with it.
     let counters = encode::samples(telemetry.registry());

@@ -9,9 +9,9 @@ use tokio::time::{Instant, timeout_at};
 
 use crate::aws::rate_limit::Class;
 use crate::aws::{ApiError, Connection};
-use crate::clock::{Clock, Moment};
+use crate::clock::Clock;
 use crate::exposition::board::Failure;
-use crate::jobs::{AccountId, Description, JobArn};
+use crate::jobs::{AccountId, Description, JobArn, Timepoint};
 use crate::telemetry::Reason;
 
 /// Requests under way at once. The budget spaces them; this only keeps it used where answers take their time.
@@ -30,7 +30,7 @@ const SILENCE: Duration = Duration::from_mins(1);
 #[derive(Debug, Default)]
 pub(super) struct Round {
     /// Of which jobs it is known how they are, and since when.
-    pub(super) answers: Vec<(Box<str>, Moment, Answer)>,
+    pub(super) answers: Vec<(Box<str>, Timepoint, Answer)>,
     /// Which jobs the identity may not describe.
     pub(super) denied: Vec<Box<str>>,
     /// Of which jobs there was another error.
@@ -76,7 +76,7 @@ impl Round {
         Self { failure: Some(failure), ..Self::default() }
     }
 
-    fn take(&mut self, job_id: Box<str>, at: Moment, outcome: Result<Answer, Failure>) {
+    fn take(&mut self, job_id: Box<str>, at: Timepoint, outcome: Result<Answer, Failure>) {
         match outcome {
             Ok(answer) => {
                 self.in_a_row = 0;

@@ -18,12 +18,12 @@ use tokio::time::{Instant, sleep, sleep_until, timeout_at};
 use crate::aws::Connection;
 use crate::aws::rate_limit::Class;
 use crate::census::{self, Census, Folding};
-use crate::clock::{Clock, Moment};
+use crate::clock::Clock;
 use crate::config::{Config, Jobs, Limits, Refresh, Resolve, ThingGroups};
 use crate::exposition::board::{Board, Ended, Failure, Good, Identity, State};
 use crate::exposition::fragments::Fragments;
 use crate::fingerprint::Fingerprinter;
-use crate::jobs::{AccountId, Description, JobSummary, Scope, Status, TargetSelection, same_creation};
+use crate::jobs::{AccountId, Description, JobSummary, Scope, Status, TargetSelection, Timepoint, same_creation};
 use crate::memory::{Memory, Standing};
 use crate::snapshot::{Describing, Permission, Snapshot, Walk};
 use crate::tally::{Attribution, Tallied, Tally};
@@ -149,7 +149,7 @@ struct Refreshed {
     describing: Option<Describing>,
     /// The first description that failed.
     describe_failure: Option<Failure>,
-    at: Moment,
+    at: Timepoint,
 }
 
 impl Refresher {
@@ -394,7 +394,7 @@ impl Refresher {
     }
 
     /// Which jobs to ask for now: the open ones, those first that were not asked for the longest time, and some ended ones.
-    fn to_ask(&self, open: &[Box<str>], tally: &Tally, now: Moment) -> Vec<Box<str>> {
+    fn to_ask(&self, open: &[Box<str>], tally: &Tally, now: Timepoint) -> Vec<Box<str>> {
         let is_due = |job_id: &str| !self.memory.is_left_alone(self.memory.fingerprints().of(job_id), now);
         let mut asked: Vec<Box<str>> = open.iter().filter(|job_id| is_due(job_id)).cloned().collect();
         // Those that failed lately come last, and by chance among those of one round: else a few that always fail would come
@@ -444,7 +444,7 @@ impl Refresher {
         let now = self.setup.clock.now();
         let later = |after: Duration| {
             let after = after.mul_f64(0.5 + fastrand::f64());
-            Moment { instant: now.instant + after, wall: now.wall.after(after) }
+            Timepoint { instant: now.instant + after, wall: now.wall.after(after) }
         };
         if round.is_only_denials() && (!self.was_ever_answered || round.denied.len() >= describe::DENIALS) {
             self.permission = Permission::Denied;

@@ -3,9 +3,8 @@
 use std::fmt::{self, Display, Write};
 use std::time::Duration;
 
-use crate::clock::Moment;
 use crate::exposition::board::{State, Target};
-use crate::jobs::Timestamp;
+use crate::jobs::{Timepoint, Timestamp};
 use crate::snapshot::{Describing, OpenJob, Permission};
 use crate::telemetry::{REVISION, VERSION};
 
@@ -21,14 +20,14 @@ code{font-size:.95em}@media(prefers-color-scheme:dark){body{color:#e3e3e3;backgr
 
 /// Renders the page.
 #[must_use]
-pub(super) fn render(targets: &[Target], now: Moment, telemetry_path: &str) -> String {
+pub(super) fn render(targets: &[Target], now: Timepoint, telemetry_path: &str) -> String {
     let mut page = String::new();
     // Writing to a string can't fail.
     let _ = write_page(&mut page, targets, now, telemetry_path);
     page
 }
 
-fn write_page(page: &mut String, targets: &[Target], now: Moment, telemetry_path: &str) -> fmt::Result {
+fn write_page(page: &mut String, targets: &[Target], now: Timepoint, telemetry_path: &str) -> fmt::Result {
     write!(
         page,
         "<!doctype html>\n<html lang=\"en\"><head><meta charset=\"utf-8\"><meta name=\"viewport\" content=\"width=device-width\">\
@@ -44,7 +43,7 @@ fn write_page(page: &mut String, targets: &[Target], now: Moment, telemetry_path
     Ok(())
 }
 
-fn write_target(page: &mut String, target: &Target, now: Moment) -> fmt::Result {
+fn write_target(page: &mut String, target: &Target, now: Timepoint) -> fmt::Result {
     let (identity, state) = (&target.identity, &target.state);
     write!(page, "<h2>{} <span class=\"muted\">{}", Escaped(&identity.name), Escaped(&identity.region))?;
     if let Some(good) = &state.good {
@@ -97,7 +96,7 @@ fn write_target(page: &mut String, target: &Target, now: Moment) -> fmt::Result 
     Ok(())
 }
 
-fn write_state(page: &mut String, state: &State, now: Moment) -> fmt::Result {
+fn write_state(page: &mut String, state: &State, now: Timepoint) -> fmt::Result {
     let mut row = |name: &str, value: fmt::Arguments| writeln!(page, "<tr><th>{name}</th><td>{value}</td></tr>");
     match &state.last {
         None => row("last refresh", format_args!("the first one is under way"))?,
@@ -233,8 +232,8 @@ mod tests {
     use crate::exposition::board::{Ended, Failure, Identity};
     use crate::telemetry::Reason;
 
-    fn moment() -> Moment {
-        Moment { instant: Instant::now(), wall: Timestamp::from_secs(1_700_000_000) }
+    fn moment() -> Timepoint {
+        Timepoint { instant: Instant::now(), wall: Timestamp::from_secs(1_700_000_000) }
     }
 
     #[test]

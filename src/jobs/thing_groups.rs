@@ -6,7 +6,7 @@
 use std::collections::{BTreeSet, HashSet};
 use std::sync::Arc;
 
-use crate::jobs::{JobTarget, NONE, UNKNOWN, is_thing_group_name};
+use super::{JobTarget, NONE, UNKNOWN, is_thing_group_name};
 
 /// A value of the label `thing_group`: a group's name, or a word in angle brackets, which no group can be named.
 pub type Label = Arc<str>;

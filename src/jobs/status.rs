@@ -1,0 +1,127 @@
+//! Statuses and target selections, and what a label may say.
+
+use std::fmt;
+
+/// What a label says where a value is missing that AWS should have given.
+///
+/// Angle brackets can't occur in a status, a target selection or a thing group's name, so no real value collides with it.
+pub const UNKNOWN: &str = "<unknown>";
+
+/// What the label `thing_group` says of a job that targets single things only.
+pub const NONE: &str = "<none>";
+
+/// What a label says for values that are folded together: too many of them, or not fit to be shown.
+pub const OTHER: &str = "<other>";
+
+/// Declares an enumeration of AWS: the values known today, and a room for those that AWS adds later.
+macro_rules! aws_enum {
+    ($(#[$meta:meta])* $name:ident { $($(#[$value_meta:meta])* $variant:ident = $text:literal),+ $(,)? }) => {
+        $(#[$meta])*
+        #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        pub enum $name {
+            $($(#[$value_meta])* $variant,)+
+            /// A value that AWS added after this was written, in AWS's own text.
+            Unknown(Box<str>),
+        }
+
+        impl $name {
+            /// Every value that is known today.
+            pub const KNOWN: &'static [Self] = &[$(Self::$variant),+];
+
+            /// The text that AWS writes for this value.
+            #[must_use]
+            pub fn as_str(&self) -> &str {
+                match self {
+                    $(Self::$variant => $text,)+
+                    Self::Unknown(text) => text,
+                }
+            }
+        }
+
+        impl From<&str> for $name {
+            fn from(text: &str) -> Self {
+                match text {
+                    $($text => Self::$variant,)+
+                    _ => Self::Unknown(text.into()),
+                }
+            }
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(self.as_str())
+            }
+        }
+    };
+}
+
+aws_enum! {
+    /// A job's status.
+    Status {
+        /// Rolling out, or waiting for devices.
+        InProgress = "IN_PROGRESS",
+        /// Waiting for its start time or its next maintenance window.
+        Scheduled = "SCHEDULED",
+        /// Being deleted; its executions go first.
+        DeletionInProgress = "DELETION_IN_PROGRESS",
+        /// All executions are terminal, which does not say that any succeeded.
+        Completed = "COMPLETED",
+        /// Canceled by somebody, or by its own abort configuration.
+        Canceled = "CANCELED",
+    }
+}
+
+impl Status {
+    /// Whether a job of this status can still change by itself. An unknown status is not taken for open: nothing is known of it.
+    #[must_use]
+    pub fn is_open(&self) -> bool {
+        matches!(self, Self::InProgress | Self::Scheduled | Self::DeletionInProgress)
+    }
+}
+
+aws_enum! {
+    /// Which devices a job is for.
+    TargetSelection {
+        /// The devices that were in the targets when the job was created.
+        Snapshot = "SNAPSHOT",
+        /// Those, and every device that joins a target group later.
+        Continuous = "CONTINUOUS",
+    }
+}
+
+/// Whether a text from AWS may become a label value as it is: `[A-Za-z0-9_.]{1,64}`, the alphabet of every status, selection
+/// and error code so far. Anything else could be free text, and is folded into [`OTHER`].
+#[must_use]
+pub fn is_label_text(text: &str) -> bool {
+    (1..=64).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_' || b == b'.')
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_known_status_reads_back_from_its_own_text() {
+        for status in Status::KNOWN {
+            assert_eq!(&Status::from(status.as_str()), status);
+        }
+        for selection in TargetSelection::KNOWN {
+            assert_eq!(&TargetSelection::from(selection.as_str()), selection);
+        }
+    }
+
+    #[test]
+    fn an_unknown_status_keeps_its_text_and_is_not_open() {
+        let status = Status::from("QUEUED");
+        assert_eq!(status.as_str(), "QUEUED");
+        assert!(!status.is_open());
+    }
+
+    #[test]
+    fn only_plain_words_become_labels() {
+        assert!(is_label_text("IN_PROGRESS") && is_label_text("a.B_9") && is_label_text(&"x".repeat(64)));
+        for text in ["", "a b", "a\"b", "a\nb", "é", "<other>", &"x".repeat(65)] {
+            assert!(!is_label_text(text), "{text:?}");
+        }
+    }
+}
