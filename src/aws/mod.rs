@@ -470,7 +470,8 @@ fn schedule(told: Option<&types::SchedulingConfig>) -> Schedule {
         .as_deref()
         .filter(|text| !text.is_empty())
         .map_or(Start::AtOnce, |text| parse_start_time(text).map_or(Start::Unreadable, Start::At));
-    Schedule { start, windowed }
+    let end = told.end_time.as_deref().and_then(parse_start_time);
+    Schedule { start, end, windowed }
 }
 
 /// A time before 1970 or after [`Timestamp::LATEST`] is no time that anything happened to a job at.

@@ -210,10 +210,10 @@ mod tests {
     }
 
     fn starting(start: Timestamp) -> Schedule {
-        Schedule { start: Start::At(start), windowed: false }
+        Schedule { start: Start::At(start), ..Schedule::default() }
     }
 
-    const WINDOWED: Option<Schedule> = Some(Schedule { start: Start::Unreadable, windowed: true });
+    const WINDOWED: Option<Schedule> = Some(Schedule { start: Start::Unreadable, end: None, windowed: true });
 
     #[test]
     fn long_running_are_snapshot_jobs_in_progress_for_longer_than_a_threshold_without_windows() {
@@ -246,7 +246,7 @@ mod tests {
                 "SCHEDULED",
                 "SNAPSHOT",
                 3 * DAY,
-                Some(Schedule { start: Start::At(NOW.before(DAY)), windowed: true }),
+                Some(Schedule { start: Start::At(NOW.before(DAY)), end: None, windowed: true }),
             ),
         ];
         let found = attention(open, &Scope::default()).start_overdue;

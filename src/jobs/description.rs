@@ -57,6 +57,8 @@ pub fn is_thing_group_name(text: &str) -> bool {
 pub struct Schedule {
     /// When it starts.
     pub start: Start,
+    /// When it ends, as far as that is set and can be read.
+    pub end: Option<Timestamp>,
     /// Whether it runs in maintenance windows only, and goes back to `SCHEDULED` between them.
     pub windowed: bool,
 }
