@@ -4,19 +4,30 @@
 //! [`Job`](https://docs.aws.amazon.com/iot/latest/apireference/API_Job.html).
 
 mod arn;
+mod backoff;
 mod description;
+mod details_cache;
+mod ended_jobs;
 pub mod group_filter;
+mod job;
+mod job_store;
 mod scope;
 mod status;
 mod summary;
 pub mod thing_groups;
 mod time;
+mod walk;
 
 pub use arn::{AccountId, InvalidAccountId, JobArn};
+pub use backoff::FailureReason;
 pub use description::{
     Description, ExecutionCounts, ExecutionStatus, JobTarget, Schedule, Start, is_thing_group_name, parse_start_time,
 };
+pub use details_cache::{Answer, DescribeRequest, Details, DetailsOptions, DetailsState};
+pub use job::{Job, JobId, Pair};
+pub use job_store::{JobStore, KnownJob, StoreOptions};
 pub use scope::Scope;
 pub use status::{NONE, OTHER, Status, TargetSelection, UNKNOWN, is_label_text};
 pub use summary::JobSummary;
 pub use time::{Timepoint, Timestamp, same_creation};
+pub use walk::{FullWalk, FullWalkResult, OpenWalk, WalkStats};

@@ -1,6 +1,6 @@
 //! Which jobs a target watches.
 
-use super::{JobSummary, Status, TargetSelection};
+use super::{Job, JobSummary, Status, TargetSelection};
 
 /// Which jobs a target watches: the filters of `ListJobs` itself, passed on as they are. The default is everything.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
@@ -31,8 +31,18 @@ impl Scope {
     }
 
     /// Whether only jobs of one thing group are listed.
-    fn is_of_a_group(&self) -> bool {
+    #[must_use]
+    pub fn is_of_a_group(&self) -> bool {
         self.thing_group_name.is_some() || self.thing_group_id.is_some()
+    }
+
+    /// Whether this status and target selection are in scope. Of the other filters only `ListJobs` can tell.
+    #[must_use]
+    pub fn includes(&self, job: &Job) -> bool {
+        let is_left_out = self.is_of_a_group() && job.status == Status::Scheduled;
+        let has_status = self.statuses.is_empty() || self.statuses.contains(&job.status);
+        let has_selection = self.target_selection.as_ref().is_none_or(|selection| *selection == job.target_selection);
+        has_status && has_selection && !is_left_out
     }
 
     /// Whether a walk in this scope would list a job that is as told here.

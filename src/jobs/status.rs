@@ -36,6 +36,28 @@ macro_rules! aws_enum {
                     Self::Unknown(text) => text,
                 }
             }
+
+            /// The value as a label may show it: [`UNKNOWN`] where AWS left it out, [`OTHER`] where it could be free text.
+            #[must_use]
+            pub fn label(value: Option<&Self>) -> Self {
+                match value {
+                    None => Self::Unknown(UNKNOWN.into()),
+                    Some(Self::Unknown(text)) if !is_label_text(text) => Self::Unknown(OTHER.into()),
+                    Some(value) => value.clone(),
+                }
+            }
+
+            /// The value that stands for folded ones.
+            #[must_use]
+            pub fn other() -> Self {
+                Self::Unknown(OTHER.into())
+            }
+
+            /// Whether this is a text of AWS that was not documented when this was written. `value` must be a label.
+            #[must_use]
+            pub fn is_new(&self) -> bool {
+                matches!(self, Self::Unknown(text) if !text.starts_with('<'))
+            }
         }
 
         impl From<&str> for $name {

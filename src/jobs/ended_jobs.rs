@@ -1,0 +1,187 @@
+//! The ended jobs of one full walk, in 8 bytes each: an account can hold a million of them.
+
+use std::collections::{BTreeMap, HashSet};
+use std::hash::{BuildHasher as _, RandomState};
+
+use super::{Pair, Status, TargetSelection};
+
+/// How many bits of a [`PackedJob`] name its pair.
+const PAIR_BITS: u32 = 8;
+
+/// Jobs that are sorted and merged at a time. Large enough that a million jobs take 30 merges, and small beside them.
+const TAIL: usize = 32_768;
+
+/// An ended job: 56 bits of a keyed hash of its id, then 8 bits that name its status and target selection.
+///
+/// Two of a million jobs have the same 56 bits with a probability of 1 : 140,000. Nobody outside can provoke it, since the key
+/// is random.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct PackedJob(u64);
+
+impl PackedJob {
+    const fn new(hash: u64, pair: u8) -> Self {
+        Self(hash >> PAIR_BITS << PAIR_BITS | pair as u64)
+    }
+
+    const fn hash(self) -> u64 {
+        self.0 >> PAIR_BITS
+    }
+
+    const fn pair(self) -> u8 {
+        self.0.to_le_bytes()[0]
+    }
+}
+
+/// The ended jobs of a full walk, as pages arrive. A later sighting of an id replaces an earlier one.
+#[derive(Debug, Default)]
+pub(super) struct EndedJobsBuilder {
+    hasher: RandomState,
+    labels: LabelInterner,
+    /// Sorted, each id once.
+    merged: Vec<PackedJob>,
+    /// In order of arrival.
+    tail: Vec<PackedJob>,
+}
+
+impl EndedJobsBuilder {
+    /// Adds a sighting of an ended job.
+    pub(super) fn insert(&mut self, id: &str, pair: &Pair) {
+        self.tail.push(PackedJob::new(self.hasher.hash_one(id), self.labels.index(pair)));
+        if self.tail.len() >= TAIL {
+            self.merge();
+        }
+    }
+
+    /// Merges from the end, so that the sorted jobs need no second copy.
+    fn merge(&mut self) {
+        // Stable: the last sighting of an id comes last, and is kept.
+        self.tail.sort_by_key(|job| job.hash());
+        self.tail.dedup_by(|later, kept| {
+            let is_same = later.hash() == kept.hash();
+            if is_same {
+                *kept = *later;
+            }
+            is_same
+        });
+        let merged = &mut self.merged;
+        self.tail.retain(|job| match merged.binary_search_by_key(&job.hash(), |known| known.hash()) {
+            Ok(place) => {
+                merged[place] = *job;
+                false
+            }
+            Err(_) => true,
+        });
+        let (mut left, mut right) = (merged.len(), self.tail.len());
+        // Exact: doubling would waste up to half of the largest allocation.
+        merged.reserve_exact(right);
+        merged.resize(left + right, PackedJob(0));
+        while right > 0 {
+            let takes_left = left > 0 && merged[left - 1] > self.tail[right - 1];
+            merged[left + right - 1] = if takes_left { merged[left - 1] } else { self.tail[right - 1] };
+            if takes_left { left -= 1 } else { right -= 1 }
+        }
+        self.tail.clear();
+    }
+
+    /// Ends the walk. The jobs in `open` were seen as open later.
+    pub(super) fn finish<'a>(mut self, open: impl Iterator<Item = &'a str>) -> EndedJobs {
+        self.merge();
+        let Self { hasher, labels, merged: mut jobs, .. } = self;
+        let open: HashSet<u64> = open.map(|id| PackedJob::new(hasher.hash_one(id), 0).hash()).collect();
+        if !open.is_empty() {
+            jobs.retain(|job| !open.contains(&job.hash()));
+        }
+        let mut counts = vec![0; labels.pairs.len()];
+        for job in &jobs {
+            counts[usize::from(job.pair())] += 1;
+        }
+        EndedJobs { hasher, jobs, labels, counts }
+    }
+}
+
+/// The ended jobs of the last full walk.
+#[derive(Debug)]
+pub(super) struct EndedJobs {
+    hasher: RandomState,
+    jobs: Vec<PackedJob>,
+    labels: LabelInterner,
+    /// By index of the pair.
+    counts: Vec<u64>,
+}
+
+impl EndedJobs {
+    fn find(&self, id: &str) -> Option<PackedJob> {
+        let hash = PackedJob::new(self.hasher.hash_one(id), 0).hash();
+        let place = self.jobs.binary_search_by_key(&hash, |job| job.hash()).ok()?;
+        Some(self.jobs[place])
+    }
+
+    /// Whether the walk saw a job as ended.
+    pub(super) fn contains(&self, id: &str) -> bool {
+        self.find(id).is_some()
+    }
+
+    /// How many there are.
+    pub(super) fn len(&self) -> usize {
+        self.jobs.len()
+    }
+
+    /// Counts by pair, without the jobs in `ids`, each of which must be there once only.
+    pub(super) fn counts_without<'a>(&self, ids: impl Iterator<Item = &'a str>) -> BTreeMap<Pair, u64> {
+        let mut counts = self.counts.clone();
+        for job in ids.filter_map(|id| self.find(id)) {
+            let count = &mut counts[usize::from(job.pair())];
+            // Two ids with the same 56 bits must not make it negative.
+            *count = count.saturating_sub(1);
+        }
+        let mut by_pair = BTreeMap::new();
+        for (pair, jobs) in self.labels.pairs.iter().zip(counts) {
+            *by_pair.entry(self.labels.shown(pair)).or_default() += jobs;
+        }
+        by_pair
+    }
+}
+
+/// Pairs that contain texts that AWS added later: so many have an index of their own. The others have 28 at most: 5 statuses and
+/// 2 target selections, and for both the two words in angle brackets.
+const NEW_PAIRS: usize = 256 - 28;
+
+/// Numbers the pairs of a walk in 8 bits.
+#[derive(Debug, Default)]
+struct LabelInterner {
+    pairs: Vec<Pair>,
+    indexes: BTreeMap<Pair, u8>,
+    new_pairs: usize,
+    /// There were more than [`NEW_PAIRS`]. Then all of them are folded: which ones had an index depends on the order of pages.
+    is_overflown: bool,
+}
+
+impl LabelInterner {
+    fn index(&mut self, pair: &Pair) -> u8 {
+        if let Some(index) = self.indexes.get(pair) {
+            return *index;
+        }
+        let is_new = pair.0.is_new() || pair.1.is_new();
+        if is_new && self.new_pairs == NEW_PAIRS {
+            self.is_overflown = true;
+            return self.index(&folded(pair));
+        }
+        self.new_pairs += usize::from(is_new);
+        // Never more than 256, by the limit above.
+        let index = u8::try_from(self.pairs.len()).unwrap_or(u8::MAX);
+        self.pairs.push(pair.clone());
+        self.indexes.insert(pair.clone(), index);
+        index
+    }
+
+    fn shown(&self, pair: &Pair) -> Pair {
+        if self.is_overflown { folded(pair) } else { pair.clone() }
+    }
+}
+
+/// A pair without texts that AWS added later.
+fn folded((status, selection): &Pair) -> Pair {
+    let status = if status.is_new() { Status::other() } else { status.clone() };
+    let selection = if selection.is_new() { TargetSelection::other() } else { selection.clone() };
+    (status, selection)
+}
