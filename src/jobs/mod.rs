@@ -3,13 +3,16 @@
 //! [`JobSummary`](https://docs.aws.amazon.com/iot/latest/apireference/API_JobSummary.html) and
 //! [`Job`](https://docs.aws.amazon.com/iot/latest/apireference/API_Job.html).
 
+mod aggregate;
 mod arn;
 mod backoff;
 mod description;
 mod details_cache;
 mod ended_jobs;
 pub mod group_filter;
+mod group_limiter;
 mod job;
+mod job_series;
 mod job_store;
 mod scope;
 mod status;
@@ -18,13 +21,16 @@ pub mod thing_groups;
 mod time;
 mod walk;
 
+pub use aggregate::{AggregateOptions, Aggregator, Part, Shown, Snapshot};
 pub use arn::{AccountId, InvalidAccountId, JobArn};
 pub use backoff::FailureReason;
 pub use description::{
     Description, ExecutionCounts, ExecutionStatus, JobTarget, Schedule, Start, is_thing_group_name, parse_start_time,
 };
 pub use details_cache::{Answer, DescribeRequest, Details, DetailsOptions, DetailsState};
+pub use group_limiter::GroupRow;
 pub use job::{Job, JobId, Pair};
+pub use job_series::JobSeries;
 pub use job_store::{JobStore, KnownJob, StoreOptions};
 pub use scope::Scope;
 pub use status::{NONE, OTHER, Status, TargetSelection, UNKNOWN, is_label_text};

@@ -1,0 +1,261 @@
+//! What is published of a store: sums over its jobs, and the jobs that have series of their own.
+//!
+//! Open and ended jobs are separate parts, since they come from two collectors and go stale separately.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use super::group_filter::GroupFilter;
+use super::group_limiter::{GroupLimiter, GroupRow, keep_oldest};
+use super::job_series::{JobSeries, choose_ended, choose_open};
+use super::thing_groups::Label;
+use super::{JobStore, KnownJob, Pair, Scope, Start, Status, StoreOptions, TargetSelection, Timepoint, Timestamp};
+
+/// How many texts that AWS added later are shown, of statuses and of target selections; the others become `<other>`.
+const MAX_NEW_LABELS: usize = 16;
+
+/// A job is overdue so long after its start time: AWS needs some minutes, and the clocks differ.
+const OVERDUE_AFTER: Duration = Duration::from_mins(5);
+
+/// What is published.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct AggregateOptions {
+    /// Which thing groups may have rows of their own.
+    pub filter: GroupFilter,
+    /// How many thing groups have rows of their own.
+    pub max_thing_groups: usize,
+    /// How many open jobs have series of their own.
+    pub max_jobs: usize,
+    /// How many ended jobs have series of their own.
+    pub max_ended_jobs: usize,
+}
+
+/// Which parts are fresh enough to be shown.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Shown {
+    /// Open jobs.
+    pub open: bool,
+    /// Ended jobs.
+    pub ended: bool,
+}
+
+/// What is published of a target's jobs.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Snapshot {
+    /// Open jobs; `None` before the first open walk, and where they are not shown.
+    pub open: Option<Part>,
+    /// Jobs that are not open; `None` before the first full walk, and where they are not shown.
+    pub ended: Option<Part>,
+    /// Thing groups that have no row of their own because of the limit.
+    pub folded_thing_groups: u64,
+}
+
+/// What is published of the open jobs, or of the ended ones.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Part {
+    /// Jobs, each counted once. Every known pair in scope is there, as 0 if there is none.
+    pub jobs: BTreeMap<Pair, u64>,
+    /// Creation of the oldest open job of each pair.
+    pub oldest_created: BTreeMap<Pair, Timestamp>,
+    /// Open jobs that roll out or cancel right now. Absent where a job `IN_PROGRESS` came without `isConcurrent`.
+    pub concurrent: BTreeMap<TargetSelection, u64>,
+    /// SCHEDULED jobs whose start time has passed.
+    pub start_overdue: BTreeMap<TargetSelection, u64>,
+    /// Jobs by thing group. A job that targets three groups counts in each of them.
+    pub thing_groups: BTreeMap<Label, GroupRow>,
+    /// Jobs without a description; `None` where jobs are not described.
+    pub undescribed: Option<u64>,
+    /// Jobs that have series of their own.
+    pub series: Vec<JobSeries>,
+    /// Jobs that have none because of the limit.
+    pub omitted_jobs: u64,
+}
+
+/// Makes snapshots of a store. Rows that were shown once stay.
+#[derive(Clone, Debug, Default)]
+pub struct Aggregator {
+    limiter: GroupLimiter,
+    overdue: OverdueJobs,
+}
+
+impl Aggregator {
+    /// The snapshot of a store at `now`.
+    #[must_use]
+    pub fn aggregate(
+        &mut self,
+        store: &JobStore,
+        options: &AggregateOptions,
+        shown: Shown,
+        now: Timepoint,
+    ) -> Snapshot {
+        let scope = &store.options().scope;
+        let open_counts = store.open_counts().filter(|_| shown.open);
+        let ended_counts = store.ended_counts(shown.open).filter(|_| shown.ended);
+        let labels = ShownLabels::new(open_counts.iter().chain(&ended_counts).flat_map(BTreeMap::keys));
+        let open_jobs: Option<Vec<_>> = store.open_jobs(now).filter(|_| shown.open).map(Iterator::collect);
+        let ended_jobs: Option<Vec<_>> =
+            store.ended_jobs(shown.open, now).filter(|_| shown.ended).map(Iterator::collect);
+
+        let mut open = open_counts.zip(open_jobs.as_deref()).map(|(counts, jobs)| {
+            let mut part = part(&counts, jobs, true, store.options(), &labels);
+            part.oldest_created = oldest_created(jobs, &labels);
+            part.concurrent = concurrent(jobs, scope, &labels);
+            part.start_overdue = self.overdue.count(jobs, scope, &labels, now.wall);
+            part.series = choose_open(jobs, &options.filter, options.max_jobs, &labels);
+            part.omitted_jobs = (jobs.len() - part.series.len()) as u64;
+            part
+        });
+        let mut ended = ended_counts.zip(ended_jobs.as_deref()).map(|(counts, jobs)| {
+            let mut part = part(&counts, jobs, false, store.options(), &labels);
+            part.series = choose_ended(jobs, &options.filter, options.max_ended_jobs, &labels);
+            part.omitted_jobs = (jobs.len() - part.series.len()) as u64;
+            part
+        });
+
+        let mut rows = group_rows(open_jobs.iter().chain(&ended_jobs).flatten(), &labels);
+        let folded_thing_groups = self.limiter.fold(&mut rows, &options.filter, options.max_thing_groups);
+        for part in open.iter().chain(&ended).filter(|part| part.undescribed.unwrap_or(0) == 0) {
+            for row in rows.values_mut() {
+                for pair in part.jobs.keys() {
+                    row.jobs.entry(pair.clone()).or_default();
+                }
+            }
+        }
+        self.limiter.remember(rows.iter().flat_map(|(label, row)| row.jobs.keys().map(move |pair| (label, pair))));
+        for (label, row) in rows {
+            let (open_jobs, ended_jobs): (BTreeMap<_, _>, BTreeMap<_, _>) =
+                row.jobs.into_iter().partition(|((status, _), _)| status.is_open());
+            let open_row = GroupRow { jobs: open_jobs, oldest_created: row.oldest_created };
+            let ended_row = GroupRow { jobs: ended_jobs, ..GroupRow::default() };
+            for (part, row) in [(&mut open, open_row), (&mut ended, ended_row)] {
+                if let Some(part) = part.as_mut().filter(|_| !row.jobs.is_empty()) {
+                    part.thing_groups.insert(Label::clone(&label), row);
+                }
+            }
+        }
+        Snapshot { open, ended, folded_thing_groups }
+    }
+}
+
+/// What open and ended jobs have in common.
+fn part(
+    counts: &BTreeMap<Pair, u64>,
+    jobs: &[KnownJob],
+    open: bool,
+    options: &StoreOptions,
+    labels: &ShownLabels,
+) -> Part {
+    let scope = &options.scope;
+    // Filtered by thing group, nobody says whether ListJobs returns ended jobs.
+    let is_known = |(status, _): &Pair| status.is_open() == open && (open || !scope.is_of_a_group());
+    let mut part =
+        Part { jobs: scope.known_pairs().filter(is_known).map(|pair| (pair, 0)).collect(), ..Part::default() };
+    for (pair, jobs) in counts {
+        *part.jobs.entry(labels.pair(pair)).or_default() += jobs;
+    }
+    let undescribed = jobs.iter().filter(|job| job.is_undescribed()).count() as u64;
+    part.undescribed = options.details.map(|_| undescribed);
+    part
+}
+
+fn oldest_created(jobs: &[KnownJob], labels: &ShownLabels) -> BTreeMap<Pair, Timestamp> {
+    let mut oldest = BTreeMap::new();
+    for KnownJob { job, .. } in jobs {
+        if let Some(created) = job.created_at {
+            keep_oldest(&mut oldest, &labels.pair(&job.pair()), created);
+        }
+    }
+    oldest
+}
+
+fn concurrent(jobs: &[KnownJob], scope: &Scope, labels: &ShownLabels) -> BTreeMap<TargetSelection, u64> {
+    let mut counts: BTreeMap<_, u64> = scope.selections().iter().map(|selection| (selection.clone(), 0)).collect();
+    let mut unknown = BTreeSet::new();
+    for KnownJob { job, details, .. } in jobs {
+        let (_, selection) = labels.pair(&job.pair());
+        match job.is_concurrent.or(details.and_then(|details| details.is_concurrent)) {
+            None if job.status == Status::InProgress => drop(unknown.insert(selection)),
+            is_concurrent => *counts.entry(selection).or_default() += u64::from(is_concurrent == Some(true)),
+        }
+    }
+    counts.retain(|selection, _| !unknown.contains(selection));
+    counts
+}
+
+fn group_rows<'a>(jobs: impl Iterator<Item = &'a KnownJob<'a>>, labels: &ShownLabels) -> BTreeMap<Label, GroupRow> {
+    let mut rows: BTreeMap<Label, GroupRow> = BTreeMap::new();
+    for known in jobs {
+        let pair = labels.pair(&known.job.pair());
+        for group in known.groups().into_iter().flatten() {
+            rows.entry(group).or_default().add(&pair, known.job.created_at);
+        }
+    }
+    rows
+}
+
+/// Counts SCHEDULED jobs without maintenance windows whose start time has passed.
+#[derive(Clone, Debug, Default)]
+struct OverdueJobs {
+    /// The selections that were shown. They stay, so that a job that is not described yet hides none of the others.
+    shown: BTreeSet<TargetSelection>,
+}
+
+impl OverdueJobs {
+    fn count(
+        &mut self,
+        jobs: &[KnownJob],
+        scope: &Scope,
+        labels: &ShownLabels,
+        now: Timestamp,
+    ) -> BTreeMap<TargetSelection, u64> {
+        let in_scope = scope.known_pairs().filter(|(status, _)| *status == Status::Scheduled);
+        let mut counts: BTreeMap<_, u64> = in_scope.map(|(_, selection)| (selection, 0)).collect();
+        let mut unknown = BTreeSet::new();
+        for KnownJob { job, details, state, .. } in jobs.iter().filter(|known| known.job.status == Status::Scheduled) {
+            let (_, selection) = labels.pair(&job.pair());
+            let schedule = details.map(|details| details.schedule);
+            let known = schedule.filter(|schedule| schedule.windowed || schedule.start != Start::Unreadable);
+            if let Some(schedule) = known {
+                let is_late = schedule.start().is_some_and(|start| start.after(OVERDUE_AFTER) < now);
+                *counts.entry(selection).or_default() += u64::from(is_late && !schedule.windowed);
+                continue;
+            }
+            if state.is_none() {
+                // Where jobs are not described, their schedules never become known.
+                self.shown.remove(&selection);
+            }
+            unknown.insert(selection);
+        }
+        counts.retain(|selection, late| *late > 0 || !unknown.contains(selection) || self.shown.contains(selection));
+        self.shown.extend(counts.keys().filter(|selection| !selection.is_new()).cloned());
+        counts
+    }
+}
+
+/// Which texts that AWS added later are shown as they are: the first by alphabet, so that the order of pages plays no role.
+#[derive(Debug)]
+pub(super) struct ShownLabels {
+    statuses: BTreeSet<Status>,
+    selections: BTreeSet<TargetSelection>,
+}
+
+impl ShownLabels {
+    fn new<'a>(pairs: impl Iterator<Item = &'a Pair> + Clone) -> Self {
+        let statuses: BTreeSet<&Status> =
+            pairs.clone().map(|(status, _)| status).filter(|status| status.is_new()).collect();
+        let selections: BTreeSet<&TargetSelection> =
+            pairs.map(|(_, selection)| selection).filter(|selection| selection.is_new()).collect();
+        Self {
+            statuses: statuses.into_iter().take(MAX_NEW_LABELS).cloned().collect(),
+            selections: selections.into_iter().take(MAX_NEW_LABELS).cloned().collect(),
+        }
+    }
+
+    /// A pair as it is shown.
+    pub(super) fn pair(&self, (status, selection): &Pair) -> Pair {
+        let is_folded = status.is_new() && !self.statuses.contains(status);
+        let status = if is_folded { Status::other() } else { status.clone() };
+        let is_folded = selection.is_new() && !self.selections.contains(selection);
+        (status, if is_folded { TargetSelection::other() } else { selection.clone() })
+    }
+}

@@ -1,0 +1,113 @@
+//! Which jobs have series of their own.
+
+use std::cmp::Reverse;
+
+use super::aggregate::ShownLabels;
+use super::group_filter::GroupFilter;
+use super::thing_groups::{Label, is_group};
+use super::{ExecutionCounts, JobId, KnownJob, OTHER, Pair, Status, TargetSelection, Timestamp};
+
+/// A job that has series of its own.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct JobSeries {
+    /// The job's id.
+    pub id: JobId,
+    /// Its status and target selection.
+    pub pair: Pair,
+    /// When it was created.
+    pub created_at: Option<Timestamp>,
+    /// When it last changed.
+    pub last_updated_at: Option<Timestamp>,
+    /// When an ended job ended: `completedAt`, else `lastUpdatedAt`.
+    pub completed_at: Option<Timestamp>,
+    /// When it starts.
+    pub scheduled_start: Option<Timestamp>,
+    /// When it ends at the latest.
+    pub scheduled_end: Option<Timestamp>,
+    /// When it was last described.
+    pub described_at: Option<Timestamp>,
+    /// Whether it runs in maintenance windows only; `None` if unknown.
+    pub windowed: Option<bool>,
+    /// The thing groups that are shown for it; none while they are unknown.
+    pub thing_groups: Vec<Label>,
+    /// How many executions it has; `None` if unknown or stale.
+    pub executions: Option<ExecutionCounts>,
+}
+
+impl JobSeries {
+    fn new(known: &KnownJob, filter: &GroupFilter, labels: &ShownLabels) -> Self {
+        let KnownJob { id, job, details, described_at, executions, .. } = known;
+        let has_ended = !job.status.is_open();
+        Self {
+            id: JobId::clone(id),
+            pair: labels.pair(&job.pair()),
+            created_at: job.created_at,
+            last_updated_at: job.last_updated_at,
+            completed_at: job.completed_at.or(job.last_updated_at).filter(|_| has_ended),
+            scheduled_start: details.and_then(|details| details.schedule.start()),
+            scheduled_end: details.and_then(|details| details.schedule.end),
+            described_at: described_at.map(|at| at.wall),
+            windowed: details.map(|details| details.schedule.windowed),
+            thing_groups: shown_groups(known, filter),
+            executions: *executions,
+        }
+    }
+}
+
+/// The open jobs that an operator wants to see most, and the newest of each kind.
+pub(super) fn choose_open(
+    jobs: &[KnownJob],
+    filter: &GroupFilter,
+    limit: usize,
+    labels: &ShownLabels,
+) -> Vec<JobSeries> {
+    let mut chosen: Vec<&KnownJob> = jobs.iter().collect();
+    chosen.sort_by_cached_key(|known| (kind(known), Reverse(known.job.created_at), JobId::clone(known.id)));
+    chosen.into_iter().take(limit).map(|known| JobSeries::new(known, filter, labels)).collect()
+}
+
+/// The ended jobs that ended last.
+pub(super) fn choose_ended(
+    jobs: &[KnownJob],
+    filter: &GroupFilter,
+    limit: usize,
+    labels: &ShownLabels,
+) -> Vec<JobSeries> {
+    let mut chosen: Vec<&KnownJob> = jobs.iter().collect();
+    chosen.sort_by(|a, b| b.job.ended_at().cmp(&a.job.ended_at()).then_with(|| a.id.cmp(b.id)));
+    chosen.into_iter().take(limit).map(|known| JobSeries::new(known, filter, labels)).collect()
+}
+
+/// What an open job is chosen by, the first to be chosen first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Kind {
+    Snapshot,
+    Continuous,
+    Scheduled,
+    Other,
+}
+
+fn kind(known: &KnownJob) -> Kind {
+    let has_open_executions = || known.executions.and_then(|executions| executions.open()).is_some_and(|open| open > 0);
+    match (&known.job.status, &known.job.target_selection) {
+        (Status::InProgress, TargetSelection::Snapshot) => Kind::Snapshot,
+        (Status::InProgress, TargetSelection::Continuous) if has_open_executions() => Kind::Continuous,
+        (Status::Scheduled, _) => Kind::Scheduled,
+        _ => Kind::Other,
+    }
+}
+
+/// How many groups are shown with a job. AWS allows a hundred targets.
+const MAX_GROUPS: usize = 10;
+
+/// The groups that the filter lets through in alphabetical order, then [`OTHER`] for the rest.
+fn shown_groups(known: &KnownJob, filter: &GroupFilter) -> Vec<Label> {
+    let groups = known.groups().unwrap_or_default();
+    let (mut shown, hidden): (Vec<Label>, Vec<Label>) =
+        groups.into_iter().partition(|label| !is_group(label) || filter.shows(label));
+    if shown.len() > MAX_GROUPS || !hidden.is_empty() {
+        shown.truncate(MAX_GROUPS);
+        shown.push(OTHER.into());
+    }
+    shown
+}
