@@ -24,10 +24,17 @@ pub struct AggregateOptions {
     pub filter: GroupFilter,
     /// How many thing groups have rows of their own.
     pub max_thing_groups: usize,
-    /// How many open jobs have series of their own.
-    pub max_jobs: usize,
-    /// How many ended jobs have series of their own.
-    pub max_ended_jobs: usize,
+    /// How many jobs have series of their own; `None` for none, by choice and not by a limit.
+    pub series: Option<SeriesLimits>,
+}
+
+/// How many jobs have series of their own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SeriesLimits {
+    /// Open jobs.
+    pub open: usize,
+    /// Ended jobs.
+    pub ended: usize,
 }
 
 /// Which parts are fresh enough to be shown.
@@ -101,32 +108,27 @@ impl Aggregator {
             part.oldest_created = oldest_created(jobs, &labels);
             part.concurrent = concurrent(jobs, scope, &labels);
             part.start_overdue = self.overdue.count(jobs, scope, &labels, now.wall);
-            part.series = choose_open(jobs, &options.filter, options.max_jobs, &labels);
-            part.omitted_jobs = (jobs.len() - part.series.len()) as u64;
+            if let Some(limits) = options.series {
+                part.set_series(choose_open(jobs, &options.filter, limits.open, &labels), jobs);
+            }
             part
         });
         let mut ended = ended_counts.zip(ended_jobs.as_deref()).map(|(counts, jobs)| {
             let mut part = part(&counts, jobs, false, store.options(), &labels);
-            part.series = choose_ended(jobs, &options.filter, options.max_ended_jobs, &labels);
-            part.omitted_jobs = (jobs.len() - part.series.len()) as u64;
+            if let Some(limits) = options.series {
+                part.set_series(choose_ended(jobs, &options.filter, limits.ended, &labels), jobs);
+            }
             part
         });
 
         let mut rows = group_rows(open_jobs.iter().chain(&ended_jobs).flatten(), &labels);
         let folded_thing_groups = self.limiter.fold(&mut rows, &options.filter, options.max_thing_groups);
         for part in open.iter().chain(&ended).filter(|part| part.undescribed.unwrap_or(0) == 0) {
-            for row in rows.values_mut() {
-                for pair in part.jobs.keys() {
-                    row.jobs.entry(pair.clone()).or_default();
-                }
-            }
+            add_zeros(&mut rows, part);
         }
         self.limiter.remember(rows.iter().flat_map(|(label, row)| row.jobs.keys().map(move |pair| (label, pair))));
         for (label, row) in rows {
-            let (open_jobs, ended_jobs): (BTreeMap<_, _>, BTreeMap<_, _>) =
-                row.jobs.into_iter().partition(|((status, _), _)| status.is_open());
-            let open_row = GroupRow { jobs: open_jobs, oldest_created: row.oldest_created };
-            let ended_row = GroupRow { jobs: ended_jobs, ..GroupRow::default() };
+            let (open_row, ended_row) = row.split();
             for (part, row) in [(&mut open, open_row), (&mut ended, ended_row)] {
                 if let Some(part) = part.as_mut().filter(|_| !row.jobs.is_empty()) {
                     part.thing_groups.insert(Label::clone(&label), row);
@@ -134,6 +136,22 @@ impl Aggregator {
             }
         }
         Snapshot { open, ended, folded_thing_groups }
+    }
+}
+
+impl Part {
+    fn set_series(&mut self, series: Vec<JobSeries>, jobs: &[KnownJob]) {
+        self.omitted_jobs = (jobs.len() - series.len()) as u64;
+        self.series = series;
+    }
+}
+
+/// What is known to be none becomes 0.
+fn add_zeros(rows: &mut BTreeMap<Label, GroupRow>, part: &Part) {
+    for row in rows.values_mut() {
+        for pair in part.jobs.keys() {
+            row.jobs.entry(pair.clone()).or_default();
+        }
     }
 }
 
@@ -259,3 +277,6 @@ impl ShownLabels {
         (status, if is_folded { TargetSelection::other() } else { selection.clone() })
     }
 }
+
+#[cfg(test)]
+mod tests;

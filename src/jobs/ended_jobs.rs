@@ -126,7 +126,7 @@ impl EndedJobs {
         self.jobs.len()
     }
 
-    /// Counts by pair, without the jobs in `ids`, each of which must be there once only.
+    /// Counts by pair, without the jobs in `ids`, each of which must be there once only. A pair that the walk saw stays, as 0 too.
     pub(super) fn counts_without<'a>(&self, ids: impl Iterator<Item = &'a str>) -> BTreeMap<Pair, u64> {
         let mut counts = self.counts.clone();
         for job in ids.filter_map(|id| self.find(id)) {
@@ -135,7 +135,11 @@ impl EndedJobs {
             *count = count.saturating_sub(1);
         }
         let mut by_pair = BTreeMap::new();
-        for (pair, jobs) in self.labels.pairs.iter().zip(counts) {
+        for ((pair, jobs), seen) in self.labels.pairs.iter().zip(counts).zip(&self.counts) {
+            // A pair of replaced sightings only was never there.
+            if *seen == 0 {
+                continue;
+            }
             *by_pair.entry(self.labels.shown(pair)).or_default() += jobs;
         }
         by_pair
@@ -184,4 +188,81 @@ fn folded((status, selection): &Pair) -> Pair {
     let status = if status.is_new() { Status::other() } else { status.clone() };
     let selection = if selection.is_new() { TargetSelection::other() } else { selection.clone() };
     (status, selection)
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::collection::vec;
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn pair(status: &str) -> Pair {
+        (status.into(), TargetSelection::Snapshot)
+    }
+
+    #[test]
+    fn an_ended_job_takes_8_bytes_and_no_room_to_grow() {
+        let mut builder = EndedJobsBuilder::default();
+        for job in 0..5 * TAIL {
+            builder.insert(&format!("job-{job}"), &pair("COMPLETED"));
+        }
+        let ended = builder.finish(std::iter::empty());
+        assert_eq!((ended.len(), ended.jobs.capacity()), (5 * TAIL, 5 * TAIL));
+        assert_eq!(size_of::<PackedJob>(), 8);
+    }
+
+    fn counts(statuses: impl Iterator<Item = String>) -> BTreeMap<Pair, u64> {
+        let mut builder = EndedJobsBuilder::default();
+        for (job, status) in statuses.enumerate() {
+            builder.insert(&format!("job-{job}"), &pair(&status));
+        }
+        builder.finish(std::iter::empty()).counts_without(std::iter::empty())
+    }
+
+    #[test]
+    fn more_new_pairs_than_have_a_number_are_folded_in_any_order() {
+        let statuses = |count: usize| (0..count).map(|status| format!("NEW_{status}"));
+        assert_eq!(counts(statuses(NEW_PAIRS)).len(), NEW_PAIRS);
+        let known = || (0..30).map(|_| "COMPLETED".to_owned());
+        let folded = BTreeMap::from([(pair("<other>"), 300), (pair("COMPLETED"), 30)]);
+        assert_eq!(counts(statuses(300).chain(known())), folded);
+        assert_eq!(counts(known().chain(statuses(300).collect::<Vec<_>>().into_iter().rev())), folded);
+    }
+
+    proptest! {
+        #[test]
+        fn the_last_sighting_of_each_id_counts(
+            sightings in vec((0..20_u8, 0..3_usize, prop::bool::weighted(0.2)), 0..60),
+            open in prop::collection::btree_set(0..20_u8, 0..5),
+            without in prop::collection::btree_set(0..25_u8, 0..8),
+        ) {
+            let pairs = [pair("COMPLETED"), pair("CANCELED"), pair("NEW")];
+            let (mut builder, mut last) = (EndedJobsBuilder::default(), BTreeMap::new());
+            for (id, status, merges) in sightings {
+                builder.insert(&id.to_string(), &pairs[status]);
+                last.insert(id, status);
+                if merges {
+                    builder.merge();
+                }
+            }
+            let ids = |ids: std::collections::BTreeSet<u8>| ids.into_iter().map(|id| id.to_string()).collect::<Vec<_>>();
+            last.retain(|id, _| !open.contains(id));
+            let (open, gone) = (ids(open), without.clone());
+            let ended = builder.finish(open.iter().map(AsRef::as_ref));
+            prop_assert_eq!(ended.len(), last.len());
+            prop_assert!(ended.jobs.is_sorted());
+            for id in 0..25 {
+                prop_assert_eq!(ended.contains(&id.to_string()), last.contains_key(&id));
+            }
+            let without = ids(without);
+            let mut counts = ended.counts_without(without.iter().map(AsRef::as_ref));
+            counts.retain(|_, jobs| *jobs > 0);
+            let mut expected = BTreeMap::new();
+            for status in last.iter().filter(|(id, _)| !gone.contains(id)).map(|(_, status)| *status) {
+                *expected.entry(pairs[status].clone()).or_default() += 1;
+            }
+            prop_assert_eq!(counts, expected);
+        }
+    }
 }

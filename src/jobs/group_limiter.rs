@@ -36,6 +36,12 @@ impl GroupRow {
         }
     }
 
+    /// The row of open jobs, and that of the others.
+    pub(super) fn split(self) -> (Self, Self) {
+        let (open, ended) = self.jobs.into_iter().partition(|((status, _), _)| status.is_open());
+        (Self { jobs: open, oldest_created: self.oldest_created }, Self { jobs: ended, ..Self::default() })
+    }
+
     fn merge(&mut self, row: Self) {
         for (pair, jobs) in row.jobs {
             *self.jobs.entry(pair).or_default() += jobs;
@@ -137,5 +143,154 @@ impl GroupLimiter {
                 pairs.insert(pair.clone());
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::collection::btree_map;
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::jobs::group_filter::tests::filter;
+    use crate::jobs::{Status, TargetSelection};
+
+    fn pair(status: Status) -> Pair {
+        (status, TargetSelection::Snapshot)
+    }
+
+    /// Groups by name, with so many jobs in progress and so many completed.
+    fn rows<'a>(groups: impl IntoIterator<Item = (&'a str, (u64, u64))>) -> BTreeMap<Label, GroupRow> {
+        let row = |(open, ended): (u64, u64)| GroupRow {
+            jobs: BTreeMap::from([(pair(Status::InProgress), open), (pair(Status::Completed), ended)]),
+            oldest_created: BTreeMap::from([(pair(Status::InProgress), Timestamp::from_secs(open.cast_signed()))]),
+        };
+        groups.into_iter().map(|(name, jobs)| (name.into(), row(jobs))).collect()
+    }
+
+    fn named(groups: &BTreeMap<String, (u64, u64)>) -> BTreeMap<Label, GroupRow> {
+        rows(groups.iter().map(|(name, jobs)| (name.as_str(), *jobs)))
+    }
+
+    fn fold(
+        limiter: &mut GroupLimiter,
+        mut rows: BTreeMap<Label, GroupRow>,
+        filter: &GroupFilter,
+        limit: usize,
+    ) -> (BTreeMap<Label, GroupRow>, u64) {
+        let folded = limiter.fold(&mut rows, filter, limit);
+        limiter.remember(rows.iter().flat_map(|(label, row)| row.jobs.keys().map(move |pair| (label, pair))));
+        (rows, folded)
+    }
+
+    fn labels(rows: &BTreeMap<Label, GroupRow>) -> Vec<&str> {
+        rows.keys().map(AsRef::as_ref).collect()
+    }
+
+    fn any_groups() -> impl Strategy<Value = BTreeMap<String, (u64, u64)>> {
+        btree_map("[0-9a-c]", (0_u64..20, 0_u64..20), 0..12)
+    }
+
+    /// Everything that folding must keep.
+    fn whole<'a>(rows: impl Iterator<Item = &'a GroupRow>) -> GroupRow {
+        let mut whole = GroupRow::default();
+        rows.for_each(|row| whole.merge(row.clone()));
+        whole.jobs.retain(|_, jobs| *jobs > 0);
+        whole
+    }
+
+    proptest! {
+        #[test]
+        fn folding_keeps_every_sum_and_the_limit(times in proptest::collection::vec(any_groups(), 1..5), limit in 0_usize..8) {
+            let mut limiter = GroupLimiter::default();
+            for groups in times {
+                let all = named(&groups);
+                let (shown, folded) = fold(&mut limiter, all.clone(), &GroupFilter::default(), limit);
+                // A group without any job has no oldest one either, but these have by construction.
+                let with_jobs = all.values().filter(|row| !row.is_empty());
+                let expected = whole(with_jobs.clone());
+                let actual = whole(shown.values().filter(|row| !row.is_empty()));
+                prop_assert_eq!(actual.jobs, expected.jobs);
+                let own = shown.keys().filter(|label| is_group(label)).count();
+                prop_assert!(own <= limit);
+                let own_with_jobs = shown.iter().filter(|(label, row)| is_group(label) && !row.is_empty()).count();
+                prop_assert_eq!(own_with_jobs, with_jobs.count().min(limit), "no place is left to an empty group");
+                prop_assert_eq!(folded, (groups.values().filter(|(open, ended)| open + ended > 0).count() - own_with_jobs) as u64);
+            }
+        }
+
+        #[test]
+        fn a_group_keeps_its_row_while_it_has_open_jobs_unless_one_with_twice_as_many_is_without(
+            first in any_groups(), second in any_groups(), limit in 1_usize..8,
+        ) {
+            let mut limiter = GroupLimiter::default();
+            let (before, _) = fold(&mut limiter, named(&first), &GroupFilter::default(), limit);
+            let (after, _) = fold(&mut limiter, named(&second), &GroupFilter::default(), limit);
+            for (name, (open, _)) in &second {
+                let lost = before.contains_key(name.as_str()) && !after.contains_key(name.as_str()) && *open > 0;
+                let displaced_by = |(other, (theirs, _)): (&String, &(u64, u64))| {
+                    *theirs >= 2 * open && !before.contains_key(other.as_str()) && after.contains_key(other.as_str())
+                };
+                prop_assert!(!lost || second.iter().any(displaced_by), "{} lost its row", name);
+            }
+        }
+    }
+
+    #[test]
+    fn at_first_the_groups_with_the_most_open_jobs_have_rows() {
+        let groups = rows([("a", (1, 99)), ("b", (5, 0)), ("c", (3, 0)), ("d", (0, 9))]);
+        let (shown, folded) = fold(&mut GroupLimiter::default(), groups, &GroupFilter::default(), 2);
+        assert_eq!((labels(&shown), folded), (vec![OTHER, "b", "c"], 2));
+        let other = &shown[OTHER];
+        assert_eq!((other.jobs[&pair(Status::InProgress)], other.jobs[&pair(Status::Completed)]), (1, 108));
+        assert_eq!(other.oldest_created[&pair(Status::InProgress)], Timestamp::from_secs(0), "the older one");
+    }
+
+    #[test]
+    fn a_few_jobs_more_do_not_displace_a_group_and_twice_as_many_do() {
+        let mut limiter = GroupLimiter::default();
+        let mut shown = |a, b| {
+            let (shown, _) = fold(&mut limiter, rows([("a", (a, 0)), ("b", (b, 0))]), &GroupFilter::default(), 1);
+            labels(&shown).into_iter().find(|label| is_group(label)).map(str::to_owned)
+        };
+        assert_eq!(shown(3, 2).as_deref(), Some("a"));
+        assert_eq!(shown(3, 5).as_deref(), Some("a"));
+        assert_eq!(shown(3, 6).as_deref(), Some("b"));
+        assert_eq!(shown(7, 6).as_deref(), Some("b"));
+        assert_eq!(shown(1, 0).as_deref(), Some("a"), "without open jobs there is no right to a row");
+        assert_eq!(shown(0, 0).as_deref(), Some("a"), "and no other group needs it");
+    }
+
+    #[test]
+    fn words_that_stand_in_for_groups_take_no_place_and_never_fold() {
+        let groups = rows([("<none>", (0, 1)), ("<unknown>", (0, 1)), ("a", (9, 0)), ("b", (8, 0))]);
+        let (shown, _) = fold(&mut GroupLimiter::default(), groups, &GroupFilter::default(), 1);
+        assert_eq!(labels(&shown), ["<none>", OTHER, "<unknown>", "a"]);
+    }
+
+    #[test]
+    fn included_names_never_fold_and_what_the_filter_leaves_out_always_does() {
+        let groups = || rows([("a", (0, 1)), ("b1", (5, 0)), ("b2", (4, 0)), ("c", (99, 0))]);
+        let of = |filter: &GroupFilter, limit| fold(&mut GroupLimiter::default(), groups(), filter, limit);
+        let (shown, folded) = of(&filter(&["a", "b.*"], &[]), 2);
+        assert_eq!(
+            (labels(&shown), folded),
+            (vec![OTHER, "a", "b1"], 1),
+            "what the operator leaves out is not counted"
+        );
+        assert_eq!(labels(&of(&filter(&["a"], &["a"]), 2).0), [OTHER]);
+        assert_eq!(labels(&of(&filter(&["a"], &[]), 0).0), [OTHER, "a"]);
+    }
+
+    #[test]
+    fn a_group_without_jobs_stays_as_0_until_another_needs_its_row() {
+        let mut limiter = GroupLimiter::default();
+        let mut shown = |groups: &[(&'static str, (u64, u64))]| {
+            let (shown, folded) = fold(&mut limiter, rows(groups.iter().copied()), &GroupFilter::default(), 2);
+            (labels(&shown).concat(), folded)
+        };
+        assert_eq!(shown(&[("a", (1, 0)), ("b", (1, 0))]), ("ab".to_owned(), 0));
+        assert_eq!(shown(&[("b", (1, 0))]), ("ab".to_owned(), 0));
+        assert_eq!(shown(&[("b", (1, 0)), ("c", (0, 1))]), ("bc".to_owned(), 0));
     }
 }

@@ -386,3 +386,5 @@ impl KnownJob<'_> {
 
 #[cfg(test)]
 mod proptests;
+#[cfg(test)]
+mod tests;

@@ -9,6 +9,8 @@ mod backoff;
 mod description;
 mod details_cache;
 mod ended_jobs;
+#[cfg(test)]
+mod fixtures;
 pub mod group_filter;
 mod group_limiter;
 mod job;
@@ -21,7 +23,7 @@ pub mod thing_groups;
 mod time;
 mod walk;
 
-pub use aggregate::{AggregateOptions, Aggregator, Part, Shown, Snapshot};
+pub use aggregate::{AggregateOptions, Aggregator, Part, SeriesLimits, Shown, Snapshot};
 pub use arn::{AccountId, InvalidAccountId, JobArn};
 pub use backoff::FailureReason;
 pub use description::{

@@ -1,0 +1,104 @@
+//! A small target for tests: a store, a clock that only tests move, and answers.
+
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::{
+    Answer, DescribeRequest, Description, DetailsOptions, ExecutionCounts, ExecutionStatus, FailureReason, FullWalk,
+    JobStore, JobSummary, JobTarget, OpenWalk, Schedule, Scope, StoreOptions, Timepoint, Timestamp,
+};
+
+pub(super) const START: Timestamp = Timestamp::from_secs(1_700_000_000);
+pub(super) const MINUTE: Duration = Duration::from_mins(1);
+
+pub(super) fn options() -> StoreOptions {
+    StoreOptions {
+        scope: Scope::default(),
+        open_interval: MINUTE,
+        lists_ended: true,
+        ended_within: 7 * 24 * 60 * MINUTE,
+        details: Some(DetailsOptions { interval: MINUTE, max_interval: 10 * MINUTE, stale_after: 30 * MINUTE }),
+    }
+}
+
+/// A job that was created at [`START`], and last changed then.
+pub(super) fn job(id: &str, status: &str) -> JobSummary {
+    JobSummary {
+        job_id: Some(id.to_owned()),
+        status: Some(status.into()),
+        target_selection: Some("SNAPSHOT".into()),
+        created_at: Some(START),
+        last_updated_at: Some(START),
+        is_concurrent: Some(false),
+        ..JobSummary::default()
+    }
+}
+
+/// A description with so many queued executions, for these groups.
+pub(super) fn description(summary: JobSummary, queued: u32, groups: &[&str]) -> Description {
+    let count = |status| if status == ExecutionStatus::Queued { Some(queued) } else { Some(0) };
+    let group = |name: &&str| JobTarget::ThingGroup((*name).to_owned());
+    Description {
+        summary,
+        targets: Some(groups.iter().map(group).chain(groups.is_empty().then_some(JobTarget::Thing)).collect()),
+        executions: ExecutionCounts::from_fn(count),
+        schedule: Schedule::default(),
+    }
+}
+
+pub(super) fn found(summary: JobSummary, queued: u32) -> Answer {
+    Answer::Found(Box::new(description(summary, queued, &["line"])))
+}
+
+pub(super) const FAILED: Answer = Answer::Failed(FailureReason::Other);
+
+#[derive(Debug)]
+pub(super) struct Fixture {
+    pub(super) store: JobStore,
+    pub(super) now: Timepoint,
+}
+
+impl Fixture {
+    pub(super) fn new(options: StoreOptions) -> Self {
+        Self { store: JobStore::new(options), now: Timepoint { instant: Instant::now(), wall: START } }
+    }
+
+    pub(super) fn wait(&mut self, time: Duration) {
+        self.now = Timepoint { instant: self.now.instant + time, wall: self.now.wall.after(time) };
+    }
+
+    pub(super) fn open_walk(&mut self, jobs: &[JobSummary]) {
+        let mut walk = OpenWalk::default();
+        for job in jobs {
+            walk.insert(job);
+        }
+        self.store.open_walk_done(walk, self.now);
+    }
+
+    pub(super) fn full_walk(&mut self, jobs: &[JobSummary]) {
+        let mut walk = FullWalk::new(self.now, self.store.ended_since(self.now));
+        for job in jobs {
+            walk.insert(job);
+        }
+        self.store.full_walk_done(walk.finish(), self.now);
+    }
+
+    /// The request that is sent now.
+    pub(super) fn request(&mut self) -> Option<DescribeRequest> {
+        self.store.next_to_describe(self.now)
+    }
+
+    /// Answers the request that is sent now, and returns for which job it is.
+    pub(super) fn answer(&mut self, answer: impl FnOnce(&str) -> Answer) -> Option<String> {
+        let request = self.request()?;
+        let answer = answer(&request.id);
+        self.store.described(&request, &answer, self.now);
+        Some(request.id.to_string())
+    }
+
+    /// How long until a request is due.
+    pub(super) fn next(&self) -> Option<Duration> {
+        Some(self.store.next_due(self.now)?.saturating_duration_since(self.now.instant))
+    }
+}
