@@ -104,20 +104,31 @@ pub fn parse_start_time(text: &str) -> Option<Timestamp> {
 /// How many executions a job has in each state, as far as AWS tells.
 ///
 /// With retries these are executions and not devices, and their sum can exceed the number of targets.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct ExecutionCounts([Option<u32>; ExecutionStatus::ALL.len()]);
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ExecutionCounts(
+    /// [`ExecutionCounts::UNKNOWN`] stands for `None`, which takes half the memory: there can be thousands of ended jobs.
+    [u32; ExecutionStatus::ALL.len()],
+);
+
+impl Default for ExecutionCounts {
+    fn default() -> Self {
+        Self::from_fn(|_| None)
+    }
+}
 
 impl ExecutionCounts {
+    const UNKNOWN: u32 = u32::MAX;
+
     /// From what is told of each state.
     #[must_use]
-    pub fn from_fn(told: impl FnMut(ExecutionStatus) -> Option<u32>) -> Self {
-        Self(ExecutionStatus::ALL.map(told))
+    pub fn from_fn(mut told: impl FnMut(ExecutionStatus) -> Option<u32>) -> Self {
+        Self(ExecutionStatus::ALL.map(|status| told(status).unwrap_or(Self::UNKNOWN)))
     }
 
     /// How many are in a state; `None` where AWS does not tell.
     #[must_use]
     pub fn get(&self, status: ExecutionStatus) -> Option<u32> {
-        self.0[status as usize]
+        Some(self.0[status as usize]).filter(|count| *count != Self::UNKNOWN)
     }
 
     /// How many can still change, as far as AWS tells; `None` where it tells of neither state that can.
@@ -233,6 +244,6 @@ mod tests {
         };
         assert_eq!(of(None, None).open(), None);
         assert_eq!(of(Some(2), None).open(), Some(2));
-        assert_eq!(of(Some(u32::MAX), Some(1)).open(), Some(1 << 32));
+        assert_eq!(of(Some(u32::MAX - 1), Some(2)).open(), Some(1 << 32));
     }
 }

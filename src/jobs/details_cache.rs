@@ -240,19 +240,19 @@ impl DetailsCache {
         self.entries.get(&request.id).is_some_and(|entry| entry.asked_at == Some(request.sent))
     }
 
-    /// Forgets every job that is not in `jobs`, and schedules the others anew.
+    /// Forgets every job that `find` does not find.
+    pub(super) fn retain<'a>(&mut self, find: impl Fn(&str) -> Option<&'a Job>) {
+        self.entries.retain(|id, entry| find(id).is_some_and(|job| same_creation(entry.created_at, job.created_at)));
+        self.in_flight = self.entries.values().filter(|entry| entry.is_in_flight).count();
+        self.interner.sweep();
+    }
+
+    /// Schedules these jobs, which are all that there are.
     pub(super) fn reschedule<'a>(&mut self, jobs: impl Iterator<Item = (&'a JobId, &'a Job, Place)>) {
-        let mut before = std::mem::take(&mut self.entries);
-        (self.waiting, self.in_flight) = Default::default();
+        self.waiting = Default::default();
         for (id, job, place) in jobs {
-            if let Some(entry) = before.remove(id).filter(|entry| same_creation(entry.created_at, job.created_at)) {
-                self.in_flight += usize::from(entry.is_in_flight);
-                self.entries.insert(JobId::clone(id), entry);
-            }
             self.schedule(id, job, place);
         }
-        drop(before);
-        self.interner.sweep();
     }
 
     /// Puts a job into the queue, unless a request for it is on its way or it needs none.

@@ -44,6 +44,10 @@ pub(super) struct EndedJobsBuilder {
 }
 
 impl EndedJobsBuilder {
+    pub(super) fn with_capacity(jobs: usize) -> Self {
+        Self { merged: Vec::with_capacity(jobs), ..Self::default() }
+    }
+
     /// Adds a sighting of an ended job.
     pub(super) fn insert(&mut self, id: &str, pair: &Pair) {
         self.tail.push(PackedJob::new(self.hasher.hash_one(id), self.labels.index(pair)));
@@ -91,6 +95,7 @@ impl EndedJobsBuilder {
         if !open.is_empty() {
             jobs.retain(|job| !open.contains(&job.hash()));
         }
+        jobs.shrink_to_fit();
         let mut counts = vec![0; labels.pairs.len()];
         for job in &jobs {
             counts[usize::from(job.pair())] += 1;

@@ -5,8 +5,8 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::{
-    Answer, DescribeRequest, Description, DetailsOptions, ExecutionCounts, ExecutionStatus, FailureReason, FullWalk,
-    JobStore, JobSummary, JobTarget, OpenWalk, Schedule, Scope, StoreOptions, Timepoint, Timestamp,
+    Answer, DescribeRequest, Description, DetailsOptions, ExecutionCounts, ExecutionStatus, FailureReason, JobStore,
+    JobSummary, JobTarget, OpenWalk, Schedule, Scope, StoreOptions, Timepoint, Timestamp,
 };
 
 pub(super) const START: Timestamp = Timestamp::from_secs(1_700_000_000);
@@ -77,7 +77,7 @@ impl Fixture {
     }
 
     pub(super) fn full_walk(&mut self, jobs: &[JobSummary]) {
-        let mut walk = FullWalk::new(self.now, self.store.ended_since(self.now));
+        let mut walk = self.store.start_full_walk(self.now);
         for job in jobs {
             walk.insert(job);
         }

@@ -12,7 +12,7 @@ use tokio::time::Instant;
 use super::details_cache::{Answer, DescribeRequest, Details, DetailsCache, DetailsOptions, DetailsState, Place};
 use super::ended_jobs::EndedJobs;
 use super::thing_groups::Label;
-use super::walk::{FullWalkResult, OpenWalk};
+use super::walk::{FullWalk, FullWalkResult, OpenWalk};
 use super::{ExecutionCounts, Job, JobId, Pair, Scope, Status, Timepoint, Timestamp, UNKNOWN};
 
 /// A job that left the list is given up after so many intervals of the open walk if it cannot be described.
@@ -121,6 +121,11 @@ impl JobStore {
     pub fn set_options(&mut self, options: StoreOptions) {
         self.details.set_options(options.details);
         self.options = options;
+        self.reschedule();
+    }
+
+    fn reschedule(&mut self) {
+        self.details.retain(|id| self.jobs.find(id).map(|(job, _)| job));
         self.details.reschedule(self.jobs.all());
     }
 
@@ -130,10 +135,15 @@ impl JobStore {
         &self.options
     }
 
-    /// Jobs that ended at this time or later are kept one by one.
-    #[must_use]
-    pub fn ended_since(&self, now: Timepoint) -> Timestamp {
+    fn ended_since(&self, now: Timepoint) -> Timestamp {
         now.wall.before(self.options.ended_within)
+    }
+
+    /// Starts a full walk, before its first request is sent.
+    #[must_use]
+    pub fn start_full_walk(&self, now: Timepoint) -> FullWalk {
+        // Most jobs are there again, so that nothing has to grow.
+        FullWalk::new(now, self.ended_since(now), self.jobs.ended.as_ref().map_or(0, EndedJobs::len))
     }
 
     /// An open walk is complete.
@@ -156,7 +166,7 @@ impl JobStore {
         self.give_up_undescribable(now);
         let ended_since = self.ended_since(now);
         self.jobs.recent.retain(|_, job| ended_recently(job, ended_since));
-        self.details.reschedule(self.jobs.all());
+        self.reschedule();
     }
 
     /// Where jobs cannot be described nobody says where they went. Only a job that was being deleted is known to be gone.
@@ -186,7 +196,7 @@ impl JobStore {
             }
         }
         if ends_pause {
-            self.details.reschedule(self.jobs.all());
+            self.reschedule();
         }
     }
 
@@ -252,7 +262,7 @@ impl JobStore {
             }
         }
         self.jobs.ended = Some(ended);
-        self.details.reschedule(self.jobs.all());
+        self.reschedule();
     }
 
     /// Drops what the last full walk found, which is stale.

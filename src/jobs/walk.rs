@@ -92,13 +92,12 @@ pub struct FullWalkResult {
 }
 
 impl FullWalk {
-    /// Starts a walk before its first request is sent. Jobs that ended at `ended_since` or later are kept one by one.
-    #[must_use]
-    pub fn new(started: Timepoint, ended_since: Timestamp) -> Self {
+    /// Jobs that ended at `ended_since` or later are kept one by one. There is room for so many `ended_jobs`.
+    pub(super) fn new(started: Timepoint, ended_since: Timestamp, ended_jobs: usize) -> Self {
         Self {
             started,
             ended_since,
-            ended: EndedJobsBuilder::default(),
+            ended: EndedJobsBuilder::with_capacity(ended_jobs),
             recent: BTreeMap::new(),
             open: BTreeMap::new(),
             sightings: Sightings::default(),

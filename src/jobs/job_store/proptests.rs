@@ -6,7 +6,7 @@ use proptest::collection::vec;
 use proptest::prelude::*;
 
 use super::*;
-use crate::jobs::{Description, FailureReason, FullWalk, JobSummary, TargetSelection};
+use crate::jobs::{Description, FailureReason, JobSummary, TargetSelection};
 
 const START: Timestamp = Timestamp::from_secs(1_700_000_000);
 const SECOND: Duration = Duration::from_secs(1);
@@ -266,7 +266,7 @@ impl World {
             self.seeing.clear();
             let everything = self.scope().statuses.is_empty();
             let statuses = if everything { Status::KNOWN.to_vec() } else { self.statuses(false) };
-            Listing { walk: FullWalk::new(self.now, self.store.ended_since(self.now)), statuses, after: None }
+            Listing { walk: self.store.start_full_walk(self.now), statuses, after: None }
         });
         let (page, after) = self.page(&statuses, after.as_ref());
         for summary in &page {
