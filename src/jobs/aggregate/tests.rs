@@ -284,7 +284,7 @@ fn a_paused_collector_leaves_no_job_out_of_the_groups() {
 }
 
 fn summaries() -> impl Strategy<Value = Vec<JobSummary>> {
-    let summary = ("[a-d]{1,3}[0-9]", 0..6_usize, prop::bool::ANY).prop_map(|(id, status, continuous)| JobSummary {
+    let summary = ("[a-d]{1,2}[01]", 0..6_usize, prop::bool::ANY).prop_map(|(id, status, continuous)| JobSummary {
         target_selection: Some(if continuous { "CONTINUOUS" } else { "SNAPSHOT" }.into()),
         ..job(&id, ["IN_PROGRESS", "SCHEDULED", "DELETION_IN_PROGRESS", "COMPLETED", "CANCELED", "PAUSED"][status])
     });

@@ -41,6 +41,29 @@ fn a_job_that_ends_counts_as_open_until_one_answer_says_where_it_went() {
 }
 
 #[test]
+fn an_answer_during_a_full_walk_is_newer_than_the_walk() {
+    let mut fixture = Fixture::new(options());
+    fixture.open_walk(&["a", "b"].map(in_progress));
+    let mut walk = fixture.store.start_full_walk(fixture.now);
+    for id in ["a", "b"] {
+        walk.insert(&in_progress(id));
+    }
+    fixture.wait(MINUTE);
+    fixture.open_walk(&[]);
+    while fixture.answer(|id| if id == "a" { found(job(id, "COMPLETED"), 0) } else { Answer::NotFound }).is_some() {}
+    fixture.store.full_walk_done(walk.finish(), fixture.now);
+    assert_eq!((open(&fixture, &Status::InProgress), ended(&fixture, &Status::Completed)), (0, 1));
+}
+
+#[test]
+fn the_last_sighting_of_a_full_walk_says_whether_a_job_is_open() {
+    let mut fixture = Fixture::new(options());
+    fixture.open_walk(&[in_progress("b")]);
+    fixture.full_walk(&[in_progress("a"), job("a", "COMPLETED"), job("b", "COMPLETED"), in_progress("b")]);
+    assert_eq!((open(&fixture, &Status::InProgress), ended(&fixture, &Status::Completed)), (1, 1));
+}
+
+#[test]
 fn a_listed_job_that_is_not_found_still_counts() {
     let mut fixture = Fixture::new(options());
     fixture.open_walk(&[in_progress("a")]);
