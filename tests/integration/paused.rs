@@ -7,15 +7,16 @@ use std::time::{Duration, SystemTime};
 use aws_credential_types::Credentials;
 use aws_credential_types::provider::future::ProvideCredentials as ProvidedCredentials;
 use aws_credential_types::provider::{ProvideCredentials, SharedCredentialsProvider};
-use aws_iot_jobs_exporter::config::{self, Sources};
+use aws_iot_jobs_exporter::config::{self, Sources, Target};
 use aws_iot_jobs_exporter::http::{Response, StatusCode};
-use aws_iot_jobs_exporter::jobs::{AccountId, Scope, Status, TargetSelection};
+use aws_iot_jobs_exporter::jobs::{AccountId, Scope, Status, TargetSelection, Timestamp};
 use aws_iot_jobs_exporter::simulator::{self, Call, Fleet, Job, Operation, Role, Simulator};
 use bytes::Bytes;
 use tokio::time::Instant;
 
 use crate::support::{
-    ACCESS_KEY_ID, Exporter, Fate, NOW, REGION, account, jobs, simulator as simulated, target, truth, walk_only,
+    ACCESS_KEY_ID, Exporter, Exposition, Fate, NOW, REGION, ThreadLog, account, jobs, simulator as simulated, target,
+    truth, walk_only,
 };
 
 const MINUTE: Duration = Duration::from_mins(1);
@@ -52,6 +53,81 @@ async fn an_account_without_jobs_shows_zeros_and_no_age() {
     assert!(shown.family("aws_iot_jobs").all(|(_, value)| value == 0.0));
     assert_eq!(shown.family("aws_iot_jobs_oldest_created_timestamp_seconds").count(), 0);
     assert_eq!(shown.up(), Some(1.0));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_signature_is_new_when_it_arrives_however_long_requests_wait_for_the_budget() {
+    let exporter = Exporter::start(simulated(jobs(3)), |config| {
+        let of = |n: usize| Target {
+            scope: Scope { namespace_id: Some(format!("n{n}")), ..Scope::default() },
+            ..target(&format!("t{n}"), "http://simulator.test")
+        };
+        config.targets = (0..10).map(of).collect();
+        config.limits.requests_per_second = 0.2;
+    })
+    .await;
+    let ages: Arc<Mutex<Vec<Duration>>> = Arc::default();
+    let noted = Arc::clone(&ages);
+    exporter.simulator.intercept(move |call| {
+        let signed = call.headers["x-amz-date"].to_str().expect("a date");
+        let signed = jiff::civil::DateTime::strptime("%Y%m%dT%H%M%SZ", signed).expect("a date");
+        let signed = jiff::tz::TimeZone::UTC.to_timestamp(signed).expect("a time").as_millisecond();
+        let signed = Timestamp::from_millis(signed);
+        noted.lock().expect("no test panics in here").push(call.now.since(signed));
+        None
+    });
+    tokio::time::sleep(10 * MINUTE).await;
+    let ages = std::mem::take(&mut *ages.lock().expect("no test panics in here"));
+    assert!(ages.len() > 100, "{} requests", ages.len());
+    assert!(ages.iter().all(|age| *age <= Duration::from_secs(2)), "{ages:?}");
+    let shown = exporter.scrape().await;
+    let waits = shown.family("aws_iot_jobs_exporter_api_rate_limit_wait_seconds_total");
+    let waited: f64 = waits.map(|(_, seconds)| seconds).sum();
+    assert!(waited > 300.0, "they waited for {waited} s only");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_hang_that_a_retry_hides_is_a_warning_with_operation_host_and_seconds() {
+    let exporter = Exporter::start(simulated(jobs(3)), |_| {}).await;
+    let log = ThreadLog::start();
+    let is_first = AtomicBool::new(true);
+    exporter.wire.decide(move |request| {
+        let hangs = request.uri().path() == "/jobs" && is_first.swap(false, Ordering::Relaxed);
+        if hangs { Fate::Hangs } else { Fate::Arrives }
+    });
+    let shown = exporter.refreshed(1).await;
+    assert_eq!(shown.up(), Some(1.0));
+    let lines = log.take();
+    let warnings: Vec<&String> = lines.iter().filter(|line| line.contains(" WARN ")).collect();
+    let [warning] = &warnings[..] else { panic!("one warning, not {lines:#?}") };
+    for part in
+        ["did not answer in time", "target=\"t\"", "operation=\"ListJobs\"", "host=\"simulator.test\"", "seconds=10"]
+    {
+        assert!(warning.contains(part), "{part} is not in {warning}");
+    }
+    let of = |name| shown.value(name, &[("operation", "ListJobs")]);
+    assert_eq!(of("aws_iot_jobs_exporter_api_requests_total"), Some(2.0));
+    assert_eq!(of("aws_iot_jobs_exporter_api_request_duration_seconds_count"), Some(2.0));
+    assert!(of("aws_iot_jobs_exporter_api_request_duration_seconds_sum") >= Some(10.0));
+}
+
+#[tokio::test(start_paused = true)]
+async fn throttling_lowers_the_rate_in_force_which_recovers() {
+    let exporter = Exporter::start(simulated(jobs(3)), |config| config.limits.requests_per_second = 4.0).await;
+    let rate = |shown: &Exposition| {
+        shown.value("aws_iot_jobs_exporter_api_rate_limit_requests_per_second", &[("operation", "ListJobs")])
+    };
+    let shown = exporter.refreshed(1).await;
+    assert_eq!(rate(&shown), Some(4.0));
+    let once = AtomicBool::new(true);
+    list_jobs(&exporter.simulator, move |_| {
+        once.swap(false, Ordering::Relaxed)
+            .then(|| simulator::error(status(429), "ThrottlingException", "Rate exceeded"))
+    });
+    let shown = exporter.refreshed(2).await;
+    assert_eq!((rate(&shown), shown.up()), (Some(2.0), Some(1.0)), "the retry succeeds");
+    tokio::time::sleep(6 * MINUTE).await;
+    assert_eq!(rate(&exporter.scrape().await), Some(4.0));
 }
 
 #[tokio::test(start_paused = true)]

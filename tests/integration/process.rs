@@ -1,5 +1,6 @@
 //! The program as a process: its command line, exit status, log and signals.
 
+use std::fmt::Write as _;
 use std::path::PathBuf;
 use std::process::Stdio;
 use std::time::Duration;
@@ -738,4 +739,66 @@ async fn where_tls_is_spoken_the_health_check_says_to_ask_at_the_probe_address()
     assert_eq!(code, Some(1));
     assert!(errors.contains("--web.probe-address"), "{errors}");
     assert_eq!(health(&[&flag, &probe]).await, (Some(0), "Healthy.\n".to_owned(), String::new()));
+}
+
+#[tokio::test]
+async fn of_twenty_targets_four_that_fail_in_their_own_ways_hold_up_none_of_the_others() {
+    let simulator = simulated(jobs(3));
+    simulator.intercept(|call| match (call.operation, call.params.get("namespaceId")) {
+        (Operation::ListJobs, Some("long")) => {
+            let token = "x".repeat(70_000);
+            Some(simulator::json(&serde_json::json!({"jobs": [], "nextToken": token})))
+        }
+        (Operation::ListJobs, Some("denied")) => {
+            Some(simulator::error(aws_iot_jobs_exporter::http::StatusCode::FORBIDDEN, "AccessDeniedException", "no"))
+        }
+        _ => None,
+    });
+    let endpoint = Endpoint::start(simulator).await;
+    // Accepts connections in its backlog, and never answers.
+    let silent = std::net::TcpListener::bind("127.0.0.1:0").expect("a loopback port");
+    let silent_address = silent.local_addr().expect("an address");
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let process = r#"echo '{"Version": 1, "AccessKeyId": "AKID\n", "SecretAccessKey": "secret"}'"#;
+    std::fs::write(folder.path().join("config"), format!("[profile broken]\ncredential_process = {process}\n"))
+        .expect("a written file");
+    let mut targets = String::from("targets:\n");
+    for name in (0..16).map(|n| format!("good-{n}")).chain(["long", "denied", "hangs", "broken"].map(str::to_owned)) {
+        let more = match &*name {
+            "hangs" => format!(", endpoint_url: 'http://{silent_address}'"),
+            "broken" => ", profile: broken".to_owned(),
+            _ => String::new(),
+        };
+        let _ = writeln!(
+            targets,
+            "  - {{name: {name}, filter: {{namespace_id: {name}}}, account_id: '012345678901'{more}}}"
+        );
+    }
+    let file = folder.path().join("exporter.yml");
+    std::fs::write(&file, format!("refresh: {{interval: 1s}}\nlimits: {{requests_per_second: 1000}}\n{targets}"))
+        .expect("a written file");
+    let config = format!("--config.file={}", file.display());
+    let mut command = pointed_at(program(&["--web.listen-address=127.0.0.1:0", &config]), &endpoint);
+    command.env("AWS_CONFIG_FILE", folder.path().join("config"));
+    let mut daemon = Running::start(command);
+    let address = daemon.address().await;
+    // The first of the three attempts at the silent endpoint ends after 10 s.
+    tokio::time::sleep(Duration::from_secs(8)).await;
+    let answer = get(&address, "/metrics").await;
+    let (_, body) = answer.split_once("\r\n\r\n").expect("a body");
+    let shown = crate::support::Exposition::parse(body.as_bytes());
+    let up = |name: &str| shown.value("aws_iot_jobs_up", &[("target", name)]);
+    for name in (0..16).map(|n| format!("good-{n}")) {
+        assert_eq!(up(&name), Some(1.0), "{name}");
+        let refreshes = shown.value("aws_iot_jobs_exporter_refreshes_total", &[("target", &name)]);
+        assert!(refreshes >= Some(5.0), "{name}: {refreshes:?} refreshes in 8 s");
+    }
+    for (name, reason) in [("long", "malformed"), ("denied", "denied"), ("broken", "credentials")] {
+        assert_eq!(up(name), Some(0.0), "{name}");
+        let labels = [("target", name), ("reason", reason)];
+        assert!(shown.value("aws_iot_jobs_exporter_refresh_failures_total", &labels) > Some(0.0), "{name}: {reason}");
+    }
+    assert_eq!(up("hangs"), Some(0.0));
+    daemon.signal("TERM");
+    assert_eq!(daemon.exit_code(Duration::from_secs(5)).await, Some(0));
 }

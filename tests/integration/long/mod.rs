@@ -2,6 +2,7 @@
 //!
 //! `tests/run.sh` skips them unless it is called with `--all`.
 
+mod connections;
 mod describing;
 mod estimate;
 mod faults;
