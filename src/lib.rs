@@ -21,6 +21,7 @@ pub mod fingerprint;
 pub mod http;
 pub mod jobs;
 pub mod memory;
+pub mod metrics;
 #[cfg(test)]
 mod proptests;
 pub mod refresh;

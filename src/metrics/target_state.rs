@@ -1,0 +1,113 @@
+//! What a target shows, as its worker publishes it.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::jobs::{AccountId, DetailsState, Part, Timepoint, Timestamp, WalkStats};
+use crate::telemetry::Reason;
+
+/// The parts that collect what a target shows. One that fails never delays or hides what another one found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Collector {
+    /// `ListJobs` with the open statuses.
+    OpenJobs,
+    /// Every page of `ListJobs`.
+    AllJobs,
+    /// `DescribeJob`.
+    Details,
+}
+
+impl Collector {
+    /// The value of the label `collector`.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::OpenJobs => "open_jobs",
+            Self::AllJobs => "all_jobs",
+            Self::Details => "details",
+        }
+    }
+}
+
+/// Everything that a target shows. It is published in one step, so that data and what is said about the data agree.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct TargetState {
+    /// The account; `None` until it is known.
+    pub account: Option<AccountId>,
+    /// The open jobs; `None` before the first open walk, and when they are stale.
+    pub open: Option<Published>,
+    /// The jobs that are not open; `None` before the first full walk, and when they are stale.
+    pub ended: Option<Published>,
+    /// Thing groups without rows of their own because of the limit.
+    pub folded_thing_groups: u64,
+    /// The collector of open jobs.
+    pub open_jobs: ListingState,
+    /// The collector of all jobs; `None` if it is not enabled.
+    pub all_jobs: Option<ListingState>,
+    /// Jobs by the state of their description; `None` if `details` is not enabled.
+    pub details: Option<BTreeMap<DetailsState, u64>>,
+}
+
+/// Data of one collector.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Published {
+    /// The data.
+    pub part: Arc<Part>,
+    /// When it was last found to be so.
+    pub collected: Timepoint,
+    /// For how long after that it is shown. The worker withdraws it then; whoever serves it checks as well.
+    pub stale_after: Duration,
+}
+
+impl Published {
+    /// Whether it is too old to be shown.
+    #[must_use]
+    pub fn is_stale(&self, now: Timepoint) -> bool {
+        now.since(self.collected) >= self.stale_after
+    }
+}
+
+/// A collector that runs on a schedule, one walk at a time.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ListingState {
+    /// How far apart runs start, as planned now.
+    pub interval: Duration,
+    /// Whether the last run succeeded and its data is fresh. A first run counts as success until its data would be stale.
+    pub is_up: bool,
+    /// The last run that ended.
+    pub last_run: Option<RunOutcome>,
+    /// When the last successful run ended.
+    pub last_success: Option<Timestamp>,
+    /// The last complete walk.
+    pub last_walk: Option<WalkState>,
+}
+
+/// How a run ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RunOutcome {
+    /// When it ended.
+    pub at: Timestamp,
+    /// How long it took.
+    pub duration: Duration,
+    /// What went wrong; `None` if it succeeded.
+    pub failure: Option<Failure>,
+}
+
+/// Why a run failed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Failure {
+    /// The kind of failure.
+    pub reason: Reason,
+    /// What happened, in one line.
+    pub message: String,
+}
+
+/// The size of a complete walk.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct WalkState {
+    /// Its pages, of all its parts.
+    pub pages: u64,
+    /// Its jobs.
+    pub stats: WalkStats,
+}
