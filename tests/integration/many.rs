@@ -70,7 +70,7 @@ async fn of_six_accounts_and_regions_three_that_fail_hold_up_none_of_the_others(
             .is_some_and(|header| header.to_str().is_ok_and(|text| text.contains("/ap-northeast-1/iot/")));
         if hangs { Fate::Hangs } else { Fate::Arrives }
     });
-    // A hang takes three attempts of half a minute each.
+    // A hang takes three attempts of 10 s each.
     tokio::time::sleep(Duration::from_mins(10)).await;
     let shown = exporter.scrape().await;
     let of = |family: &str, name: &str, more: &[(&str, &str)]| {
