@@ -40,9 +40,10 @@ def main():
     text = list(parse_text(body))
     print(f"text: {len(text)} families")
 
+    types = ("counter", "gauge", "histogram")
     for family in openmetrics + text:
         assert family.documentation, f"{family.name} has no help"
-        assert family.type in ("gauge", "counter"), f"{family.name} is a {family.type}"
+        assert family.type in types, f"{family.name} is a {family.type}"
         assert family.samples, f"{family.name} has a header and no samples"
     with_unit = [family for family in openmetrics if family.name.endswith(("_seconds", "_bytes"))]
     assert with_unit, "no family has a unit"
