@@ -201,25 +201,29 @@ fn for_aws(sources: &Sources) -> Sources {
 /// The whole program: reads the command line and the environment, does what they say, tells how it ended.
 #[must_use]
 pub fn run() -> ExitCode {
-    let empty = empty_variables(std::env::vars_os());
-    if empty.is_empty() {
+    let unusable = unusable_variables(std::env::vars_os());
+    if unusable.is_empty() {
         return ExitCode::from(dispatch(std::env::args_os()));
     }
-    let error = restart_without(&empty);
-    let names: Vec<_> = empty.iter().map(|name| name.to_string_lossy()).collect();
+    let error = restart_without(&unusable);
+    let names: Vec<_> = unusable.iter().map(|name| name.to_string_lossy()).collect();
     eprint(&format!(
-        "aws-iot-jobs-exporter: cannot restart without the empty variables {}: {error}; unset them\n",
+        "aws-iot-jobs-exporter: cannot restart without the variables {}, which are empty or cannot be used: {error}; unset them\n",
         names.join(", ")
     ));
     ExitCode::from(FAILURE)
 }
 
-/// The variables that are empty or blank among those that the SDK reads from the process environment.
-fn empty_variables(environment: impl Iterator<Item = (OsString, OsString)>) -> Vec<OsString> {
+/// The variables that are empty or blank among those that the SDK reads from the process environment, and the one that it puts
+/// into a header of each request, if no header can have it.
+fn unusable_variables(environment: impl Iterator<Item = (OsString, OsString)>) -> Vec<OsString> {
     let is_read = |name: &str| name == "HOME" || name.starts_with("AWS_") || name.starts_with("SSL_CERT_");
     let is_blank = |value: &OsString| value.to_str().is_some_and(|value| value.trim().is_empty());
-    let empty = environment.filter(|(name, value)| name.to_str().is_some_and(is_read) && is_blank(value));
-    empty.map(|(name, _)| name).collect()
+    let fits = |value: &OsString| value.as_encoded_bytes().iter().all(|byte| byte.is_ascii_graphic() || *byte == b' ');
+    let unusable = environment.filter(|(name, value)| {
+        name.to_str().is_some_and(is_read) && is_blank(value) || name == "AWS_EXECUTION_ENV" && !fits(value)
+    });
+    unusable.map(|(name, _)| name).collect()
 }
 
 /// Starts the program again in this process, without these variables. An empty variable counts as not set, but the SDK takes

@@ -135,7 +135,7 @@ fn server_time<E>(error: &SdkError<E, HttpResponse>) -> Option<SystemTime> {
 }
 
 /// The exporter's own codes, for attempts that AWS gave none for.
-const MALFORMED: &str = "malformed";
+pub(super) const MALFORMED: &str = "malformed";
 const NETWORK: &str = "network";
 const TIMEOUT: &str = "timeout";
 
@@ -248,6 +248,7 @@ fn answered(status: u16, code: Option<&str>) -> Reason {
 }
 
 fn told(status: u16, code: Option<&str>, message: Option<&str>, error: &(dyn Error + 'static)) -> String {
+    let message = message.map(without_request);
     let text = match (code, message) {
         (Some(code), Some(message)) => format!("{code}: {message}"),
         (Some(code), None) => code.to_owned(),
@@ -260,6 +261,13 @@ fn told(status: u16, code: Option<&str>, message: Option<&str>, error: &(dyn Err
         _ => "",
     };
     one_line(&format!("{text} (HTTP {status}){hint}"))
+}
+
+/// What AWS says of a signature that does not match repeats the request, with the session token in its headers.
+fn without_request(message: &str) -> &str {
+    let repeats = ["The Canonical String", "x-amz-security-token", "X-Amz-Security-Token"];
+    let end = repeats.iter().filter_map(|text| message.find(text)).min().unwrap_or(message.len());
+    message[..end].trim_end()
 }
 
 /// The code of an answer with an error in it.
@@ -362,6 +370,15 @@ mod tests {
         assert_eq!(answered(404, None), Reason::Rejected);
         assert_eq!(answered(500, Some("InternalFailureException")), Reason::Unavailable);
         assert_eq!(answered(503, None), Reason::Unavailable);
+    }
+
+    #[test]
+    fn the_request_that_a_refused_signature_repeats_is_left_out() {
+        let message = "The request signature we calculated does not match.\n\nThe Canonical String for this request \
+            should have been\n'GET\n/jobs\n\nx-amz-security-token:hunter2\n'";
+        assert_eq!(without_request(message), "The request signature we calculated does not match.");
+        assert_eq!(without_request("header x-amz-security-token:hunter2 is wrong"), "header");
+        assert_eq!(without_request("Rate exceeded"), "Rate exceeded");
     }
 
     #[test]

@@ -46,11 +46,14 @@ pub(super) enum Proxies {
 
 /// An HTTPS client that trusts the certificates in `trust`. All that share it share its connections.
 pub(super) fn client(proxies: Proxies, trust: TrustStore) -> SharedHttpClient {
-    SharedHttpClient::new(Https { proxies, trust, pools: Arc::default() })
+    SharedHttpClient::new(Https(Arc::new(Shared { proxies, trust, pools: Arc::default() })))
 }
 
 #[derive(Debug)]
-struct Https {
+struct Https(Arc<Shared>);
+
+#[derive(Debug)]
+struct Shared {
     proxies: Proxies,
     trust: TrustStore,
     pools: Arc<Pools>,
@@ -59,9 +62,7 @@ struct Https {
 impl HttpClient for Https {
     fn http_connector(&self, settings: &HttpConnectorSettings, components: &RuntimeComponents) -> SharedHttpConnector {
         SharedHttpConnector::new(HttpsConnector {
-            proxies: self.proxies,
-            trust: self.trust.clone(),
-            pools: Arc::clone(&self.pools),
+            shared: Arc::clone(&self.0),
             settings: settings.clone(),
             components: components.clone(),
         })
@@ -88,9 +89,7 @@ impl Pools {
 
 #[derive(Clone, Debug)]
 struct HttpsConnector {
-    proxies: Proxies,
-    trust: TrustStore,
-    pools: Arc<Pools>,
+    shared: Arc<Shared>,
     settings: HttpConnectorSettings,
     components: RuntimeComponents,
 }
@@ -98,11 +97,11 @@ struct HttpsConnector {
 impl HttpsConnector {
     /// The pool of an origin, a new one where there is none.
     fn pool(&self, origin: &str, host: &str) -> Result<Pool, BoxError> {
-        let mut pools = self.pools.lock();
+        let mut pools = self.shared.pools.lock();
         if let Some(pool) = pools.get(origin) {
             return Ok(pool.clone());
         }
-        let proxies = match self.proxies {
+        let proxies = match self.shared.proxies {
             Proxies::FromEnvironment if !is_of_this_machine(host) => ProxyConfig::from_env(),
             _ => ProxyConfig::disabled(),
         };
@@ -111,7 +110,7 @@ impl HttpsConnector {
             .tcp_keepalive(TCP_KEEPALIVE)
             .proxy_config(proxies)
             .tls_provider(tls::Provider::Rustls(tls::rustls_provider::CryptoMode::AwsLc))
-            .tls_context(TlsContext::builder().with_trust_store(self.trust.clone()).build()?);
+            .tls_context(TlsContext::builder().with_trust_store(self.shared.trust.clone()).build()?);
         builder.set_sleep_impl(self.components.sleep_impl());
         let pool = Pool { client: pool::Client::new(&builder.build_https()?)?, identity: Arc::default() };
         pools.insert(origin.to_owned(), pool.clone());
@@ -129,7 +128,7 @@ impl HttpConnector for HttpsConnector {
             Err(error) => return HttpConnectorFuture::ready(Err(ConnectorError::other(error, None))),
         };
         let answer = pool.client.http_connector(&self.settings, &self.components).call(request);
-        let unanswered = Unanswered { pools: Arc::clone(&self.pools), origin, identity: pool.identity };
+        let unanswered = Unanswered { pools: Arc::clone(&self.shared.pools), origin, identity: pool.identity };
         HttpConnectorFuture::new(async {
             let answer = answer.await?;
             unanswered.answered();
@@ -175,12 +174,14 @@ fn origin(url: &str) -> Option<(String, String)> {
 fn is_of_this_machine(host: &str) -> bool {
     const METADATA_V6: [Ipv6Addr; 2] =
         [Ipv6Addr::new(0xfd00, 0xec2, 0, 0, 0, 0, 0, 0x254), Ipv6Addr::new(0xfd00, 0xec2, 0, 0, 0, 0, 0, 0x23)];
-    match host.trim_start_matches('[').trim_end_matches(']').parse() {
+    let address =
+        host.trim_start_matches('[').trim_end_matches(']').parse().map(|address: IpAddr| address.to_canonical());
+    match address {
         Ok(IpAddr::V4(address)) => address.is_loopback() || address.is_link_local(),
         Ok(IpAddr::V6(address)) => {
             address.is_loopback() || address.is_unicast_link_local() || METADATA_V6.contains(&address)
         }
-        Err(_) => host.eq_ignore_ascii_case("localhost"),
+        Err(_) => host.trim_end_matches('.').eq_ignore_ascii_case("localhost"),
     }
 }
 
@@ -233,7 +234,10 @@ mod tests {
             "169.254.170.23",
             "127.0.0.1",
             "localhost",
+            "LOCALHOST.",
             "[::1]",
+            "[::ffff:127.0.0.1]",
+            "[::ffff:169.254.169.254]",
             "[fe80::1]",
             "[fd00:ec2::254]",
             "[fd00:ec2::23]",

@@ -271,7 +271,7 @@ impl Connection {
         let Resolved { sdk, clock, region, target, credential_requests } = resolved;
         credential_requests.count_for(telemetry.clone());
         let clock = SigningClock(clock);
-        let credentials = CredentialsCache::new(sdk.credentials_provider(), clock);
+        let credentials = CredentialsCache::new(limiter.name(), sdk.credentials_provider(), clock);
         // One provider for both clients: else the account that STS names could be another than the one that lists jobs.
         let shared = SharedCredentialsProvider::new(credentials.clone());
         let sdk = sdk
@@ -364,7 +364,7 @@ impl Connection {
     pub async fn describe_job(&self, job_id: &str, class: Class) -> Result<Option<Description>, ApiError> {
         if job_id.len() > MAX_JOB_ID {
             let cause = format!("a job was listed with an id of {} bytes, which no job has", job_id.len());
-            return Err(self.malformed(DESCRIBE_JOB, &self.iot_host, cause));
+            return Err(ApiError::malformed(DESCRIBE_JOB.name, &self.caller.place(&self.iot_host), cause));
         }
         let request = self.iot.describe_job().job_id(job_id);
         let send = || {
@@ -389,7 +389,9 @@ impl Connection {
         })
     }
 
+    /// An answer that the SDK could read, and that does not say what it has to.
     fn malformed(&self, operation: Operation, host: &Host, cause: String) -> ApiError {
+        self.caller.telemetry.request_failed(operation.name, error::MALFORMED);
         ApiError::malformed(operation.name, &self.caller.place(host), cause)
     }
 

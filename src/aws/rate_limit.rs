@@ -6,6 +6,7 @@
 //! the rate falls and recovers as [`Share`] says.
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::hash::{BuildHasher as _, RandomState};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -203,13 +204,16 @@ fn spacing(rate: f64) -> Duration {
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 enum QuotaKey {
     Account(AccountId),
-    /// It is not known yet. All such requests share a limiter, since they may well be one account's.
-    Unknown,
+    /// It is not known yet. A keyed hash of the access key stands for it.
+    Credentials(u64),
 }
 
 /// Every limiter of the process.
 #[derive(Debug)]
-pub struct RateLimiters(Mutex<Limiters>);
+pub struct RateLimiters {
+    limiters: Mutex<Limiters>,
+    hasher: RandomState,
+}
 
 #[derive(Debug)]
 struct Limiters {
@@ -221,7 +225,7 @@ impl RateLimiters {
     /// Limiters of `rate` requests a second each.
     #[must_use]
     pub fn new(rate: f64) -> Self {
-        Self(Mutex::new(Limiters { rate, by_key: HashMap::new() }))
+        Self { limiters: Mutex::new(Limiters { rate, by_key: HashMap::new() }), hasher: RandomState::new() }
     }
 
     /// Changes the configured rate of each.
@@ -240,13 +244,13 @@ impl RateLimiters {
             QuotaKey::Account(account) => {
                 Some(RateInForce { account: account.clone(), region: region.clone(), operation, rate: limiter.rate() })
             }
-            QuotaKey::Unknown => None,
+            QuotaKey::Credentials(_) => None,
         });
         known.collect()
     }
 
     fn lock(&self) -> MutexGuard<'_, Limiters> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.limiters.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn limiter(&self, key: QuotaKey, region: &str, operation: &'static str) -> Arc<RateLimiter> {
@@ -299,13 +303,14 @@ impl TargetLimiter {
         spacing(self.limiters.lock().rate)
     }
 
-    /// The limiter of an operation.
-    pub(super) fn of(&self, operation: &'static str) -> Arc<RateLimiter> {
+    /// The limiter of an operation, for requests with this access key.
+    pub(super) fn of(&self, operation: &'static str, access_key_id: &str) -> Arc<RateLimiter> {
         let Used { account, by_operation } = &mut *self.used();
-        let find = || {
-            let key = account.clone().map_or(QuotaKey::Unknown, QuotaKey::Account);
-            self.limiters.limiter(key, &self.region, operation)
+        let Some(account) = account else {
+            let key = QuotaKey::Credentials(self.limiters.hasher.hash_one(access_key_id));
+            return self.limiters.limiter(key, &self.region, operation);
         };
+        let find = || self.limiters.limiter(QuotaKey::Account(account.clone()), &self.region, operation);
         Arc::clone(by_operation.entry(operation).or_insert_with(find))
     }
 }
@@ -510,11 +515,11 @@ mod tests {
         };
         let (a, b, elsewhere) = (target("a", "eu-west-1"), target("b", "eu-west-1"), target("c", "us-east-1"));
         let start = Instant::now();
-        a.of("ListJobs").permit(Class::Foreground).await;
-        elsewhere.of("ListJobs").permit(Class::Foreground).await;
-        a.of("DescribeJob").permit(Class::OpenJob).await;
+        a.of("ListJobs", "KEY").permit(Class::Foreground).await;
+        elsewhere.of("ListJobs", "KEY").permit(Class::Foreground).await;
+        a.of("DescribeJob", "KEY").permit(Class::OpenJob).await;
         assert_eq!(start.elapsed(), Duration::ZERO);
-        b.of("ListJobs").permit(Class::Foreground).await;
+        b.of("ListJobs", "KEY").permit(Class::Foreground).await;
         assert_eq!(start.elapsed(), SECOND);
         drop(elsewhere);
         let mut in_force: Vec<_> = limiters.in_force().into_iter().map(|rate| (rate.region, rate.operation)).collect();

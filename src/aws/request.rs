@@ -7,6 +7,7 @@ use std::error::Error;
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, SystemTime};
 
+use aws_credential_types::Credentials;
 use aws_sdk_iot::config::http::HttpResponse;
 use aws_sdk_iot::config::interceptors::BeforeTransmitInterceptorContextRef;
 use aws_sdk_iot::config::{ConfigBag, Intercept, RuntimeComponents};
@@ -103,36 +104,42 @@ impl Caller {
         let mut waits = operation.retry_waits.iter();
         loop {
             // Looking for credentials can take longer than an attempt may.
-            let found = self.credentials.get().await;
-            found.map_err(|error| ApiError::without_credentials(operation.name, &self.region, &error))?;
-            let (limiter, asked) = (self.limiter.of(operation.name), Instant::now());
+            let credentials = self.credentials(operation).await?;
+            let limiter = self.limiter.of(operation.name, credentials.access_key_id());
+            let wait = Wait { telemetry: &self.telemetry, operation, started: Instant::now() };
             limiter.permit(class).await;
-            self.telemetry.waited(operation.name, asked.elapsed());
-            trace!(target = self.limiter.name(), operation = operation.name, "request");
-            // Boxed: the SDK's futures are tens of kilobytes large.
+            drop(wait);
+            // They may have ended meanwhile.
+            let credentials = self.credentials(operation).await?;
+            trace!(target = %self.limiter.name(), operation = operation.name, "request");
+            let started = Instant::now();
             let error = match self.attempt(operation, host, Box::pin(send())).await {
                 Ok(answer) => return Ok(answer),
                 Err(error) => error,
             };
             match error.reason {
                 Reason::Throttled => limiter.throttled(),
-                // The next call looks for other ones.
-                Reason::Credentials => self.credentials.reset().await,
+                Reason::Credentials => self.credentials.refused(&credentials).await,
                 _ => {}
             }
             let can_succeed = error.is_transient() || error.server_time.is_some_and(|time| self.is_skewed(time));
             let Some(longest) = waits.next().filter(|_| can_succeed) else { return Err(error) };
             if error.reason == Reason::Timeout {
                 warn!(
-                    target = self.limiter.name(),
+                    target = %self.limiter.name(),
                     operation = operation.name,
                     host = host.0.get(),
-                    seconds = ATTEMPT_TIMEOUT.as_secs(),
-                    "AWS did not answer in time; sending the request again"
+                    seconds = started.elapsed().as_secs(),
+                    "request timed out; sending it again"
                 );
             }
             sleep(longest.mul_f64(fastrand::f64())).await;
         }
+    }
+
+    async fn credentials(&self, operation: Operation) -> Result<Credentials, ApiError> {
+        let found = self.credentials.get().await;
+        found.map_err(|error| ApiError::without_credentials(operation.name, &self.region, &error))
     }
 
     async fn attempt<T, E>(
@@ -144,16 +151,18 @@ impl Caller {
     where
         E: ProvideErrorMetadata + Error + Send + Sync + 'static,
     {
-        let mut count = Count { telemetry: &self.telemetry, operation, started: Instant::now(), counts: true };
+        let mut count = Count { telemetry: &self.telemetry, operation, started: Instant::now(), end: End::Cancelled };
         let Ok(outcome) = timeout(ATTEMPT_TIMEOUT, send).await else {
+            count.end = End::Ended;
             self.telemetry.request_failed(operation.name, "timeout");
             return Err(ApiError::timeout(operation.name, &self.place(host), ATTEMPT_TIMEOUT));
         };
+        count.end = End::Ended;
         outcome.map_err(|error| {
             let error = ApiError::from_sdk(operation.name, &self.place(host), &error);
             match &error.code {
                 Some(code) => self.telemetry.request_failed(operation.name, code),
-                None => count.counts = false,
+                None => count.end = End::NotSent,
             }
             error
         })
@@ -173,19 +182,44 @@ impl Caller {
     }
 }
 
-/// Counts a request when it has ended, also by being dropped.
+/// Counts the wait for a permit, also one that is given up.
+struct Wait<'a> {
+    telemetry: &'a TargetTelemetry,
+    operation: Operation,
+    started: Instant,
+}
+
+impl Drop for Wait<'_> {
+    fn drop(&mut self) {
+        self.telemetry.waited(self.operation.name, self.started.elapsed());
+    }
+}
+
+/// Counts a request when it has ended, also one that is given up.
 struct Count<'a> {
     telemetry: &'a TargetTelemetry,
     operation: Operation,
     started: Instant,
-    /// Whether a request was sent at all.
-    counts: bool,
+    end: End,
+}
+
+/// How a request ended.
+enum End {
+    /// With an answer or without; its duration counts.
+    Ended,
+    /// Nobody wanted the answer any more.
+    Cancelled,
+    /// It could not be sent.
+    NotSent,
 }
 
 impl Drop for Count<'_> {
     fn drop(&mut self) {
-        if self.counts {
-            self.telemetry.request_ended(self.operation.name, self.started.elapsed());
-        }
+        let duration = match self.end {
+            End::Ended => Some(self.started.elapsed()),
+            End::Cancelled => None,
+            End::NotSent => return,
+        };
+        self.telemetry.request_ended(self.operation.name, duration);
     }
 }

@@ -9,7 +9,7 @@ mod process;
 use std::collections::BTreeSet;
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Duration;
 
 use prometheus_client::collector::Collector;
@@ -277,6 +277,7 @@ impl Telemetry {
         let target = TargetTelemetry {
             telemetry: Arc::clone(self),
             labels,
+            is_forgotten: Arc::default(),
             requests: Arc::default(),
             unknown_codes: Arc::default(),
             errors: Arc::default(),
@@ -352,6 +353,8 @@ fn build_labels() -> Labels {
 pub struct TargetTelemetry {
     telemetry: Arc<Telemetry>,
     labels: Labels,
+    /// Written when the counters are taken away, read while one is counted.
+    is_forgotten: Arc<RwLock<bool>>,
     requests: Arc<AtomicU64>,
     unknown_codes: Arc<Mutex<BTreeSet<String>>>,
     /// The labels of every error that was counted.
@@ -361,6 +364,8 @@ pub struct TargetTelemetry {
 impl TargetTelemetry {
     /// Takes the target's counters away: it is watched no more.
     pub fn forget(&self) {
+        let mut is_forgotten = self.is_forgotten.write().unwrap_or_else(PoisonError::into_inner);
+        *is_forgotten = true;
         let Telemetry { refreshes, refresh_failures, api_requests, api_errors, api_durations, api_waits, .. } =
             &*self.telemetry;
         refreshes.remove(&self.labels);
@@ -388,31 +393,50 @@ impl TargetTelemetry {
         self.telemetry.refresh_failures.get_or_create(&self.with("reason", reason.as_str())).inc();
     }
 
-    /// A request was sent, a retry included, and took so long until its answer was there or it was given up.
-    pub fn request_ended(&self, operation: &str, duration: Duration) {
+    /// A request was sent, a retry included. It took so long until its answer was there or it was given up; `None` if nobody
+    /// waited for that.
+    pub fn request_ended(&self, operation: &str, duration: Option<Duration>) {
         self.requests.fetch_add(1, Ordering::Relaxed);
         let labels = self.with("operation", operation);
-        self.telemetry.api_requests.get_or_create(&labels).inc();
-        self.telemetry.api_durations.get_or_create(&labels).observe(duration.as_secs_f64());
+        self.count(|telemetry| {
+            telemetry.api_requests.get_or_create(&labels).inc();
+            if let Some(duration) = duration {
+                telemetry.api_durations.get_or_create(&labels).observe(duration.as_secs_f64());
+            }
+        });
     }
 
     /// A request waited so long for its permit.
     pub fn waited(&self, operation: &str, duration: Duration) {
-        let waits = self.telemetry.api_waits.get_or_create(&self.with("operation", operation));
-        waits.inc_by(duration.as_secs_f64());
+        let labels = self.with("operation", operation);
+        self.count(|telemetry| {
+            telemetry.api_waits.get_or_create(&labels).inc_by(duration.as_secs_f64());
+        });
+    }
+
+    /// Counts, unless the target was forgotten meanwhile: requests can end after that.
+    fn count(&self, count: impl FnOnce(&Telemetry)) {
+        let is_forgotten = self.is_forgotten.read().unwrap_or_else(PoisonError::into_inner);
+        if !*is_forgotten {
+            count(&self.telemetry);
+        }
     }
 
     /// A request for credentials goes out. It belongs to no walk, and is not one of [`Self::requests`].
     pub fn credential_request_sent(&self, operation: &str) {
-        self.telemetry.api_requests.get_or_create(&self.with("operation", operation)).inc();
+        self.count(|telemetry| {
+            telemetry.api_requests.get_or_create(&self.with("operation", operation)).inc();
+        });
     }
 
     /// A request failed, with AWS's error code or one of the exporter's own.
     pub fn request_failed(&self, operation: &str, code: &str) {
         let mut labels = self.with("operation", operation);
         labels.push(("code".to_owned(), self.shown_code(code).to_owned()));
-        self.telemetry.api_errors.get_or_create(&labels).inc();
-        self.errors.lock().unwrap_or_else(PoisonError::into_inner).insert(labels);
+        self.count(|telemetry| {
+            telemetry.api_errors.get_or_create(&labels).inc();
+            self.errors.lock().unwrap_or_else(PoisonError::into_inner).insert(labels.clone());
+        });
     }
 
     /// Requests of this target so far, retries included, those for credentials excluded.
@@ -460,6 +484,18 @@ mod tests {
         assert_eq!(target().shown_code("ThrottlingException"), "ThrottlingException");
         assert_eq!(target().shown_code("Rate exceeded, sorry"), OTHER);
         assert_eq!(target().shown_code(""), OTHER);
+    }
+
+    #[test]
+    fn a_request_that_ends_after_its_target_is_gone_leaves_no_series() {
+        let target = target();
+        target.forget();
+        target.request_ended("DescribeJob", None);
+        target.request_failed("DescribeJob", "timeout");
+        target.waited("DescribeJob", Duration::from_secs(1));
+        let mut text = String::new();
+        prometheus_client::encoding::text::encode(&mut text, target.telemetry.registry()).expect("a text");
+        assert!(!text.contains("DescribeJob"), "{text}");
     }
 
     #[test]

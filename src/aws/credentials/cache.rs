@@ -10,8 +10,10 @@ use aws_credential_types::provider::error::CredentialsError;
 use aws_credential_types::provider::{self, ProvideCredentials, SharedCredentialsProvider, future};
 use aws_smithy_async::time::TimeSource as _;
 use tokio::time::timeout;
+use tracing::warn;
 
-use super::{SOURCE_TIMEOUT, SigningClock, usable};
+use super::{SOURCE_TIMEOUT, SigningClock, SourceError, shown, usable};
+use crate::aws::error::chain;
 
 /// For one look at all sources: a program or a service that is slow, and a role with what it gives.
 const LOOK_TIMEOUT: Duration = SOURCE_TIMEOUT.saturating_mul(2);
@@ -19,11 +21,14 @@ const LOOK_TIMEOUT: Duration = SOURCE_TIMEOUT.saturating_mul(2);
 /// Stands for an access key, without being one.
 pub(in super::super) type Fingerprint = u64;
 
-/// For how long credentials that do not tell their end are used before they are looked for again: a file may have changed.
+/// For how long credentials without an end are used before they are looked for again: a file may have changed.
 const LOOK_AGAIN: Duration = Duration::from_mins(15);
 
 /// So long before their end credentials are looked for again, or half of what is left where that is less.
 const BEFORE_END: Duration = Duration::from_mins(1);
+
+/// After how long a look that failed is repeated while the credentials that are kept are still good.
+const AFTER_FAILED_LOOK: Duration = Duration::from_secs(10);
 
 /// Looks for credentials once, and keeps them. Clones share them.
 #[derive(Clone, Debug)]
@@ -31,6 +36,8 @@ pub(in super::super) struct CredentialsCache(Arc<Shared>);
 
 #[derive(Debug)]
 struct Shared {
+    /// The target's name, for the log.
+    target: String,
     source: Option<SharedCredentialsProvider>,
     clock: SigningClock,
     /// Locked during a look, so that all who ask wait for the same one.
@@ -42,6 +49,7 @@ struct Shared {
 #[derive(Debug)]
 struct Kept {
     credentials: Credentials,
+    /// From then on they are looked for again.
     until: SystemTime,
 }
 
@@ -53,8 +61,9 @@ struct Last {
 }
 
 impl CredentialsCache {
-    pub(in super::super) fn new(source: Option<SharedCredentialsProvider>, clock: SigningClock) -> Self {
+    pub(in super::super) fn new(target: &str, source: Option<SharedCredentialsProvider>, clock: SigningClock) -> Self {
         Self(Arc::new(Shared {
+            target: target.to_owned(),
             source,
             clock,
             kept: tokio::sync::Mutex::default(),
@@ -63,38 +72,73 @@ impl CredentialsCache {
         }))
     }
 
-    /// The credentials in use; where there are none, or they end soon, those that are found now.
+    /// The credentials in use. If there are none, or they end soon, they are looked for. If that fails, those in use stay until
+    /// their end.
     ///
     /// # Errors
     /// If none are found, or they cannot be used.
     pub(in super::super) async fn get(&self) -> provider::Result {
-        let Shared { source, clock, kept, .. } = &*self.0;
-        let mut kept = kept.lock().await;
-        if let Some(Kept { credentials, .. }) = kept.as_ref().filter(|kept| clock.now() < kept.until) {
-            return Ok(credentials.clone());
+        let mut kept = self.0.kept.lock().await;
+        let now = self.0.clock.now();
+        if let Some(kept) = kept.as_ref().filter(|kept| now < kept.until) {
+            return Ok(kept.credentials.clone());
         }
-        let Some(source) = source else {
-            return Err(CredentialsError::not_loaded("no source of credentials is configured"));
+        let error = match self.look().await {
+            Ok(found) => {
+                let credentials = found.credentials.clone();
+                *kept = Some(found);
+                return Ok(credentials);
+            }
+            Err(error) => error,
         };
-        let found = timeout(LOOK_TIMEOUT, source.provide_credentials())
-            .await
-            .unwrap_or_else(|_| Err(CredentialsError::provider_timed_out(LOOK_TIMEOUT)));
-        let credentials = usable(found?)?;
-        let now = clock.now();
-        let until = credentials.expiry().map_or(now + LOOK_AGAIN, |end| {
-            let left = end.duration_since(now).unwrap_or_default();
-            end - BEFORE_END.min(left / 2)
-        });
-        let fingerprint = self.0.key.hash_one(credentials.access_key_id());
-        let last = Last { fingerprint, are_temporary: credentials.expiry().is_some() };
-        *self.0.last.lock().unwrap_or_else(PoisonError::into_inner) = Some(last);
-        *kept = Some(Kept { credentials: credentials.clone(), until });
-        Ok(credentials)
+        let now = self.0.clock.now();
+        match kept.as_mut().filter(|kept| kept.credentials.expiry().is_none_or(|end| now < end)) {
+            Some(kept) => {
+                warn!(
+                    target = %self.0.target,
+                    error = chain(&error),
+                    "credentials cannot be renewed; the ones in use are still good"
+                );
+                kept.until = now + AFTER_FAILED_LOOK;
+                Ok(kept.credentials.clone())
+            }
+            None => Err(error),
+        }
     }
 
-    /// Has the next call look for credentials again.
-    pub(in super::super) async fn reset(&self) {
-        *self.0.kept.lock().await = None;
+    async fn look(&self) -> Result<Kept, CredentialsError> {
+        let Shared { source, clock, key, last, .. } = &*self.0;
+        let source =
+            source.as_ref().ok_or_else(|| CredentialsError::not_loaded("no source of credentials is configured"))?;
+        let found = timeout(LOOK_TIMEOUT, source.provide_credentials()).await;
+        let credentials = usable(found.unwrap_or_else(|_| Err(CredentialsError::provider_timed_out(LOOK_TIMEOUT)))?)?;
+        let now = clock.now();
+        let until = match credentials.expiry() {
+            Some(end) if end <= now => {
+                let message = format!("the credentials ended at {}; it is {} now", shown(end), shown(now));
+                return Err(SourceError::new(message).into());
+            }
+            Some(end) => end - BEFORE_END.min(end.duration_since(now).unwrap_or_default() / 2),
+            None => now + LOOK_AGAIN,
+        };
+        let fingerprint = key.hash_one(credentials.access_key_id());
+        *last.lock().unwrap_or_else(PoisonError::into_inner) =
+            Some(Last { fingerprint, are_temporary: credentials.expiry().is_some() });
+        Ok(Kept { credentials, until })
+    }
+
+    /// AWS has refused these credentials. The next call looks for others, unless that has happened already.
+    pub(in super::super) async fn refused(&self, credentials: &Credentials) {
+        let is_in_use = |kept: &mut Kept| kept.credentials.access_key_id() == credentials.access_key_id();
+        self.0.kept.lock().await.take_if(is_in_use);
+    }
+
+    /// The credentials to sign with: those in use, which [`Self::get`] has just looked at.
+    async fn in_use(&self) -> provider::Result {
+        if let Some(kept) = &*self.0.kept.lock().await {
+            return Ok(kept.credentials.clone());
+        }
+        self.get().await
     }
 
     /// Whose credentials were found last; `None` before the first.
@@ -102,7 +146,7 @@ impl CredentialsCache {
         self.last().map(|last| last.fingerprint)
     }
 
-    /// Whether those tell when they end.
+    /// Whether those have an end.
     pub(in super::super) fn are_temporary(&self) -> bool {
         self.last().is_some_and(|last| last.are_temporary)
     }
@@ -117,6 +161,134 @@ impl ProvideCredentials for CredentialsCache {
     where
         Self: 'a,
     {
-        future::ProvideCredentials::new(self.get())
+        future::ProvideCredentials::new(self.in_use())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicU32, Ordering};
+
+    use tokio::time::sleep;
+
+    use super::*;
+    use crate::clock::Clock;
+    use crate::jobs::Timestamp;
+
+    /// Gives what the test says, and counts how often it was asked.
+    #[derive(Clone, Debug, Default)]
+    struct Source(Arc<(AtomicU32, Mutex<Given>)>);
+
+    #[derive(Clone, Copy, Debug, Default)]
+    enum Given {
+        /// Credentials of this key, and how many seconds they last from now on.
+        Key(&'static str, Option<i64>),
+        #[default]
+        Failure,
+    }
+
+    impl Source {
+        fn set(&self, given: Given) {
+            *self.0.1.lock().expect("no test panics in here") = given;
+        }
+
+        fn asked(&self) -> u32 {
+            self.0.0.swap(0, Ordering::Relaxed)
+        }
+    }
+
+    impl ProvideCredentials for Source {
+        fn provide_credentials<'a>(&'a self) -> future::ProvideCredentials<'a>
+        where
+            Self: 'a,
+        {
+            self.0.0.fetch_add(1, Ordering::Relaxed);
+            let given = *self.0.1.lock().expect("no test panics in here");
+            let Given::Key(key, lasts) = given else {
+                return future::ProvideCredentials::ready(Err(CredentialsError::provider_error("down")));
+            };
+            let end = lasts.map(|seconds| {
+                let (now, by) = (clock().now(), Duration::from_secs(seconds.unsigned_abs()));
+                if seconds < 0 { now - by } else { now + by }
+            });
+            future::ProvideCredentials::ready(Ok(Credentials::new(key, "secret", None, end, "test")))
+        }
+    }
+
+    /// The clock of a test: each runs on a thread of its own.
+    fn clock() -> SigningClock {
+        thread_local!(static CLOCK: SigningClock = SigningClock(Clock::starting_at(Timestamp::from_secs(1_790_000_000))));
+        CLOCK.with(|clock| *clock)
+    }
+
+    fn cache() -> (CredentialsCache, Source) {
+        let source = Source::default();
+        let provider = SharedCredentialsProvider::new(source.clone());
+        (CredentialsCache::new("t", Some(provider), clock()), source)
+    }
+
+    async fn key(cache: &CredentialsCache) -> Option<String> {
+        cache.get().await.ok().map(|credentials| credentials.access_key_id().to_owned())
+    }
+
+    const A_MINUTE: Duration = Duration::from_mins(1);
+
+    #[tokio::test(start_paused = true)]
+    async fn credentials_are_looked_for_again_before_their_end_and_kept_until_it_where_that_fails() {
+        let (cache, source) = cache();
+        source.set(Given::Key("A", Some(3600)));
+        assert_eq!((key(&cache).await.as_deref(), source.asked()), (Some("A"), 1));
+        sleep(58 * A_MINUTE).await;
+        assert_eq!((key(&cache).await.as_deref(), source.asked()), (Some("A"), 0));
+        source.set(Given::Failure);
+        sleep(A_MINUTE).await;
+        assert_eq!((key(&cache).await.as_deref(), source.asked()), (Some("A"), 1));
+        assert_eq!((key(&cache).await.as_deref(), source.asked()), (Some("A"), 0), "not for every request");
+        sleep(A_MINUTE).await;
+        assert_eq!(key(&cache).await, None, "they have ended");
+        source.set(Given::Key("B", None));
+        assert_eq!(key(&cache).await.as_deref(), Some("B"));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn credentials_that_have_ended_are_refused_with_both_times() {
+        let (cache, source) = cache();
+        source.set(Given::Key("A", Some(-100)));
+        let error = chain(&cache.get().await.expect_err("ended"));
+        assert!(error.contains("ended at 2026-09-21T14:11:40Z; it is 2026-09-21T14:13:20Z now"), "{error}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn credentials_with_little_left_are_not_looked_for_with_every_request() {
+        let (cache, source) = cache();
+        source.set(Given::Key("A", Some(20)));
+        for _ in 0..10 {
+            assert_eq!(key(&cache).await.as_deref(), Some("A"));
+        }
+        assert_eq!(source.asked(), 1);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn of_many_requests_that_were_refused_together_one_looks_again() {
+        let (cache, source) = cache();
+        source.set(Given::Key("A", None));
+        let refused = cache.get().await.expect("credentials");
+        source.set(Given::Key("B", None));
+        assert_eq!(source.asked(), 1);
+        for _ in 0..8 {
+            cache.refused(&refused).await;
+            assert_eq!(key(&cache).await.as_deref(), Some("B"));
+        }
+        assert_eq!(source.asked(), 1);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_signer_gets_the_credentials_in_use_without_a_look() {
+        let (cache, source) = cache();
+        source.set(Given::Key("A", Some(20)));
+        cache.get().await.expect("credentials");
+        sleep(Duration::from_secs(15)).await;
+        let signed = cache.provide_credentials().await.expect("credentials");
+        assert_eq!((signed.access_key_id(), source.asked()), ("A", 1));
     }
 }

@@ -1,4 +1,4 @@
-//! The metadata services of containers (ECS, EKS) and instances (EC2), and what became of asking them.
+//! The metadata services of containers (ECS, EKS) and instances (EC2), and how the requests to them ended.
 //!
 //! The SDK asks; its errors name neither the service nor what it answered. So the requests are watched here.
 
@@ -21,7 +21,7 @@ use aws_smithy_runtime_api::client::http::{
 };
 use tokio::time::timeout;
 
-use super::{SOURCE_TIMEOUT, SourceError};
+use super::{SOURCE_TIMEOUT, SourceError, read_token};
 use crate::aws::error::{chain, one_line};
 
 const RELATIVE_URI: &str = "AWS_CONTAINER_CREDENTIALS_RELATIVE_URI";
@@ -43,7 +43,7 @@ pub(super) enum Missed {
 /// The credentials that the container's metadata service has; `None` if no variable names one.
 pub(super) async fn container(base: &SdkConfig) -> Option<Result<Credentials, SourceError>> {
     let variable = [RELATIVE_URI, FULL_URI].into_iter().find(|name| std::env::var_os(name).is_some())?;
-    if let Err(fault) = check_token() {
+    if let Err(fault) = check_token().await {
         return Some(Err(SourceError::new(fault)));
     }
     let exchanges = Exchanges::default();
@@ -59,19 +59,15 @@ pub(super) async fn container(base: &SdkConfig) -> Option<Result<Credentials, So
 }
 
 /// What is wrong with the token for the container's service, as far as it can be seen before it is sent.
-fn check_token() -> Result<(), String> {
+async fn check_token() -> Result<(), String> {
     let (variable, token) = if let Ok(path) = std::env::var(TOKEN_FILE) {
-        let token = std::fs::read(Path::new(&path));
-        (
-            TOKEN_FILE,
-            token
-                .map_err(|error| format!("{} names {}, which cannot be read: {error}", TOKEN_FILE, one_line(&path)))?,
-        )
+        let token = read_token(Path::new(&path)).await;
+        (TOKEN_FILE, token.map_err(|fault| format!("{TOKEN_FILE} names {}, which {fault}", one_line(&path)))?)
     } else {
-        (TOKEN, std::env::var(TOKEN).unwrap_or_default().into_bytes())
+        (TOKEN, std::env::var(TOKEN).unwrap_or_default())
     };
-    let is_fit = |byte: &u8| byte.is_ascii_graphic() || *byte == b' ';
-    if token.iter().all(is_fit) {
+    let is_fit = |byte: u8| byte.is_ascii_graphic() || byte == b' ';
+    if token.bytes().all(is_fit) {
         return Ok(());
     }
     Err(format!("the token of {variable} contains a line end or another character that no header can have"))

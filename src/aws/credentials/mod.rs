@@ -15,6 +15,7 @@ mod requests;
 mod roles;
 mod sso;
 
+use std::path::Path;
 use std::time::{Duration, SystemTime};
 
 use aws_config::SdkConfig;
@@ -25,10 +26,11 @@ use aws_credential_types::provider::error::CredentialsError;
 use aws_sdk_iot::config::retry::{RetryPartition, TokenBucket};
 use aws_sdk_iot::config::timeout::TimeoutConfig;
 use aws_smithy_async::time::TimeSource;
+use tokio::task::spawn_blocking;
 
 use super::CONNECT_TIMEOUT;
 use crate::clock::Clock;
-use crate::config::Target;
+use crate::config::{self, Target};
 use crate::jobs::Timestamp;
 use crate::telemetry::Reason;
 pub(super) use cache::{CredentialsCache, Fingerprint};
@@ -105,6 +107,24 @@ fn retries() -> RetryPartition {
     RetryPartition::custom("credentials").token_bucket(TokenBucket::unlimited()).build()
 }
 
+/// Runs `work`, which reads files, on a thread of its own: a file on a network can hang, and would hang the runtime.
+pub(super) async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, SourceError> {
+    spawn_blocking(work).await.map_err(|_| SourceError::new("files could not be read: a fault in the exporter"))
+}
+
+/// The text of a file with a token: a regular one, of at most 1 MiB. Fails with the rest of a sentence that begins with the file.
+async fn read_token(path: &Path) -> Result<String, SourceError> {
+    let path = path.to_owned();
+    let read = move || {
+        // Opening a pipe would wait for its writer.
+        match std::fs::metadata(&path) {
+            Ok(metadata) if !metadata.is_file() => Err("is not a regular file".to_owned()),
+            _ => config::read_text(&path).map_err(|error| error.to_string()),
+        }
+    };
+    blocking(read).await?.map_err(SourceError::new)
+}
+
 /// Passes on credentials that requests can be signed with.
 ///
 /// # Errors
@@ -142,5 +162,24 @@ impl TimeSource for SigningClock {
     fn now(&self) -> SystemTime {
         let since_1970 = self.0.now().wall.since(Timestamp::from_millis(0));
         SystemTime::UNIX_EPOCH + since_1970
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_token_file_that_is_a_pipe_or_endless_is_refused_and_hangs_nothing() {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let pipe = folder.path().join("pipe");
+        let made = std::process::Command::new("mkfifo").arg(&pipe).status().expect("mkfifo, of Debian's coreutils");
+        assert!(made.success());
+        for path in [&*pipe, Path::new("/dev/zero"), folder.path()] {
+            assert_eq!(read_token(path).await.expect_err("not a file").message, "is not a regular file");
+        }
+        let large = folder.path().join("large");
+        std::fs::write(&large, vec![b'x'; 2 << 20]).expect("a written file");
+        assert!(read_token(&large).await.expect_err("too large").message.contains("is larger than"));
     }
 }

@@ -19,10 +19,6 @@ use super::{SOURCE_TIMEOUT, shown};
 /// Far more than credentials are, in bytes.
 const MAX_OUTPUT: u64 = 64 << 10;
 
-/// Credentials are looked for again this long before they end, so those that end sooner would be looked for at each request. The
-/// buffer of the SDK's identity cache.
-const SHORTEST_LIFE: Duration = Duration::from_secs(10);
-
 /// The exit statuses that a shell has for a command that it cannot execute, and for one that it cannot find
 /// (<https://pubs.opengroup.org/onlinepubs/9799919799/utilities/V3_chap02.html>, section 2.8.2).
 const NOT_EXECUTABLE: i32 = 126;
@@ -138,7 +134,7 @@ fn parse(output: &[u8], now: SystemTime) -> Result<Credentials, String> {
         let ends: Option<jiff::Timestamp> = ends.as_str().and_then(|text| text.parse().ok());
         let ends: Option<SystemTime> = ends.and_then(|ends| ends.try_into().ok());
         let ends = ends.ok_or("printed an Expiration that is not a time")?;
-        if ends <= now + SHORTEST_LIFE {
+        if ends <= now {
             return Err(format!("printed credentials that ended at {}; it is {} now", shown(ends), shown(now)));
         }
         credentials.set_expiry(Some(ends));
@@ -197,8 +193,8 @@ mod tests {
     }
 
     #[test]
-    fn credentials_that_have_ended_or_are_about_to_are_refused() {
-        for ends in ["2020-01-01T00:00:00Z", "2026-09-21T14:13:20Z", "2026-09-21T14:13:30Z"] {
+    fn credentials_that_have_ended_are_refused() {
+        for ends in ["2020-01-01T00:00:00Z", "2026-09-21T14:13:20Z"] {
             let printed = format!(
                 "{{\"Version\": 1, \"AccessKeyId\": \"a\", \"SecretAccessKey\": \"b\", \"Expiration\": \"{ends}\"}}"
             );

@@ -14,7 +14,7 @@ use super::metadata::{self, Missed};
 use super::profile::{self, Chain, Source};
 use super::roles::{Role, Sts};
 use super::sso::{self, SsoTokens};
-use super::{CredentialRequests, SourceError, process, usable};
+use super::{CredentialRequests, SourceError, blocking, process, read_token, usable};
 use crate::aws::error::one_line;
 use crate::aws::profiles::{DEFAULT, SharedFiles};
 
@@ -41,14 +41,11 @@ impl ReloadingProvider {
         tokens: SsoTokens,
         requests: CredentialRequests,
     ) -> Self {
-        let mut base = base.to_builder();
-        // That of a target is for AWS IoT and for who the target is; other variables name those of other services.
-        base.set_endpoint_url(None);
-        Self { base: base.build(), profile, tokens, requests }
+        Self { base: base.clone(), profile, tokens, requests }
     }
 
     async fn look(&self) -> Result<Credentials, SourceError> {
-        let files = SharedFiles::of_process();
+        let files = blocking(SharedFiles::of_process).await?;
         match &self.profile {
             Some(name) => {
                 let chain = chain_of(name, &files)?;
@@ -146,9 +143,9 @@ impl ReloadingProvider {
 
     /// Assumes a role by the token in a file, which `named_by` names.
     async fn by_token(&self, role: &Role, token_file: &str, named_by: &str) -> Result<Credentials, SourceError> {
-        let token = std::fs::read_to_string(Path::new(token_file)).map_err(|error| {
+        let token = read_token(Path::new(token_file)).await.map_err(|fault| {
             let path = one_line(token_file);
-            SourceError::new(format!("the web identity token file {path} ({named_by}) cannot be read: {error}"))
+            SourceError::new(format!("the web identity token file {path} ({named_by}) {fault}"))
         })?;
         let sts = Sts::new(&self.base, self.requests.clone());
         sts.assume_by_token(role, token.trim_end()).await

@@ -8,7 +8,7 @@ use std::fmt::Write as _;
 use std::io::Write as _;
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use aws_config::{Region, SdkConfig};
@@ -22,19 +22,20 @@ use tracing::warn;
 
 use super::profile::SsoRole;
 use super::roles::failed;
-use super::{CredentialRequests, SourceError, for_calls, retries, shown};
+use super::{CredentialRequests, SourceError, blocking, for_calls, read_token, retries, shown};
 use crate::aws::error::one_line;
 use crate::aws::profiles;
-use crate::config;
 use crate::telemetry::Reason;
 
 /// A token is renewed this long before it ends, as AWS's other tools do.
 const RENEWAL: Duration = Duration::from_mins(5);
 
 /// Tokens that were renewed and could not be saved, by their file. Clones share them, and so do all targets: a refresh token is
-/// good for one renewal.
+/// good for one renewal. Each file has a lock of its own, which is held while its token is renewed.
 #[derive(Clone, Debug, Default)]
-pub struct SsoTokens(Arc<Mutex<HashMap<PathBuf, Token>>>);
+pub struct SsoTokens(Arc<std::sync::Mutex<HashMap<PathBuf, Unsaved>>>);
+
+type Unsaved = Arc<Mutex<Option<Token>>>;
 
 /// The content of a token file. Fields of other tools stay in it.
 #[derive(Clone)]
@@ -47,8 +48,8 @@ impl std::fmt::Debug for Token {
 }
 
 impl Token {
-    fn read(path: &Path) -> Result<Self, String> {
-        let text = config::read_text(path).map_err(|error| error.to_string())?;
+    async fn read(path: &Path) -> Result<Self, String> {
+        let text = read_token(path).await.map_err(|fault| fault.message)?;
         let fields: Map<String, Value> =
             serde_json::from_str(&text).map_err(|_| "is not a JSON object, as a token is".to_owned())?;
         let token = Self(fields);
@@ -78,10 +79,21 @@ impl Token {
         Some([self.text("clientId")?, self.text("clientSecret")?, self.text("refreshToken")?])
     }
 
-    /// Writes it to its file, which only its owner may read.
+    /// Replaces its file, which only its owner may read. A disk that is full must not cost the token that is there.
     fn save(&self, path: &Path) -> std::io::Result<()> {
-        let mut file = std::fs::File::options().write(true).create(true).truncate(true).mode(0o600).open(path)?;
-        file.write_all(Value::Object(self.0.clone()).to_string().as_bytes())
+        let new = path.with_extension(format!("json.{}", std::process::id()));
+        let written = std::fs::File::options().write(true).create(true).truncate(true).mode(0o600).open(&new).and_then(
+            |mut file| {
+                file.write_all(Value::Object(self.0.clone()).to_string().as_bytes())?;
+                file.sync_all()
+            },
+        );
+        let replaced = written.and_then(|()| std::fs::rename(&new, path));
+        if replaced.is_err() {
+            // It may not even be there.
+            let _ = std::fs::remove_file(&new);
+        }
+        replaced
     }
 }
 
@@ -93,7 +105,6 @@ pub(super) async fn credentials(
     base: &SdkConfig,
     requests: &CredentialRequests,
 ) -> Result<Credentials, SourceError> {
-    let now = base.time_source().map_or(SystemTime::UNIX_EPOCH, |time| time.now());
     let login = match &role.session {
         Some(session) => format!("run `aws sso login --sso-session {}`", one_line(session)),
         None => format!("run `aws sso login --profile {}`", one_line(profile)),
@@ -101,9 +112,10 @@ pub(super) async fn credentials(
     let settings = for_calls(base).into_builder().region(Region::new(role.region.clone())).build();
     let path = token_path(role.session.as_deref().unwrap_or(&role.start_url))
         .ok_or_else(|| SourceError::new("HOME is not set, so there is no ~/.aws/sso/cache with a token"))?;
-    let token = tokens.valid(role, &path, &settings, requests, now, &login).await?;
+    let token = tokens.valid(role, &path, &settings, requests, &login).await?;
 
-    let config = aws_sdk_sso::config::Builder::from(&settings).retry_partition(retries()).interceptor(requests.clone());
+    let config = aws_sdk_sso::config::Builder::from(&for_service(&settings, "AWS_ENDPOINT_URL_SSO"));
+    let config = config.retry_partition(retries()).interceptor(requests.clone());
     let call = aws_sdk_sso::Client::from_conf(config.build())
         .get_role_credentials()
         .role_name(&role.role_name)
@@ -131,6 +143,16 @@ pub(super) async fn credentials(
     Ok(credentials.build())
 }
 
+/// The settings for a service that is neither AWS IoT nor STS: the endpoint of a target is for those two only. `variable` names
+/// the endpoint of the service.
+fn for_service(settings: &SdkConfig, variable: &str) -> SdkConfig {
+    let mut own = settings.to_builder();
+    if settings.get_origin("endpoint_url").is_client_config() {
+        own.set_endpoint_url([variable, "AWS_ENDPOINT_URL"].iter().find_map(|name| std::env::var(name).ok()));
+    }
+    own.build()
+}
+
 /// The file of a session, or of a start URL in profiles of the older kind
 /// (<https://docs.aws.amazon.com/sdkref/latest/guide/feature-sso-credentials.html>).
 fn token_path(identifier: &str) -> Option<PathBuf> {
@@ -151,13 +173,17 @@ impl SsoTokens {
         path: &Path,
         settings: &SdkConfig,
         requests: &CredentialRequests,
-        now: SystemTime,
         login: &str,
     ) -> Result<String, SourceError> {
         // Held while the token is renewed: two renewals with one refresh token would fail.
-        let mut unsaved = self.0.lock().await;
+        let of_file = {
+            let mut files = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+            Arc::clone(files.entry(path.to_owned()).or_default())
+        };
+        let mut unsaved = of_file.lock().await;
+        let now = settings.time_source().map_or(SystemTime::UNIX_EPOCH, |time| time.now());
         let shown_path = one_line(&path.to_string_lossy());
-        let token = match (Token::read(path), unsaved.get(path)) {
+        let token = match (Token::read(path).await, &*unsaved) {
             (Ok(saved), Some(unsaved)) if saved.ends() < unsaved.ends() => unsaved.clone(),
             (Ok(saved), _) => saved,
             (Err(_), Some(unsaved)) => unsaved.clone(),
@@ -175,10 +201,11 @@ impl SsoTokens {
             match renew(&token, renewal, settings, requests, now).await {
                 Ok(renewed) => {
                     let access_token = renewed.text("accessToken").unwrap_or_default().to_owned();
-                    match renewed.save(path) {
-                        Ok(()) => drop(unsaved.remove(path)),
+                    let (saved, file) = (renewed.clone(), path.to_owned());
+                    match blocking(move || saved.save(&file)).await? {
+                        Ok(()) => *unsaved = None,
                         Err(error) => {
-                            if unsaved.insert(path.to_owned(), renewed).is_none() {
+                            if unsaved.replace(renewed).is_none() {
                                 warn!(path = shown_path, %error, "renewed SSO token cannot be saved and is kept in memory; after a restart, log in again");
                             }
                         }
@@ -206,7 +233,8 @@ async fn renew(
     now: SystemTime,
 ) -> Result<Token, SourceError> {
     const OPERATION: &str = "sso-oidc:CreateToken";
-    let config = aws_sdk_ssooidc::config::Builder::from(settings).retry_partition(retries());
+    let config = aws_sdk_ssooidc::config::Builder::from(&for_service(settings, "AWS_ENDPOINT_URL_SSO_OIDC"));
+    let config = config.retry_partition(retries());
     let call = aws_sdk_ssooidc::Client::from_conf(config.interceptor(requests.clone()).build())
         .create_token()
         .grant_type("refresh_token")
@@ -271,17 +299,18 @@ mod tests {
         assert!(!format!("{token:?}").contains("hunter2"));
     }
 
-    #[test]
-    fn a_saved_token_is_its_owners_alone_and_keeps_what_others_wrote() {
+    #[tokio::test]
+    async fn a_saved_token_is_its_owners_alone_and_keeps_what_others_wrote() {
         use std::os::unix::fs::PermissionsExt as _;
         let folder = tempfile::tempdir().expect("a temporary folder");
         let path = folder.path().join("token.json");
         let fields = [("accessToken", "a"), ("expiresAt", "2020-06-17T10:02:08Z"), ("startUrl", "https://a.test")];
         token(&fields).save(&path).expect("a written file");
         assert_eq!(path.metadata().expect("a file").permissions().mode() & 0o777, 0o600);
-        assert_eq!(Token::read(&path).expect("a token").text("startUrl"), Some("https://a.test"));
+        assert_eq!(Token::read(&path).await.expect("a token").text("startUrl"), Some("https://a.test"));
+        assert_eq!(std::fs::read_dir(folder.path()).expect("a folder").count(), 1, "nothing else is left");
         std::fs::write(&path, "{\"accessToken\": \"hunter2\"}").expect("a written file");
-        let fault = Token::read(&path).expect_err("no end");
+        let fault = Token::read(&path).await.expect_err("no end");
         assert!(fault.contains("expiresAt") && !fault.contains("hunter2"), "{fault}");
     }
 }
