@@ -33,7 +33,9 @@ async fn server(
                 silent.push(socket);
                 continue;
             };
-            let head = format!("HTTP/1.1 {status} X\r\nConnection: close\r\nContent-Length: {}\r\n\r\n", body.len());
+            // The second is for the token of instance metadata.
+            let headers = "Connection: close\r\nx-aws-ec2-metadata-token-ttl-seconds: 21600";
+            let head = format!("HTTP/1.1 {status} X\r\n{headers}\r\nContent-Length: {}\r\n\r\n", body.len());
             let _ = socket.write_all(format!("{head}{body}").as_bytes()).await;
         }
     });
@@ -97,6 +99,7 @@ fn assert_told(line: &str, reason: &str, parts: &[&str]) {
 async fn instance_metadata_that_does_not_answer_or_refuses_is_named_with_what_it_did() {
     let (silent, _) = server(|_| None).await;
     let (refusing, _) = server(|_| Some((403, String::new()))).await;
+    let (another, _) = server(|_| Some((404, String::new()))).await;
     let (without_role, _) = server(|request| {
         let is_token = request.starts_with("PUT ");
         Some(if is_token { (200, "token".to_owned()) } else { (404, String::new()) })
@@ -106,7 +109,8 @@ async fn instance_metadata_that_does_not_answer_or_refuses_is_named_with_what_it
     for (address, told) in [
         (silent, "did not answer within 1 s (in a container on EC2, the hop limit"),
         (refusing, "answered 403"),
-        (without_role, "gave no credentials"),
+        (without_role, "answered 404: the instance has no role"),
+        (another, "answered 404: the instance has no role, or this is not a metadata service"),
         (SocketAddr::from(([127, 0, 0, 1], 1)), "cannot be reached"),
     ] {
         let mut command = at_home(home.path());

@@ -105,7 +105,8 @@ pub(super) async fn instance(base: &SdkConfig, profile: Option<&Profile>) -> Res
     let of_address = address.map(|address| format!(" ({address})")).unwrap_or_default();
     match exchanges.last() {
         Some(Outcome::Answered(404)) => {
-            Err(Missed::Absent(told(&format!("{of_address} has no role for this instance"))))
+            let meaning = "the instance has no role, or this is not a metadata service";
+            Err(Missed::Absent(told(&format!("{of_address} answered 404: {meaning}"))))
         }
         Some(Outcome::Answered(_)) => Err(Missed::Failed(SourceError::new(told(&format!("{of_address} {outcome}"))))),
         Some(Outcome::TimedOut(_)) => {
