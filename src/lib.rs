@@ -4,8 +4,8 @@
 //! [`exposition`], and at last an answer over HTTP ([`web`]). [`refresh`] decides when.
 //!
 //! A module uses only what stands to its right here, and a test holds it to that: [`cli`], [`demo`], [`estimate`], [`app`],
-//! [`web`], [`refresh`], [`simulator`], [`aws`], [`exposition`], [`telemetry`], [`http`], [`config`], [`census`], [`tally`],
-//! [`memory`], [`snapshot`], [`clock`], [`fingerprint`], [`catalogue`], [`jobs`].
+//! [`web`], [`refresh`], [`collector`], [`simulator`], [`aws`], [`metrics`], [`exposition`], [`telemetry`], [`http`], [`config`],
+//! [`census`], [`tally`], [`memory`], [`snapshot`], [`clock`], [`fingerprint`], [`catalogue`], [`jobs`].
 
 pub mod app;
 pub mod aws;
@@ -13,6 +13,7 @@ pub mod catalogue;
 pub mod census;
 pub mod cli;
 pub mod clock;
+pub mod collector;
 pub mod config;
 pub mod demo;
 pub mod estimate;

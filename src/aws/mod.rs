@@ -49,7 +49,7 @@ pub use error::{ApiError, ConnectError};
 use http_client::Proxies;
 use profiles::SharedFiles;
 use rate_limit::{Class, RateLimiters, TargetLimiter};
-use request::{Caller, Host, Operation};
+use request::{Caller, Host, Operation, Permit};
 pub use trust::CaBundles;
 
 /// The largest page that `ListJobs` gives. The default is not documented, so it is always asked for.
@@ -113,6 +113,10 @@ pub struct Connection {
     /// The account that `GetCallerIdentity` named, and the identity that it named it for.
     account: Mutex<Option<(Fingerprint, AccountId)>>,
 }
+
+/// Allows one request of `DescribeJob`.
+#[derive(Debug)]
+pub struct DescribePermit(Permit);
 
 /// A target's settings with everything that the SDK found in the environment. It still has no name to count under.
 #[derive(Debug)]
@@ -311,7 +315,7 @@ impl Connection {
             return Ok(account);
         }
         let send = || self.sts.get_caller_identity().send();
-        let answer = self.caller.call(GET_CALLER_IDENTITY, &self.sts_host, Class::Foreground, send).await;
+        let answer = self.caller.call(GET_CALLER_IDENTITY, &self.sts_host, Class::OpenJobs, send).await;
         let answer = answer.map_err(|error| {
             let is_unreachable = matches!(error.reason, Reason::Timeout | Reason::Network) && error.code.is_some();
             if is_unreachable { error.hinting(WITHOUT_STS) } else { error }
@@ -326,11 +330,11 @@ impl Connection {
         Ok(account)
     }
 
-    /// One page of jobs.
+    /// One page of jobs. `class` is its urgency among other lists.
     ///
     /// # Errors
     /// Where all attempts failed, or the answer has no list of jobs: that is a malformed answer, not an empty account.
-    pub async fn list_jobs(&self, query: &Query, token: Option<String>) -> Result<Page, ApiError> {
+    pub async fn list_jobs(&self, query: &Query, token: Option<String>, class: Class) -> Result<Page, ApiError> {
         let request = self
             .iot
             .list_jobs()
@@ -344,7 +348,7 @@ impl Connection {
             .set_namespace_id(query.namespace_id.clone())
             .set_next_token(token);
         let send = || request.clone().send();
-        let answer = self.caller.call(LIST_JOBS, &self.iot_host, Class::Foreground, send).await?;
+        let answer = self.caller.call(LIST_JOBS, &self.iot_host, class, send).await?;
         let Some(jobs) = answer.jobs else {
             return Err(self.malformed(LIST_JOBS, &self.iot_host, "the answer has no list of jobs".to_owned()));
         };
@@ -357,11 +361,20 @@ impl Connection {
         Ok(Page { jobs: jobs.into_iter().map(summary).collect(), next_token })
     }
 
-    /// One job; `None` where there is no such job. `class` is its urgency among other jobs.
+    /// Waits until a job may be described. So the job can be chosen when its request is sent, and not when it starts to wait.
+    /// `class` is its urgency among other jobs.
+    ///
+    /// # Errors
+    /// If there are no credentials.
+    pub async fn describe_permit(&self, class: Class) -> Result<DescribePermit, ApiError> {
+        self.caller.permit(DESCRIBE_JOB, class).await.map(DescribePermit)
+    }
+
+    /// One job; `None` where there is no such job.
     ///
     /// # Errors
     /// Where the attempt failed, or the answer does not describe this job, or no job can have this id.
-    pub async fn describe_job(&self, job_id: &str, class: Class) -> Result<Option<Description>, ApiError> {
+    pub async fn describe_job(&self, job_id: &str, permit: DescribePermit) -> Result<Option<Description>, ApiError> {
         if job_id.len() > MAX_JOB_ID {
             let cause = format!("a job was listed with an id of {} bytes, which no job has", job_id.len());
             return Err(ApiError::malformed(DESCRIBE_JOB.name, &self.caller.place(&self.iot_host), cause));
@@ -381,7 +394,9 @@ impl Connection {
                 }
             }
         };
-        let Some(answer) = self.caller.call(DESCRIBE_JOB, &self.iot_host, class, send).await? else { return Ok(None) };
+        // Boxed: the SDK's futures are tens of kilobytes large.
+        let answer = self.caller.send(DESCRIBE_JOB, &self.iot_host, &permit.0, Box::pin(send())).await?;
+        let Some(answer) = answer else { return Ok(None) };
         let description = answer.job.map(description).filter(|job| job.summary.id() == Some(job_id));
         description.map(Some).ok_or_else(|| {
             let cause = "the answer does not describe the job that was asked for".to_owned();

@@ -42,6 +42,16 @@ fn in_turn(answers: Vec<Answer>) -> ClientOptions {
     fake_http::options(move |_| answers[next.fetch_add(1, Ordering::Relaxed).min(answers.len() - 1)].clone())
 }
 
+async fn describe(
+    network: &ClientOptions,
+    telemetry: TargetTelemetry,
+    job_id: &str,
+) -> Result<Option<Description>, ApiError> {
+    let connection = fake_http::connection(network, telemetry).await;
+    let permit = connection.describe_permit(Class::OpenJob).await?;
+    connection.describe_job(job_id, permit).await
+}
+
 fn telemetry() -> (Arc<Telemetry>, TargetTelemetry) {
     let telemetry = Arc::new(Telemetry::new());
     let target = telemetry.target(identity().target_labels());
@@ -183,7 +193,7 @@ proptest! {
         let (telemetry, target) = telemetry();
         let listed = run(async {
             let connection = fake_http::connection(&in_turn(answers), target).await;
-            connection.list_jobs(&Query::default(), None).await
+            connection.list_jobs(&Query::default(), None, Class::OpenJobs).await
         });
         let jobs = match listed {
             Err(error) => {
@@ -209,7 +219,7 @@ proptest! {
         let (telemetry, target) = telemetry();
         let page = run(async {
             let connection = fake_http::connection(&in_turn(vec![Answer::good(body.render())]), target).await;
-            connection.list_jobs(&Query::default(), None).await
+            connection.list_jobs(&Query::default(), None, Class::OpenJobs).await
         });
         prop_assert_eq!(page, Ok(Page { jobs: jobs.clone(), next_token: None }));
 
@@ -244,9 +254,9 @@ proptest! {
         let given = given.map(|(fields, instead)| instead.unwrap_or_else(|| Answer::good(answers::describing(&job_id, &fields))));
         let (given, (telemetry, target)) = (given.collect(), telemetry());
         let (described, listed) = run(async {
-            let described = fake_http::connection(&in_turn(given), target.clone()).await.describe_job(&job_id, Class::OpenJob).await;
+            let described = describe(&in_turn(given), target.clone(), &job_id).await;
             let listed = fake_http::connection(&in_turn(vec![listed]), target).await;
-            (described, listed.list_jobs(&Query::default(), None).await.unwrap_or_default())
+            (described, listed.list_jobs(&Query::default(), None, Class::OpenJobs).await.unwrap_or_default())
         });
         let descriptions: Vec<Description> = match described {
             Err(error) => {
@@ -284,10 +294,8 @@ proptest! {
 /// What the SDK does with an id that makes a request's line longer than HTTP allows: it panics.
 #[test]
 fn a_job_id_that_no_request_can_hold_is_an_error_and_no_panic() {
-    let described = run(async {
-        let connection = fake_http::connection(&in_turn(vec![Answer::good("{}")]), telemetry().1).await;
-        connection.describe_job(&"\u{10ffff}".repeat(10_000), Class::OpenJob).await
-    });
+    let described =
+        run(async { describe(&in_turn(vec![Answer::good("{}")]), telemetry().1, &"\u{10ffff}".repeat(10_000)).await });
     let error = described.expect_err("no such job");
     assert_eq!(
         (error.reason, error.to_string().as_str()),
@@ -301,7 +309,7 @@ fn a_page_token_that_no_request_can_hold_is_an_error_and_no_panic() {
     let body = format!("{{\"jobs\": [], \"nextToken\": \"{}\"}}", "x".repeat(70_000));
     let listed = run(async {
         let connection = fake_http::connection(&in_turn(vec![Answer::good(body)]), telemetry().1).await;
-        connection.list_jobs(&Query::default(), None).await
+        connection.list_jobs(&Query::default(), None, Class::OpenJobs).await
     });
     let error = listed.expect_err("a token that is too long");
     assert_eq!(
@@ -315,7 +323,7 @@ fn a_page_token_that_no_request_can_hold_is_an_error_and_no_panic() {
     let (token, again) = ("/".repeat(MAX_TOKEN), Answer::good("{\"jobs\": []}"));
     let listed = run(async {
         let connection = fake_http::connection(&in_turn(vec![again]), telemetry().1).await;
-        connection.list_jobs(&Query::default(), Some(token)).await
+        connection.list_jobs(&Query::default(), Some(token), Class::OpenJobs).await
     });
     assert_eq!(listed.expect("a page").jobs, []);
 }
@@ -336,7 +344,7 @@ fn credentials_that_no_request_can_hold_are_an_error_that_names_the_fault() {
             let options = in_turn(vec![Answer::good("{\"jobs\": []}")]);
             fake_http::connection_with(&options, credentials, telemetry().1)
                 .await
-                .list_jobs(&Query::default(), None)
+                .list_jobs(&Query::default(), None, Class::OpenJobs)
                 .await
         });
         let error = listed.expect_err(told);

@@ -19,7 +19,7 @@ use tracing::{trace, warn};
 
 use super::credentials::{CredentialsCache, SigningClock};
 use super::error::ApiError;
-use super::rate_limit::{Class, TargetLimiter};
+use super::rate_limit::{Class, RateLimiter, TargetLimiter};
 use crate::telemetry::{Reason, TargetTelemetry};
 
 /// From the first byte of a request to the last of its answer, connecting included.
@@ -75,6 +75,15 @@ impl Intercept for Host {
     }
 }
 
+/// Allows one attempt.
+#[derive(Debug)]
+pub(super) struct Permit {
+    /// Learns of throttling.
+    limiter: Arc<RateLimiter>,
+    /// What the attempt is signed with.
+    credentials: Credentials,
+}
+
 /// What all calls of a target have in common.
 #[derive(Debug)]
 pub(super) struct Caller {
@@ -103,25 +112,13 @@ impl Caller {
     {
         let mut waits = operation.retry_waits.iter();
         loop {
-            // Looking for credentials can take longer than an attempt may.
-            let credentials = self.credentials(operation).await?;
-            let limiter = self.limiter.of(operation.name, credentials.access_key_id());
-            let wait = Wait { telemetry: &self.telemetry, operation, started: Instant::now() };
-            limiter.permit(class).await;
-            drop(wait);
-            // They may have ended meanwhile.
-            let credentials = self.credentials(operation).await?;
-            trace!(target = %self.limiter.name(), operation = operation.name, "request");
+            let permit = self.permit(operation, class).await?;
             let started = Instant::now();
-            let error = match self.attempt(operation, host, Box::pin(send())).await {
+            // Boxed: the SDK's futures are tens of kilobytes large.
+            let error = match self.send(operation, host, &permit, Box::pin(send())).await {
                 Ok(answer) => return Ok(answer),
                 Err(error) => error,
             };
-            match error.reason {
-                Reason::Throttled => limiter.throttled(),
-                Reason::Credentials => self.credentials.refused(&credentials).await,
-                _ => {}
-            }
             let can_succeed = error.is_transient() || error.server_time.is_some_and(|time| self.is_skewed(time));
             let Some(longest) = waits.next().filter(|_| can_succeed) else { return Err(error) };
             if error.reason == Reason::Timeout {
@@ -140,6 +137,45 @@ impl Caller {
     async fn credentials(&self, operation: Operation) -> Result<Credentials, ApiError> {
         let found = self.credentials.get().await;
         found.map_err(|error| ApiError::without_credentials(operation.name, &self.region, &error))
+    }
+
+    /// Waits until a request may be sent.
+    ///
+    /// # Errors
+    /// If there are no credentials.
+    pub(super) async fn permit(&self, operation: Operation, class: Class) -> Result<Permit, ApiError> {
+        // Looking for credentials can take longer than an attempt may, and than a permit should wait to be used.
+        let credentials = self.credentials(operation).await?;
+        let limiter = self.limiter.of(operation.name, credentials.access_key_id());
+        let wait = Wait { telemetry: &self.telemetry, operation, started: Instant::now() };
+        limiter.permit(class).await;
+        drop(wait);
+        // They may have ended meanwhile.
+        Ok(Permit { limiter, credentials: self.credentials(operation).await? })
+    }
+
+    /// Makes one attempt.
+    ///
+    /// # Errors
+    /// If it fails.
+    pub(super) async fn send<T, E>(
+        &self,
+        operation: Operation,
+        host: &Host,
+        permit: &Permit,
+        request: impl Future<Output = Result<T, SdkError<E, HttpResponse>>>,
+    ) -> Result<T, ApiError>
+    where
+        E: ProvideErrorMetadata + Error + Send + Sync + 'static,
+    {
+        trace!(target = %self.limiter.name(), operation = operation.name, "request");
+        let outcome = self.attempt(operation, host, request).await;
+        match outcome.as_ref().map_err(|error| error.reason) {
+            Err(Reason::Throttled) => permit.limiter.throttled(),
+            Err(Reason::Credentials) => self.credentials.refused(&permit.credentials).await,
+            _ => {}
+        }
+        outcome
     }
 
     async fn attempt<T, E>(

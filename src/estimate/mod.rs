@@ -15,15 +15,15 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout};
 
 use crate::app::{Roll, TargetError};
-use crate::aws::rate_limit::RateLimiters;
+use crate::aws::rate_limit::{Class, RateLimiters};
 use crate::aws::{self, ClientOptions, Connection};
 use crate::clock::Clock;
+use crate::collector::walks::{all_queries, walk};
 use crate::config::{Config, Shown, Target};
 use crate::exposition::board::Identity;
 use crate::fingerprint::Fingerprinter;
 use crate::jobs::{AccountId, JobSummary, Status, TargetSelection};
 use crate::memory::Memory;
-use crate::refresh::walk::walk;
 use crate::tally::{Attribution, Tally};
 use crate::telemetry::Telemetry;
 pub use day::{Change, Estimate, Failed, InvalidQuota, Quota, QuotaShare, TargetDay, Walked, Walks};
@@ -120,7 +120,8 @@ impl Ready {
         let mut tally = Tally::new(memory.fingerprints(), attribution);
         let mut lives = HashMap::new();
         let (begun, sent) = (Instant::now(), connection.requests());
-        let walking = walk(connection, &account, &target.scope, config.limits.max_pages, |summary| {
+        let queries = all_queries(&target.scope);
+        let walking = walk(connection, Class::AllJobs, &account, &queries, config.limits.max_pages, |summary| {
             if let Some(job) = summary.id().map(|id| memory.fingerprints().of(id)) {
                 // Of one that is met again the last sighting counts.
                 if tally.attributes(summary) && !summary.status.as_ref().is_some_and(Status::is_open) {

@@ -146,11 +146,19 @@ pub(super) enum Place {
 
 /// Which jobs are described first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Class {
+pub enum DescribeClass {
+    /// Jobs that are no longer listed as open.
     Left,
+    /// Open jobs that are new, or have changed.
     Changed,
+    /// Open jobs that are described again.
     Open,
+    /// Jobs that have ended.
     Ended,
+}
+
+impl DescribeClass {
+    const ALL: [Self; 4] = [Self::Left, Self::Changed, Self::Open, Self::Ended];
 }
 
 /// A job that waits to be described. Those that are due first come first, then the newest.
@@ -263,7 +271,7 @@ impl DetailsCache {
     }
 
     /// The class of a job, and when it is due (`None` for at once). It follows from the history of the job.
-    fn next_request(&self, id: &JobId, job: &Job, place: Place) -> Option<(Class, Option<Instant>)> {
+    fn next_request(&self, id: &JobId, job: &Job, place: Place) -> Option<(DescribeClass, Option<Instant>)> {
         let options = self.options.as_ref()?;
         let entry = self.entry(id, job);
         if entry.is_some_and(|entry| entry.is_in_flight) {
@@ -272,15 +280,15 @@ impl DetailsCache {
         let unchanged =
             entry.filter(|entry| entry.history != History::NotAsked && entry.listed_update == job.last_updated_at);
         match (place, unchanged) {
-            (Place::Left { is_due }, _) => is_due.then_some((Class::Left, None)),
-            (Place::Open, None) => Some((Class::Changed, None)),
-            (Place::Open, Some(entry)) => Some((Class::Open, entry.history.due(options))),
-            (Place::Ended, None) => Some((Class::Ended, None)),
+            (Place::Left { is_due }, _) => is_due.then_some((DescribeClass::Left, None)),
+            (Place::Open, None) => Some((DescribeClass::Changed, None)),
+            (Place::Open, Some(entry)) => Some((DescribeClass::Open, entry.history.due(options))),
+            (Place::Ended, None) => Some((DescribeClass::Ended, None)),
             (Place::Ended, Some(entry)) => {
                 let due = entry.history.due(options);
                 let is_final = entry.details.as_ref().is_some_and(|(_, details)| details.is_final());
                 let is_over = due.zip(entry.ended_asked_at).is_some_and(|(due, first)| due > first + ENDED_ASKED_FOR);
-                (!is_final && !is_over).then_some((Class::Ended, due))
+                (!is_final && !is_over).then_some((DescribeClass::Ended, due))
             }
         }
     }
@@ -302,29 +310,39 @@ impl DetailsCache {
         }
     }
 
+    /// The class of the job that is described next, if one is due.
+    pub(super) fn next_class(&self, now: Timepoint) -> Option<DescribeClass> {
+        self.choose(now).map(|(class, _)| class)
+    }
+
     /// Takes the job that is described next, if one is due. Its answer must be recorded.
     pub(super) fn pick(&mut self, now: Timepoint) -> Option<JobId> {
+        let (class, job) = self.choose(now).map(|(class, job)| (class, job.clone()))?;
+        self.picks = (self.picks + 1) % LOWEST_CLASS_EVERY;
+        self.waiting[class as usize].remove(&job);
+        Some(job.id)
+    }
+
+    fn choose(&self, now: Timepoint) -> Option<(DescribeClass, &Waiting)> {
         if self.next_due(now)? > now.instant {
             return None;
         }
+        let classes = || DescribeClass::ALL.into_iter().zip(&self.waiting);
         if self.paused().is_some() {
-            return self.take_longest_unasked();
+            return self.longest_unasked(classes().flat_map(|(class, jobs)| jobs.iter().map(move |job| (class, job))));
         }
-        let is_due = |first: &Waiting| first.due.is_none_or(|due| due <= now.instant);
-        let mut due = self.waiting.iter_mut().filter(|class| class.first().is_some_and(is_due));
-        self.picks = (self.picks + 1) % LOWEST_CLASS_EVERY;
-        let class = if self.picks == 0 { due.last() } else { due.next() };
-        class?.pop_first().map(|waiting| waiting.id)
+        let is_due = |(_, first): &(_, &Waiting)| first.due.is_none_or(|due| due <= now.instant);
+        let mut due = classes().filter_map(|(class, jobs)| Some((class, jobs.first()?))).filter(is_due);
+        if self.picks + 1 == LOWEST_CLASS_EVERY { due.next_back() } else { due.next() }
     }
 
     /// While the collector is paused any job will do, but each time another one.
-    fn take_longest_unasked(&mut self) -> Option<JobId> {
+    fn longest_unasked<'a>(
+        &self,
+        jobs: impl Iterator<Item = (DescribeClass, &'a Waiting)>,
+    ) -> Option<(DescribeClass, &'a Waiting)> {
         let asked_at = |id: &JobId| self.entries.get(id)?.asked_at.map(|asked| asked.instant);
-        let all = self.waiting.iter().enumerate().flat_map(|(class, jobs)| jobs.iter().map(move |job| (class, job)));
-        let (class, job) = all.min_by_key(|(class, job)| (asked_at(&job.id), *class))?;
-        let job = job.clone();
-        self.waiting[class].remove(&job);
-        Some(job.id)
+        jobs.min_by_key(|(class, job)| (asked_at(&job.id), *class as usize))
     }
 
     /// A request for a job is being sent.

@@ -9,7 +9,9 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::details_cache::{Answer, DescribeRequest, Details, DetailsCache, DetailsOptions, DetailsState, Place};
+use super::details_cache::{
+    Answer, DescribeClass, DescribeRequest, Details, DetailsCache, DetailsOptions, DetailsState, Place,
+};
 use super::ended_jobs::EndedJobs;
 use super::thing_groups::Label;
 use super::walk::{FullWalk, FullWalkResult, OpenWalk};
@@ -269,6 +271,12 @@ impl JobStore {
     pub fn ended_jobs_stale(&mut self) {
         self.jobs.ended = None;
         self.jobs.moved.clear();
+    }
+
+    /// The class of the job that is to be described next, if one is due. It holds until something changes.
+    #[must_use]
+    pub fn next_class(&self, now: Timepoint) -> Option<DescribeClass> {
+        self.details.next_class(now)
     }
 
     /// Takes the job that is to be described next, if one is due. Each must be answered by [`JobStore::described`].

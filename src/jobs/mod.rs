@@ -29,7 +29,7 @@ pub use backoff::FailureReason;
 pub use description::{
     Description, ExecutionCounts, ExecutionStatus, JobTarget, Schedule, Start, is_thing_group_name, parse_start_time,
 };
-pub use details_cache::{Answer, DescribeRequest, Details, DetailsOptions, DetailsState};
+pub use details_cache::{Answer, DescribeClass, DescribeRequest, Details, DetailsOptions, DetailsState};
 pub use group_limiter::GroupRow;
 pub use job::{Job, JobId, Pair};
 pub use job_series::JobSeries;

@@ -19,6 +19,9 @@ pub enum Collector {
 }
 
 impl Collector {
+    /// Every collector.
+    pub const ALL: [Self; 3] = [Self::OpenJobs, Self::AllJobs, Self::Details];
+
     /// The value of the label `collector`.
     #[must_use]
     pub const fn as_str(self) -> &'static str {

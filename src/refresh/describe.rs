@@ -114,7 +114,10 @@ pub(super) async fn describe(
         for job_id in jobs.by_ref().take(PARALLEL - under_way.len()) {
             let connection = Arc::clone(connection);
             under_way.spawn(async move {
-                let answer = connection.describe_job(&job_id, class).await;
+                let answer = match connection.describe_permit(class).await {
+                    Ok(permit) => connection.describe_job(&job_id, permit).await,
+                    Err(error) => Err(error),
+                };
                 (job_id, answer)
             });
         }

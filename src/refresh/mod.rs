@@ -2,14 +2,9 @@
 
 mod describe;
 mod log;
-pub mod walk;
 
 use std::collections::HashSet;
-use std::future::poll_fn;
-use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::pin::pin;
 use std::sync::Arc;
-use std::task::Poll;
 use std::time::Duration;
 
 use tokio::sync::watch;
@@ -19,6 +14,8 @@ use crate::aws::Connection;
 use crate::aws::rate_limit::Class;
 use crate::census::{self, Census, Folding};
 use crate::clock::Clock;
+use crate::collector::caught;
+use crate::collector::walks::{WalkError, all_queries, walk};
 use crate::config::{Config, Jobs, Limits, Refresh, Resolve, ThingGroups};
 use crate::exposition::board::{Board, Ended, Failure, Good, Identity, State};
 use crate::exposition::fragments::Fragments;
@@ -30,7 +27,6 @@ use crate::tally::{Attribution, Tallied, Tally};
 use crate::telemetry::{Reason, TargetTelemetry};
 use describe::{Answer, Round, describe};
 use log::Log;
-use walk::WalkError;
 
 /// For how long `DescribeJob` is left alone after AWS has denied it.
 const DENIED_FOR: Duration = Duration::from_mins(10);
@@ -309,7 +305,8 @@ impl Refresher {
         };
         let (memory, by_summary) = (&mut self.memory, thing_groups.resolve == Resolve::Summary);
         let (walking, mut tally) = (Instant::now(), Tally::new(memory.fingerprints(), attribution));
-        let pages = walk::walk(connection, &account, scope, limits.max_pages, |summary| {
+        let queries = all_queries(scope);
+        let pages = walk(connection, Class::OpenJobs, &account, &queries, limits.max_pages, |summary| {
             if let (true, Some(id)) = (by_summary && tally.attributes(summary), summary.id()) {
                 let job = memory.fingerprints().of(id);
                 memory.learn_summary(job, summary.created_at, summary.thing_group_id.as_deref());
@@ -631,16 +628,6 @@ impl Refresher {
         self.setup.telemetry.refresh_ended();
         self.log.failed(&self.setup.identity, failure);
     }
-}
-
-/// The output of a future; `None` if it panicked. Whoever calls this must not rely on what the future left behind.
-async fn caught<T>(future: impl Future<Output = T>) -> Option<T> {
-    let mut future = pin!(future);
-    poll_fn(|context| match catch_unwind(AssertUnwindSafe(|| future.as_mut().poll(context))) {
-        Ok(poll) => poll.map(Some),
-        Err(_) => Poll::Ready(None),
-    })
-    .await
 }
 
 /// How long the targets in a description of a job hold that is now as `summary` tells.

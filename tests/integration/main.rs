@@ -15,6 +15,7 @@
     reason = "counts are small, exact, and compared as they were sent; a test that subtracts wrongly should fail"
 )]
 
+mod collector;
 mod compose;
 mod container;
 mod contract;

@@ -15,8 +15,8 @@ use bytes::Bytes;
 use tokio::time::Instant;
 
 use crate::support::{
-    ACCESS_KEY_ID, Exporter, Exposition, Fate, NOW, REGION, ThreadLog, account, jobs, simulator as simulated, target,
-    truth, walk_only,
+    Exporter, Exposition, Fate, NOW, REGION, Rotating, ThreadLog, account, jobs, simulator as simulated, target, truth,
+    walk_only,
 };
 
 const MINUTE: Duration = Duration::from_mins(1);
@@ -634,25 +634,6 @@ async fn before_their_account_is_known_targets_with_the_same_credentials_share_a
     }
 }
 
-/// Credentials that are asked for again at nearly every request, since they always end two milliseconds later.
-#[derive(Clone, Debug)]
-struct Rotating {
-    key: Arc<Mutex<&'static str>>,
-    started: Instant,
-}
-
-impl ProvideCredentials for Rotating {
-    fn provide_credentials<'a>(&'a self) -> ProvidedCredentials<'a>
-    where
-        Self: 'a,
-    {
-        let key = *self.key.lock().expect("no test panics in here");
-        let end = NOW.after(self.started.elapsed()).after(Duration::from_millis(2));
-        let end = SystemTime::UNIX_EPOCH + end.since(Timestamp::from_millis(0));
-        ProvidedCredentials::ready(Ok(Credentials::new(key, "secret", None, Some(end), "test")))
-    }
-}
-
 #[tokio::test(start_paused = true)]
 async fn the_account_is_asked_for_again_when_the_credentials_identity_changes() {
     const ROTATED: &str = "AKIAROTATEDROTATED00";
@@ -662,10 +643,10 @@ async fn the_account_is_asked_for_again_when_the_credentials_identity_changes() 
     simulator.add_access_key(&account(), ROTATED);
     simulator.add_access_key(&another, OF_ANOTHER);
     simulator.set_fleet(&another, REGION, Fleet::new(jobs(7), []));
-    let credentials = Rotating { key: Arc::new(Mutex::new(ACCESS_KEY_ID)), started: Instant::now() };
+    let credentials = Rotating::new();
     let provider = SharedCredentialsProvider::new(credentials.clone());
     let exporter = Exporter::start_as(simulator, Some(provider), |_| {}).await;
-    let rotate = |key| *credentials.key.lock().expect("no test panics in here") = key;
+    let rotate = |key| credentials.set(key);
     let asked = || exporter.simulator.requests(Operation::GetCallerIdentity);
     exporter.refreshed(2).await;
     assert_eq!(asked(), 1);

@@ -1,15 +1,17 @@
 //! What the tests share: a simulated account, an exporter in front of it, and a reader of expositions.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::fmt;
 use std::future::pending;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, Once};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
-use aws_credential_types::provider::SharedCredentialsProvider;
+use aws_credential_types::Credentials;
+use aws_credential_types::provider::future::ProvideCredentials as ProvidedCredentials;
+use aws_credential_types::provider::{ProvideCredentials, SharedCredentialsProvider};
 use aws_iot_jobs_exporter::app::{App, Load};
 use aws_iot_jobs_exporter::aws::ClientOptions;
 use aws_iot_jobs_exporter::catalogue::{self, Subject};
@@ -94,6 +96,12 @@ pub struct Wire {
 }
 
 impl Wire {
+    pub fn new(simulator: Simulator, clock: Clock) -> Self {
+        let fate: Arc<FateOf> = Arc::new(|_: &Request| Fate::Arrives);
+        let fate = Arc::new(Mutex::new(fate));
+        Self { simulator, clock, fate, hear: Arc::default(), released: Arc::default() }
+    }
+
     pub fn decide(&self, fate: impl Fn(&Request) -> Fate + Send + Sync + 'static) {
         *self.fate.lock().expect("no test panics in here") = Arc::new(fate);
     }
@@ -206,14 +214,7 @@ impl Exporter {
         configure: impl FnOnce(&mut Config),
     ) -> Self {
         let clock = Clock::starting_at(NOW);
-        let fate: Arc<FateOf> = Arc::new(|_: &Request| Fate::Arrives);
-        let wire = Wire {
-            simulator: simulator.clone(),
-            clock,
-            fate: Arc::new(Mutex::new(fate)),
-            hear: Arc::default(),
-            released: Arc::default(),
-        };
+        let wire = Wire::new(simulator.clone(), clock);
         let mut config = config("http://simulator.test");
         configure(&mut config);
         let mut access = ClientOptions {
@@ -490,6 +491,7 @@ fn sample(line: &str) -> (String, Labels, f64) {
 thread_local! {
     /// What the exporter logged on this thread, where somebody wants to know.
     static LOGGED: RefCell<Option<Vec<u8>>> = const { RefCell::new(None) };
+    static PANICS_AT: Cell<Option<&'static str>> = const { Cell::new(None) };
 }
 
 /// The log of the current thread, from here on: that of a daemon on the paused clock, which has no other thread.
@@ -506,6 +508,12 @@ impl ThreadLog {
         });
         LOGGED.set(Some(Vec::new()));
         Self(())
+    }
+
+    /// Has the next line with this text panic on its way to the log, in the middle of what the exporter does.
+    #[expect(clippy::unused_self, reason = "only who has started a log can do this")]
+    pub fn panic_at(&self, text: &'static str) {
+        PANICS_AT.set(Some(text));
     }
 
     /// The lines of the exporter that were written since the last call.
@@ -527,6 +535,11 @@ struct ToThread;
 
 impl std::io::Write for ToThread {
     fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        let is_awaited = |text: &&str| String::from_utf8_lossy(bytes).contains(*text);
+        if PANICS_AT.get().as_ref().is_some_and(is_awaited) {
+            PANICS_AT.set(None);
+            panic!("a panic on purpose");
+        }
         LOGGED.with_borrow_mut(|logged| logged.as_mut().map(|logged| logged.extend_from_slice(bytes)));
         Ok(bytes.len())
     }
@@ -558,4 +571,35 @@ pub fn text(path: &str) -> String {
 /// The same, read as YAML.
 pub fn yaml(path: &str) -> serde_json::Value {
     yaml_serde::from_str(&text(path)).unwrap_or_else(|error| panic!("{path}: {error}"))
+}
+
+/// Credentials that are looked for again at nearly every request on the paused clock: they always end two milliseconds later.
+#[derive(Clone, Debug)]
+pub struct Rotating {
+    key: Arc<Mutex<&'static str>>,
+    started: Instant,
+}
+
+impl Rotating {
+    /// Those of [`ACCESS_KEY_ID`], on a clock that shows [`NOW`] now.
+    pub fn new() -> Self {
+        Self { key: Arc::new(Mutex::new(ACCESS_KEY_ID)), started: Instant::now() }
+    }
+
+    /// Changes the access key.
+    pub fn set(&self, key: &'static str) {
+        *self.key.lock().expect("no test panics in here") = key;
+    }
+}
+
+impl ProvideCredentials for Rotating {
+    fn provide_credentials<'a>(&'a self) -> ProvidedCredentials<'a>
+    where
+        Self: 'a,
+    {
+        let key = *self.key.lock().expect("no test panics in here");
+        let end = NOW.after(self.started.elapsed()).after(Duration::from_millis(2));
+        let end = SystemTime::UNIX_EPOCH + end.since(Timestamp::from_millis(0));
+        ProvidedCredentials::ready(Ok(Credentials::new(key, "secret", None, Some(end), "test")))
+    }
 }

@@ -1,0 +1,152 @@
+//! One of the two collectors that walk over `ListJobs`: its runs, and the data that it shows.
+
+use std::future::pending;
+use std::sync::Arc;
+
+use tokio::task::JoinSet;
+use tokio::time::Instant;
+
+use super::log::RunLog;
+use super::schedule::{Pace, Schedule};
+use super::walks::Walked;
+use crate::jobs::{Part, Timepoint, Timestamp, WalkStats};
+use crate::metrics::{Collector, Failure, ListingState, Published, RunCounters, RunOutcome, WalkState};
+use crate::telemetry::Reason;
+
+/// A collector whose walks find a `T`.
+#[derive(Debug)]
+pub(super) struct Listing<T> {
+    collector: Collector,
+    schedule: Schedule,
+    /// The run that is under way.
+    run: JoinSet<Result<Walked<T>, Failure>>,
+    /// When the data was last found to be so, or when the first run was scheduled. `None` when that is too long ago.
+    fresh_since: Option<Timepoint>,
+    part: Option<Arc<Part>>,
+    last_run: Option<RunOutcome>,
+    last_success: Option<Timestamp>,
+    last_walk: Option<WalkState>,
+    log: RunLog,
+}
+
+/// The target that a run is counted and logged for.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Reporter<'a> {
+    pub(super) target: &'a str,
+    pub(super) counters: &'a RunCounters,
+}
+
+impl<T: Send + 'static> Listing<T> {
+    /// Has not run yet.
+    pub(super) fn new(collector: Collector, schedule: Schedule, now: Timepoint) -> Self {
+        Self {
+            collector,
+            schedule,
+            run: JoinSet::new(),
+            fresh_since: Some(now),
+            part: None,
+            last_run: None,
+            last_success: None,
+            last_walk: None,
+            log: RunLog::default(),
+        }
+    }
+
+    pub(super) const fn schedule(&self) -> &Schedule {
+        &self.schedule
+    }
+
+    pub(super) fn is_due(&self, pace: &Pace, now: Instant) -> bool {
+        self.schedule.due(pace).is_some_and(|due| due <= now)
+    }
+
+    /// Starts a run.
+    pub(super) fn start(
+        &mut self,
+        walk: impl Future<Output = Result<Walked<T>, Failure>> + Send + 'static,
+        now: Instant,
+    ) {
+        self.schedule.started(now);
+        self.run.spawn(walk);
+    }
+
+    /// Cancels the run that is under way, and has another one start at `now`.
+    pub(super) fn restart(&mut self, now: Instant) {
+        self.run = JoinSet::new();
+        self.schedule.run_at(now);
+    }
+
+    /// Waits for the end of the run that is under way. The caller reports it.
+    pub(super) async fn ended(&mut self) -> Result<Walked<T>, Failure> {
+        match self.run.join_next().await {
+            Some(Ok(result)) => result,
+            Some(Err(_)) => Err(Failure { reason: Reason::Internal, message: "the run panicked".to_owned() }),
+            None => pending().await,
+        }
+    }
+
+    /// A run was successful.
+    pub(super) fn succeeded(&mut self, pages: u64, stats: WalkStats, now: Timepoint, reporter: Reporter) {
+        let duration = self.schedule.ended(now.instant, false, fastrand::f64());
+        let walk = WalkState { pages, stats };
+        self.fresh_since = Some(now);
+        self.last_success = Some(now.wall);
+        self.last_walk = Some(walk);
+        self.last_run = Some(RunOutcome { at: now.wall, duration, failure: None });
+        reporter.counters.run_ended(self.collector);
+        self.log.completed(reporter.target, self.collector, &walk, duration);
+    }
+
+    /// A run failed, or is given up. It changes no data.
+    pub(super) fn failed(&mut self, failure: Failure, now: Timepoint, reporter: Reporter) {
+        self.run = JoinSet::new();
+        let duration = self.schedule.ended(now.instant, true, fastrand::f64());
+        reporter.counters.run_ended(self.collector);
+        reporter.counters.run_failed(self.collector, failure.reason);
+        self.log.failed(reporter.target, self.collector, &failure);
+        self.last_run = Some(RunOutcome { at: now.wall, duration, failure: Some(failure) });
+    }
+
+    pub(super) const fn is_fresh(&self) -> bool {
+        self.fresh_since.is_some()
+    }
+
+    /// When the data becomes stale.
+    pub(super) fn stale_at(&self, pace: &Pace) -> Option<Instant> {
+        self.fresh_since?.instant.checked_add(self.schedule.stale_after(pace))
+    }
+
+    /// Withdraws data that is stale. Returns whether it was.
+    pub(super) fn expire(&mut self, pace: &Pace, now: Timepoint) -> bool {
+        let stale_after = self.schedule.stale_after(pace);
+        let is_stale = self.fresh_since.is_some_and(|since| now.since(since) >= stale_after);
+        if is_stale {
+            (self.fresh_since, self.part) = (None, None);
+        }
+        is_stale
+    }
+
+    /// Shows new data. Without new data what was shown stays until it is stale.
+    pub(super) fn show(&mut self, part: Option<Part>) {
+        // What did not change is not rendered again.
+        if let Some(part) = part.filter(|part| self.part.as_deref() != Some(part)) {
+            self.part = Some(Arc::new(part));
+        }
+    }
+
+    pub(super) fn published(&self, pace: &Pace) -> Option<Published> {
+        let (part, collected) = self.part.clone().zip(self.fresh_since)?;
+        Some(Published { part, collected, stale_after: self.schedule.stale_after(pace) })
+    }
+
+    pub(super) fn state(&self, pace: &Pace) -> ListingState {
+        let has_failed = self.last_run.as_ref().is_some_and(|run| run.failure.is_some());
+        ListingState {
+            interval: self.schedule.interval(pace),
+            is_up: self.is_fresh() && !has_failed,
+            last_run: self.last_run.clone(),
+            last_success: self.last_success,
+            last_walk: self.last_walk,
+        }
+    }
+}

@@ -1,0 +1,77 @@
+//! What the log says of the collectors: one line for each run that succeeds, and of a failure only what is new.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use tracing::{info, warn};
+
+use crate::jobs::AccountId;
+use crate::metrics::{Collector, Failure, WalkState};
+use crate::telemetry::Reason;
+
+/// What the log has said of a listing.
+#[derive(Debug, Default)]
+pub(super) struct RunLog {
+    /// Failures in a row.
+    failures: u32,
+    last_failure: Option<(Reason, String)>,
+}
+
+impl RunLog {
+    pub(super) fn completed(&mut self, target: &str, collector: Collector, walk: &WalkState, duration: Duration) {
+        let collector = collector.as_str();
+        let malformed = Some(walk.stats.malformed).filter(|malformed| *malformed > 0);
+        let (jobs, pages) = (walk.stats.jobs, walk.pages);
+        info!(collector, target, jobs, pages, malformed, duration_seconds = seconds(duration), "run complete");
+        let Self { failures, .. } = std::mem::take(self);
+        if failures > 0 {
+            info!(collector, target, failures, "collector has recovered");
+        }
+    }
+
+    pub(super) fn failed(&mut self, target: &str, collector: Collector, failure: &Failure) {
+        self.failures = self.failures.saturating_add(1);
+        let Failure { reason, message } = failure;
+        let (collector, failures) = (collector.as_str(), self.failures);
+        // A walk can fail on another page each time; it is the same failure.
+        let kind = message.chars().filter(|character| !character.is_ascii_digit()).collect();
+        let kind = Some((*reason, kind));
+        if std::mem::replace(&mut self.last_failure, kind.clone()) == kind {
+            warn!(collector, target, %reason, failures, "run failed again");
+        } else {
+            warn!(collector, target, %reason, error = %message, advice = reason.advice(), "run failed");
+        }
+    }
+}
+
+/// What the log has said of descriptions that failed. Each reason is said once, until no job has failed.
+#[derive(Debug, Default)]
+pub(super) struct DetailsLog {
+    reasons: BTreeSet<Reason>,
+}
+
+impl DetailsLog {
+    pub(super) fn failed(&mut self, target: &str, failure: &Failure) {
+        let Failure { reason, message } = failure;
+        if self.reasons.insert(*reason) {
+            let collector = Collector::Details.as_str();
+            warn!(collector, target, %reason, error = %message, advice = reason.advice(), "run failed");
+        }
+    }
+
+    /// `failed` jobs are those whose last description failed.
+    pub(super) fn checked(&mut self, target: &str, failed: u64) {
+        if failed == 0 && !std::mem::take(&mut self.reasons).is_empty() {
+            info!(collector = Collector::Details.as_str(), target, "collector has recovered");
+        }
+    }
+}
+
+pub(super) fn account_changed(target: &str, before: &AccountId, after: &AccountId) {
+    warn!(target, %before, %after, "the credentials belong to another account now; the target starts anew");
+}
+
+/// To the millisecond: more digits make a line hard to read.
+fn seconds(duration: Duration) -> f64 {
+    (duration.as_secs_f64() * 1000.0).round() / 1000.0
+}

@@ -1,0 +1,17 @@
+//! One [`Worker`] for each target: it lists and describes the target's jobs on a schedule, and publishes what it knows.
+//!
+//! The worker owns all data of its target. Its collectors run at the same time; one that fails or hangs delays no other.
+
+mod describing;
+mod listing;
+mod log;
+mod panics;
+mod schedule;
+mod settings;
+pub mod walks;
+mod worker;
+
+pub(crate) use panics::caught;
+pub use schedule::Spread;
+pub use settings::{AllJobs, Details, Jobs, Limits, OpenJobs, Settings};
+pub use worker::{TargetConfig, Worker, WorkerOptions};

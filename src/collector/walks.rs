@@ -1,0 +1,220 @@
+//! Walks over the pages of `ListJobs`.
+//!
+//! The tokens are followed by hand. The SDK's paginator ends a walk without an error when a token repeats, and a walk that ends
+//! early looks like jobs that are gone.
+
+use std::collections::HashSet;
+use std::hash::BuildHasher as _;
+use std::hash::RandomState;
+
+use crate::aws::rate_limit::Class;
+use crate::aws::{ApiError, Connection, Query};
+use crate::jobs::{AccountId, JobArn, JobSummary, Scope, Status};
+use crate::metrics::Failure;
+use crate::telemetry::Reason;
+
+/// A walk that is complete.
+#[derive(Debug)]
+pub(super) struct Walked<T> {
+    /// Whose jobs they are.
+    pub(super) account: AccountId,
+    pub(super) pages: u64,
+    pub(super) jobs: T,
+}
+
+/// Walks all pages of `queries` for one account, and hands each summary to `insert`, which adds it to `jobs`.
+pub(super) async fn run<T>(
+    connection: &Connection,
+    class: Class,
+    queries: &[Query],
+    max_pages: u32,
+    mut jobs: T,
+    insert: impl Fn(&mut T, &JobSummary),
+) -> Result<Walked<T>, Failure> {
+    let account = account(connection).await?;
+    let pages = walk(connection, class, &account, queries, max_pages, |summary| insert(&mut jobs, summary)).await;
+    let pages = pages.map_err(|error| Failure { reason: error.reason(), message: error.to_string() })?;
+    check_same_account(connection, &account).await?;
+    Ok(Walked { account, pages, jobs })
+}
+
+/// The account whose jobs a connection lists.
+async fn account(connection: &Connection) -> Result<AccountId, Failure> {
+    let account = connection.account().await;
+    account.map_err(|error| Failure { reason: error.reason, message: format!("account id: {error}") })
+}
+
+/// Credentials that changed during a run can belong to another account.
+pub(super) async fn check_same_account(connection: &Connection, before: &AccountId) -> Result<(), Failure> {
+    let after = account(connection).await?;
+    if after == *before {
+        return Ok(());
+    }
+    let message = format!("the credentials changed from account {before} to account {after} during the run");
+    Err(Failure { reason: Reason::AccountMismatch, message })
+}
+
+/// Why a walk failed.
+#[derive(Debug, thiserror::Error)]
+pub enum WalkError {
+    /// A page could not be had.
+    #[error("page {page}: {source}")]
+    Page {
+        /// The page, counted from 1 over the whole walk.
+        page: u64,
+        /// What went wrong.
+        source: ApiError,
+    },
+    /// A token came again; what follows would be the same pages once more.
+    #[error("page {page} gave a token that an earlier page of this walk gave")]
+    TokenLoop {
+        /// The page that gave it.
+        page: u64,
+    },
+    /// More pages than `limits.max_pages`.
+    #[error("there are more than {max_pages} pages")]
+    PageLimit {
+        /// The limit.
+        max_pages: u32,
+    },
+    /// A job that belongs to somebody else.
+    #[error("page {page} lists a job of account {found}, but the target is account {expected}")]
+    AccountMismatch {
+        /// The page.
+        page: u64,
+        /// The account in the job's ARN.
+        found: AccountId,
+        /// The target's account.
+        expected: AccountId,
+    },
+}
+
+impl WalkError {
+    /// The kind of failure.
+    #[must_use]
+    pub const fn reason(&self) -> Reason {
+        match self {
+            Self::Page { source, .. } => source.reason,
+            Self::TokenLoop { .. } => Reason::TokenLoop,
+            Self::PageLimit { .. } => Reason::PageLimit,
+            Self::AccountMismatch { .. } => Reason::AccountMismatch,
+        }
+    }
+}
+
+/// Walks all pages of `queries`, one after the other, and hands each summary to `take`. Returns how many pages there were.
+///
+/// # Errors
+/// If the walk is not complete.
+pub async fn walk(
+    connection: &Connection,
+    class: Class,
+    account: &AccountId,
+    queries: &[Query],
+    max_pages: u32,
+    mut take: impl FnMut(&JobSummary),
+) -> Result<u64, WalkError> {
+    let mut pages = 0;
+    for query in queries {
+        // Hashed, since a token can be long and a walk has thousands. A chance collision fails a walk, and spoils no count.
+        let (hasher, mut seen) = (RandomState::new(), HashSet::new());
+        let mut token = None;
+        loop {
+            if pages >= u64::from(max_pages) {
+                return Err(WalkError::PageLimit { max_pages });
+            }
+            let page = pages + 1;
+            let answer =
+                connection.list_jobs(query, token, class).await.map_err(|source| WalkError::Page { page, source })?;
+            pages = page;
+            for summary in &answer.jobs {
+                check_account(summary, account, page)?;
+                take(summary);
+            }
+            let Some(next) = answer.next_token else { break };
+            if !seen.insert(hasher.hash_one(&next)) {
+                return Err(WalkError::TokenLoop { page });
+            }
+            token = Some(next);
+        }
+    }
+    Ok(pages)
+}
+
+/// Every job of a scope. `ListJobs` takes one status, so a scope of several takes a query for each.
+#[must_use]
+pub fn all_queries(scope: &Scope) -> Vec<Query> {
+    if scope.statuses.is_empty() { vec![query(scope, None)] } else { status_queries(scope, &scope.statuses) }
+}
+
+/// The open jobs of a scope: a query for each open status. With a thing group filter AWS omits SCHEDULED jobs.
+pub(super) fn open_queries(scope: &Scope) -> Vec<Query> {
+    let statuses = if scope.statuses.is_empty() { Status::KNOWN } else { &scope.statuses };
+    let is_listed = |status: &&Status| status.is_open() && !(scope.is_of_a_group() && **status == Status::Scheduled);
+    status_queries(scope, statuses.iter().filter(is_listed))
+}
+
+/// The queries of a full walk: one that lists every job, or one for each ended status that the scope names.
+pub(super) fn full_queries(scope: &Scope) -> Vec<Query> {
+    if scope.statuses.is_empty() {
+        return all_queries(scope);
+    }
+    status_queries(scope, scope.statuses.iter().filter(|status| !status.is_open()))
+}
+
+fn status_queries<'a>(scope: &Scope, statuses: impl IntoIterator<Item = &'a Status>) -> Vec<Query> {
+    statuses.into_iter().map(|status| query(scope, Some(status.clone()))).collect()
+}
+
+fn query(scope: &Scope, status: Option<Status>) -> Query {
+    Query {
+        status,
+        target_selection: scope.target_selection.clone(),
+        thing_group_name: scope.thing_group_name.clone(),
+        thing_group_id: scope.thing_group_id.clone(),
+        namespace_id: scope.namespace_id.clone(),
+    }
+}
+
+fn check_account(summary: &JobSummary, account: &AccountId, page: u64) -> Result<(), WalkError> {
+    match summary.job_arn.as_deref().and_then(JobArn::parse) {
+        Some(arn) if arn.account != *account => {
+            Err(WalkError::AccountMismatch { page, found: arn.account, expected: account.clone() })
+        }
+        _ => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn statuses(queries: &[Query]) -> Vec<&str> {
+        queries.iter().map(|query| query.status.as_ref().map_or("", Status::as_str)).collect()
+    }
+
+    #[test]
+    fn a_scope_without_statuses_lists_open_jobs_by_status_and_all_jobs_at_once() {
+        let scope = Scope::default();
+        let mut open = open_queries(&scope);
+        open.sort_by_key(|query| query.status.clone());
+        assert_eq!(statuses(&open), ["IN_PROGRESS", "SCHEDULED", "DELETION_IN_PROGRESS"]);
+        assert_eq!(statuses(&full_queries(&scope)), [""]);
+    }
+
+    #[test]
+    fn a_scope_lists_the_statuses_that_it_names_and_no_others() {
+        let of = |statuses: &[Status]| Scope { statuses: statuses.to_vec(), ..Scope::default() };
+        let both = of(&[Status::Scheduled, Status::Canceled, Status::Completed]);
+        assert_eq!(statuses(&open_queries(&both)), ["SCHEDULED"]);
+        assert_eq!(statuses(&full_queries(&both)), ["CANCELED", "COMPLETED"]);
+        assert!(full_queries(&of(&[Status::InProgress])).is_empty());
+        assert!(open_queries(&of(&[Status::Completed])).is_empty());
+    }
+
+    #[test]
+    fn with_a_thing_group_filter_scheduled_jobs_are_not_listed() {
+        let scope = Scope { thing_group_name: Some("line".to_owned()), ..Scope::default() };
+        assert_eq!(statuses(&open_queries(&scope)), ["IN_PROGRESS", "DELETION_IN_PROGRESS"]);
+    }
+}

@@ -1,0 +1,391 @@
+//! The worker of one target: one task that owns all data of the target, so that nothing has to be locked.
+
+use std::future::pending;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::watch;
+use tokio::time::{Instant, sleep, sleep_until};
+
+use super::caught;
+use super::describing::{Described, Describing, Event};
+use super::listing::{Listing, Reporter};
+use super::log::{self, DetailsLog};
+use super::schedule::{Schedule, Spread};
+use super::settings::Settings;
+use super::walks::{self, Walked, full_queries, open_queries};
+use crate::aws::rate_limit::Class;
+use crate::aws::{Connection, DescribePermit};
+use crate::clock::Clock;
+use crate::jobs::{
+    AccountId, Aggregator, DetailsState, FullWalk, FullWalkResult, JobStore, OpenWalk, Scope, Shown, Timepoint,
+};
+use crate::metrics::{Collector, Failure, RunCounters, TargetState};
+use crate::telemetry::Reason;
+
+/// Changes are published at most once in this time: each publication renders what has changed.
+const PUBLISH_INTERVAL: Duration = Duration::from_secs(1);
+
+/// Without any change a state is published after this time: execution counts become stale, and start times pass.
+const REPUBLISH_INTERVAL: Duration = Duration::from_mins(1);
+
+/// What a reload can change while the worker keeps its data.
+#[derive(Clone, Debug)]
+pub struct TargetConfig {
+    /// How AWS is reached. If its account is another one, the target starts anew.
+    pub connection: Arc<Connection>,
+    /// How jobs are collected, and what is published.
+    pub settings: Settings,
+}
+
+/// What a worker needs.
+#[derive(Debug)]
+pub struct WorkerOptions {
+    /// The target's name, for the log.
+    pub name: String,
+    /// Which jobs the target watches.
+    pub scope: Scope,
+    /// When it starts among all targets.
+    pub spread: Spread,
+    /// The time.
+    pub clock: Clock,
+    /// Counts runs.
+    pub counters: Arc<RunCounters>,
+    /// Where the target's state is published.
+    pub publisher: watch::Sender<TargetState>,
+    /// Connection and settings. The worker ends when the sender is dropped.
+    pub config: watch::Receiver<TargetConfig>,
+}
+
+/// Collects the jobs of one target.
+#[derive(Debug)]
+pub struct Worker {
+    options: WorkerOptions,
+    current: TargetConfig,
+    /// The account that all data belongs to; `None` before the first complete walk.
+    account: Option<AccountId>,
+    store: JobStore,
+    aggregator: Aggregator,
+    open: Listing<OpenWalk>,
+    /// `None` where no full walks take place.
+    full: Option<Listing<FullWalkResult>>,
+    describing: Describing,
+    details_log: DetailsLog,
+    folded_thing_groups: u64,
+    published_at: Option<Instant>,
+    has_changed: bool,
+}
+
+impl Worker {
+    /// Does nothing yet.
+    #[must_use]
+    pub fn new(mut options: WorkerOptions) -> Self {
+        let current = options.config.borrow_and_update().clone();
+        let now = options.clock.now();
+        let Spread { wait, share } = options.spread;
+        let schedule = Schedule::new(now.instant + wait, share);
+        let lists_ended = current.settings.lists_ended(&options.scope);
+        Self {
+            account: None,
+            store: JobStore::new(current.settings.store_options(&options.scope)),
+            aggregator: Aggregator::default(),
+            open: Listing::new(Collector::OpenJobs, schedule, now),
+            full: lists_ended.then(|| Listing::new(Collector::AllJobs, schedule, now)),
+            describing: Describing::default(),
+            details_log: DetailsLog::default(),
+            folded_thing_groups: 0,
+            published_at: None,
+            has_changed: true,
+            options,
+            current,
+        }
+    }
+
+    /// Collects until the sender of the configuration is dropped. It can be cancelled at any time.
+    ///
+    /// A panic is a failed run of both listings. What is shown stays until it is stale, but the store may be half-changed and is
+    /// replaced by an empty one.
+    pub async fn run(mut self) {
+        while caught(self.collect()).await.is_none() {
+            self.panicked();
+            sleep(self.current.settings.open_jobs.interval).await;
+        }
+    }
+
+    async fn collect(&mut self) {
+        loop {
+            let now = self.options.clock.now();
+            self.expire(now);
+            self.start_due_runs(now);
+            self.wait_for_permit(now);
+            if self.publication_due().is_none_or(|due| due <= now.instant) {
+                self.publish(now);
+            }
+            let deadline = self.next_deadline(now);
+            tokio::select! {
+                result = self.open.ended() => self.open_walk_ended(result),
+                result = ended(&mut self.full) => self.full_walk_ended(result),
+                event = self.describing.next() => self.described(event),
+                changed = self.options.config.changed() => match changed {
+                    Ok(()) => self.configure(),
+                    Err(_) => return,
+                },
+                () = sleep_until(deadline) => {}
+            }
+        }
+    }
+
+    fn now(&self) -> Timepoint {
+        self.options.clock.now()
+    }
+
+    /// When something has to be done that no event announces. It is later than `now`.
+    fn next_deadline(&self, now: Timepoint) -> Instant {
+        let Settings { all_jobs, .. } = &self.current.settings;
+        let (open_pace, full_pace) = (self.current.settings.open_pace(), self.current.settings.full_pace());
+        let mut deadlines = vec![
+            self.publication_due(),
+            self.open.schedule().due(&open_pace),
+            self.open.stale_at(&open_pace),
+            self.store.next_due(now).filter(|due| *due > now.instant),
+        ];
+        if let Some(full) = &self.full {
+            deadlines.extend([
+                full.schedule().due(&full_pace).filter(|_| self.open.schedule().has_run()),
+                full.stale_at(&full_pace),
+                full.schedule().running_since().map(|since| since + all_jobs.timeout),
+            ]);
+        }
+        // The publication always has a time.
+        deadlines.into_iter().flatten().min().unwrap_or(now.instant + PUBLISH_INTERVAL)
+    }
+
+    /// Withdraws stale data, and gives up a full walk that takes too long.
+    fn expire(&mut self, now: Timepoint) {
+        let settings = &self.current.settings;
+        let reporter = Reporter { target: &self.options.name, counters: &self.options.counters };
+        self.has_changed |= self.open.expire(&settings.open_pace(), now);
+        let Some(full) = &mut self.full else { return };
+        if full.expire(&settings.full_pace(), now) {
+            self.store.ended_jobs_stale();
+            self.has_changed = true;
+        }
+        let timeout = settings.all_jobs.timeout;
+        if full.schedule().running_since().is_some_and(|since| now.instant >= since + timeout) {
+            let message = format!("the walk was not complete within collectors.all_jobs.timeout ({timeout:?})");
+            full.failed(Failure { reason: Reason::Timeout, message }, now, reporter);
+            self.has_changed = true;
+        }
+    }
+
+    fn start_due_runs(&mut self, now: Timepoint) {
+        let TargetConfig { connection, settings } = &self.current;
+        let max_pages = settings.limits.max_pages;
+        if self.open.is_due(&settings.open_pace(), now.instant) {
+            let (connection, queries) = (Arc::clone(connection), open_queries(&self.options.scope));
+            let walk = async move {
+                let jobs = OpenWalk::default();
+                walks::run(&connection, Class::OpenJobs, &queries, max_pages, jobs, OpenWalk::insert).await
+            };
+            self.open.start(walk, now.instant);
+        }
+        // Open jobs come first, so that they are shown soon.
+        let Some(full) = self.full.as_mut().filter(|_| self.open.schedule().has_run()) else { return };
+        if full.is_due(&settings.full_pace(), now.instant) {
+            let (connection, queries) = (Arc::clone(connection), full_queries(&self.options.scope));
+            let jobs = self.store.start_full_walk(now);
+            let walk = async move {
+                let walked =
+                    walks::run(&connection, Class::AllJobs, &queries, max_pages, jobs, FullWalk::insert).await?;
+                let Walked { account, pages, jobs } = walked;
+                Ok(Walked { account, pages, jobs: jobs.finish() })
+            };
+            full.start(walk, now.instant);
+        }
+    }
+
+    fn open_walk_ended(&mut self, result: Result<Walked<OpenWalk>, Failure>) {
+        let now = self.now();
+        let is_first = self.store.open_counts().is_none();
+        if let Ok(walked) = &result
+            && !self.belongs_here(&walked.account)
+        {
+            return;
+        }
+        let reporter = Reporter { target: &self.options.name, counters: &self.options.counters };
+        match result {
+            Ok(Walked { pages, jobs, .. }) => {
+                self.open.succeeded(pages, jobs.stats(), now, reporter);
+                self.store.open_walk_done(jobs, now);
+                if is_first {
+                    self.published_at = None;
+                }
+            }
+            Err(failure) => self.open.failed(failure, now, reporter),
+        }
+        let states = self.store.details_states(now).unwrap_or_default();
+        let failed = [DetailsState::Failing, DetailsState::Denied].iter().filter_map(|state| states.get(state)).sum();
+        self.details_log.checked(&self.options.name, failed);
+        self.has_changed = true;
+    }
+
+    fn full_walk_ended(&mut self, result: Result<Walked<FullWalkResult>, Failure>) {
+        let now = self.now();
+        if let Ok(walked) = &result
+            && !self.belongs_here(&walked.account)
+        {
+            return;
+        }
+        let Some(full) = &mut self.full else { return };
+        let reporter = Reporter { target: &self.options.name, counters: &self.options.counters };
+        match result {
+            Ok(Walked { pages, jobs, .. }) => {
+                full.succeeded(pages, jobs.stats(), now, reporter);
+                self.store.full_walk_done(jobs, now);
+            }
+            Err(failure) => full.failed(failure, now, reporter),
+        }
+        self.has_changed = true;
+    }
+
+    /// Whether a walk found the jobs of the account that all data belongs to. If it did not, the target starts anew, since its
+    /// data and the requests under way may be of two accounts.
+    fn belongs_here(&mut self, account: &AccountId) -> bool {
+        let Some(before) = self.account.replace(account.clone()).filter(|before| before != account) else {
+            return true;
+        };
+        log::account_changed(&self.options.name, &before, account);
+        let now = self.now();
+        let schedule = Schedule::new(now.instant, self.options.spread.share);
+        self.forget();
+        self.open = Listing::new(Collector::OpenJobs, schedule, now);
+        if let Some(full) = &mut self.full {
+            *full = Listing::new(Collector::AllJobs, schedule, now);
+        }
+        false
+    }
+
+    /// Drops what is known of jobs, and the requests that were sent for them.
+    fn forget(&mut self) {
+        self.store = JobStore::new(self.current.settings.store_options(&self.options.scope));
+        self.aggregator = Aggregator::default();
+        self.describing = Describing::default();
+        self.has_changed = true;
+    }
+
+    fn wait_for_permit(&mut self, now: Timepoint) {
+        let class = if self.describing.has_room() { self.store.next_class(now) } else { None };
+        self.describing.wait_for(class, &self.current.connection);
+    }
+
+    fn described(&mut self, event: Event) {
+        match event {
+            Event::Permit(permit) => self.describe_next(permit),
+            Event::Described(described) => self.answered(described),
+        }
+    }
+
+    fn describe_next(&mut self, permit: Result<DescribePermit, Failure>) {
+        let Some(account) = &self.account else { return };
+        let Some(request) = self.store.next_to_describe(self.options.clock.now()) else { return };
+        match permit {
+            Ok(permit) => self.describing.send(&self.current.connection, account, request, permit),
+            Err(failure) => self.answered(Described { request, outcome: Err(failure) }),
+        }
+    }
+
+    fn answered(&mut self, described: Described) {
+        let counters = &self.options.counters;
+        counters.run_ended(Collector::Details);
+        if let Err(failure) = &described.outcome {
+            counters.run_failed(Collector::Details, failure.reason);
+            self.details_log.failed(&self.options.name, failure);
+        }
+        let (request, answer) = described.answer();
+        self.store.described(&request, &answer, self.now());
+        self.has_changed = true;
+    }
+
+    /// Goes on with another connection, or other settings.
+    fn configure(&mut self) {
+        let new = self.options.config.borrow_and_update().clone();
+        let old = std::mem::replace(&mut self.current, new);
+        let (now, settings) = (self.now(), &self.current.settings);
+        let is_reconnected = !Arc::ptr_eq(&old.connection, &self.current.connection);
+        if is_reconnected {
+            // A walk of the old connection could hang or fail for what has just been repaired.
+            self.describing.wait_for(None, &old.connection);
+            self.open.restart(now.instant);
+        }
+        if !settings.lists_ended(&self.options.scope) {
+            self.full = None;
+            self.store.ended_jobs_stale();
+        } else if let Some(full) = &mut self.full {
+            let schedule = full.schedule();
+            let is_affected = schedule.running_since().is_some() || schedule.has_failed();
+            // Only a full walk finds jobs that ended before the old limit.
+            let lists_more = settings.jobs.ended_within > old.settings.jobs.ended_within;
+            if lists_more || (is_reconnected && is_affected) {
+                full.restart(now.instant);
+            }
+        } else {
+            let schedule = Schedule::new(now.instant, self.options.spread.share);
+            self.full = Some(Listing::new(Collector::AllJobs, schedule, now));
+        }
+        self.store.set_options(settings.store_options(&self.options.scope));
+        self.has_changed = true;
+    }
+
+    /// When the state is published; `None` for at once.
+    fn publication_due(&self) -> Option<Instant> {
+        self.published_at.map(|at| at + if self.has_changed { PUBLISH_INTERVAL } else { REPUBLISH_INTERVAL })
+    }
+
+    fn publish(&mut self, now: Timepoint) {
+        let shown = Shown { open: self.open.is_fresh(), ended: self.full.as_ref().is_some_and(Listing::is_fresh) };
+        let options = self.current.settings.aggregate_options();
+        let snapshot = self.aggregator.aggregate(&self.store, &options, shown, now);
+        self.open.show(snapshot.open);
+        if let Some(full) = &mut self.full {
+            full.show(snapshot.ended);
+        }
+        self.folded_thing_groups = snapshot.folded_thing_groups;
+        self.publish_state(now);
+    }
+
+    fn publish_state(&mut self, now: Timepoint) {
+        let (open_pace, full_pace) = (self.current.settings.open_pace(), self.current.settings.full_pace());
+        let full = self.full.as_ref();
+        self.options.publisher.send_replace(TargetState {
+            account: self.account.clone(),
+            open: self.open.published(&open_pace),
+            ended: full.and_then(|full| full.published(&full_pace)),
+            folded_thing_groups: self.folded_thing_groups,
+            open_jobs: self.open.state(&open_pace),
+            all_jobs: full.map(|full| full.state(&full_pace)),
+            details: self.store.details_states(now),
+        });
+        (self.published_at, self.has_changed) = (Some(now.instant), false);
+    }
+
+    /// The store may be half-changed: it follows from what AWS says again.
+    fn panicked(&mut self) {
+        let now = self.now();
+        self.forget();
+        let reporter = Reporter { target: &self.options.name, counters: &self.options.counters };
+        let message = "the worker panicked, which is a fault in the exporter; the lines before this one say where";
+        let failure = Failure { reason: Reason::Internal, message: message.to_owned() };
+        self.open.failed(failure.clone(), now, reporter);
+        if let Some(full) = &mut self.full {
+            full.failed(failure, now, reporter);
+        }
+        self.publish_state(now);
+    }
+}
+
+async fn ended(full: &mut Option<Listing<FullWalkResult>>) -> Result<Walked<FullWalkResult>, Failure> {
+    match full {
+        Some(full) => full.ended().await,
+        None => pending().await,
+    }
+}
