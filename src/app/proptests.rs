@@ -105,9 +105,9 @@ async fn serve(config: &Config, access: &ClientOptions) -> Served {
     // Ended jobs are described when the refresh is done.
     tokio::time::sleep(Duration::from_secs(1)).await;
     let served = Served {
-        text: get("/metrics", "text/plain").await.into_body(),
-        open_metrics: get("/metrics", "application/openmetrics-text").await.into_body(),
-        page: String::from_utf8(get("/", "*/*").await.into_body().to_vec()).expect("UTF-8"),
+        text: get("/metrics", "text/plain").await.into_body().into_bytes(),
+        open_metrics: get("/metrics", "application/openmetrics-text").await.into_body().into_bytes(),
+        page: String::from_utf8(get("/", "*/*").await.into_body().into_bytes().to_vec()).expect("UTF-8"),
     };
     drop(stop);
     task.await.expect("no panic").expect("it runs until it is stopped");

@@ -24,7 +24,7 @@ fn load(folder: &Path) -> Result<Loaded, Problems> {
 /// The value of a metric without labels.
 async fn value(handler: &http::Handler, name: &str) -> String {
     let request = Request::get("/metrics").body(Bytes::new()).expect("a request");
-    let body = handler(request).await.into_body();
+    let body = handler(request).await.into_body().into_bytes();
     let text = String::from_utf8(body.to_vec()).expect("UTF-8");
     let line = text.lines().find_map(|line| line.strip_prefix(&format!("aws_iot_jobs_exporter_{name} ")));
     line.unwrap_or_else(|| panic!("no {name} in {text}")).to_owned()

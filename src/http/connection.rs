@@ -9,7 +9,7 @@ use std::task::{Context, Poll};
 
 use ::http::{HeaderValue, StatusCode, header};
 use bytes::Bytes;
-use http_body_util::{BodyExt as _, Full, LengthLimitError, Limited};
+use http_body_util::{BodyExt as _, LengthLimitError, Limited};
 use hyper::body::{Body as _, Frame, Incoming, SizeHint};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
@@ -21,7 +21,7 @@ use tokio::time::timeout;
 use super::entrance::Entrance;
 use super::patience::{Patient, Phase};
 use super::stream::Stream;
-use super::{Handler, Limits, Response, short};
+use super::{Handler, Limits, Response, ResponseBody, short};
 
 type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
@@ -103,12 +103,12 @@ async fn respond(
         },
     };
     entrance.complete(response.headers_mut());
-    Ok(response.map(|body| Sending { body: body.into(), phase }))
+    Ok(response.map(|body| Sending { body, phase }))
 }
 
 /// A body on its way to its client. hyper drops it once it needs no more of it.
 struct Sending {
-    body: Full<Bytes>,
+    body: ResponseBody,
     phase: Phase,
 }
 

@@ -10,6 +10,7 @@
 //! - [`probe()`]: asks another process of this program whether it lives.
 
 mod accept;
+mod body;
 mod connection;
 mod entrance;
 mod guard;
@@ -30,6 +31,7 @@ use std::time::Duration;
 use bytes::Bytes;
 
 pub use ::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
+pub use body::ResponseBody;
 pub use guard::Guard;
 pub use listen::{BindError, Listener};
 pub use probe::{ProbeError, probe};
@@ -40,7 +42,7 @@ pub use server::serve;
 pub type Request = ::http::Request<Bytes>;
 
 /// A response with its whole body. `Content-Length` is added when it is sent, and `Date` where it has none.
-pub type Response = ::http::Response<Bytes>;
+pub type Response = ::http::Response<ResponseBody>;
 
 /// A boxed future that can be spawned.
 pub type BoxFuture<T> = Pin<Box<dyn Future<Output = T> + Send>>;
@@ -135,7 +137,7 @@ fn open_files() -> Option<u64> {
 
 /// A response that says its status and no more.
 fn short(status: StatusCode) -> Response {
-    let mut response = Response::new(Bytes::from_static(status.canonical_reason().unwrap_or_default().as_bytes()));
+    let mut response = Response::new(status.canonical_reason().unwrap_or_default().into());
     *response.status_mut() = status;
     response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
     response.headers_mut().insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));

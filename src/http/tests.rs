@@ -96,7 +96,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
 }
 
 fn echo() -> Handler {
-    handler(async |request| Response::new(request.into_body()))
+    handler(async |request| Response::new(request.into_body().into()))
 }
 
 const OK: &str = "HTTP/1.1 200 OK";
@@ -163,7 +163,7 @@ async fn a_handler_slower_than_the_header_timeout_is_not_cut() {
     let limits = Limits { header_timeout: SHORT, idle_timeout: SHORT, ..Limits::default() };
     let slow = handler(async |_| {
         sleep(3 * SHORT).await;
-        Response::new(Bytes::from_static(b"done"))
+        Response::new("done".into())
     });
     let server = Server::start(limits, slow).await;
     assert_eq!(server.connect().await.get().await.1, "done");
@@ -226,7 +226,7 @@ async fn too_large_a_header_is_refused() {
 async fn a_panic_in_a_handler_costs_its_own_connection_only() {
     let panics = handler(async |request: Request| {
         assert!(request.body().is_empty(), "a panic that belongs to this test");
-        Response::new(Bytes::new())
+        Response::new("".into())
     });
     let server = Server::start(Limits::default(), panics).await;
     let mut victim = server.connect().await;
@@ -247,7 +247,7 @@ fn hanging() -> (Handler, Arc<Notify>) {
                 enter.notify_one();
                 std::future::pending::<()>().await;
             }
-            Response::new(Bytes::new())
+            Response::new("".into())
         }
     });
     (handler, entered)
@@ -317,7 +317,7 @@ async fn a_request_under_way_is_not_ended_for_a_newcomer() {
 #[tokio::test]
 async fn a_response_that_is_taken_slowly_is_not_ended_for_a_newcomer() {
     let size = 20 << 20;
-    let large = handler(move |_| std::future::ready(Response::new(Bytes::from(vec![b'x'; size]))));
+    let large = handler(move |_| std::future::ready(Response::new("x".repeat(size).into())));
     let server = Server::start(Limits { max_connections: 2, ..Limits::default() }, large).await;
     let mut slow = server.connect().await;
     slow.send("GET / HTTP/1.1\r\nhost: test\r\n\r\n").await;
@@ -375,7 +375,7 @@ async fn a_shutdown_lets_a_request_under_way_finish() {
             async move {
                 entered.notify_one();
                 leave.notified().await;
-                Response::new(Bytes::from_static(b"finished"))
+                Response::new("finished".into())
             }
         })
     };
@@ -428,7 +428,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
 #[tokio::test]
 async fn a_response_keeps_the_date_that_it_has() {
     let dated = handler(async |request: Request| {
-        let mut response = Response::new(Bytes::new());
+        let mut response = Response::new("".into());
         if let Some(date) = request.headers().get("x-date") {
             response.headers_mut().insert(header::DATE, date.clone());
         }

@@ -23,7 +23,8 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep};
 use tracing::debug;
 
-use crate::http::{Listener, Request, Response};
+use super::Response;
+use crate::http::{Listener, Request};
 
 type BoxError = Box<dyn std::error::Error + Send + Sync>;
 

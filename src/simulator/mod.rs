@@ -69,7 +69,7 @@ use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use bytes::Bytes;
 
-use crate::http::{HeaderMap, Listener, Request, Response};
+use crate::http::{HeaderMap, Listener, Request};
 use crate::jobs::{AccountId, Status, TargetSelection, Timestamp};
 
 use credentials::{Credentials, Principal};
@@ -86,6 +86,9 @@ pub use lifecycle::Lifecycle;
 pub use paging::{DEFAULT_PAGE_SIZE, MAX_PAGE_SIZE};
 pub use protocol::{Operation, Params, error, json, sts_error};
 pub use resources_api::TAG_PAGE_SIZE;
+
+/// An answer of the simulator, with its whole body.
+pub type Response = ::http::Response<Bytes>;
 
 /// Serves `simulator` on `listeners` until `shutdown` resolves. Each request sees the time that `now` gives when it
 /// arrives.

@@ -7,7 +7,8 @@ use bytes::Bytes;
 use percent_encoding::percent_decode_str;
 use serde_json::{Value, json};
 
-use crate::http::{HeaderName, HeaderValue, Method, Request, Response, StatusCode, header};
+use super::Response;
+use crate::http::{HeaderName, HeaderValue, Method, Request, StatusCode, header};
 
 use super::json::uuid_of;
 

@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use crate::http::{Response, StatusCode};
+use super::Response;
+use crate::http::StatusCode;
 use crate::jobs::Timestamp;
 
 use super::credentials::{Credentials, Principal, TemporaryCredentials};

@@ -217,7 +217,7 @@ fn plain(status: StatusCode, text: &'static str) -> Response {
 }
 
 fn respond(status: StatusCode, content_type: &'static str, body: Bytes) -> Response {
-    let mut response = Response::new(body);
+    let mut response = Response::new(body.into());
     *response.status_mut() = status;
     let headers = response.headers_mut();
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(content_type));

@@ -6,11 +6,11 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use aws_iot_jobs_exporter::config::{Config, Resolve};
-use aws_iot_jobs_exporter::http::{Response, StatusCode};
+use aws_iot_jobs_exporter::http::StatusCode;
 use aws_iot_jobs_exporter::jobs::group_filter::Pattern;
 use aws_iot_jobs_exporter::jobs::{ExecutionStatus, Status, TargetSelection, Timestamp};
 use aws_iot_jobs_exporter::simulator::{
-    self, Call, Fleet, Job, MaintenanceWindow, Operation, Scheduling, Simulator, ThingGroup,
+    self, Call, Fleet, Job, MaintenanceWindow, Operation, Response, Scheduling, Simulator, ThingGroup,
 };
 use tokio::time::Instant;
 

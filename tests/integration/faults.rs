@@ -114,7 +114,7 @@ async fn while_a_fault_lasts_the_last_good_walk_is_shown_with_its_reason_and_the
         assert_eq!(shown.up(), Some(f64::from(u8::from(expected.is_empty()))), "{fault}");
         if let Some(reason) = expected.first() {
             assert!(unchanged, "{fault}: a failed walk changed what is shown");
-            let page = String::from_utf8_lossy(page.body()).into_owned();
+            let page = String::from_utf8_lossy(&page.into_body().into_bytes()).into_owned();
             assert!(page.contains(&format!("failed: {reason}")) && page.contains("what to do"), "{fault}: {page}");
             let of_refreshes: Vec<&String> = logged.iter().filter(|line| !line.contains("request timed out")).collect();
             let [line] = &of_refreshes[..] else { panic!("{fault}: one line a refresh, not {logged:#?}") };

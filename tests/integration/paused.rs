@@ -8,9 +8,9 @@ use aws_credential_types::Credentials;
 use aws_credential_types::provider::future::ProvideCredentials as ProvidedCredentials;
 use aws_credential_types::provider::{ProvideCredentials, SharedCredentialsProvider};
 use aws_iot_jobs_exporter::config::{self, Sources, Target};
-use aws_iot_jobs_exporter::http::{Response, StatusCode};
+use aws_iot_jobs_exporter::http::{self, StatusCode};
 use aws_iot_jobs_exporter::jobs::{AccountId, Scope, Status, TargetSelection, Timestamp};
-use aws_iot_jobs_exporter::simulator::{self, Call, Fleet, Job, Operation, Role, Simulator};
+use aws_iot_jobs_exporter::simulator::{self, Call, Fleet, Job, Operation, Response, Role, Simulator};
 use bytes::Bytes;
 use tokio::time::Instant;
 
@@ -670,7 +670,7 @@ async fn the_account_is_asked_for_again_when_the_credentials_identity_changes() 
 async fn the_status_page_tells_of_targets_errors_counts_and_the_oldest_open_jobs() {
     let exporter = Exporter::start(simulated(jobs(20)), |_| {}).await;
     exporter.refreshed(1).await;
-    let page = |response: Response| String::from_utf8(response.body().to_vec()).expect("text");
+    let page = |response: http::Response| String::from_utf8(response.into_body().into_bytes().to_vec()).expect("text");
     let good = page(exporter.get("/").await);
     for expected in
         ["<h2>t ", "account 012345678901", "succeeded", "20 jobs on 1 page in", "<code>job-000000</code>", "COMPLETED"]

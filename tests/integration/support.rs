@@ -290,7 +290,7 @@ async fn scraped(handler: &http::Handler) -> Bytes {
     let request = ::http::Request::get("/metrics").body(Bytes::new()).expect("a request");
     let response = handler(request).await;
     assert_eq!(response.status(), StatusCode::OK);
-    response.into_body()
+    response.into_body().into_bytes()
 }
 
 /// Refreshes that have ended, of all targets. It is asked for so often that the whole exposition is not read for it.

@@ -549,7 +549,7 @@ async fn a_request_under_way_is_finished_by_the_configuration_that_it_came_under
             async move {
                 entered.notify_one();
                 leave.notified().await;
-                Response::new(Bytes::from_static(b"finished"))
+                Response::new("finished".into())
             }
         })
     };
@@ -688,7 +688,7 @@ async fn a_large_response_comes_whole_and_a_slow_reader_is_waited_for() {
     let keys = Keys::new();
     let guard = Arc::new(Guard::new(keys.tls(&[]), &[]));
     let size = 20 << 20;
-    let large = handler(move |_| std::future::ready(Response::new(Bytes::from(vec![b'x'; size]))));
+    let large = handler(move |_| std::future::ready(Response::new("x".repeat(size).into())));
     let server = Server::on(listener().await.guarded(&guard), Limits::default(), large);
     let mut client = keys.client().connect(&server).await.expect("a handshake");
     client.send("GET / HTTP/1.1\r\nhost: test\r\n\r\n").await;
@@ -701,7 +701,7 @@ async fn a_large_response_comes_whole_and_a_slow_reader_is_waited_for() {
 async fn a_client_that_takes_nothing_is_cut_behind_tls_too() {
     let keys = Keys::new();
     let guard = Arc::new(Guard::new(keys.tls(&[]), &[]));
-    let large = handler(move |_| std::future::ready(Response::new(Bytes::from(vec![b'x'; 20 << 20]))));
+    let large = handler(move |_| std::future::ready(Response::new("x".repeat(20 << 20).into())));
     let limits = Limits { write_timeout: SHORT, ..Limits::default() };
     let server = Server::on(listener().await.guarded(&guard), limits, large);
     let mut client = keys.client().connect(&server).await.expect("a handshake");

@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use serde_json::{Map, Value};
 
-use crate::http::{HeaderValue, Response, StatusCode, header};
+use super::super::Response;
+use crate::http::{HeaderValue, StatusCode, header};
 use crate::jobs::{Status, Timestamp};
 use crate::simulator::credentials::{expired, unknown_key};
 use crate::simulator::json::{basic_iso_8601, epoch_seconds, from_basic_iso_8601, http_date};

@@ -19,7 +19,8 @@ use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use crate::http::{Request, Response};
+use super::Response;
+use crate::http::Request;
 use crate::jobs::Timestamp;
 
 use super::{Call, FaultAction, Simulator};
