@@ -1,7 +1,28 @@
-//! What the exporter serves: the state of each target, rendered when it changes.
+//! What the exporter serves at `/metrics`.
+//!
+//! - [`TargetStates`]: what each target shows. A worker publishes to its [`Slot`], and samples are rendered then.
+//! - [`TargetCounters`] and [`ExporterMetrics`]: what is counted, through prometheus-client.
+//! - [`Exposition`]: the body of a scrape, which refers to those samples and copies none.
+//! - [`catalogue`]: the definition of every metric.
 
+pub mod catalogue;
+mod exporter_metrics;
+mod exposition;
+#[cfg(test)]
+mod fixtures;
+mod gzip;
+mod process;
+mod render;
 mod run_counters;
+mod samples;
+mod target_counters;
 mod target_state;
+mod target_states;
 
+pub use exporter_metrics::ExporterMetrics;
+pub use exposition::{Exposition, Format};
 pub use run_counters::RunCounters;
+pub use samples::Labels;
+pub use target_counters::TargetCounters;
 pub use target_state::{Collector, Failure, ListingState, Published, RunOutcome, TargetState, WalkState};
+pub use target_states::{Identity, ShownTarget, Slot, Source, TargetStates};

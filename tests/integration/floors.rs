@@ -51,7 +51,7 @@ const SECLUDED: &[(&str, &[&str])] = &[
     ("regex_lite", &["jobs", "config"]),
     ("saphyr_parser", &["config"]),
     ("x509_parser", &["config"]),
-    ("prometheus_client", &["exposition", "telemetry"]),
+    ("prometheus_client", &["metrics", "exposition", "telemetry"]),
 ];
 
 fn sources() -> Vec<(String, PathBuf, String)> {

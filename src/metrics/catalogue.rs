@@ -1,0 +1,374 @@
+//! Every metric family: its name, type, unit, labels and help, once.
+//!
+//! The exposition writes its headers from here, and the reference page is generated from here. A family that is not here cannot be
+//! served.
+
+use std::fmt::Write as _;
+
+/// The type of a family, as Prometheus defines it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FamilyType {
+    /// A value that goes up and down.
+    Gauge,
+    /// A value that only goes up. Its name ends in `_total`.
+    Counter,
+    /// Observations by size. The names of its samples end in `_bucket`, `_count` and `_sum`.
+    Histogram,
+}
+
+impl FamilyType {
+    /// The word after `# TYPE name`.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Gauge => "gauge",
+            Self::Counter => "counter",
+            Self::Histogram => "histogram",
+        }
+    }
+}
+
+/// What a family describes. This decides which labels it has besides its own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Subject {
+    /// The jobs of a target: absent until a collector found them, and withdrawn when its data is stale.
+    Jobs,
+    /// A target: there before its account is known, and while its jobs are withdrawn.
+    Target,
+    /// This process.
+    Exporter,
+}
+
+impl Subject {
+    /// Every subject, in the order of the reference page.
+    pub const ALL: [Self; 3] = [Self::Jobs, Self::Target, Self::Exporter];
+
+    /// The labels that every family of this subject has. Families of jobs and targets also have the target's constant labels.
+    #[must_use]
+    pub const fn labels(self) -> &'static [&'static str] {
+        match self {
+            Self::Jobs => &["target", "aws_account_id", "aws_region"],
+            Self::Target => &["target", "aws_region"],
+            Self::Exporter => &[],
+        }
+    }
+}
+
+/// One metric family.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Family {
+    /// The name of its samples. The samples of a histogram have a suffix besides.
+    pub name: &'static str,
+    /// Its type.
+    pub family_type: FamilyType,
+    /// Its unit, if it has one: a base unit of Prometheus. The name ends in it (before `_total`).
+    pub unit: Option<&'static str>,
+    /// What it describes.
+    pub subject: Subject,
+    /// Labels besides those of its subject.
+    pub labels: &'static [&'static str],
+    /// One sentence for `# HELP`.
+    pub help: &'static str,
+    /// What a reader of the reference page should know besides.
+    pub notes: &'static str,
+}
+
+impl Family {
+    /// The name in `OpenMetrics` headers: a counter's without `_total`.
+    #[must_use]
+    pub fn family_name(&self) -> &'static str {
+        match self.family_type {
+            FamilyType::Counter => self.name.strip_suffix("_total").unwrap_or(self.name),
+            FamilyType::Gauge | FamilyType::Histogram => self.name,
+        }
+    }
+}
+
+/// Declares the families and the list of all of them.
+macro_rules! families {
+    ($($constant:ident: $type:ident $name:literal $([$unit:literal])? of $subject:ident ($($label:literal),*) $help:literal $notes:literal;)+) => {
+        $(
+            #[doc = $help]
+            #[allow(clippy::doc_markdown, reason = "a help text is for Prometheus, which knows no Markdown")]
+            pub const $constant: Family = Family {
+                name: $name,
+                family_type: FamilyType::$type,
+                unit: families!(@unit $($unit)?),
+                subject: Subject::$subject,
+                labels: &[$($label),*],
+                help: $help,
+                notes: $notes,
+            };
+        )+
+
+        /// Every family, in the order in which they are served.
+        pub const ALL: &[&Family] = &[$(&$constant),+];
+    };
+    (@unit $unit:literal) => { Some($unit) };
+    (@unit) => { None };
+}
+
+families! {
+    JOBS: Gauge "aws_iot_jobs" of Jobs ("status", "target_selection")
+        "Jobs by status and target selection, each job counted once."
+        "Every known pair in the target's scope is there, as 0 if there is no such job. With a thing-group filter SCHEDULED is not there: ListJobs omits such jobs. The rows of open statuses come from the collector `open_jobs`, the others from `all_jobs`; each group of rows appears and goes by itself. AWS purges ended jobs in time, so COMPLETED and CANCELED fall as well as rise. COMPLETED means that every execution is terminal, not that any succeeded.";
+    JOBS_OLDEST_CREATED: Gauge "aws_iot_jobs_oldest_created_timestamp_seconds" ["seconds"] of Jobs ("status", "target_selection")
+        "Creation time of the oldest open job, in seconds since the epoch."
+        "Absent if there is no open job. A CONTINUOUS job without an end stays IN_PROGRESS for ever by design, so its age means nothing.";
+    JOBS_CONCURRENT: Gauge "aws_iot_jobs_concurrent" of Jobs ("target_selection")
+        "Open jobs that are rolling out or cancelling right now, which is what the concurrency quota counts."
+        "Absent for a selection if AWS gave no `isConcurrent` for one of its IN_PROGRESS jobs.";
+    JOBS_START_OVERDUE: Gauge "aws_iot_jobs_start_overdue" of Jobs ("target_selection")
+        "SCHEDULED jobs without maintenance windows whose start time passed more than 5 minutes ago."
+        "Absent for a selection until the schedules of its SCHEDULED jobs are known.";
+    THING_GROUP_JOBS: Gauge "aws_iot_thing_group_jobs" of Jobs ("thing_group", "status", "target_selection")
+        "Jobs that target a thing group: open ones, and those that ended within jobs.ended_within."
+        "A job that targets three groups counts in each of them, so a sum over groups counts memberships, not jobs. A row appears once it is above 0 and then stays, as 0 too. `thing_group` is the group's name; `<none>`: the job targets things only; `<unknown>`: the job is not described; `<other>`: groups beyond `limits.max_thing_groups`, or left out by `thing_groups.include` and `exclude`.";
+    THING_GROUP_JOBS_OLDEST_CREATED: Gauge "aws_iot_thing_group_jobs_oldest_created_timestamp_seconds" ["seconds"] of Jobs ("thing_group", "status", "target_selection")
+        "Creation time of the oldest open job that targets a thing group, in seconds since the epoch."
+        "Absent if there is no open job.";
+    JOB_INFO: Gauge "aws_iot_job_info" of Jobs ("job_id", "target_selection")
+        "An open job, or one that ended within jobs.ended_within; always 1."
+        "Series of single jobs exist for at most `limits.max_jobs` open jobs: the newest IN_PROGRESS SNAPSHOT ones first, then CONTINUOUS ones with open executions, SCHEDULED ones, the rest; and for at most `limits.max_ended_jobs` ended ones, the last to end first.";
+    JOB_STATUS: Gauge "aws_iot_job_status" of Jobs ("job_id", "status")
+        "The current status of a job; always 1."
+        "";
+    JOB_WINDOWED: Gauge "aws_iot_job_windowed" of Jobs ("job_id")
+        "Whether a job runs in maintenance windows only."
+        "Absent if its schedule is not known.";
+    JOB_THING_GROUP_INFO: Gauge "aws_iot_job_thing_group_info" of Jobs ("job_id", "thing_group")
+        "A thing group that a job targets; always 1."
+        "Ten groups of a job at most, the rest as `<other>`. Groups keep their names here even if their counts are folded.";
+    JOB_CREATED: Gauge "aws_iot_job_created_timestamp_seconds" ["seconds"] of Jobs ("job_id")
+        "When a job was created, in seconds since the epoch."
+        "";
+    JOB_LAST_UPDATED: Gauge "aws_iot_job_last_updated_timestamp_seconds" ["seconds"] of Jobs ("job_id")
+        "When a job was last updated, in seconds since the epoch."
+        "AWS does not document whether the progress of an execution updates its job.";
+    JOB_SCHEDULED_START: Gauge "aws_iot_job_scheduled_start_timestamp_seconds" ["seconds"] of Jobs ("job_id")
+        "When a job is scheduled to start, in seconds since the epoch."
+        "Absent for a job without a start time, and if it is not known.";
+    JOB_SCHEDULED_END: Gauge "aws_iot_job_scheduled_end_timestamp_seconds" ["seconds"] of Jobs ("job_id")
+        "When a job is scheduled to end, in seconds since the epoch."
+        "Absent for a job without an end time, and if it is not known.";
+    JOB_COMPLETED: Gauge "aws_iot_job_completed_timestamp_seconds" ["seconds"] of Jobs ("job_id")
+        "When an ended job ended, in seconds since the epoch."
+        "AWS's `completedAt`, or `lastUpdatedAt` if that is missing.";
+    JOB_DESCRIBED: Gauge "aws_iot_job_described_timestamp_seconds" ["seconds"] of Jobs ("job_id")
+        "When a job was last described, in seconds since the epoch."
+        "Absent if it is not described. The executions of a job change only when it is described again.";
+    JOB_EXECUTIONS: Gauge "aws_iot_job_executions" of Jobs ("job_id", "execution_status")
+        "Executions of an open job by status."
+        "These are executions, not devices: with retries a device has several, and there can be more than targets. Absent if the job was not described, or too long ago.";
+    ENDED_JOB_EXECUTIONS: Gauge "aws_iot_ended_job_executions" of Jobs ("job_id", "execution_status")
+        "Executions by status of a job that ended within jobs.ended_within."
+        "As `aws_iot_job_executions`.";
+    JOBS_UNDESCRIBED: Gauge "aws_iot_jobs_undescribed" of Jobs ()
+        "Jobs without a description, of those that are described."
+        "Open jobs, and those that ended within `jobs.ended_within`. Absent if the collector `details` is not enabled.";
+    TARGET_INFO: Gauge "aws_iot_jobs_target_info" of Jobs ()
+        "Joins a target's name to its account and region; always 1."
+        "There from when the account is known.";
+    UP: Gauge "aws_iot_jobs_up" of Target ()
+        "Whether the last run of every enabled listing succeeded and its data is fresh."
+        "Listings are the collectors `open_jobs` and `all_jobs`. A first run counts as success until its data would be stale.";
+    FOLDED_THING_GROUPS: Gauge "aws_iot_jobs_folded_thing_groups" of Target ()
+        "Thing groups without rows of their own because of limits.max_thing_groups."
+        "They are summed as `<other>`. Those that `thing_groups.include` and `exclude` leave out are not counted here.";
+    OMITTED_JOBS: Gauge "aws_iot_jobs_omitted_jobs" of Target ()
+        "Jobs without series of their own because of limits.max_jobs and limits.max_ended_jobs."
+        "They are counted in all sums.";
+    OVERLAPPING_TARGETS: Gauge "aws_iot_jobs_overlapping_targets" of Target ()
+        "Other targets that turned out to watch the same account and region with the same filter."
+        "Sums over targets count the jobs of such targets several times: remove all of them but one. Absent until the account is known. Targets with different `endpoint_url` do not overlap. Filters of which one includes the other are not compared.";
+    COLLECTOR_SUCCESS: Gauge "aws_iot_jobs_collector_success" of Target ("collector")
+        "Whether the last run of a listing succeeded."
+        "`collector` is `open_jobs` or `all_jobs`. Absent before the first run has ended.";
+    COLLECTOR_LAST_SUCCESS: Gauge "aws_iot_jobs_collector_last_success_timestamp_seconds" ["seconds"] of Target ("collector")
+        "When the last successful run of a listing ended, in seconds since the epoch."
+        "Absent until there was one. It stays when the jobs are withdrawn as stale.";
+    COLLECTOR_DURATION: Gauge "aws_iot_jobs_collector_duration_seconds" ["seconds"] of Target ("collector")
+        "How long the last run of a listing took."
+        "Waits for the request budget included. Absent before the first run has ended.";
+    COLLECTOR_INTERVAL: Gauge "aws_iot_jobs_collector_interval_seconds" ["seconds"] of Target ("collector")
+        "How far apart the runs of a listing start, as planned now."
+        "The configured interval; for `all_jobs` 10 times its last duration if that is longer.";
+    COLLECTOR_JOBS: Gauge "aws_iot_jobs_collector_jobs" of Target ("collector", "state")
+        "Jobs by the state of what a collector knows of them."
+        "`collector` is `details`. `state`: `fresh`; `overdue`: not described yet, or too long ago; `failing`: the last request failed; `denied`: the identity may not describe the job.";
+    WALK_PAGES: Gauge "aws_iot_jobs_walk_pages" of Target ("collector")
+        "Pages of the last complete walk of a listing."
+        "";
+    WALK_JOBS: Gauge "aws_iot_jobs_walk_jobs" of Target ("collector")
+        "Distinct jobs of the last complete walk of a listing."
+        "";
+    WALK_DUPLICATES: Gauge "aws_iot_jobs_walk_duplicates" of Target ("collector")
+        "Summaries of the last complete walk of a listing whose job the walk had seen before."
+        "A job whose status changes during a walk can show up twice. It is counted once, as it was seen last.";
+    WALK_MALFORMED: Gauge "aws_iot_jobs_walk_malformed" of Target ("collector")
+        "Summaries of the last complete walk of a listing without a job id, a status or a target selection."
+        "A summary without an id is not counted as a job. A missing status or selection is shown as `<unknown>`.";
+    COLLECTOR_RUNS: Counter "aws_iot_jobs_exporter_collector_runs_total" of Target ("collector")
+        "Runs of a collector that ended, successfully or not."
+        "A run is one walk of a listing. For `details` it is one request about one job.";
+    COLLECTOR_FAILURES: Counter "aws_iot_jobs_exporter_collector_failures_total" of Target ("collector", "reason")
+        "Runs of a collector that failed, by reason."
+        "Reasons: `throttled`, `denied`, `credentials`, `timeout`, `network`, `unavailable` (a 5xx answer), `rejected` (any other error answer), `malformed` (an answer that cannot be read, or has no `jobs`), `token_loop`, `page_limit`, `account_mismatch`, `configuration`, `internal` (a fault in the exporter). Every reason is there from the start, as 0.";
+    API_REQUESTS: Counter "aws_iot_jobs_exporter_api_requests_total" of Target ("operation")
+        "Requests sent to AWS, retries included."
+        "Requests for credentials are included from the first on: `AssumeRole`, `AssumeRoleWithWebIdentity`, and for IAM Identity Center `CreateToken` and `GetRoleCredentials`. Those to the metadata services of containers and instances are not.";
+    API_ERRORS: Counter "aws_iot_jobs_exporter_api_errors_total" of Target ("operation", "code")
+        "Requests to AWS that failed, by error code, retries included."
+        "A job that DescribeJob does not find is no error: it was deleted since the walk. `code` is AWS's own, or `timeout`, `network`, `malformed` if there was none. A code with unusual characters, and the 17th and later unknown ones, count as `<other>`.";
+    API_REQUEST_DURATION: Histogram "aws_iot_jobs_exporter_api_request_duration_seconds" ["seconds"] of Target ("operation")
+        "How long AWS took to answer a request, retries included."
+        "From sending a request to the end of its answer, connecting included, the wait for the request budget not. A request that timed out counts with the 10 s after which it was given up.";
+    API_RATE_LIMIT_WAIT: Counter "aws_iot_jobs_exporter_api_rate_limit_wait_seconds_total" ["seconds"] of Target ("operation")
+        "How long requests waited for the request budget."
+        "The sum over requests. Several can wait at once, so it can grow by more than a second a second.";
+    API_RATE_LIMIT: Gauge "aws_iot_jobs_exporter_api_rate_limit_requests_per_second" of Exporter ("aws_account_id", "aws_region", "operation")
+        "The most requests a second that are sent to an operation in an account and region."
+        "`limits.requests_per_second`, unless AWS throttles: that halves it, at most once in 10 s and down to a tenth of the configured rate, and each minute without throttling adds a tenth. There from the first request of an operation, when the account is known.";
+    HTTP_REQUESTS: Counter "aws_iot_jobs_exporter_http_requests_total" of Exporter ("handler", "code")
+        "Requests to the exporter, by the pattern of the path and the status of the response."
+        "A request that is refused before it reaches a handler, for its credentials or its size, is not counted.";
+    BUILD_INFO: Gauge "aws_iot_jobs_exporter_build_info" of Exporter ("version", "revision", "rustc")
+        "What this exporter was built from; always 1."
+        "`revision` is `unknown` in a build outside a git checkout.";
+    CONFIG_SUCCESSFUL: Gauge "aws_iot_jobs_exporter_config_last_reload_successful" of Exporter ()
+        "Whether the last reload of the configuration succeeded."
+        "0: the configuration is invalid, and the previous one stays in use; the log has the reason.";
+    CONFIG_SUCCESS_TIME: Gauge "aws_iot_jobs_exporter_config_last_reload_success_timestamp_seconds" ["seconds"] of Exporter ()
+        "When a configuration was last applied, in seconds since the epoch."
+        "";
+    CONFIG_HASH: Gauge "aws_iot_jobs_exporter_config_hash" of Exporter ()
+        "Hash of the effective configuration in use."
+        "It changes with the value of any key that is not a secret, and with the web configuration and its certificates. Processes with the same configuration have the same hash.";
+    WEB_CONFIG_SUCCESSFUL: Gauge "aws_iot_jobs_exporter_web_config_last_reload_successful" of Exporter ()
+        "Whether the web configuration in its files is in use."
+        "0: the files are invalid, or remove users, TLS or client authentication, which only an explicit reload can do. The previous web configuration stays in use; the log has the reason. 1 without `web.config_file`, too.";
+    SHARD_INDEX: Gauge "aws_iot_jobs_exporter_shard_index" of Exporter ()
+        "Which shard of the targets this process watches, from 0."
+        "`shard.index` of the configuration in use.";
+    SHARD_TOTAL: Gauge "aws_iot_jobs_exporter_shard_total" of Exporter ()
+        "How many shards the targets are split into."
+        "`shard.total` of the configuration in use. 1 without shards.";
+    PROCESS_CPU: Counter "process_cpu_seconds_total" ["seconds"] of Exporter ()
+        "Total user and system CPU time spent in seconds."
+        "`process_*` are served on Linux only.";
+    PROCESS_OPEN_FDS: Gauge "process_open_fds" of Exporter ()
+        "Number of open file descriptors."
+        "";
+    PROCESS_MAX_FDS: Gauge "process_max_fds" of Exporter ()
+        "Maximum number of open file descriptors."
+        "Absent if there is no limit.";
+    PROCESS_VIRTUAL_MEMORY: Gauge "process_virtual_memory_bytes" ["bytes"] of Exporter ()
+        "Virtual memory size in bytes."
+        "";
+    PROCESS_VIRTUAL_MEMORY_MAX: Gauge "process_virtual_memory_max_bytes" ["bytes"] of Exporter ()
+        "Maximum amount of virtual memory available in bytes."
+        "Absent if there is no limit.";
+    PROCESS_RESIDENT_MEMORY: Gauge "process_resident_memory_bytes" ["bytes"] of Exporter ()
+        "Resident memory size in bytes."
+        "";
+    PROCESS_START_TIME: Gauge "process_start_time_seconds" ["seconds"] of Exporter ()
+        "Start time of the process since unix epoch in seconds."
+        "";
+    PROCESS_THREADS: Gauge "process_threads" of Exporter ()
+        "Number of OS threads in the process."
+        "";
+}
+
+/// The reference page of all families.
+#[must_use]
+pub fn reference_page() -> String {
+    let mut page = String::from(
+        "# Metrics\n\n\
+         Generated from `src/metrics/catalogue.rs`; `UPDATE_DOCS=1 cargo test reference_page` writes it anew.\n\n\
+         `/metrics` serves OpenMetrics 1.0 or the text format 0.0.4, as `Accept` asks. What is unknown is absent, never 0; what is\n\
+         known to be none is 0.\n",
+    );
+    for subject in Subject::ALL {
+        let (title, about) = match subject {
+            Subject::Jobs => (
+                "Jobs",
+                "Families of open jobs are withdrawn when the data of the collector `open_jobs` is stale, those of ended jobs when \
+                 that of\n`all_jobs` is. Labels of each: `target`, `aws_account_id`, `aws_region`, the target's own constant \
+                 `labels`, and those named.\n\nThe value of `status` or `target_selection` is AWS's own text, also one that AWS adds \
+                 later; `<unknown>` if AWS left it\nout, `<other>` for a text with unusual characters, and for the 17th and later \
+                 unknown texts.",
+            ),
+            Subject::Target => (
+                "Targets",
+                "They exist before a target's account is known, and stay while its jobs are withdrawn.\nLabels of each: `target`, \
+                 `aws_region`, the target's own constant `labels`, and those named.",
+            ),
+            Subject::Exporter => ("Exporter", "About this process."),
+        };
+        // Writing to a string cannot fail.
+        let _ = write!(page, "\n## {title}\n\n{about}\n");
+        for family in ALL.iter().filter(|family| family.subject == subject) {
+            let _ = write!(page, "\n### `{}`\n\n{}", family.name, family.help);
+            let _ = write!(page, "\n\n- type: {}\n", family.family_type.as_str());
+            if let Some(unit) = family.unit {
+                let _ = writeln!(page, "- unit: {unit}");
+            }
+            if !family.labels.is_empty() {
+                let _ = writeln!(page, "- labels: `{}`", family.labels.join("`, `"));
+            }
+            if !family.notes.is_empty() {
+                let _ = write!(page, "\n{}\n", family.notes);
+            }
+        }
+    }
+    page
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+    use crate::catalogue::RESERVED_LABELS;
+
+    #[test]
+    fn names_are_unique_and_follow_the_conventions() {
+        let mut names = BTreeSet::new();
+        for family in ALL {
+            assert!(names.insert(family.family_name()), "{} twice", family.name);
+            // The total number of shards is a gauge: its name says total for another reason.
+            let is_total = family.name.ends_with("_total") && *family != &SHARD_TOTAL;
+            assert_eq!(family.family_type == FamilyType::Counter, is_total, "{}", family.name);
+            if let Some(unit) = family.unit {
+                assert!(family.family_name().ends_with(&format!("_{unit}")), "{} is in {unit}", family.name);
+            }
+            assert!(family.help.ends_with('.') && !family.help.contains('\n'), "{}", family.name);
+        }
+    }
+
+    #[test]
+    fn a_targets_constant_labels_collide_with_no_family_of_jobs_or_targets() {
+        for family in ALL.iter().filter(|family| family.subject != Subject::Exporter) {
+            for label in family.subject.labels().iter().chain(family.labels) {
+                assert!(RESERVED_LABELS.contains(label), "{label} of {}", family.name);
+            }
+            if family.family_type == FamilyType::Histogram {
+                assert!(RESERVED_LABELS.contains(&"le"), "le of {}", family.name);
+            }
+        }
+    }
+
+    #[test]
+    fn the_reference_page_describes_every_family_once() {
+        let page = reference_page();
+        for family in ALL {
+            assert_eq!(
+                page.matches(&format!("\n### `{}`\n\n{}\n", family.name, family.help)).count(),
+                1,
+                "{}",
+                family.name
+            );
+        }
+        assert_eq!(page.matches("\n### ").count(), ALL.len());
+    }
+}

@@ -1,0 +1,187 @@
+//! What the exporter says about itself, independent of any target.
+
+use std::fmt;
+use std::sync::atomic::AtomicU64;
+
+use prometheus_client::collector::Collector;
+use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric as _};
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::{ConstGauge, Gauge};
+use prometheus_client::registry::{Metric, Registry};
+
+use super::catalogue::{
+    self, API_RATE_LIMIT, BUILD_INFO, CONFIG_HASH, CONFIG_SUCCESS_TIME, CONFIG_SUCCESSFUL, HTTP_REQUESTS, SHARD_INDEX,
+    SHARD_TOTAL, Subject, WEB_CONFIG_SUCCESSFUL,
+};
+use super::process::Process;
+use super::samples::Samples;
+use super::target_counters::LabelSet;
+use crate::config::Loaded;
+use crate::http::StatusCode;
+use crate::jobs::Timestamp;
+use crate::telemetry::{REVISION, RUSTC, RateInForce, VERSION};
+
+/// The exporter's own metrics.
+#[derive(Debug)]
+pub struct ExporterMetrics {
+    registry: Registry,
+    http_requests: Family<LabelSet, Counter>,
+    config_successful: Gauge,
+    config_success_time: Gauge<f64, AtomicU64>,
+    config_hash: Gauge,
+    web_config_successful: Gauge,
+    shard_index: Gauge,
+    shard_total: Gauge,
+}
+
+impl ExporterMetrics {
+    /// The metrics of this process. `process_*` are read from its files under `/proc`, and the rates in force from `rates`, at
+    /// each scrape.
+    #[must_use]
+    pub fn new(rates: impl Fn() -> Vec<RateInForce> + Send + Sync + 'static) -> Self {
+        let mut registry = Registry::default();
+        registry.register_collector(Box::new(RatesInForce(Box::new(rates))));
+        registry.register_collector(Box::new(Process::new()));
+        let build: Family<LabelSet, Gauge> = Family::default();
+        let values = [VERSION, REVISION, RUSTC].map(str::to_owned);
+        build.get_or_create(&BUILD_INFO.labels.iter().copied().zip(values).collect()).set(1);
+        register(&mut registry, &BUILD_INFO, build);
+        let metrics = Self {
+            http_requests: Family::default(),
+            config_successful: Gauge::default(),
+            config_success_time: Gauge::default(),
+            config_hash: Gauge::default(),
+            web_config_successful: Gauge::default(),
+            shard_index: Gauge::default(),
+            shard_total: Gauge::default(),
+            registry: Registry::default(),
+        };
+        metrics.web_config_successful.set(1);
+        register(&mut registry, &HTTP_REQUESTS, metrics.http_requests.clone());
+        register(&mut registry, &CONFIG_SUCCESSFUL, metrics.config_successful.clone());
+        register(&mut registry, &CONFIG_SUCCESS_TIME, metrics.config_success_time.clone());
+        register(&mut registry, &CONFIG_HASH, metrics.config_hash.clone());
+        register(&mut registry, &WEB_CONFIG_SUCCESSFUL, metrics.web_config_successful.clone());
+        register(&mut registry, &SHARD_INDEX, metrics.shard_index.clone());
+        register(&mut registry, &SHARD_TOTAL, metrics.shard_total.clone());
+        Self { registry, ..metrics }
+    }
+
+    /// A request was answered. `handler` is the pattern of its path.
+    pub fn http_request(&self, handler: &'static str, status: StatusCode) {
+        let labels = vec![("handler", handler.to_owned()), ("code", status.as_str().to_owned())];
+        self.http_requests.get_or_create(&labels).inc();
+    }
+
+    /// A configuration was applied.
+    pub fn config_applied(&self, loaded: &Loaded, at: Timestamp) {
+        self.config_successful.set(1);
+        self.config_success_time.set(at.as_secs_f64());
+        self.shard_index.set(loaded.config.shard.index.into());
+        self.shard_total.set(loaded.config.shard.total.into());
+        self.config_in_use(loaded);
+    }
+
+    /// A configuration was read and not applied.
+    pub fn config_rejected(&self) {
+        self.config_successful.set(0);
+    }
+
+    /// This is the configuration in use. Its hash also changes with the web configuration, which is read again by itself.
+    pub fn config_in_use(&self, loaded: &Loaded) {
+        // 48 bits, which every signed 64-bit number holds.
+        self.config_hash.set(i64::try_from(loaded.effective.hash()).unwrap_or_default());
+    }
+
+    /// Whether the web configuration in its files is in use.
+    pub fn web_config_in_use(&self, is_in_use: bool) {
+        self.web_config_successful.set(i64::from(is_in_use));
+    }
+
+    /// All samples as they are now.
+    pub(super) fn samples(&self) -> Samples {
+        let families: Vec<&'static catalogue::Family> =
+            catalogue::ALL.iter().copied().filter(|family| family.subject == Subject::Exporter).collect();
+        Samples::of_registry(&self.registry, &families)
+    }
+}
+
+fn register(registry: &mut Registry, family: &catalogue::Family, metric: impl Metric) {
+    registry.register(family.family_name(), family.help, metric);
+}
+
+/// Reads the rates in force when they are asked for: they recover with time.
+struct RatesInForce(Box<dyn Fn() -> Vec<RateInForce> + Send + Sync>);
+
+impl fmt::Debug for RatesInForce {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("RatesInForce")
+    }
+}
+
+impl Collector for RatesInForce {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
+        let gauge = ConstGauge::new(0.0);
+        let mut family =
+            encoder.encode_descriptor(API_RATE_LIMIT.name, API_RATE_LIMIT.help, None, gauge.metric_type())?;
+        for RateInForce { account, region, operation, rate } in (self.0)() {
+            let values = [account.as_str(), region.as_str(), operation];
+            let labels: Vec<_> = API_RATE_LIMIT.labels.iter().copied().zip(values).collect();
+            ConstGauge::new(rate).encode(family.encode_family(&labels)?)?;
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Config;
+    use crate::jobs::AccountId;
+
+    fn line(metrics: &ExporterMetrics, family: &catalogue::Family) -> String {
+        metrics.samples().get(family).map(|lines| String::from_utf8_lossy(lines).into_owned()).unwrap_or_default()
+    }
+
+    #[test]
+    fn a_configuration_shows_its_shard_its_hash_and_whether_it_was_applied() {
+        let metrics = ExporterMetrics::new(Vec::new);
+        let mut config = Config::default();
+        (config.shard.index, config.shard.total) = (2, 5);
+        let loaded = Loaded::from(config);
+        metrics.config_applied(&loaded, Timestamp::from_millis(1_790_000_000_500));
+        metrics.config_rejected();
+        metrics.web_config_in_use(false);
+        for (family, value) in [
+            (&SHARD_INDEX, "2".to_owned()),
+            (&SHARD_TOTAL, "5".to_owned()),
+            (&CONFIG_HASH, loaded.effective.hash().to_string()),
+            (&CONFIG_SUCCESSFUL, "0".to_owned()),
+            (&CONFIG_SUCCESS_TIME, "1790000000.5".to_owned()),
+            (&WEB_CONFIG_SUCCESSFUL, "0".to_owned()),
+        ] {
+            assert_eq!(line(&metrics, family), format!("{} {value}\n", family.name));
+        }
+    }
+
+    #[test]
+    fn requests_rates_the_build_and_the_process_are_shown() {
+        let account = AccountId::parse("012345678901").expect("an account");
+        let rate = RateInForce { account, region: "eu-west-1".to_owned(), operation: "ListJobs", rate: 2.5 };
+        let metrics = ExporterMetrics::new(move || vec![rate.clone()]);
+        metrics.http_request("/metrics", StatusCode::OK);
+        metrics.http_request("/metrics", StatusCode::OK);
+        let http = line(&metrics, &HTTP_REQUESTS);
+        assert_eq!(http, format!("{}{{handler=\"/metrics\",code=\"200\"}} 2\n", HTTP_REQUESTS.name));
+        let rates = line(&metrics, &API_RATE_LIMIT);
+        assert!(
+            rates.ends_with("{aws_account_id=\"012345678901\",aws_region=\"eu-west-1\",operation=\"ListJobs\"} 2.5\n")
+        );
+        assert!(line(&metrics, &BUILD_INFO).contains(&format!("version=\"{VERSION}\"")));
+        if cfg!(target_os = "linux") {
+            let cpu = line(&metrics, &catalogue::PROCESS_CPU);
+            assert!(cpu.starts_with("process_cpu_seconds_total "), "{cpu}");
+        }
+    }
+}

@@ -1,0 +1,177 @@
+//! The body of `/metrics`.
+//!
+//! It has two halves. The first one is everything that targets show: references to samples that were rendered when they changed.
+//! The list of references, and its compressed form, are kept until a target shows something else, and shared by all responses.
+//! The second half is what the exporter counts. It can change at any time, so it is put together for each response.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use bytes::Bytes;
+use tokio::sync::OnceCell;
+
+use super::catalogue::{self, Family};
+use super::gzip::FirstHalf;
+use super::samples::Samples;
+use super::target_states::{ShownTarget, overlapping};
+use super::{ExporterMetrics, TargetStates};
+use crate::http::ResponseBody;
+use crate::jobs::Timepoint;
+
+/// A text format of Prometheus.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Format {
+    /// [`OpenMetrics` 1.0](https://prometheus.io/docs/specs/om/open_metrics_spec/).
+    OpenMetrics,
+    /// [Text format 0.0.4](https://prometheus.io/docs/instrumenting/exposition_formats/#text-based-format).
+    Text,
+}
+
+impl Format {
+    /// The value of `Content-Type`, without which Prometheus 3 fails a scrape.
+    #[must_use]
+    pub const fn content_type(self) -> &'static str {
+        match self {
+            Self::OpenMetrics => "application/openmetrics-text; version=1.0.0; charset=utf-8",
+            Self::Text => "text/plain; version=0.0.4; charset=utf-8",
+        }
+    }
+}
+
+/// Makes the bodies of `/metrics`.
+#[derive(Debug)]
+pub struct Exposition {
+    states: Arc<TargetStates>,
+    exporter: Arc<ExporterMetrics>,
+    open_metrics: FormatCache,
+    text: FormatCache,
+}
+
+/// What is kept of a format.
+#[derive(Debug)]
+struct FormatCache {
+    /// A header for each family of the catalogue, in its order.
+    headers: Vec<Bytes>,
+    last: Mutex<Option<Arc<TargetsHalf>>>,
+}
+
+/// The first half of a body, of these targets.
+#[derive(Debug)]
+struct TargetsHalf {
+    targets: Vec<Arc<ShownTarget>>,
+    pieces: Arc<[Bytes]>,
+    /// The same compressed, once somebody has asked for it.
+    gzip: OnceCell<Compressed>,
+}
+
+#[derive(Debug)]
+struct Compressed {
+    half: FirstHalf,
+    pieces: Arc<[Bytes]>,
+}
+
+impl Exposition {
+    /// The exposition of these targets and this exporter.
+    #[must_use]
+    pub fn new(states: Arc<TargetStates>, exporter: Arc<ExporterMetrics>) -> Self {
+        let [open_metrics, text] = [Format::OpenMetrics, Format::Text].map(FormatCache::new);
+        Self { states, exporter, open_metrics, text }
+    }
+
+    /// The body at `now`.
+    #[must_use]
+    pub fn body(&self, format: Format, now: Timepoint) -> ResponseBody {
+        let (half, rest) = self.halves(format, now);
+        ResponseBody::new(Arc::clone(&half.pieces), rest)
+    }
+
+    /// The body at `now`, as one gzip member; `None` if it cannot be compressed.
+    pub async fn gzip_body(&self, format: Format, now: Timepoint) -> Option<ResponseBody> {
+        let (half, rest) = self.halves(format, now);
+        let compressed = half.gzip.get_or_try_init(|| compress(Arc::clone(&half.pieces))).await.ok()?;
+        let rest = compressed.half.complete(&rest).ok()?;
+        Some(ResponseBody::new(Arc::clone(&compressed.pieces), [rest]))
+    }
+
+    fn halves(&self, format: Format, now: Timepoint) -> (Arc<TargetsHalf>, Vec<Bytes>) {
+        let cache = match format {
+            Format::OpenMetrics => &self.open_metrics,
+            Format::Text => &self.text,
+        };
+        let (targets, counters) = self.states.read_with_counters(now);
+        let exporter = self.exporter.samples();
+        let counters: Vec<&Samples> = counters.iter().map(AsRef::as_ref).chain([&exporter]).collect();
+        let mut rest = cache.pieces(&counters);
+        if format == Format::OpenMetrics {
+            rest.push(Bytes::from_static(b"# EOF\n"));
+        }
+        (cache.targets_half(targets), rest)
+    }
+}
+
+/// Compresses on a thread of its own, so that other requests do not wait for it: it takes tens of milliseconds for some megabytes.
+async fn compress(pieces: Arc<[Bytes]>) -> std::io::Result<Compressed> {
+    let half = tokio::task::spawn_blocking(move || FirstHalf::compress(&*pieces)).await??;
+    let pieces = Arc::new([half.compressed.clone()]);
+    Ok(Compressed { half, pieces })
+}
+
+impl FormatCache {
+    fn new(format: Format) -> Self {
+        let headers = catalogue::ALL.iter().map(|family| header(format, family).into()).collect();
+        Self { headers, last: Mutex::new(None) }
+    }
+
+    /// The first half of these targets: the last one, if it is of the same.
+    fn targets_half(&self, targets: Vec<Arc<ShownTarget>>) -> Arc<TargetsHalf> {
+        let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_same = |half: &&Arc<TargetsHalf>| {
+            half.targets.len() == targets.len() && half.targets.iter().zip(&targets).all(|(a, b)| Arc::ptr_eq(a, b))
+        };
+        if let Some(half) = last.as_ref().filter(is_same) {
+            return Arc::clone(half);
+        }
+        let overlapping = overlapping(&targets);
+        let samples: Vec<&Samples> = targets.iter().flat_map(|target| target.samples()).chain(&overlapping).collect();
+        let pieces = self.pieces(&samples).into();
+        let half = Arc::new(TargetsHalf { targets, pieces, gzip: OnceCell::new() });
+        *last = Some(Arc::clone(&half));
+        half
+    }
+
+    /// Each family that has samples: its header, and then its samples. A header without samples would only raise the question
+    /// where they are.
+    fn pieces(&self, samples: &[&Samples]) -> Vec<Bytes> {
+        let mut pieces = Vec::new();
+        for (family, header) in catalogue::ALL.iter().zip(&self.headers) {
+            let mut lines = samples.iter().filter_map(|samples| samples.get(family)).cloned().peekable();
+            if lines.peek().is_some() {
+                pieces.push(header.clone());
+            }
+            pieces.extend(lines);
+        }
+        pieces
+    }
+}
+
+/// The header of a family: a counter is named without `_total` in `OpenMetrics` and with it in the text format, which has no units.
+fn header(format: Format, family: &Family) -> String {
+    let (name, unit) = match format {
+        Format::OpenMetrics => (family.family_name(), family.unit),
+        Format::Text => (family.name, None),
+    };
+    let (help, family_type) = (escape_help(format, family.help), family.family_type.as_str());
+    let unit = unit.map(|unit| format!("# UNIT {name} {unit}\n")).unwrap_or_default();
+    format!("# HELP {name} {help}\n# TYPE {name} {family_type}\n{unit}")
+}
+
+/// Escapes a help text: backslash and line feed in both formats, the double quote in `OpenMetrics` only.
+fn escape_help(format: Format, help: &str) -> String {
+    let escaped = help.replace('\\', r"\\").replace('\n', r"\n");
+    match format {
+        Format::OpenMetrics => escaped.replace('"', "\\\""),
+        Format::Text => escaped,
+    }
+}
+
+#[cfg(test)]
+mod tests;

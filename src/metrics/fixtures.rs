@@ -1,0 +1,239 @@
+//! Targets for tests.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use proptest::collection::{btree_map, vec};
+use proptest::option;
+use proptest::prelude::*;
+use proptest::sample::{select, subsequence};
+use tokio::time::Instant;
+
+use super::{
+    Collector, ExporterMetrics, Exposition, Failure, Format, Identity, ListingState, Published, RunOutcome, Slot,
+    Source, TargetState, TargetStates, WalkState,
+};
+use crate::jobs::thing_groups::Label;
+use crate::jobs::{
+    AccountId, DetailsState, ExecutionCounts, GroupRow, JobSeries, Pair, Part, Status, TargetSelection, Timepoint,
+    Timestamp, WalkStats,
+};
+use crate::proptests::text;
+use crate::telemetry::Reason;
+
+pub(super) const MINUTE: Duration = Duration::from_mins(1);
+
+pub(super) fn now() -> Timepoint {
+    Timepoint { instant: Instant::now(), wall: Timestamp::from_secs(1_790_000_000) }
+}
+
+pub(super) fn later(now: Timepoint, time: Duration) -> Timepoint {
+    Timepoint { instant: now.instant + time, wall: now.wall.after(time) }
+}
+
+pub(super) fn account() -> AccountId {
+    AccountId::parse("012345678901").expect("an account")
+}
+
+pub(super) fn identity(name: &str) -> Identity {
+    Identity { name: name.to_owned(), region: "eu-west-1".to_owned(), labels: Vec::new() }
+}
+
+/// A part with so many jobs of one status.
+pub(super) fn part(status: Status, jobs: u64) -> Part {
+    Part { jobs: BTreeMap::from([((status, TargetSelection::Snapshot), jobs)]), ..Part::default() }
+}
+
+pub(super) fn published(part: Part, collected: Timepoint) -> Published {
+    Published { part: Arc::new(part), collected, stale_after: 10 * MINUTE }
+}
+
+/// A target with so many open and as many ended jobs, that is up.
+pub(super) fn state(jobs: u64, collected: Timepoint) -> TargetState {
+    let stats = WalkStats { jobs: usize::try_from(jobs).expect("a count"), ..WalkStats::default() };
+    let listing =
+        ListingState { is_up: true, last_walk: Some(WalkState { pages: 1, stats }), ..ListingState::default() };
+    TargetState {
+        account: Some(account()),
+        open: Some(published(part(Status::InProgress, jobs), collected)),
+        ended: Some(published(part(Status::Completed, jobs), collected)),
+        open_jobs: listing.clone(),
+        all_jobs: Some(listing),
+        ..TargetState::default()
+    }
+}
+
+/// Targets that are shown, and their exposition.
+pub(super) struct Fixture {
+    pub(super) states: Arc<TargetStates>,
+    pub(super) exposition: Exposition,
+}
+
+impl Fixture {
+    pub(super) fn new() -> Self {
+        let states = Arc::<TargetStates>::default();
+        let exporter = Arc::new(ExporterMetrics::new(Vec::new));
+        Self { exposition: Exposition::new(Arc::clone(&states), exporter), states }
+    }
+
+    pub(super) fn slot(&self, name: &str, state: TargetState) -> Slot {
+        self.states.slot(identity(name), Source::default(), state)
+    }
+
+    pub(super) fn text(&self, now: Timepoint) -> String {
+        let body = self.exposition.body(Format::Text, now).into_bytes();
+        String::from_utf8(body.to_vec()).expect("UTF-8")
+    }
+}
+
+fn timestamp() -> impl Strategy<Value = Timestamp> {
+    any::<i64>().prop_map(Timestamp::from_millis)
+}
+
+fn duration() -> impl Strategy<Value = Duration> {
+    (any::<u32>(), 0..1_000_000_000_u32).prop_map(|(seconds, nanos)| Duration::new(seconds.into(), nanos))
+}
+
+fn label() -> impl Strategy<Value = Label> {
+    text().prop_map(Label::from)
+}
+
+fn pair(is_open: bool) -> impl Strategy<Value = Pair> {
+    let known: Vec<Status> = Status::KNOWN.iter().filter(|status| status.is_open() == is_open).cloned().collect();
+    let new = text().prop_map(move |text| match Status::label(Some(&text.as_str().into())) {
+        status if status.is_open() == is_open => status,
+        _ if is_open => Status::InProgress,
+        _ => Status::Completed,
+    });
+    let selection = prop_oneof![
+        3 => select(TargetSelection::KNOWN),
+        1 => text().prop_map(|text| TargetSelection::label(Some(&text.as_str().into()))),
+    ];
+    (prop_oneof![3 => select(known), 1 => new], selection)
+}
+
+/// A job whose id no other job has.
+fn series(is_open: bool) -> impl Strategy<Value = JobSeries> {
+    let times = [(); 6].map(|()| option::of(timestamp()));
+    let executions = option::of(vec(option::of(0..u32::MAX), 8));
+    (text(), pair(is_open), times, option::of(any::<bool>()), vec(label(), 0..4), executions).prop_map(
+        |(id, pair, times, windowed, mut thing_groups, executions)| {
+            let [created_at, last_updated_at, completed_at, scheduled_start, scheduled_end, described_at] = times;
+            thing_groups.sort();
+            thing_groups.dedup();
+            let executions = executions.map(|counts| ExecutionCounts::from_fn(|status| counts[status as usize]));
+            JobSeries {
+                id: id.into(),
+                pair,
+                created_at,
+                last_updated_at,
+                completed_at,
+                scheduled_start,
+                scheduled_end,
+                described_at,
+                windowed,
+                thing_groups,
+                executions,
+            }
+        },
+    )
+}
+
+fn any_part(is_open: bool) -> impl Strategy<Value = Part> {
+    // A sum over all samples stays exact.
+    let counts = || btree_map(pair(is_open), 0..1_u64 << 40, 0..6);
+    let oldest = || btree_map(pair(is_open), timestamp(), 0..4);
+    let selections = || btree_map(pair(is_open).prop_map(|(_, selection)| selection), any::<u64>(), 0..4);
+    let groups = btree_map(
+        label(),
+        (counts(), oldest()).prop_map(|(jobs, oldest_created)| GroupRow { jobs, oldest_created }),
+        0..4,
+    );
+    let jobs = vec(series(is_open), 0..4);
+    (counts(), oldest(), selections(), selections(), groups, option::of(any::<u64>()), jobs, any::<u64>()).prop_map(
+        move |(
+            jobs,
+            oldest_created,
+            concurrent,
+            start_overdue,
+            thing_groups,
+            undescribed,
+            mut series,
+            omitted_jobs,
+        )| {
+            for (n, job) in series.iter_mut().enumerate() {
+                job.id = format!("{is_open}-{n}-{}", job.id).into();
+            }
+            let (concurrent, start_overdue) =
+                if is_open { (concurrent, start_overdue) } else { (BTreeMap::new(), BTreeMap::new()) };
+            Part { jobs, oldest_created, concurrent, start_overdue, thing_groups, undescribed, series, omitted_jobs }
+        },
+    )
+}
+
+fn listing() -> impl Strategy<Value = ListingState> {
+    let failure = (select(Reason::ALL), text()).prop_map(|(reason, message)| Failure { reason, message });
+    let run = (timestamp(), duration(), option::of(failure));
+    let run = run.prop_map(|(at, duration, failure)| RunOutcome { at, duration, failure });
+    let walk = (any::<u64>(), any::<[usize; 3]>()).prop_map(|(pages, [jobs, duplicates, malformed])| WalkState {
+        pages,
+        stats: WalkStats { jobs, duplicates, malformed },
+    });
+    (duration(), any::<bool>(), option::of(run), option::of(timestamp()), option::of(walk)).prop_map(
+        |(interval, is_up, last_run, last_success, last_walk)| ListingState {
+            interval,
+            is_up,
+            last_run,
+            last_success,
+            last_walk,
+        },
+    )
+}
+
+/// Any state, none of whose parts is stale at `now`.
+pub(super) fn any_state(now: Timepoint) -> impl Strategy<Value = TargetState> {
+    let published = move |is_open| option::of(any_part(is_open).prop_map(move |part| published(part, now)));
+    let details = btree_map(select(DetailsState::ALL.to_vec()), any::<u64>(), 0..4);
+    let account = option::weighted(0.9, Just(account()));
+    let listings = (listing(), option::of(listing()));
+    (account, published(true), published(false), any::<u64>(), listings, option::of(details)).prop_map(
+        |(account, open, ended, folded_thing_groups, (open_jobs, all_jobs), details)| TargetState {
+            account,
+            open,
+            ended,
+            folded_thing_groups,
+            open_jobs,
+            all_jobs,
+            details,
+        },
+    )
+}
+
+/// Targets with different names.
+pub(super) fn any_targets(now: Timepoint) -> impl Strategy<Value = Vec<(Identity, TargetState)>> {
+    let labels = (subsequence(vec!["env", "team", "site_1"], 0..=3), vec(text(), 3)).prop_map(|(names, values)| {
+        names.into_iter().zip(values).map(|(name, value)| (name.to_owned(), value)).collect()
+    });
+    let target = (text(), text(), labels, any_state(now));
+    vec(target, 0..4).prop_map(|targets| {
+        let target = |(n, (name, region, labels, state))| {
+            let name = format!("{n}{name}");
+            (Identity { name, region, labels }, state)
+        };
+        targets.into_iter().enumerate().map(target).collect()
+    })
+}
+
+/// Counts everything that can be counted once.
+pub(super) fn count_all(slot: &Slot) {
+    let counters = slot.counters();
+    for collector in Collector::ALL {
+        counters.run_ended(collector);
+        counters.run_failed(collector, Reason::Timeout);
+    }
+    counters.request_ended("ListJobs", Duration::from_millis(70));
+    counters.waited("ListJobs", Duration::from_millis(200));
+    counters.credential_request_sent("AssumeRole");
+    counters.request_failed("ListJobs", "ThrottlingException");
+}

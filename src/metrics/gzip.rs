@@ -1,0 +1,111 @@
+//! One gzip member ([RFC 1952](https://www.rfc-editor.org/rfc/rfc1952)) of two halves that are compressed at different times.
+//!
+//! Members could simply follow each other, but many clients, curl and browsers among them, read the first one only.
+
+use std::io::{self, Write as _};
+
+use bytes::Bytes;
+use flate2::write::DeflateEncoder;
+use flate2::{Compression, Crc};
+
+/// No name, no time, an unknown system.
+const HEADER: [u8; 10] = [0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 0, 0xff];
+
+/// The first half of a member. Any number of members can begin with it.
+#[derive(Debug)]
+pub(super) struct FirstHalf {
+    /// The header, and the compressed data up to a byte boundary.
+    pub(super) compressed: Bytes,
+    crc: Crc,
+}
+
+impl FirstHalf {
+    /// Compresses `pieces`.
+    ///
+    /// # Errors
+    /// Never so far: both ends are in memory.
+    pub(super) fn compress<'a>(pieces: impl IntoIterator<Item = &'a Bytes>) -> io::Result<Self> {
+        let (mut encoder, crc) = encode(HEADER.to_vec(), pieces)?;
+        // Ends the last block at a byte boundary, and leaves the stream open.
+        encoder.flush()?;
+        let mut compressed = std::mem::take(encoder.get_mut());
+        compressed.shrink_to_fit();
+        Ok(Self { compressed: compressed.into(), crc })
+    }
+
+    /// Compresses the rest of a member. It refers to nothing in the first half.
+    ///
+    /// # Errors
+    /// As [`Self::compress`].
+    pub(super) fn complete<'a>(&self, rest: impl IntoIterator<Item = &'a Bytes>) -> io::Result<Bytes> {
+        let (encoder, rest) = encode(Vec::new(), rest)?;
+        let mut compressed = encoder.finish()?;
+        let mut whole = Crc::new();
+        whole.combine(&self.crc);
+        whole.combine(&rest);
+        compressed.extend_from_slice(&whole.sum().to_le_bytes());
+        compressed.extend_from_slice(&whole.amount().to_le_bytes());
+        Ok(compressed.into())
+    }
+}
+
+fn encode<'a>(
+    start: Vec<u8>,
+    pieces: impl IntoIterator<Item = &'a Bytes>,
+) -> io::Result<(DeflateEncoder<Vec<u8>>, Crc)> {
+    // The fastest level: an exposition repeats itself so much that the higher ones gain little for several times the work.
+    let mut encoder = DeflateEncoder::new(start, Compression::fast());
+    let mut crc = Crc::new();
+    for piece in pieces {
+        encoder.write_all(piece)?;
+        crc.update(piece);
+    }
+    Ok((encoder, crc))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Read as _;
+
+    use flate2::bufread::GzDecoder;
+    use proptest::collection::vec;
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::proptests::cases;
+
+    /// What a client reads that stops after one member, and whether that was all.
+    fn read(member: &[u8]) -> (Vec<u8>, bool) {
+        let (mut decoder, mut plain) = (GzDecoder::new(member), Vec::new());
+        decoder.read_to_end(&mut plain).expect("gzip");
+        (plain, decoder.into_inner().is_empty())
+    }
+
+    #[test]
+    fn a_large_first_half_serves_several_members() {
+        let large: Vec<Bytes> = (0..20_000).map(|n| format!("metric{{n=\"{n}\"}} {}\n", n % 7).into()).collect();
+        let first = FirstHalf::compress(&large).expect("gzip");
+        assert!(first.compressed.len() * 3 < large.iter().map(Bytes::len).sum());
+        for rest in ["", "up 1\n", "up 0\n# EOF\n"] {
+            let rest = Bytes::from(rest);
+            let second = first.complete([&rest]).expect("gzip");
+            let plain = [large.concat(), rest.to_vec()].concat();
+            assert_eq!(read(&[&first.compressed[..], &second].concat()), (plain, true));
+        }
+    }
+
+    proptest! {
+        #![proptest_config(cases(128))]
+
+        #[test]
+        fn any_two_halves_are_one_member(
+            first in vec(vec(any::<u8>(), 0..300), 0..5),
+            rest in vec(vec(any::<u8>(), 0..300), 0..5),
+        ) {
+            let [first, rest] = [first, rest].map(|half| half.into_iter().map(Bytes::from).collect::<Vec<_>>());
+            let half = FirstHalf::compress(&first).expect("gzip");
+            let second = half.complete(&rest).expect("gzip");
+            prop_assert_eq!(read(&[&half.compressed[..], &second].concat()), ([first, rest].concat().concat(), true));
+        }
+    }
+}

@@ -1,0 +1,97 @@
+//! `process_*`, as every Prometheus client library has them.
+//! Source: <https://prometheus.io/docs/instrumenting/writing_clientlibs/#process-metrics>.
+
+use prometheus_client::collector::Collector;
+use prometheus_client::encoding::DescriptorEncoder;
+
+/// Reads `/proc/self` when asked. What cannot be read is absent.
+#[derive(Debug)]
+pub(super) struct Process {
+    #[cfg(target_os = "linux")]
+    start_time_seconds: Option<f64>,
+}
+
+#[cfg(target_os = "linux")]
+mod linux {
+    use std::fmt::Error;
+
+    use procfs::process::{LimitValue, Process as Proc};
+    use procfs::{CurrentSI as _, WithCurrentSystemInfo as _};
+    use prometheus_client::encoding::EncodeMetric;
+    use prometheus_client::metrics::counter::ConstCounter;
+    use prometheus_client::metrics::gauge::ConstGauge;
+
+    use super::{Collector, DescriptorEncoder, Process};
+    use crate::metrics::catalogue::{
+        Family, PROCESS_CPU, PROCESS_MAX_FDS, PROCESS_OPEN_FDS, PROCESS_RESIDENT_MEMORY, PROCESS_START_TIME,
+        PROCESS_THREADS, PROCESS_VIRTUAL_MEMORY, PROCESS_VIRTUAL_MEMORY_MAX,
+    };
+
+    impl Process {
+        pub(in super::super) fn new() -> Self {
+            Self { start_time_seconds: start_time() }
+        }
+    }
+
+    /// Boot time plus the process's start in ticks since then, as the other client libraries do it. Read once: the
+    /// kernel moves the boot time when the clock is set, and a start time has to stay.
+    #[expect(clippy::cast_precision_loss, reason = "seconds and ticks are far below 2^52")]
+    fn start_time() -> Option<f64> {
+        let ticks = Proc::myself().ok()?.stat().ok()?.starttime;
+        let booted = procfs::KernelStats::current().ok()?.btime;
+        Some(booted as f64 + ticks as f64 / procfs::ticks_per_second() as f64)
+    }
+
+    impl Collector for Process {
+        #[expect(clippy::cast_precision_loss, reason = "ticks are far below 2^52")]
+        fn encode(&self, mut encoder: DescriptorEncoder) -> Result<(), Error> {
+            let mut gauge = |family: &Family, value: Option<f64>| {
+                let Some(value) = value else { return Ok(()) };
+                let gauge = ConstGauge::new(value);
+                let descriptor = encoder.encode_descriptor(family.name, family.help, None, gauge.metric_type())?;
+                gauge.encode(descriptor)
+            };
+            let Ok(process) = Proc::myself() else { return Ok(()) };
+            let (stat, limits) = (process.stat().ok(), process.limits().ok());
+            let limit = |value: LimitValue| match value {
+                LimitValue::Unlimited => None,
+                LimitValue::Value(value) => Some(value as f64),
+            };
+            gauge(&PROCESS_OPEN_FDS, process.fd_count().ok().map(|count| count as f64))?;
+            gauge(&PROCESS_MAX_FDS, limits.as_ref().and_then(|limits| limit(limits.max_open_files.soft_limit)))?;
+            gauge(&PROCESS_VIRTUAL_MEMORY, stat.as_ref().map(|stat| stat.vsize as f64))?;
+            gauge(
+                &PROCESS_VIRTUAL_MEMORY_MAX,
+                limits.as_ref().and_then(|limits| limit(limits.max_address_space.soft_limit)),
+            )?;
+            let resident = stat.as_ref().map(|stat| stat.rss_bytes().get() as f64);
+            gauge(&PROCESS_RESIDENT_MEMORY, resident)?;
+            gauge(&PROCESS_START_TIME, self.start_time_seconds)?;
+            gauge(&PROCESS_THREADS, stat.as_ref().map(|stat| stat.num_threads as f64))?;
+            if let Some(stat) = &stat {
+                let ticks = (stat.utime + stat.stime) as f64;
+                let cpu = ConstCounter::new(ticks / procfs::ticks_per_second() as f64);
+                let (name, help) = (PROCESS_CPU.family_name(), PROCESS_CPU.help);
+                cpu.encode(encoder.encode_descriptor(name, help, None, cpu.metric_type())?)?;
+            }
+            Ok(())
+        }
+    }
+}
+
+#[cfg(not(target_os = "linux"))]
+mod elsewhere {
+    use super::{Collector, DescriptorEncoder, Process};
+
+    impl Process {
+        pub(in super::super) fn new() -> Self {
+            Self {}
+        }
+    }
+
+    impl Collector for Process {
+        fn encode(&self, _encoder: DescriptorEncoder) -> Result<(), std::fmt::Error> {
+            Ok(())
+        }
+    }
+}

@@ -1,0 +1,126 @@
+//! From what a target shows to sample lines.
+
+use super::catalogue::{
+    COLLECTOR_DURATION, COLLECTOR_INTERVAL, COLLECTOR_JOBS, COLLECTOR_LAST_SUCCESS, COLLECTOR_SUCCESS,
+    ENDED_JOB_EXECUTIONS, FOLDED_THING_GROUPS, Family, JOB_COMPLETED, JOB_CREATED, JOB_DESCRIBED, JOB_EXECUTIONS,
+    JOB_INFO, JOB_LAST_UPDATED, JOB_SCHEDULED_END, JOB_SCHEDULED_START, JOB_STATUS, JOB_THING_GROUP_INFO, JOB_WINDOWED,
+    JOBS, JOBS_CONCURRENT, JOBS_OLDEST_CREATED, JOBS_START_OVERDUE, JOBS_UNDESCRIBED, OMITTED_JOBS,
+    OVERLAPPING_TARGETS, TARGET_INFO, THING_GROUP_JOBS, THING_GROUP_JOBS_OLDEST_CREATED, UP, WALK_DUPLICATES,
+    WALK_JOBS, WALK_MALFORMED, WALK_PAGES,
+};
+use super::samples::{Labels, SampleWriter, Samples, Value};
+use super::{Collector, ListingState, TargetState};
+use crate::jobs::{ExecutionStatus, JobSeries, Pair, Part, Timestamp};
+
+type TimeOfJob = fn(&JobSeries) -> Option<Timestamp>;
+type ValueOfListing = fn(&ListingState) -> Option<Value>;
+
+/// The samples of open jobs, or of ended ones.
+pub(super) fn part(part: &Part, labels: &Labels) -> Samples {
+    let mut writer = SampleWriter::new(labels);
+    write_sums(&mut writer, part);
+    write_series(&mut writer, &part.series);
+    writer.finish()
+}
+
+fn write_sums(writer: &mut SampleWriter, part: &Part) {
+    writer.gauge(&JOBS, part.jobs.iter().map(|(pair, jobs)| (of_pair(pair), *jobs)));
+    writer.gauge(&JOBS_OLDEST_CREATED, part.oldest_created.iter().map(|(pair, at)| (of_pair(pair), at.as_secs_f64())));
+    for (family, counts) in [(&JOBS_CONCURRENT, &part.concurrent), (&JOBS_START_OVERDUE, &part.start_overdue)] {
+        writer.gauge(family, counts.iter().map(|(selection, jobs)| ([selection.as_str()], *jobs)));
+    }
+    let groups = part.thing_groups.iter();
+    let jobs = groups.clone().flat_map(|(group, row)| row.jobs.iter().map(move |(pair, jobs)| (group, pair, *jobs)));
+    writer.gauge(&THING_GROUP_JOBS, jobs.map(|(group, pair, jobs)| (of_group(group, pair), jobs)));
+    let oldest = groups.flat_map(|(group, row)| row.oldest_created.iter().map(move |(pair, at)| (group, pair, *at)));
+    let oldest = oldest.map(|(group, pair, at)| (of_group(group, pair), at.as_secs_f64()));
+    writer.gauge(&THING_GROUP_JOBS_OLDEST_CREATED, oldest);
+}
+
+fn write_series(writer: &mut SampleWriter, series: &[JobSeries]) {
+    writer.gauge(&JOB_INFO, series.iter().map(|job| ([&*job.id, job.pair.1.as_str()], true)));
+    writer.gauge(&JOB_STATUS, series.iter().map(|job| ([&*job.id, job.pair.0.as_str()], true)));
+    writer.gauge(&JOB_WINDOWED, series.iter().filter_map(|job| Some(([&*job.id], job.windowed?))));
+    let groups = series.iter().flat_map(|job| job.thing_groups.iter().map(|group| ([&*job.id, &**group], true)));
+    writer.gauge(&JOB_THING_GROUP_INFO, groups);
+    let times: [(&'static Family, TimeOfJob); 6] = [
+        (&JOB_CREATED, |job| job.created_at),
+        (&JOB_LAST_UPDATED, |job| job.last_updated_at),
+        (&JOB_SCHEDULED_START, |job| job.scheduled_start),
+        (&JOB_SCHEDULED_END, |job| job.scheduled_end),
+        (&JOB_COMPLETED, |job| job.completed_at),
+        (&JOB_DESCRIBED, |job| job.described_at),
+    ];
+    for (family, time) in times {
+        writer.gauge(family, series.iter().filter_map(|job| Some(([&*job.id], time(job)?.as_secs_f64()))));
+    }
+    for (family, is_open) in [(&JOB_EXECUTIONS, true), (&ENDED_JOB_EXECUTIONS, false)] {
+        let jobs = series.iter().filter(|job| job.pair.0.is_open() == is_open);
+        let jobs = jobs.filter_map(|job| Some((&*job.id, job.executions?)));
+        let executions = jobs.flat_map(|(id, counts)| {
+            let count = move |status: ExecutionStatus| Some(([id, status.as_str()], u64::from(counts.get(status)?)));
+            ExecutionStatus::ALL.into_iter().filter_map(count)
+        });
+        writer.gauge(family, executions);
+    }
+}
+
+fn of_pair((status, selection): &Pair) -> [&str; 2] {
+    [status.as_str(), selection.as_str()]
+}
+
+fn of_group<'a>(group: &'a str, (status, selection): &'a Pair) -> [&'a str; 3] {
+    [group, status.as_str(), selection.as_str()]
+}
+
+/// What is shown of a target's jobs in one sum over open and ended ones.
+pub(super) fn jobs_of_target(state: &TargetState, labels: &Labels) -> Samples {
+    let mut writer = SampleWriter::new(labels);
+    writer.gauge(&JOBS_UNDESCRIBED, sum(state, |part| part.undescribed).map(|jobs| ([], jobs)));
+    writer.gauge(&TARGET_INFO, [([], true)]);
+    writer.finish()
+}
+
+/// The families about a target itself.
+pub(super) fn target(state: &TargetState, labels: &Labels) -> Samples {
+    let mut writer = SampleWriter::new(labels);
+    let listings = || {
+        let all_jobs = state.all_jobs.as_ref().map(|listing| (Collector::AllJobs, listing));
+        std::iter::once((Collector::OpenJobs, &state.open_jobs)).chain(all_jobs)
+    };
+    writer.gauge(&UP, [([], listings().all(|(_, listing)| listing.is_up))]);
+    let omitted = sum(state, |part| Some(part.omitted_jobs));
+    writer.gauge(&FOLDED_THING_GROUPS, omitted.map(|_| ([], state.folded_thing_groups)));
+    writer.gauge(&OMITTED_JOBS, omitted.map(|jobs| ([], jobs)));
+    let details = state.details.iter().flatten();
+    let details = details.map(|(state, jobs)| ([Collector::Details.as_str(), state.as_str()], *jobs));
+    writer.gauge(&COLLECTOR_JOBS, details);
+    let values: [(&'static Family, ValueOfListing); 8] = [
+        (&COLLECTOR_SUCCESS, |listing| Some(listing.last_run.as_ref()?.failure.is_none().into())),
+        (&COLLECTOR_LAST_SUCCESS, |listing| Some(listing.last_success?.as_secs_f64().into())),
+        (&COLLECTOR_DURATION, |listing| Some(listing.last_run.as_ref()?.duration.as_secs_f64().into())),
+        (&COLLECTOR_INTERVAL, |listing| Some(listing.interval.as_secs_f64().into())),
+        (&WALK_PAGES, |listing| Some(listing.last_walk?.pages.into())),
+        (&WALK_JOBS, |listing| Some((listing.last_walk?.stats.jobs as u64).into())),
+        (&WALK_DUPLICATES, |listing| Some((listing.last_walk?.stats.duplicates as u64).into())),
+        (&WALK_MALFORMED, |listing| Some((listing.last_walk?.stats.malformed as u64).into())),
+    ];
+    for (family, value) in values {
+        let samples = listings().filter_map(|(collector, listing)| Some(([collector.as_str()], value(listing)?)));
+        writer.gauge(family, samples);
+    }
+    writer.finish()
+}
+
+/// How many other targets watch the same jobs.
+pub(super) fn overlapping(others: u64, labels: &Labels) -> Samples {
+    let mut writer = SampleWriter::new(labels);
+    writer.gauge(&OVERLAPPING_TARGETS, [([], others)]);
+    writer.finish()
+}
+
+/// The sum over what is shown of a target's jobs; `None` if there is nothing to sum.
+fn sum(state: &TargetState, value: impl Fn(&Part) -> Option<u64>) -> Option<u64> {
+    let shown = state.open.iter().chain(&state.ended).filter_map(|published| value(&published.part));
+    shown.reduce(u64::saturating_add)
+}

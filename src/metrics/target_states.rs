@@ -1,0 +1,260 @@
+//! What every target shows now. A worker publishes a target's whole state in one step; scrapes and the status page read it.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+
+use super::samples::{Labels, Samples};
+use super::{Published, TargetCounters, TargetState, render};
+use crate::config;
+use crate::jobs::{AccountId, Part, Scope, Timepoint};
+
+/// What a target is called. It never changes while the target exists.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Identity {
+    /// Its name.
+    pub name: String,
+    /// Its AWS region.
+    pub region: String,
+    /// Its constant labels.
+    pub labels: Labels,
+}
+
+impl Identity {
+    /// The labels of families about the target itself.
+    #[must_use]
+    pub fn target_labels(&self) -> Labels {
+        self.labels_with(&[("target", &self.name), ("aws_region", &self.region)])
+    }
+
+    /// The labels of families about the target's jobs.
+    #[must_use]
+    pub fn job_labels(&self, account: &AccountId) -> Labels {
+        let account = ("aws_account_id", account.as_str());
+        self.labels_with(&[("target", &self.name), account, ("aws_region", &self.region)])
+    }
+
+    fn labels_with(&self, first: &[(&str, &str)]) -> Labels {
+        let first = first.iter().map(|(label, value)| ((*label).to_owned(), (*value).to_owned()));
+        first.chain(self.labels.iter().cloned()).collect()
+    }
+}
+
+/// Which jobs of its account a target watches, and on which server. Two targets of one account with the same source count the
+/// same jobs.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Source {
+    region: String,
+    endpoint_url: Option<String>,
+    scope: Scope,
+}
+
+impl Source {
+    /// The source of a configured target in the region that it was resolved to.
+    #[must_use]
+    pub fn new(region: &str, target: &config::Target) -> Self {
+        let mut scope = target.scope.clone();
+        // Each status is a walk of its own, so their order makes no difference.
+        scope.statuses.sort();
+        Self { region: region.to_owned(), endpoint_url: target.endpoint_url.clone(), scope }
+    }
+}
+
+/// One target as it is shown. It never changes: the next state is another value.
+#[derive(Debug)]
+pub struct ShownTarget {
+    /// What it is called.
+    pub identity: Arc<Identity>,
+    /// Which jobs it watches.
+    pub source: Arc<Source>,
+    /// What it shows.
+    pub state: TargetState,
+    open: Option<Arc<RenderedPart>>,
+    ended: Option<Arc<RenderedPart>>,
+    /// The sums over open and ended jobs; `None` until the account is known.
+    jobs: Option<Samples>,
+    target: Samples,
+}
+
+#[derive(Debug)]
+struct RenderedPart {
+    part: Arc<Part>,
+    samples: Samples,
+}
+
+impl ShownTarget {
+    /// Renders what differs from `previous`.
+    fn new(identity: Arc<Identity>, source: Arc<Source>, mut state: TargetState, previous: Option<&Self>) -> Self {
+        let labels = state.account.as_ref().map(|account| identity.job_labels(account));
+        let (mut open, mut ended, mut jobs) = (None, None, None);
+        if let Some(labels) = &labels {
+            let previous = previous.filter(|previous| previous.state.account == state.account);
+            open =
+                state.open.as_mut().map(|part| rendered(part, labels, previous.and_then(|shown| shown.open.as_ref())));
+            ended = state
+                .ended
+                .as_mut()
+                .map(|part| rendered(part, labels, previous.and_then(|shown| shown.ended.as_ref())));
+            jobs = Some(render::jobs_of_target(&state, labels));
+        }
+        let target = render::target(&state, &identity.target_labels());
+        Self { identity, source, state, open, ended, jobs, target }
+    }
+
+    /// This target without the parts that are stale; `None` if none is.
+    ///
+    /// Workers withdraw stale parts themselves. This is for a worker that hangs.
+    fn without_stale(&self, now: Timepoint) -> Option<Self> {
+        let is_stale = |part: &Option<Published>| part.as_ref().is_some_and(|part| part.is_stale(now));
+        let (open, ended) = (is_stale(&self.state.open), is_stale(&self.state.ended));
+        if !open && !ended {
+            return None;
+        }
+        let mut state = self.state.clone();
+        if open {
+            state.open = None;
+            state.open_jobs.is_up = false;
+        }
+        if ended {
+            state.ended = None;
+            state.all_jobs.iter_mut().for_each(|listing| listing.is_up = false);
+        }
+        Some(Self::new(Arc::clone(&self.identity), Arc::clone(&self.source), state, Some(self)))
+    }
+
+    /// What decides whether another target watches the same jobs; `None` until the account is known.
+    fn watched(&self) -> Option<(&AccountId, &Source)> {
+        self.state.account.as_ref().map(|account| (account, &*self.source))
+    }
+
+    pub(super) fn samples(&self) -> impl Iterator<Item = &Samples> {
+        let parts = self.open.iter().chain(&self.ended).map(|rendered| &rendered.samples);
+        parts.chain(&self.jobs).chain([&self.target])
+    }
+}
+
+/// The samples of a part. A part that is as before is neither rendered again nor kept a second time.
+fn rendered(published: &mut Published, labels: &Labels, previous: Option<&Arc<RenderedPart>>) -> Arc<RenderedPart> {
+    if let Some(previous) = previous.filter(|previous| previous.part == published.part) {
+        published.part = Arc::clone(&previous.part);
+        return Arc::clone(previous);
+    }
+    let part = Arc::clone(&published.part);
+    Arc::new(RenderedPart { samples: render::part(&part, labels), part })
+}
+
+/// For each target, how many others watch the same jobs; absent until its account is known.
+pub(super) fn overlapping(targets: &[Arc<ShownTarget>]) -> Vec<Samples> {
+    let mut watching: HashMap<_, u64> = HashMap::new();
+    for watched in targets.iter().filter_map(|target| target.watched()) {
+        *watching.entry(watched).or_default() += 1;
+    }
+    let others = |target: &ShownTarget| Some(watching.get(&target.watched()?)? - 1);
+    let samples =
+        |target: &Arc<ShownTarget>| Some(render::overlapping(others(target)?, &target.identity.target_labels()));
+    targets.iter().filter_map(samples).collect()
+}
+
+/// All targets that are shown, in order.
+#[derive(Debug, Default)]
+pub struct TargetStates(RwLock<Vec<Arc<Cell>>>);
+
+#[derive(Debug)]
+struct Cell {
+    counters: Arc<TargetCounters>,
+    shown: Mutex<Arc<ShownTarget>>,
+}
+
+impl Cell {
+    fn shown(&self) -> MutexGuard<'_, Arc<ShownTarget>> {
+        self.shown.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Where a target's worker publishes. Clones publish the same target.
+#[derive(Clone, Debug)]
+pub struct Slot {
+    states: Arc<TargetStates>,
+    cell: Arc<Cell>,
+}
+
+impl TargetStates {
+    /// A slot for a target that begins with this state. The target is shown from when [`Self::arrange`] names the slot.
+    #[must_use]
+    pub fn slot(self: &Arc<Self>, identity: Identity, source: Source, state: TargetState) -> Slot {
+        let counters = Arc::new(TargetCounters::new(identity.target_labels()));
+        let shown = ShownTarget::new(Arc::new(identity), Arc::new(source), state, None);
+        let cell = Arc::new(Cell { counters, shown: Mutex::new(Arc::new(shown)) });
+        Slot { states: Arc::clone(self), cell }
+    }
+
+    /// Shows exactly these targets from now on, in this order, with what they published last. A scrape sees all of the change or
+    /// nothing of it.
+    pub fn arrange<'a>(&self, slots: impl IntoIterator<Item = &'a Slot>) {
+        let cells = slots.into_iter().map(|slot| Arc::clone(&slot.cell)).collect();
+        *self.0.write().unwrap_or_else(PoisonError::into_inner) = cells;
+    }
+
+    /// What all targets show at `now`. Parts that are stale are withdrawn.
+    #[must_use]
+    pub fn read(&self, now: Timepoint) -> Vec<Arc<ShownTarget>> {
+        self.each(now, |_, shown| shown)
+    }
+
+    /// The same with the samples of each target's counters.
+    ///
+    /// Nothing is published meanwhile. A worker that publishes data before it counts a run never shows the count without the data.
+    pub(super) fn read_with_counters(&self, now: Timepoint) -> (Vec<Arc<ShownTarget>>, Vec<Arc<Samples>>) {
+        self.each(now, |cell, shown| (shown, cell.counters.samples())).into_iter().unzip()
+    }
+
+    fn each<T>(&self, now: Timepoint, read: impl Fn(&Cell, Arc<ShownTarget>) -> T) -> Vec<T> {
+        let cells = self.0.read().unwrap_or_else(PoisonError::into_inner);
+        let each = |cell: &Arc<Cell>| {
+            let mut shown = cell.shown();
+            if let Some(withdrawn) = shown.without_stale(now) {
+                *shown = Arc::new(withdrawn);
+            }
+            let shown = Arc::clone(&shown);
+            read(cell, shown)
+        };
+        cells.iter().map(each).collect()
+    }
+}
+
+impl Slot {
+    /// Replaces everything that the target shows, in one step. Returns another target that turned out by this to watch the same
+    /// jobs.
+    ///
+    /// One worker publishes at a time.
+    pub fn publish(&self, state: TargetState) -> Option<Arc<Identity>> {
+        let before = Arc::clone(&self.cell.shown());
+        if before.state == state {
+            return None;
+        }
+        // Rendering takes time, so nobody has to wait for it.
+        let (identity, source) = (Arc::clone(&before.identity), Arc::clone(&before.source));
+        let shown = Arc::new(ShownTarget::new(identity, source, state, Some(&before)));
+        // Of two targets that are published at the same time, exactly one finds the other.
+        let cells = self.states.0.write().unwrap_or_else(PoisonError::into_inner);
+        *self.cell.shown() = Arc::clone(&shown);
+        let watched = shown.watched().filter(|watched| before.watched() != Some(*watched))?;
+        let mut others =
+            cells.iter().filter(|cell| !Arc::ptr_eq(cell, &self.cell)).map(|cell| Arc::clone(&cell.shown()));
+        others.find(|other| other.watched() == Some(watched)).map(|other| Arc::clone(&other.identity))
+    }
+
+    /// What the target is called.
+    #[must_use]
+    pub fn identity(&self) -> Arc<Identity> {
+        Arc::clone(&self.cell.shown().identity)
+    }
+
+    /// The target's counters. They count for as long as the slot exists.
+    #[must_use]
+    pub fn counters(&self) -> Arc<TargetCounters> {
+        Arc::clone(&self.cell.counters)
+    }
+}
+
+#[cfg(test)]
+mod tests;
