@@ -30,6 +30,7 @@ mod hostile;
 mod kubernetes;
 mod long;
 mod many;
+mod metrics;
 mod overlap;
 mod paused;
 mod process;

@@ -8,6 +8,7 @@ mod emulators;
 mod end_to_end;
 mod guarded;
 mod kubernetes;
+mod metrics;
 mod pid_1;
 mod prometheus;
 mod python;

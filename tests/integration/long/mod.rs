@@ -8,3 +8,4 @@ mod estimate;
 mod faults;
 mod matrix;
 mod soak;
+mod unread;
