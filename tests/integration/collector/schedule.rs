@@ -42,6 +42,23 @@ async fn open_jobs_come_first_and_a_full_walk_follows_every_15_minutes() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn an_open_walk_is_served_before_a_full_walk_that_shares_the_rate() {
+    let mut setup = Setup { rate: 1.0, ..Setup::default() };
+    setup.settings.open_jobs.interval = SECOND * 10;
+    let running = Running::start_with(&simulated(open_jobs(3).chain(ended_jobs(15_000, DAY * 9))), setup).await;
+    running.after(SECOND * 60).await;
+    let mut walks = 0;
+    for (_, state) in running.history() {
+        assert_eq!(state.ended, None, "the full walk has 61 pages");
+        if let Some(run) = state.open_jobs.last_run {
+            walks += 1;
+            assert!(run.duration <= SECOND * 4, "{:?} for 3 requests, and one in five of the full walk", run.duration);
+        }
+    }
+    assert!(walks >= 5, "{walks}");
+}
+
+#[tokio::test(start_paused = true)]
 async fn states_are_published_a_second_apart_and_the_first_open_walk_at_once() {
     let simulator = simulated(open_jobs(30).chain(ended_jobs(30, DAY)));
     let running = Running::start_with(&simulator, Setup { rate: 10.0, ..Setup::default() }).await;
