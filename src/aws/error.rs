@@ -152,7 +152,7 @@ where
             let (status, aws_code) = (answer.raw().status().as_u16(), answer.err().code());
             let reason = answered(status, aws_code);
             let unreadable = (reason == Reason::Malformed).then(|| unreadable(answer.raw())).flatten();
-            let cause = unreadable.unwrap_or_else(|| told(status, aws_code, answer.err().message(), answer.err()));
+            let cause = unreadable.unwrap_or_else(|| described(status, aws_code, answer.err().message(), answer.err()));
             (reason, Some(code(status, aws_code)), cause)
         }
         SdkError::ResponseError(answer) => {
@@ -187,7 +187,7 @@ fn unreadable(answer: &HttpResponse) -> Option<String> {
     answer.body().bytes().and_then(diagnosis::of).map(|fault| one_line(&fault))
 }
 
-/// What is to be told where there were no credentials to make a request with.
+/// What went wrong where there were no credentials to make a request with.
 pub(super) fn of_credentials(error: &(dyn Error + 'static)) -> Option<(Reason, String)> {
     if let Some(SourceError { reason, message }) = causes(error).find_map(|cause| cause.downcast_ref()) {
         return Some((*reason, one_line(message)));
@@ -247,7 +247,7 @@ fn answered(status: u16, code: Option<&str>) -> Reason {
     }
 }
 
-fn told(status: u16, code: Option<&str>, message: Option<&str>, error: &(dyn Error + 'static)) -> String {
+fn described(status: u16, code: Option<&str>, message: Option<&str>, error: &(dyn Error + 'static)) -> String {
     let message = message.map(without_request);
     let text = match (code, message) {
         (Some(code), Some(message)) => format!("{code}: {message}"),

@@ -188,20 +188,18 @@ impl Caller {
         E: ProvideErrorMetadata + Error + Send + Sync + 'static,
     {
         let mut count = Count { telemetry: &self.telemetry, operation, started: Instant::now(), end: End::Cancelled };
-        let Ok(outcome) = timeout(ATTEMPT_TIMEOUT, send).await else {
-            count.end = End::Ended;
-            self.telemetry.request_failed(operation.name, "timeout");
-            return Err(ApiError::timeout(operation.name, &self.place(host), ATTEMPT_TIMEOUT));
-        };
+        let outcome = timeout(ATTEMPT_TIMEOUT, send).await;
         count.end = End::Ended;
-        outcome.map_err(|error| {
-            let error = ApiError::from_sdk(operation.name, &self.place(host), &error);
-            match &error.code {
-                Some(code) => self.telemetry.request_failed(operation.name, code),
-                None => count.end = End::NotSent,
-            }
-            error
-        })
+        let error = match outcome {
+            Ok(Ok(answer)) => return Ok(answer),
+            Ok(Err(error)) => ApiError::from_sdk(operation.name, &self.place(host), &error),
+            Err(_) => ApiError::timeout(operation.name, &self.place(host), ATTEMPT_TIMEOUT),
+        };
+        match &error.code {
+            Some(code) => self.telemetry.request_failed(operation.name, code),
+            None => count.end = End::NotSent,
+        }
+        Err(error)
     }
 
     /// Whether AWS's time differs so much that a signature was refused for it. The SDK has learnt the difference from the answer,

@@ -42,7 +42,7 @@ pub struct OpenJobs {
 /// The collector of all jobs.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AllJobs {
-    /// Without it nothing is known of ended jobs.
+    /// Without it no ended job is known.
     pub enabled: bool,
     /// How far apart walks start, unless they take longer than a tenth of this.
     pub interval: Duration,

@@ -265,7 +265,7 @@ impl Worker {
         false
     }
 
-    /// Drops what is known of jobs, and the requests that were sent for them.
+    /// Drops all job data, and the requests that were sent for them.
     fn forget(&mut self) {
         self.store = JobStore::new(self.current.settings.store_options(&self.options.scope));
         self.aggregator = Aggregator::default();

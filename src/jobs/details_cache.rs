@@ -205,7 +205,7 @@ impl DetailsCache {
         self.entries.get(id).filter(|entry| same_creation(entry.created_at, job.created_at))
     }
 
-    /// What is known of a job, and since when.
+    /// The description of a job, and when it was read.
     pub(super) fn details(&self, id: &str, job: &Job) -> Option<&(Timepoint, Details)> {
         self.entry(id, job)?.details.as_ref()
     }

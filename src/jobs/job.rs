@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::thing_groups::Label;
 use super::{JobSummary, Status, TargetSelection, Timestamp, is_thing_group_name, same_creation};
 
-/// A job's id, shared by everything that is known of the job.
+/// A job's id, shared by all records of the job.
 pub type JobId = Arc<str>;
 
 /// A status and a target selection: the two labels that every count of jobs has. Both can be shown as they are.

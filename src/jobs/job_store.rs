@@ -1,4 +1,4 @@
-//! What is known of the jobs of a target, and which source wins.
+//! The jobs of a target, and which source wins.
 //!
 //! ListJobs decides whether a listed job counts, and under which status. DescribeJob adds details, and says where a job went that
 //! is no longer listed. An id exists once at a time: a job is in one of `open`, `left` and `moved`, and only if it is in none of
@@ -27,7 +27,7 @@ pub struct StoreOptions {
     pub scope: Scope,
     /// The interval of the open walk.
     pub open_interval: Duration,
-    /// Whether full walks take place. Without them nothing is known of ended jobs.
+    /// Whether full walks take place. Without them no ended job is known.
     pub lists_ended: bool,
     /// Ended jobs are kept one by one for so long after their end.
     pub ended_within: Duration,
@@ -366,7 +366,7 @@ fn ended_recently(job: &Job, since: Timestamp) -> bool {
     job.ended_at().is_none_or(|ended| ended >= since)
 }
 
-/// A job and what is known of it.
+/// A job and its details.
 #[derive(Clone, Copy, Debug)]
 pub struct KnownJob<'a> {
     /// The job's id.

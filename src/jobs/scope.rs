@@ -45,7 +45,7 @@ impl Scope {
         has_status && has_selection && !is_left_out
     }
 
-    /// Whether a walk in this scope would list a job that is as told here.
+    /// Whether a walk in this scope would list this job.
     #[must_use]
     pub fn covers(&self, job: &JobSummary) -> bool {
         let has_status = |status: &Status| self.statuses.is_empty() || self.statuses.contains(status);

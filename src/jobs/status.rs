@@ -94,7 +94,7 @@ aws_enum! {
 }
 
 impl Status {
-    /// Whether a job of this status can still change by itself. An unknown status is not taken for open: nothing is known of it.
+    /// Whether a job of this status can still change by itself. An unknown status does not count as open.
     #[must_use]
     pub fn is_open(&self) -> bool {
         matches!(self, Self::InProgress | Self::Scheduled | Self::DeletionInProgress)

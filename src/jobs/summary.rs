@@ -2,7 +2,7 @@
 
 use super::{JobArn, Status, TargetSelection, Timestamp};
 
-/// One job as `ListJobs` tells of it. **Every field is optional** in the API; none is guessed here.
+/// One job as `ListJobs` returns it. **Every field is optional** in the API; none is guessed here.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct JobSummary {
     /// `jobId`, 1 to 64 of `[a-zA-Z0-9_-]`.

@@ -28,7 +28,7 @@ impl FamilyType {
     }
 }
 
-/// What a family describes. This decides which labels it has besides its own.
+/// What a family describes. This decides which common labels it has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Subject {
     /// The jobs of a target: absent until a collector found them, and withdrawn when its data is stale.
@@ -57,7 +57,7 @@ impl Subject {
 /// One metric family.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Family {
-    /// The name of its samples. The samples of a histogram have a suffix besides.
+    /// The name of its samples. The samples of a histogram also have a suffix.
     pub name: &'static str,
     /// Its type.
     pub family_type: FamilyType,
@@ -65,11 +65,11 @@ pub struct Family {
     pub unit: Option<&'static str>,
     /// What it describes.
     pub subject: Subject,
-    /// Labels besides those of its subject.
+    /// Labels in addition to those of its subject.
     pub labels: &'static [&'static str],
     /// One sentence for `# HELP`.
     pub help: &'static str,
-    /// What a reader of the reference page should know besides.
+    /// Further text for the reference page.
     pub notes: &'static str,
 }
 

@@ -147,7 +147,7 @@ fn scheduling_config(scheduling: &Scheduling) -> Value {
     }))
 }
 
-/// What devices are told to do, made up.
+/// Made-up instructions for devices.
 pub(super) fn get_job_document(call: &Call<'_>, fleet: &Fleet) -> Result<Value, ApiError> {
     let job = named_job(call, fleet)?;
     call.params.flag("beforeSubstitution")?;

@@ -1,4 +1,4 @@
-//! What AWS IoT knows of resources besides jobs and groups: `ListTagsForResource` and `SearchIndex`.
+//! Other resources than jobs and groups: `ListTagsForResource` and `SearchIndex`.
 
 use serde_json::{Value, json};
 

@@ -182,7 +182,7 @@ pub struct Telemetry {
 }
 
 impl Telemetry {
-    /// Starts counting, with what the whole process has besides: `process_*`, which are read from this process's files under
+    /// Starts counting, and adds what belongs to the whole process: `process_*`, which are read from this process's files under
     /// `/proc`, and the rates in force, which `rates` gives.
     #[must_use]
     pub fn of_process(rates: impl Fn() -> Vec<RateInForce> + Send + Sync + 'static) -> Self {

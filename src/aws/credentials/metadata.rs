@@ -50,11 +50,11 @@ pub(super) async fn container(base: &SdkConfig) -> Option<Result<Credentials, So
     let settings = settings(base, &exchanges);
     let provider = EcsCredentialsProvider::builder().configure(&settings).build();
     let asked = timeout(SOURCE_TIMEOUT, provider.provide_credentials()).await;
-    let told = |outcome: String| SourceError::new(format!("container metadata, which {variable} names, {outcome}"));
+    let failed = |outcome: String| SourceError::new(format!("container metadata, which {variable} names, {outcome}"));
     Some(match asked {
         Ok(Ok(credentials)) => Ok(credentials),
-        Ok(Err(error)) => Err(told(exchanges.outcome(|| format!("gave no credentials: {}", chain(&error))))),
-        Err(_) => Err(told(format!("did not answer within {} s", SOURCE_TIMEOUT.as_secs()))),
+        Ok(Err(error)) => Err(failed(exchanges.outcome(|| format!("gave no credentials: {}", chain(&error))))),
+        Err(_) => Err(failed(format!("did not answer within {} s", SOURCE_TIMEOUT.as_secs()))),
     })
 }
 
@@ -101,19 +101,19 @@ pub(super) async fn instance(base: &SdkConfig, profile: Option<&Profile>) -> Res
         Err(error) => error,
     };
     let outcome = exchanges.outcome(|| format!("gave no credentials: {}", chain(&error)));
-    let (address, told) = (exchanges.address(), |rest: &str| format!("instance metadata{rest}"));
+    let (address, named) = (exchanges.address(), |rest: &str| format!("instance metadata{rest}"));
     let of_address = address.map(|address| format!(" ({address})")).unwrap_or_default();
     match exchanges.last() {
         Some(Outcome::Answered(404)) => {
             let meaning = "the instance has no role, or this is not a metadata service";
-            Err(Missed::Absent(told(&format!("{of_address} answered 404: {meaning}"))))
+            Err(Missed::Absent(named(&format!("{of_address} answered 404: {meaning}"))))
         }
-        Some(Outcome::Answered(_)) => Err(Missed::Failed(SourceError::new(told(&format!("{of_address} {outcome}"))))),
+        Some(Outcome::Answered(_)) => Err(Missed::Failed(SourceError::new(named(&format!("{of_address} {outcome}"))))),
         Some(Outcome::TimedOut(_)) => {
             let hint = "in a container on EC2, the hop limit of the instance's metadata must be 2";
-            Err(Missed::Absent(told(&format!("{of_address} {outcome} ({hint})"))))
+            Err(Missed::Absent(named(&format!("{of_address} {outcome} ({hint})"))))
         }
-        _ => Err(Missed::Absent(told(&format!("{of_address} {outcome}")))),
+        _ => Err(Missed::Absent(named(&format!("{of_address} {outcome}")))),
     }
 }
 
@@ -153,7 +153,7 @@ impl Exchanges {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).as_ref().map(|(address, _)| address.clone())
     }
 
-    /// The rest of a sentence that begins with the service; `otherwise` where the request itself tells nothing.
+    /// The rest of a sentence that begins with the service; `otherwise` where the request itself shows no fault.
     fn outcome(&self, otherwise: impl FnOnce() -> String) -> String {
         match self.last() {
             Some(Outcome::Answered(status)) if !(200..300).contains(&status) => format!("answered {status}"),

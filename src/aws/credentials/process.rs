@@ -1,7 +1,7 @@
 //! `credential_process`: an external program that prints credentials.
 //!
 //! The program runs in a process group of its own, which is killed when it takes too long and when nobody waits for it any more: it
-//! would outlive the exporter otherwise. What it writes besides credentials is never shown, since it can be a secret.
+//! would outlive the exporter otherwise. What else it writes is never shown, since it can be a secret.
 
 use std::io::ErrorKind;
 use std::process::{ExitStatus, Stdio};
