@@ -38,7 +38,8 @@ impl Reading {
     }
 
     pub(super) fn root(&self) -> Cursor<'_> {
-        Cursor { reading: self, path: KeyPath::default(), value: Some(&self.root), nearest: &self.root }
+        let (path, value) = (KeyPath::default(), Some(&self.root));
+        Cursor { reading: self, path, value, nearest: &self.root, global: None }
     }
 
     pub(super) fn fields(&self) -> &[Field] {
@@ -96,11 +97,25 @@ pub(super) struct Cursor<'a> {
     value: Option<&'a Value>,
     /// `value`, or that of the nearest section around it, for the source of a problem with a missing key.
     nearest: &'a Value,
+    /// Where keys stand that are left out here.
+    global: Option<Box<Self>>,
 }
 
 impl<'a> Cursor<'a> {
+    /// A key in this section, or in the global one if it is left out here.
     pub(super) fn key(&self, name: &str) -> Self {
-        self.at(self.path.key(name), self.value.and_then(Value::as_dict).and_then(|entries| entries.get(name)))
+        let entry = self.value.and_then(Value::as_dict).and_then(|entries| entries.get(name));
+        let own = self.at(self.path.key(name), entry);
+        match self.global.as_ref().map(|global| global.key(name)) {
+            Some(global) if own.is_given() => Self { global: Some(Box::new(global)), ..own },
+            Some(global) => global,
+            None => own,
+        }
+    }
+
+    /// This section, with the keys that are left out here read from the section `global`.
+    pub(super) fn or_global(&self, global: &str) -> Self {
+        Self { global: Some(Box::new(self.reading.root().key(global))), ..self.clone() }
     }
 
     /// The items of a list; none if there is no list here.
@@ -112,7 +127,8 @@ impl<'a> Cursor<'a> {
     fn at(&self, path: KeyPath, value: Option<&'a Value>) -> Self {
         let nearest = value.unwrap_or(self.nearest);
         // A key without a value is one that was left out.
-        Self { reading: self.reading, path, value: value.filter(|value| !matches!(value, Value::Empty(..))), nearest }
+        let value = value.filter(|value| !matches!(value, Value::Empty(..)));
+        Self { reading: self.reading, path, value, nearest, global: None }
     }
 
     /// Whether the key stands here without a value.
@@ -141,8 +157,7 @@ impl<'a> Cursor<'a> {
     }
 
     pub(super) fn report(&self, reason: impl Into<String>) {
-        let problem = Problem::new(self.source(), &self.path, reason);
-        self.reading.problems.borrow_mut().push(problem);
+        self.reading.problems.borrow_mut().push(Problem::new(self.source(), &self.path, reason));
     }
 
     /// Reports that the given value is wrong; `reason` completes a sentence that begins with the value.
@@ -214,8 +229,9 @@ fn all_paths(fields: &[Field], section: &str, paths: &mut Vec<String>) {
         let path = if section.is_empty() { field.name.to_owned() } else { format!("{section}.{}", field.name) };
         let path = if matches!(field.info.shape, Shape::Sections(_)) { path + "[]" } else { path };
         paths.push(path.clone());
-        if let Shape::Section(fields) | Shape::Sections(fields) = &field.info.shape {
-            all_paths(fields, &path, paths);
+        match &field.info.shape {
+            Shape::Sections(fields) => all_paths(fields, &path, paths),
+            _ => all_paths(field.own_keys().unwrap_or_default(), &path, paths),
         }
     }
 }

@@ -35,6 +35,14 @@ impl Field {
         }
     }
 
+    /// The keys of a section. One with an example has keys that are defined and documented elsewhere.
+    pub(super) fn own_keys(&self) -> Option<&[Self]> {
+        match &self.info.shape {
+            Shape::Section(fields) if self.info.example.is_none() => Some(fields),
+            _ => None,
+        }
+    }
+
     /// The documentation on one line.
     pub(super) fn description(&self) -> String {
         self.doc.split_whitespace().collect::<Vec<_>>().join(" ")
@@ -233,6 +241,16 @@ pub(super) fn section<S: Section>() -> Key<S> {
     Key::new(Shape::Section(fields), move |cursor| {
         cursor.check_section(&names);
         S::read_fields(cursor)
+    })
+}
+
+/// A section whose keys have the values of the section `global` where they are left out.
+pub(super) fn overriding<S: Section>(global: &'static str) -> Key<S> {
+    let fields = S::fields();
+    let names = names(&fields);
+    Key::new(Shape::Section(fields), move |cursor| {
+        cursor.check_section(&names);
+        S::read_fields(&cursor.or_global(global))
     })
 }
 

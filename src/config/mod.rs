@@ -46,7 +46,8 @@ use self::key::{Section as _, Shape};
 pub use self::listen::{InvalidListenAddress, ListenAddress};
 pub use self::problem::{Problem, Problems, Source};
 pub use self::schema::{
-    Config, Jobs, Limits, Log, LogFormat, LogLevel, Refresh, Resolve, Shard, Target, ThingGroups, Web,
+    AllJobs, Collectors, Config, Details, Jobs, Limits, Log, LogFormat, LogLevel, OpenJobs, Refresh, Resolve, Shard,
+    Target, ThingGroups, Web,
 };
 pub use self::secret::Secret;
 pub use self::sources::{Flag, Sources};
@@ -135,6 +136,12 @@ impl ThingGroups {
 impl Default for Config {
     fn default() -> Self {
         load(&Sources::default()).expect("the defaults are valid, as a test confirms")
+    }
+}
+
+impl Default for Collectors {
+    fn default() -> Self {
+        Config::default().collectors
     }
 }
 

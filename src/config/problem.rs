@@ -1,5 +1,6 @@
 //! What is wrong with a configuration: each problem on one line, without any secret.
 
+use std::collections::BTreeSet;
 use std::fmt;
 
 use figment::value::Value;
@@ -10,7 +11,7 @@ use super::path::KeyPath;
 const MAX_SHOWN_CHARS: usize = 64;
 
 /// One thing that is wrong. Displays as one line: `exporter.yml:12: refresh.interval: "60" is not a duration; …`.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Problem {
     /// Where the value was given.
     pub source: Source,
@@ -79,6 +80,9 @@ impl Problems {
     /// All problems, if there is one.
     pub(super) fn check(mut problems: Vec<Problem>) -> Result<(), Self> {
         problems.sort_by(|one, other| one.source.cmp(&other.source));
+        // A key that several targets share is read for each of them.
+        let mut seen = BTreeSet::new();
+        problems.retain(|problem| seen.insert(problem.clone()));
         if problems.is_empty() { Ok(()) } else { Err(Self(problems)) }
     }
 }

@@ -51,7 +51,7 @@ pub(super) fn sample() -> String {
     sample += "#\n";
     sample += &comment(
         "Flags win over environment variables, which win over this file. A variable is named after the path of its key: \
-         IOT_JOBS_EXPORTER_REFRESH__INTERVAL=30s sets refresh.interval. An empty variable counts as not set. A list is given as \
+         IOT_JOBS_EXPORTER_COLLECTORS__OPEN_JOBS__INTERVAL=30s sets collectors.open_jobs.interval. An empty variable counts as not set. A list is given as \
          a whole: as YAML, or separated by commas: \
          IOT_JOBS_EXPORTER_TARGETS='[{region: eu-west-1}, {region: us-east-1}]', \
          IOT_JOBS_EXPORTER_WEB__LISTEN_ADDRESSES='127.0.0.1:10114,[::1]:10114'.",
@@ -61,23 +61,33 @@ pub(super) fn sample() -> String {
         let _ = write!(sample, "\n{}{}:\n", comment(&field.description(), ""), field.name);
         match &field.info.shape {
             Shape::Sections(fields) => sample += &targets(fields),
-            Shape::Section(fields) => {
-                for field in fields {
-                    let default = match (&field.info.shape, field.info.default) {
-                        (Shape::List { .. }, Some(text)) if !text.starts_with('[') => {
-                            let items: Vec<_> = text.split(',').map(quoted).collect();
-                            format!(" [{}]", items.join(", "))
-                        }
-                        (_, Some(text)) => format!(" {text}"),
-                        (_, None) => String::new(),
-                    };
-                    let _ = writeln!(sample, "{}  {}:{default}", comment(&with_accepted(field), "  "), field.name);
-                }
-            }
+            Shape::Section(fields) => sample += &keys(fields, "  "),
             _ => unreachable!("the root has sections only"),
         }
     }
     sample
+}
+
+/// The keys of a section with their defaults.
+fn keys(fields: &[Field], indent: &str) -> String {
+    let mut text = String::new();
+    for field in fields {
+        if let Shape::Section(inner) = &field.info.shape {
+            let _ = writeln!(text, "{}{indent}{}:", comment(&field.description(), indent), field.name);
+            text += &keys(inner, &format!("{indent}  "));
+            continue;
+        }
+        let default = match (&field.info.shape, field.info.default) {
+            (Shape::List { .. }, Some(text)) if !text.starts_with('[') => {
+                let items: Vec<_> = text.split(',').map(quoted).collect();
+                format!(" [{}]", items.join(", "))
+            }
+            (_, Some(text)) => format!(" {text}"),
+            (_, None) => String::new(),
+        };
+        let _ = writeln!(text, "{}{indent}{}:{default}", comment(&with_accepted(field), indent), field.name);
+    }
+    text
 }
 
 /// A list item of a default, which has no other special character than a colon.
@@ -107,7 +117,7 @@ fn targets(fields: &[Field]) -> String {
 fn item(fields: &[Field], indent: &str, text: &mut String, is_shown: fn(&str) -> bool) {
     for field in fields.iter().filter(|field| is_shown(field.name)) {
         *text += &comment(&with_accepted(field), indent);
-        if let Shape::Section(fields) = &field.info.shape {
+        if let Some(fields) = field.own_keys() {
             let _ = writeln!(text, "{indent}{}:", field.name);
             item(fields, &format!("{indent}  "), text, |_| true);
         } else {
@@ -165,9 +175,8 @@ fn section(fields: &[Field], path: &str, is_set_by_variables: bool, page: &mut S
             let _ = write!(page, "\n- {}\n", facts.join("\n- "));
         }
         match &field.info.shape {
-            Shape::Section(fields) => section(fields, &name, is_set_by_variables, page),
             Shape::Sections(fields) => section(fields, &format!("{name}[]"), is_set_by_variables, page),
-            _ => {}
+            _ => section(field.own_keys().unwrap_or_default(), &name, is_set_by_variables, page),
         }
     }
 }
@@ -198,7 +207,9 @@ fn every_key_is_in_the_sample_and_on_the_page() {
         _ => None,
     });
     let of_targets = leaves(targets.expect("targets"));
-    let of_targets = of_targets.into_iter().map(|(path, field)| (format!("targets[].{path}"), field));
+    // The overrides are documented with the global keys.
+    let of_targets = of_targets.into_iter().filter(|(path, _)| !path.starts_with("collectors."));
+    let of_targets = of_targets.map(|(path, field)| (format!("targets[].{path}"), field));
     for (path, field) in leaves(&fields).into_iter().chain(of_targets) {
         let is_at = |line: &str| line.trim_start_matches(['#', ' ', '-']).starts_with(&format!("{}:", field.name));
         assert!(sample.lines().any(is_at), "{path} is not in the sample");

@@ -5,14 +5,16 @@ use std::collections::BTreeMap;
 use super::Watched;
 use super::cursor::Cursor;
 use super::duration::Shown;
-use super::schema::{Config, Target};
+use super::schema::{Collectors, Config, Target};
 use super::syntax::{account_of_role, label_count_error};
 use crate::jobs::Status;
 
 /// Reports every broken rule.
 pub(super) fn check(config: &Config, root: &Cursor<'_>) {
     data_outlives_the_interval(config, root);
+    collectors_fit_together(&config.collectors, &root.key("collectors"));
     for (spec, at) in specs(config, root) {
+        collectors_fit_together(&spec.collectors, &at.key("collectors").or_global("collectors"));
         role_settings_need_a_role(spec, &at);
         one_value_or_several(&at);
         endpoints_have_no_variants(spec, &at);
@@ -44,6 +46,38 @@ fn data_outlives_the_interval(config: &Config, root: &Cursor<'_>) {
             Shown(stale_after),
             Shown(interval)
         ));
+    }
+}
+
+/// Otherwise data would come and go: an answer arrives an interval after the last one, and a request takes its time.
+fn collectors_fit_together(collectors: &Collectors, at: &Cursor<'_>) {
+    let Collectors { open_jobs, all_jobs, details } = collectors;
+    for (collector, key, interval, stale_after) in [
+        ("open_jobs", "interval", open_jobs.interval, open_jobs.stale_after),
+        ("all_jobs", "interval", all_jobs.interval, all_jobs.stale_after),
+        ("details", "max_interval", details.max_interval, details.stale_after),
+    ] {
+        let collector = at.key(collector);
+        let (longest, shown) = (collector.key(key), collector.key("stale_after"));
+        if let Some(stale_after) = stale_after.filter(|shown| *shown < interval.saturating_mul(2))
+            && longest.is_valid()
+        {
+            shown.report(format!(
+                "{} is shorter than twice {}, which is {}: data would disappear before it is renewed",
+                Shown(stale_after),
+                longest.path,
+                Shown(interval)
+            ));
+        }
+    }
+    let (interval, longest) = (at.key("details").key("interval"), at.key("details").key("max_interval"));
+    if details.max_interval < details.interval && interval.is_valid() && longest.is_valid() {
+        let shown = [details.interval, details.max_interval].map(Shown);
+        if longest.is_given() {
+            longest.report(format!("{} is shorter than {}, which is {}", shown[1], interval.path, shown[0]));
+        } else {
+            interval.report(format!("{} is longer than {}, which is {}", shown[0], longest.path, shown[1]));
+        }
     }
 }
 

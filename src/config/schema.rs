@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::key::{define_section, list, list_or, mapping, not_empty, section, sections};
+use super::key::{Key, define_section, list, list_or, mapping, not_empty, overriding, section, sections};
 use super::listen::ListenAddress;
 use super::secret::Secret;
 use super::syntax;
@@ -31,6 +31,9 @@ define_section! {
         pub shard: Shard => section();
         /// When to list the jobs.
         pub refresh: Refresh => section();
+        /// Each collector calls one operation of AWS IoT on its own schedule. One that fails delays and hides nothing of the
+        /// others.
+        pub collectors: Collectors => section();
         /// Metrics by thing group.
         pub thing_groups: ThingGroups => section();
         /// Metrics by job. Which jobs are monitored at all is decided by each target's `filter`.
@@ -93,7 +96,7 @@ define_section! {
         pub session_name: Option<String> =>
             text("^[a-zA-Z0-9_+=,.@-]{2,}$", 64, "a session name: 2 to 64 letters, digits and _+=,.@-")
             .optional().example("iot-jobs-exporter");
-        /// The account of the jobs, which saves a request to STS. A job of another account fails the refresh, so that a wrong
+        /// The account of the jobs, which saves a request to STS. A job of another account fails the walk, so that a wrong
         /// profile is noticed, as long as there are any jobs.
         pub account_id: Option<AccountId> =>
             Scalar::new(
@@ -117,6 +120,8 @@ define_section! {
             mapping(syntax::label_name_error, "NAME", syntax::label_value()).example("{environment: production}");
         /// Monitor a part of the jobs only. AWS filters, so a part costs fewer requests than the whole.
         pub scope = "filter": Scope => section::<Filter>().map(Filter::scope);
+        /// The keys of the global `collectors` for this target alone. A key that is left out here has the global value.
+        pub collectors: Collectors => overriding("collectors").example("{open_jobs: {interval: 5m}}");
     }
 }
 
@@ -186,6 +191,74 @@ define_section! {
 }
 
 define_section! {
+    /// What is collected, and when.
+    #[derive(Clone, Debug, PartialEq, Eq)]
+    pub struct Collectors {
+        /// Lists the open jobs with ListJobs: one walk each for `SCHEDULED`, `IN_PROGRESS` and
+        /// `DELETION_IN_PROGRESS`.
+        pub open_jobs: OpenJobs => section();
+        /// Lists every page of ListJobs, for the ended jobs. It does not run for a target whose `filter.status` names no ended
+        /// status.
+        pub all_jobs: AllJobs => section();
+        /// Describes jobs with DescribeJob: thing groups, schedule and execution counts. A new or changed job, and one that is no
+        /// longer open, is described at once.
+        pub details: Details => section();
+    }
+}
+
+define_section! {
+    /// The collector of open jobs.
+    #[derive(Clone, Debug, PartialEq, Eq)]
+    pub struct OpenJobs {
+        /// From the start of one walk to the start of the next, and up to 5 % more, so that exporters do not stay in step. A walk
+        /// is followed by a pause of at least its own duration.
+        pub interval: Duration => duration(Duration::from_millis(100)..=DAY).default("1m");
+        /// How long the open jobs are shown after the last successful walk, at least twice the interval. After that, their
+        /// metrics are absent. Without it: three times the planned time between two walks, and at least 10m.
+        pub stale_after: Option<Duration> => stale_after();
+    }
+}
+
+define_section! {
+    /// The collector of all jobs.
+    #[derive(Clone, Debug, PartialEq, Eq)]
+    pub struct AllJobs {
+        /// Whether it runs. Without it there are no metrics of ended jobs.
+        pub enabled: bool => boolean().default("true");
+        /// From the start of one walk to the start of the next, and up to 5 % more. A walk starts no sooner than ten times the
+        /// duration of the last one after its start.
+        pub interval: Duration => duration(Duration::from_millis(100)..=DAY).default("15m");
+        /// How long a walk may take. Raise it for very many ended jobs: a walk needs one request for each 250 jobs, spaced by
+        /// `limits.requests_per_second`.
+        pub timeout: Duration => duration(Duration::from_secs(1)..=DAY).default("2h");
+        /// How long the ended jobs are shown after the last successful walk, at least twice the interval. After that, their
+        /// metrics are absent. Without it: three times the planned time between two walks, and at least 10m.
+        pub stale_after: Option<Duration> => stale_after();
+    }
+}
+
+define_section! {
+    /// The collector of details.
+    #[derive(Clone, Debug, PartialEq, Eq)]
+    pub struct Details {
+        /// Whether jobs are described. Without it executions and schedules are unknown, a job's only thing group is the id that
+        /// ListJobs returns, if any, and a job that ends is missing until the next walk over all jobs.
+        pub enabled: bool => boolean().default("true");
+        /// When a job is described again after a first or a changed answer. An equal answer doubles it, and so does a failure.
+        pub interval: Duration => duration(Duration::from_millis(100)..=DAY).default("1m");
+        /// The longest time between two descriptions of an open job.
+        pub max_interval: Duration => duration(Duration::from_millis(100)..=DAY).default("10m");
+        /// How long a job's execution counts are shown after the last description, at least twice `max_interval`. Without it:
+        /// three times `max_interval`, and at least 10m.
+        pub stale_after: Option<Duration> => stale_after();
+    }
+}
+
+fn stale_after() -> Key<Option<Duration>> {
+    duration(Duration::from_secs(1)..=DAY.saturating_mul(30)).optional()
+}
+
+define_section! {
     /// Metrics by thing group.
     #[derive(Clone, Debug, PartialEq)]
     pub struct ThingGroups {
@@ -235,6 +308,9 @@ define_section! {
         pub describe: bool => boolean().default("true");
         /// Whether single jobs have series of their own, at most `limits.max_jobs`.
         pub series: bool => boolean().default("true");
+        /// How long a job is shown after its end: by thing group, and in series of its own. A longer time costs one DescribeJob
+        /// request for each further job, once per start.
+        pub ended_within: Duration => duration(Duration::ZERO..=TEN_YEARS).default("7d");
         /// After how long a job counts as long-running. `[]` removes those metrics.
         pub long_running_after: Vec<Duration> => list_or(duration(Duration::from_secs(1)..=TEN_YEARS), "1d,3d");
     }
@@ -256,6 +332,8 @@ define_section! {
         /// How many open jobs of a target get series of their own: long-running ones first, then the newest. Each costs
         /// Prometheus about 14 series.
         pub max_jobs: u32 => whole(0..=100_000).default("500");
+        /// How many ended jobs of a target get series of their own: those that ended last. Each costs Prometheus about 10 series.
+        pub max_ended_jobs: u32 => whole(0..=100_000).default("100");
     }
 }
 

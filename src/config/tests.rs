@@ -86,14 +86,40 @@ fn without_sources_there_is_one_target_and_the_documented_defaults() {
         targets: vec![Target::default()],
         shard: Shard { index: 0, total: 1 },
         refresh: Refresh { interval: millis(60_000), timeout: millis(1_800_000), stale_after: None },
+        collectors: Collectors {
+            open_jobs: OpenJobs { interval: millis(60_000), stale_after: None },
+            all_jobs: AllJobs {
+                enabled: true,
+                interval: millis(900_000),
+                timeout: millis(7_200_000),
+                stale_after: None,
+            },
+            details: Details {
+                enabled: true,
+                interval: millis(60_000),
+                max_interval: millis(600_000),
+                stale_after: None,
+            },
+        },
         thing_groups: ThingGroups {
             resolve: Resolve::Describe,
             include: Vec::new(),
             exclude: Vec::new(),
             ended_jobs_within: millis(604_800_000),
         },
-        jobs: Jobs { describe: true, series: true, long_running_after: vec![millis(86_400_000), millis(259_200_000)] },
-        limits: Limits { requests_per_second: 5.0, max_pages: 20_000, max_thing_groups: 200, max_jobs: 500 },
+        jobs: Jobs {
+            describe: true,
+            series: true,
+            ended_within: millis(604_800_000),
+            long_running_after: vec![millis(86_400_000), millis(259_200_000)],
+        },
+        limits: Limits {
+            requests_per_second: 5.0,
+            max_pages: 20_000,
+            max_thing_groups: 200,
+            max_jobs: 500,
+            max_ended_jobs: 100,
+        },
         web: Web {
             listen_addresses: vec![":10114".parse().expect("an address")],
             telemetry_path: "/metrics".to_owned(),
@@ -176,6 +202,7 @@ fn every_kind_is_read_from_the_environment() {
         ("THING_GROUPS__ENDED_JOBS_WITHIN", "0s"),
         ("JOBS__DESCRIBE", "false"),
         ("JOBS__SERIES", "true"),
+        ("JOBS__ENDED_WITHIN", "2d"),
         ("JOBS__LONG_RUNNING_AFTER", "12h,2d"),
         ("WEB__LISTEN_ADDRESSES", "127.0.0.1:1,[::1]:1"),
         ("WEB__TELEMETRY_PATH", "/m"),
@@ -191,7 +218,10 @@ fn every_kind_is_read_from_the_environment() {
     let groups = ThingGroups { resolve: Resolve::Off, include, exclude, ended_jobs_within: Duration::ZERO };
     assert_eq!(config.thing_groups, groups);
     let long_running_after = vec![millis(43_200_000), millis(172_800_000)];
-    assert_eq!(config.jobs, Jobs { describe: false, series: true, long_running_after });
+    assert_eq!(
+        config.jobs,
+        Jobs { describe: false, series: true, ended_within: millis(172_800_000), long_running_after }
+    );
 }
 
 #[test]
@@ -1160,4 +1190,56 @@ fn every_key_outside_targets_has_a_variable() {
             assert!(is_read, "{found}");
         }
     }
+}
+
+#[test]
+fn a_target_has_the_global_collectors_where_it_has_no_keys_of_its_own() {
+    let config = config(
+        "collectors: {open_jobs: {interval: 2m, stale_after: 1h}, details: {enabled: false}}\n\
+         targets: [{region: eu-west-1}, {region: us-east-1, collectors: {open_jobs: {interval: 5m}, all_jobs: }}]",
+    );
+    let [first, second] = &config.targets[..] else { panic!("{config:#?}") };
+    assert_eq!(first.collectors, config.collectors);
+    assert_eq!(
+        second.collectors.open_jobs,
+        OpenJobs { interval: millis(300_000), stale_after: Some(millis(3_600_000)) }
+    );
+    assert_eq!(second.collectors.all_jobs, Collectors::default().all_jobs);
+    assert!(!second.collectors.details.enabled);
+}
+
+#[test]
+fn a_problem_with_the_global_collectors_is_reported_once_and_one_of_a_target_by_its_own_path() {
+    let several = "targets: [{region: eu-west-1}, {region: us-east-1}]";
+    assert_eq!(
+        problem(&format!("{several}\ncollectors: {{open_jobs: {{interval: 5}}}}")),
+        "collectors.open_jobs.interval: \"5\" is not a duration; write a number with a unit, such as 30s, 5m or 1d"
+    );
+    assert_eq!(
+        problem("targets: [{collectors: {open_jobs: {intervall: 1m}}}]"),
+        "targets[0].collectors.open_jobs.intervall: unknown key; did you mean targets[0].collectors.open_jobs.interval?"
+    );
+    assert_eq!(
+        problem("targets: [{collectors: {open_jobs: {interval: 1h}}}]\ncollectors: {open_jobs: {stale_after: 1h}}"),
+        "collectors.open_jobs.stale_after: 1h is shorter than twice targets[0].collectors.open_jobs.interval, which is 1h: \
+         data would disappear before it is renewed"
+    );
+}
+
+#[test]
+fn the_intervals_of_details_are_in_order() {
+    assert_eq!(
+        problem("collectors: {details: {interval: 30m}}"),
+        "collectors.details.interval: 30m is longer than collectors.details.max_interval, which is 10m"
+    );
+    assert_eq!(
+        problem("collectors: {details: {max_interval: 30s}}"),
+        "collectors.details.max_interval: 30s is shorter than collectors.details.interval, which is 1m"
+    );
+    assert!(load_yaml("collectors: {details: {interval: 30m, max_interval: 30m}}").is_ok());
+    assert_eq!(
+        problem("collectors: {details: {stale_after: 19m}}"),
+        "collectors.details.stale_after: 19m is shorter than twice collectors.details.max_interval, which is 10m: \
+         data would disappear before it is renewed"
+    );
 }
