@@ -20,7 +20,7 @@ use crate::aws::{self, ClientOptions};
 use crate::clock::Clock;
 use crate::config::{self, Config, Flag, ListenAddress, Loaded, LogFormat, LogLevel, Problems, Sources};
 use crate::demo::{self, Demo, Faults};
-use crate::estimate::{self, Estimate, Progress, Quota};
+use crate::estimate::{self, Estimate, Quota};
 use crate::http;
 use crate::telemetry::{REVISION, RUSTC, VERSION, logging};
 use crate::web::HEALTHY;
@@ -118,12 +118,16 @@ impl FromArgMatches for KeyFlags {
 enum Command {
     /// Run against a simulated fleet inside the process: no account, no credentials, no network
     Demo(DemoArgs),
-    /// Walk each target once, and tell what a day of this configuration costs in requests to AWS
+    /// List the jobs of each target once, and estimate the requests to AWS of a day
     Estimate(EstimateArgs),
 }
 
 #[derive(Debug, Args)]
 struct EstimateArgs {
+    /// The share of the open jobs that change all the time, for a second estimate beside that of a fleet that stands still
+    #[arg(long, value_name = "SHARE", default_value = "10%", value_parser = estimate::share)]
+    active: f64,
+
     /// Requests a second that AWS grants an account and region, of each operation or of one, to see the share of it; can be
     /// repeated
     #[arg(long, value_name = "[OPERATION=]NUMBER")]
@@ -510,28 +514,25 @@ async fn run_demo(
 
 async fn run_estimate(config: &Config, arguments: &EstimateArgs, signals: Signals<impl Future<Output = ()>>) -> u8 {
     let Signals { stop, mut hangups } = signals;
-    // A terminal that logs are written to is no place for a bar.
-    let progress = if config.log.level > LogLevel::Warn { Progress::hidden() } else { Progress::new() };
     let options = ClientOptions::usual();
-    let walks = tokio::select! {
-        walks = estimate::walk_all(config, &options, Clock::system(), &progress) => Some(walks),
+    let listings = tokio::select! {
+        listings = estimate::list_all(config, &options, Clock::system()) => Some(listings),
         () = stop => None,
         // There is nothing to read again.
         _ = hangups.recv() => None,
     };
-    progress.end();
-    let walks = match walks {
-        Some(Ok(walks)) => walks,
+    let listings = match listings {
+        Some(Ok(listings)) => listings,
         Some(Err(error)) => {
             error!(%error, "can't start");
             return USAGE;
         }
         None => {
-            eprint("interrupted before all targets were walked: there is no estimate\n");
+            eprint("interrupted before all jobs were listed: there is no estimate\n");
             return FAILURE;
         }
     };
-    let estimate = Estimate::new(walks, config, &arguments.quota);
+    let estimate = Estimate::new(listings, config, arguments.active, &arguments.quota);
     match arguments.output {
         Output::Table => print(&estimate.to_string()),
         Output::Json => match serde_json::to_string_pretty(&estimate) {
@@ -543,7 +544,7 @@ async fn run_estimate(config: &Config, arguments: &EstimateArgs, signals: Signal
         },
     }
     for failed in &estimate.failed {
-        eprint(&format!("the estimate is without target {}: {}\n", failed.target, failed.reason));
+        eprint(&format!("the estimate does not include target {}: {}\n", failed.target, failed.reason));
     }
     if estimate.failed.is_empty() { SUCCESS } else { FAILURE }
 }

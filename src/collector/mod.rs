@@ -12,6 +12,6 @@ pub mod walks;
 mod worker;
 
 pub(crate) use panics::caught;
-pub use schedule::Spread;
-pub use settings::{AllJobs, Details, Jobs, Limits, OpenJobs, Settings};
+pub use schedule::{JITTER, Spread};
+pub use settings::{AllJobs, Details, FULL_WALK_IDLE_FACTOR, Jobs, Limits, OPEN_WALK_IDLE_FACTOR, OpenJobs, Settings};
 pub use worker::{TargetConfig, Worker, WorkerOptions};

@@ -5,7 +5,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 /// A run starts later than its interval says by up to this share of it, so that targets that started together drift apart.
-const JITTER: f64 = 0.05;
+pub const JITTER: f64 = 0.05;
 
 /// How far apart the first runs of two targets are at most, so that not all ask for credentials at the same time.
 const BETWEEN_STARTS: Duration = Duration::from_millis(100);

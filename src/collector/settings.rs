@@ -8,10 +8,10 @@ use crate::jobs::{AggregateOptions, DetailsOptions, Scope, SeriesLimits, StoreOp
 
 /// A full walk starts no sooner after the start of the one before than this many times its duration, so that an account with
 /// many jobs spends at most a tenth of its time on it.
-const FULL_WALK_IDLE_FACTOR: u32 = 10;
+pub const FULL_WALK_IDLE_FACTOR: u32 = 10;
 
 /// An open walk leaves as much time as it takes.
-const OPEN_WALK_IDLE_FACTOR: u32 = 2;
+pub const OPEN_WALK_IDLE_FACTOR: u32 = 2;
 
 /// How a worker collects, and what it publishes.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

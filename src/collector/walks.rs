@@ -15,15 +15,20 @@ use crate::telemetry::Reason;
 
 /// A walk that is complete.
 #[derive(Debug)]
-pub(super) struct Walked<T> {
+pub struct Walked<T> {
     /// Whose jobs they are.
-    pub(super) account: AccountId,
-    pub(super) pages: u64,
-    pub(super) jobs: T,
+    pub account: AccountId,
+    /// How many pages there were.
+    pub pages: u64,
+    /// The jobs.
+    pub jobs: T,
 }
 
 /// Walks all pages of `queries` for one account, and hands each summary to `insert`, which adds it to `jobs`.
-pub(super) async fn run<T>(
+///
+/// # Errors
+/// If the walk is not complete, or the credentials belong to another account at its end.
+pub async fn run<T>(
     connection: &Connection,
     class: Class,
     queries: &[Query],
@@ -39,7 +44,7 @@ pub(super) async fn run<T>(
 }
 
 /// The account whose jobs a connection lists.
-async fn account(connection: &Connection) -> Result<AccountId, Failure> {
+pub(crate) async fn account(connection: &Connection) -> Result<AccountId, Failure> {
     let account = connection.account().await;
     account.map_err(|error| Failure { reason: error.reason, message: format!("account id: {error}") })
 }
@@ -148,14 +153,16 @@ pub fn all_queries(scope: &Scope) -> Vec<Query> {
 }
 
 /// The open jobs of a scope: a query for each open status. With a thing group filter AWS omits SCHEDULED jobs.
-pub(super) fn open_queries(scope: &Scope) -> Vec<Query> {
+#[must_use]
+pub fn open_queries(scope: &Scope) -> Vec<Query> {
     let statuses = if scope.statuses.is_empty() { Status::KNOWN } else { &scope.statuses };
     let is_listed = |status: &&Status| status.is_open() && !(scope.is_of_a_group() && **status == Status::Scheduled);
     status_queries(scope, statuses.iter().filter(is_listed))
 }
 
 /// The queries of a full walk: one that lists every job, or one for each ended status that the scope names.
-pub(super) fn full_queries(scope: &Scope) -> Vec<Query> {
+#[must_use]
+pub fn full_queries(scope: &Scope) -> Vec<Query> {
     if scope.statuses.is_empty() {
         return all_queries(scope);
     }

@@ -1,162 +1,185 @@
-//! What a day of a configuration costs in requests: one walk of each target, and arithmetic.
+//! What a day of a configuration costs in requests: one run of each listing, and arithmetic.
 //!
-//! [`walk_all`] does the walks, as the exporter would, within the same budget. [`Estimate::new`] does the arithmetic, and asks
-//! nobody. Jobs are counted as the exporter counts them, by a [`Tally`].
+//! [`list_all`] runs the listings as the exporter does when it starts, within the same rate. [`Estimate::new`] does the arithmetic,
+//! whose formulas are in `docs/cost.md`.
 
 mod day;
-mod progress;
 mod report;
 
-use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
+use indicatif::{ProgressBar, ProgressStyle};
+use serde::Serialize;
 use tokio::task::JoinSet;
-use tokio::time::{Instant, timeout};
+use tokio::time::timeout;
 
 use crate::app::{Roll, TargetError};
 use crate::aws::rate_limit::{Class, RateLimiters};
-use crate::aws::{self, ClientOptions, Connection};
+use crate::aws::{self, ClientOptions, Connection, Query};
 use crate::clock::Clock;
-use crate::collector::walks::{all_queries, walk};
-use crate::config::{Config, Shown, Target};
-use crate::exposition::board::Identity;
-use crate::fingerprint::Fingerprinter;
-use crate::jobs::{AccountId, JobSummary, Status, TargetSelection};
-use crate::memory::Memory;
-use crate::tally::{Attribution, Tally};
-use crate::telemetry::Telemetry;
-pub use day::{Change, Estimate, Failed, InvalidQuota, Quota, QuotaShare, TargetDay, Walked, Walks};
-pub use progress::Progress;
+use crate::collector::walks::{self, full_queries, open_queries};
+use crate::collector::{FULL_WALK_IDLE_FACTOR, JITTER, OPEN_WALK_IDLE_FACTOR};
+use crate::config::{Collectors, Config, LogLevel, Shown, Target};
+use crate::jobs::{FullWalk, JobSummary};
+use crate::metrics::Failure;
+use crate::telemetry::{Reason, Telemetry};
+pub use day::{Estimate, Quota, Requests, TargetDay, share};
 
-/// A target that can be walked.
-#[derive(Debug)]
-struct Ready {
-    target: Target,
-    identity: Identity,
-    connection: Connection,
+/// How often the progress bar moves while no page arrives.
+const TICK: Duration = Duration::from_millis(200);
+
+/// What the listings of a target found.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Listed {
+    /// The target's name.
+    pub target: String,
+    /// The account of the jobs.
+    pub aws_account_id: String,
+    /// The region of the jobs.
+    pub aws_region: String,
+    /// The walk of the collector `open_jobs`.
+    pub open_jobs: Walk,
+    /// The walk of the collector `all_jobs`; `None` where it does not run.
+    pub all_jobs: Option<Walk>,
+    /// The collectors of the target.
+    #[serde(skip)]
+    pub collectors: Collectors,
 }
 
-/// Whose turn it is within each account and region, whose targets share a budget.
-type Turns = Mutex<HashMap<(AccountId, String), Arc<tokio::sync::Mutex<()>>>>;
+/// A complete walk.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+pub struct Walk {
+    /// Jobs, each counted once.
+    pub jobs: usize,
+    /// Those that are open.
+    pub open: usize,
+    /// Those that ended within `jobs.ended_within`.
+    pub ended_recently: usize,
+    /// One request each, if none fails.
+    pub pages: u64,
+    /// How long the walk took, with the waits for the rate limit.
+    pub seconds: f64,
+    /// How far apart the exporter starts such walks on average.
+    pub seconds_between_starts: f64,
+}
 
-/// Walks each target once. Targets of one account and region, which share a budget, are walked one after another, so that each
-/// takes as long as it does alone; all others at once.
+/// A target one of whose walks failed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Failed {
+    /// The target's name.
+    pub target: String,
+    /// Its region.
+    pub aws_region: String,
+    /// Why the walk failed.
+    pub reason: String,
+}
+
+/// Runs each listing of each target once. All targets start together, as in the exporter, and share its rate limits. The results
+/// are in the order of the configuration.
 ///
 /// # Errors
-/// Where a target can't be had by its configuration; then nothing was asked of AWS.
-pub async fn walk_all(
+/// If the configuration has no valid targets. Then no request was sent.
+pub async fn list_all(
     config: &Config,
     options: &ClientOptions,
     clock: Clock,
-    progress: &Progress,
-) -> Result<Walks, TargetError> {
+) -> Result<Vec<Result<Listed, Failed>>, TargetError> {
     let limiters = Arc::new(RateLimiters::new(config.limits.requests_per_second));
-    let telemetry = Arc::new(Telemetry::new());
-    let (mut roll, mut resolved) = (Roll::default(), Vec::new());
+    let (progress, mut roll, mut listers) = (progress_bar(config), Roll::default(), Vec::new());
     for target in &config.targets {
-        let found = aws::resolve(target, options, clock).await?;
-        roll.enter(target, found.name(), found.region())?;
-        resolved.push((target.clone(), found));
+        let resolved = aws::resolve(target, options, clock).await?;
+        roll.enter(target, resolved.name(), resolved.region())?;
+        let (name, region) = (resolved.name().to_owned(), resolved.region().to_owned());
+        let connection = Connection::open(resolved, &limiters, Arc::new(Telemetry::new()).target(Vec::new()));
+        let (target, config, progress) = (target.clone(), config.clone(), progress.clone());
+        listers.push(Lister { name, region, target, connection, config, clock, progress });
     }
-    progress.begin(resolved.len());
-
-    let (mut walking, turns) = (JoinSet::new(), Arc::new(Turns::default()));
-    for (place, (target, found)) in resolved.into_iter().enumerate() {
-        let (name, region) = (found.name().to_owned(), found.region().to_owned());
-        let identity = Identity { name, region, labels: Vec::new() };
-        let connection = Connection::open(found, &limiters, telemetry.target(identity.target_labels()));
-        let ready = Ready { target, identity, connection };
-        let (config, progress, turns) = (config.clone(), progress.clone(), Arc::clone(&turns));
-        walking.spawn(async move {
-            let outcome = ready.walk(&config, clock, &turns, &progress).await;
-            progress.target_done();
-            let Identity { name: target, region: aws_region, .. } = ready.identity;
-            (place, outcome.map_err(|reason| Failed { target, aws_region, reason }))
+    let mut runs = JoinSet::new();
+    for (index, lister) in listers.into_iter().enumerate() {
+        runs.spawn(async move {
+            let listed = lister.list().await;
+            let Lister { name: target, region: aws_region, .. } = lister;
+            (index, listed.map_err(|failure| Failed { target, aws_region, reason: failure.message }))
         });
     }
-    let mut ended = walking.join_all().await;
-    ended.sort_by_key(|(place, _)| *place);
-    let mut walks = Walks::default();
-    for (_, outcome) in ended {
-        match outcome {
-            Ok(walked) => walks.whole.push(walked),
-            Err(failed) => walks.failed.push(failed),
-        }
-    }
-    Ok(walks)
+    let mut results = runs.join_all().await;
+    results.sort_by_key(|(index, _)| *index);
+    Ok(results.into_iter().map(|(_, result)| result).collect())
 }
 
-impl Ready {
-    async fn walk(&self, config: &Config, clock: Clock, turns: &Turns, progress: &Progress) -> Result<Walked, String> {
-        let limit = config.refresh.timeout;
-        let account = timeout(limit, self.connection.account())
-            .await
-            .map_err(|_| format!("account id: STS did not answer within refresh.timeout ({})", Shown(limit)))?
-            .map_err(|error| format!("account id: {error}"))?;
-        let quota = (account.clone(), self.identity.region.clone());
-        let turn = Arc::clone(turns.lock().unwrap_or_else(PoisonError::into_inner).entry(quota).or_default());
-        let _mine = turn.lock().await;
-        timeout(limit, self.walk_now(account, config, clock, progress)).await.unwrap_or_else(|_| {
-            let reason = "the walk was not done within refresh.timeout";
-            Err(format!("{reason} ({}): raise that, or limits.requests_per_second", Shown(limit)))
-        })
+/// It shows nothing where standard error is no terminal, or is full of log lines.
+fn progress_bar(config: &Config) -> ProgressBar {
+    let is_hidden = config.log.level > LogLevel::Warn;
+    let progress = if is_hidden { ProgressBar::hidden() } else { ProgressBar::no_length() };
+    if let Ok(style) = ProgressStyle::with_template("{spinner} {pos} jobs listed, {elapsed}") {
+        progress.set_style(style);
     }
+    progress.enable_steady_tick(TICK);
+    progress
+}
 
-    async fn walk_now(
-        &self,
-        account: AccountId,
-        config: &Config,
-        clock: Clock,
-        progress: &Progress,
-    ) -> Result<Walked, String> {
-        let Self { target, identity, connection } = self;
-        // Whatever is configured: how many have ended lately tells as well what another configuration would cost.
-        let attribution = match config.thing_groups.ended_jobs_within {
-            Duration::ZERO => Attribution::Open,
-            window => Attribution::EndedSince(clock.now().wall.before(window)),
+/// Runs the listings of a target.
+struct Lister {
+    name: String,
+    region: String,
+    target: Target,
+    connection: Connection,
+    config: Config,
+    clock: Clock,
+    progress: ProgressBar,
+}
+
+impl Lister {
+    async fn list(&self) -> Result<Listed, Failure> {
+        let Collectors { open_jobs, all_jobs, .. } = &self.target.collectors;
+        // The request to STS is not part of a walk.
+        let account = walks::account(&self.connection).await?;
+        let queries = open_queries(&self.target.scope);
+        let open_walk = self.walk(Class::OpenJobs, &queries, (open_jobs.interval, OPEN_WALK_IDLE_FACTOR)).await?;
+        let queries = full_queries(&self.target.scope);
+        let full_walk = if all_jobs.enabled && !queries.is_empty() {
+            let walk = self.walk(Class::AllJobs, &queries, (all_jobs.interval, FULL_WALK_IDLE_FACTOR));
+            Some(timeout(all_jobs.timeout, walk).await.unwrap_or_else(|_| Err(timed_out(all_jobs.timeout)))?)
+        } else {
+            None
         };
-        let mut memory = Memory::new(Fingerprinter::random());
-        let mut tally = Tally::new(memory.fingerprints(), attribution);
-        let mut lives = HashMap::new();
-        let (begun, sent) = (Instant::now(), connection.requests());
-        let queries = all_queries(&target.scope);
-        let walking = walk(connection, Class::AllJobs, &account, &queries, config.limits.max_pages, |summary| {
-            if let Some(job) = summary.id().map(|id| memory.fingerprints().of(id)) {
-                // Of one that is met again the last sighting counts.
-                if tally.attributes(summary) && !summary.status.as_ref().is_some_and(Status::is_open) {
-                    lives.insert(job, life(summary));
-                } else {
-                    lives.remove(&job);
-                }
-            }
-            tally.add(summary, &memory);
-            progress.met();
-        });
-        let pages = walking.await.map_err(|error| error.to_string())?;
-        let walk_seconds = begun.elapsed().as_secs_f64();
-        let counts = tally.finish(&target.scope, &mut memory).counts;
-        Ok(Walked {
-            target: identity.name.clone(),
+        Ok(Listed {
+            target: self.name.clone(),
             aws_account_id: account.to_string(),
-            aws_region: identity.region.clone(),
-            jobs: counts.total,
-            open_jobs: counts.open.len() as u64,
-            jobs_ended_within: lives.len() as u64,
-            lives: lives.into_values().collect(),
-            pages,
-            retries: (connection.requests() - sent).saturating_sub(pages),
-            walk_seconds,
-            has_temporary_credentials: connection.has_temporary_credentials(),
-            assumes_role: target.role_arn.is_some(),
-            asks_for_account: target.account_id.is_none(),
+            aws_region: self.region.clone(),
+            open_jobs: open_walk,
+            all_jobs: full_walk,
+            collectors: self.target.collectors.clone(),
+        })
+    }
+
+    /// Runs a walk and counts its jobs. The next one starts after an interval, or so many times the duration.
+    async fn walk(&self, class: Class, queries: &[Query], next: (Duration, u32)) -> Result<Walk, Failure> {
+        let (now, limits) = (self.clock.now(), &self.config.limits);
+        let jobs = FullWalk::new(now, now.wall.before(self.config.jobs.ended_within), 0);
+        let insert = |jobs: &mut FullWalk, job: &JobSummary| {
+            self.progress.inc(1);
+            jobs.insert(job);
+        };
+        let walked = walks::run(&self.connection, class, queries, limits.max_pages, jobs, insert).await?;
+        let took = now.instant.elapsed();
+        let (interval, idle_factor) = next;
+        let between_starts = interval.mul_f64(1.0 + JITTER / 2.0).max(took.saturating_mul(idle_factor));
+        let jobs = walked.jobs.finish();
+        Ok(Walk {
+            jobs: jobs.stats().jobs,
+            open: jobs.open(),
+            ended_recently: jobs.ended_recently(),
+            pages: walked.pages,
+            seconds: took.as_secs_f64(),
+            seconds_between_starts: between_starts.as_secs_f64(),
         })
     }
 }
 
-/// For how long a job was open whose groups were known then for good, as those of a SNAPSHOT job are.
-fn life(summary: &JobSummary) -> Option<Duration> {
-    let is_fixed = summary.target_selection == Some(TargetSelection::Snapshot);
-    let (created, ended) = (summary.created_at?, summary.completed_at.or(summary.last_updated_at)?);
-    is_fixed.then(|| ended.since(created))
+fn timed_out(timeout: Duration) -> Failure {
+    let limit = format!("collectors.all_jobs.timeout ({})", Shown(timeout));
+    let message = format!("the walk did not complete within {limit}: raise that, or limits.requests_per_second");
+    Failure { reason: Reason::Timeout, message }
 }

@@ -93,7 +93,8 @@ pub struct FullWalkResult {
 
 impl FullWalk {
     /// Jobs that ended at `ended_since` or later are kept one by one. There is room for so many `ended_jobs`.
-    pub(super) fn new(started: Timepoint, ended_since: Timestamp, ended_jobs: usize) -> Self {
+    #[must_use]
+    pub fn new(started: Timepoint, ended_since: Timestamp, ended_jobs: usize) -> Self {
         Self {
             started,
             ended_since,
@@ -137,5 +138,17 @@ impl FullWalkResult {
     #[must_use]
     pub fn stats(&self) -> WalkStats {
         self.sightings.stats(self.ended.len() + self.open.len())
+    }
+
+    /// How many jobs are open.
+    #[must_use]
+    pub fn open(&self) -> usize {
+        self.open.len()
+    }
+
+    /// How many jobs ended recently.
+    #[must_use]
+    pub fn ended_recently(&self) -> usize {
+        self.recent.len()
     }
 }

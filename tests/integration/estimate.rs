@@ -1,37 +1,98 @@
-//! What a day costs: the estimate is held against a day, and the program tells it.
+//! What a day costs: the estimate is compared with a day of a worker, and the program prints it.
 
+use std::ops::Range;
 use std::time::Duration;
 
+use aws_iot_jobs_exporter::aws::ClientOptions;
 use aws_iot_jobs_exporter::clock::Clock;
-use aws_iot_jobs_exporter::config::{Config, Target};
-use aws_iot_jobs_exporter::estimate::{self, Estimate, Progress};
-use aws_iot_jobs_exporter::jobs::{Scope, Status};
+use aws_iot_jobs_exporter::collector::{self, Settings};
+use aws_iot_jobs_exporter::config::Config;
+use aws_iot_jobs_exporter::estimate::{self, Estimate, Requests, TargetDay};
+use aws_iot_jobs_exporter::jobs::{ExecutionStatus, Status};
 use aws_iot_jobs_exporter::simulator::{Fault, Job, Operation, Role, Rule, Script, Simulator};
+use aws_smithy_runtime_api::client::http::SharedHttpClient;
 use serde_json::Value;
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 
+use crate::collector::{Running as RunningWorker, Setup};
 use crate::process::{Running, pointed_at, program};
-use crate::support::{Endpoint, Exporter, Exposition, NOW, REGION, account, jobs, simulator, target};
+use crate::support::{ACCESS_KEY_ID, Endpoint, NOW, REGION, Wire, account, jobs, simulator};
 
 const DAY: Duration = Duration::from_hours(24);
 
-pub fn requests(shown: &Exposition, operation: &str) -> f64 {
-    let rows = shown.family("aws_iot_jobs_exporter_api_requests_total");
-    rows.filter(|(labels, _)| labels["operation"] == operation).map(|(_, count)| count).sum()
+/// A day of a target: the requests that a worker sent, and the estimate of before.
+pub struct Day {
+    pub list_jobs: f64,
+    /// Without those for jobs that had ended before the start.
+    pub describe_job: f64,
+    pub estimate: TargetDay,
 }
 
-/// Lets an exporter run for a day, and estimates the same.
-pub async fn a_day(simulator: Simulator, configure: impl Fn(&mut Config)) -> (Exposition, Estimate) {
+impl Day {
+    /// Compares one of the two estimates with the requests that were sent.
+    #[track_caller]
+    pub fn is_accurate(&self, estimated: impl FnMut(Requests) -> f64, ratios: &Range<f64>) {
+        let [list_jobs, describe_job] = self.estimate.requests_per_day.map(estimated);
+        let accuracy = [list_jobs / self.list_jobs, describe_job / self.describe_job];
+        println!("estimated / sent: {accuracy:.3?} of {} ListJobs, {} DescribeJob", self.list_jobs, self.describe_job);
+        assert!(accuracy.iter().all(|ratio| ratios.contains(ratio)), "{accuracy:?}: {:?}", self.estimate);
+    }
+}
+
+/// Estimates a day with this share of the open jobs active, and lets a worker run for one. Every `step` of it `change` is called.
+pub async fn a_day(
+    simulator: &Simulator,
+    active: f64,
+    configure: impl Fn(&mut Config),
+    step: Duration,
+    change: impl Fn(&RunningWorker, u32),
+) -> Day {
     let mut config = crate::support::config("http://simulator.test");
     configure(&mut config);
-    let exporter = Exporter::start(simulator, configure).await;
-    tokio::time::sleep(DAY).await;
-    let shown = exporter.scrape().await;
-    let walks =
-        estimate::walk_all(&config, &exporter.access(), Clock::starting_at(NOW.after(DAY)), &Progress::new()).await;
-    let walks = walks.expect("targets that can be had");
-    assert_eq!(walks.failed, []);
-    (shown, Estimate::new(walks, &config, &[]))
+    let clock = Clock::starting_at(NOW);
+    let options = ClientOptions {
+        http: SharedHttpClient::new(Wire::new(simulator.clone(), clock)),
+        ..ClientOptions::local(ACCESS_KEY_ID, "secret")
+    };
+    let listings = estimate::list_all(&config, &options, clock).await.expect("valid targets");
+    let estimate = Estimate::new(listings, &config, active, &[]).targets.pop().expect("a complete walk");
+
+    let requests = || [Operation::ListJobs, Operation::DescribeJob].map(|operation| simulator.requests(operation));
+    let before = requests();
+    let setup = Setup { rate: config.limits.requests_per_second, settings: settings(&config), ..Setup::default() };
+    let running = RunningWorker::start_with(simulator, setup).await;
+    for number in 0.. {
+        if running.started.elapsed() >= DAY {
+            break;
+        }
+        sleep(step).await;
+        change(&running, number);
+        running.wire.forget_releases();
+    }
+    let [list_jobs, describe_job] = std::array::from_fn(|of| (requests()[of] - before[of]) as f64);
+    let describe_job = describe_job - estimate.describe_requests_after_start as f64;
+    Day { list_jobs, describe_job, estimate }
+}
+
+fn settings(config: &Config) -> Settings {
+    let collectors = &config.targets[0].collectors;
+    let (open_jobs, all_jobs, details) = (&collectors.open_jobs, &collectors.all_jobs, &collectors.details);
+    let mut settings = Settings::default();
+    settings.open_jobs.interval = open_jobs.interval;
+    settings.all_jobs.interval = all_jobs.interval;
+    settings.details =
+        collector::Details { interval: details.interval, max_interval: details.max_interval, ..settings.details };
+    settings.jobs.ended_within = config.jobs.ended_within;
+    settings
+}
+
+/// Longer intervals than the default ones, so that a day takes few requests.
+fn rare_runs(config: &mut Config) {
+    let collectors = &mut config.targets[0].collectors;
+    collectors.open_jobs.interval = Duration::from_mins(5);
+    collectors.all_jobs.interval = Duration::from_hours(1);
+    collectors.details.interval = Duration::from_mins(5);
+    collectors.details.max_interval = Duration::from_mins(20);
 }
 
 /// 600 jobs, 20 of which are open.
@@ -44,25 +105,25 @@ pub fn fleet() -> Vec<Job> {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_day_of_targets_that_get_into_each_others_way_is_estimated_roughly() {
-    let (shown, estimate) = a_day(simulator(jobs(20)), |config| {
-        config.limits.requests_per_second = 0.05;
-        crate::support::walk_only(config);
-        let all =
-            [Status::InProgress, Status::Scheduled, Status::DeletionInProgress, Status::Completed, Status::Canceled];
-        let without = |left_out: usize| {
-            let mut statuses = all.to_vec();
-            let name = format!("without {}", statuses.remove(left_out).as_str());
-            Target { scope: Scope { statuses, ..Scope::default() }, ..target(&name, "http://simulator.test") }
-        };
-        config.targets = (0..4).map(without).collect();
+async fn a_day_of_a_fleet_that_stands_still_takes_the_requests_that_are_estimated() {
+    let day = a_day(&simulator(fleet()), 0.1, rare_runs, DAY, |_, _| {}).await;
+    let Day { estimate, .. } = &day;
+    let full_walk = estimate.listed.all_jobs.expect("a full walk");
+    assert_eq!((estimate.listed.open_jobs.open, full_walk.jobs, full_walk.pages), (20, 600, 3));
+    assert_eq!(estimate.describe_requests_after_start, 580);
+    day.is_accurate(|of| of.standing_still, &(0.95..1.05));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_day_of_a_fleet_of_which_a_tenth_changes_all_the_time_is_estimated_roughly() {
+    let step = Duration::from_mins(2);
+    let day = a_day(&simulator(fleet()), 0.1, rare_runs, step, |running, number| {
+        for id in ["job-000000", "job-000001"] {
+            running.change(id, |job| job.executions.set(ExecutionStatus::Succeeded, number));
+        }
     })
     .await;
-    assert!(estimate.targets.iter().all(|day| day.walked.pages == 4), "{estimate:?}");
-    let estimated: u64 = estimate.targets.iter().map(|day| day.requests_per_day["ListJobs"]).sum();
-    let ratio = estimated as f64 / requests(&shown, "ListJobs");
-    // How often they meet depends on when each began.
-    assert!((0.9..1.1).contains(&ratio), "{ratio}: {estimated} estimated");
+    day.is_accurate(|of| of.active, &(0.75..1.25));
 }
 
 async fn estimated(simulator: Simulator, arguments: &[&str]) -> (Option<i32>, String, String) {
@@ -83,18 +144,21 @@ fn file(text: &str) -> (tempfile::NamedTempFile, String) {
 
 #[tokio::test]
 async fn the_estimate_is_a_table_for_people() {
-    let (code, table, errors) = estimated(simulator(fleet()), &["--quota=10", "--quota=DescribeJob=20"]).await;
+    let arguments = ["--quota=10", "--quota=DescribeJob=20", "--active=50%"];
+    let (code, table, errors) = estimated(simulator(fleet()), &arguments).await;
     assert_eq!((code, errors.as_str()), (Some(0), ""));
     let words: Vec<Vec<&str>> = table.lines().map(|line| line.split_whitespace().collect()).collect();
-    let row = |first: &[&str]| words.iter().find(|line| line.starts_with(first)).unwrap_or_else(|| panic!("{table}"));
-    // A refresh each 61.5 s, of 3 pages and 20 open jobs.
-    assert_eq!(row(&[REGION, "012345678901"])[3..7], ["600", "20", "0", "3"]);
-    assert_eq!(row(&[REGION, "61.5"]), &[REGION, "61.5", "s", "1405", "4,215", "28,098", "32,313"]);
-    let asked = |operation| row(&["012345678901", REGION, operation])[3..].join(" ");
-    assert_eq!(asked("ListJobs"), "0.05/s (0.5 %) 5/s (50 %)");
-    assert_eq!(asked("DescribeJob"), "0.33/s (1.6 %) 5/s (25 %)");
-    assert_eq!(row(&["jobs.describe:", "false"])[2..], ["4,215", "-87", "%"]);
-    assert!(table.lines().all(|line| line.chars().count() <= 90), "{table}");
+    let row = |first: &str| {
+        let row = words.iter().find(|line| line.first() == Some(&first));
+        row.unwrap_or_else(|| panic!("{table}"))[1..].join(" ")
+    };
+    assert_eq!(row(REGION), "(account 012345678901, region eu-west-1)");
+    assert!(row("open_jobs").starts_with("20 3 ") && row("open_jobs").ends_with(" 61.5 s"), "{table}");
+    assert!(row("all_jobs").starts_with("600 3 ") && row("all_jobs").ends_with(" 922.5 s"), "{table}");
+    assert_eq!(row("ListJobs"), "4,496 (0.5 %) 4,496 (0.5 %)");
+    assert_eq!(row("DescribeJob"), "2,880 (0.2 %) 15,840 (0.9 %)");
+    assert!(table.contains("$0.15 a day, $0.41 with 50 % active"), "{table}");
+    assert!(table.lines().all(|line| line.chars().count() <= 120), "{table}");
 }
 
 #[tokio::test]
@@ -111,20 +175,18 @@ async fn the_estimate_is_json_for_machines_and_names_the_targets_that_are_not_in
     let (code, json, errors) = estimated(simulator, &["--output=json", &flag]).await;
     assert_eq!(code, Some(1), "{errors}");
     let json: Value = serde_json::from_str(&json).expect("JSON");
+    assert_eq!(json["active_share"], 0.1);
     let [target] = json["targets"].as_array().expect("targets").as_slice() else { panic!("{json}") };
     assert_eq!(target["target"], "as-role");
-    assert_eq!((&target["pages"], &target["retries"]), (&Value::from(3), &Value::from(1)));
-    // A session of a role lasts for an hour.
-    for operation in ["AssumeRole", "GetCallerIdentity"] {
-        assert_eq!(target["requests_per_day"][operation], 24, "{operation}");
-    }
-    let sum: u64 =
-        json["requests_per_day_by_operation"].as_object().expect("sums").values().filter_map(Value::as_u64).sum();
-    assert_eq!(json["requests_per_day"], sum);
+    assert_eq!((&target["all_jobs"]["jobs"], &target["all_jobs"]["pages"]), (&Value::from(600), &Value::from(3)));
+    let [_, describe_job] = target["requests_per_day"].as_array().expect("operations").as_slice() else {
+        panic!("{json}")
+    };
+    assert_eq!((&describe_job["operation"], &describe_job["active"]), (&"DescribeJob".into(), &Value::from(5472.0)));
     let failed = &json["failed"][0];
     assert_eq!((&failed["target"], &failed["aws_region"]), (&Value::from("nowhere"), &Value::from("us-east-1")));
-    let told = "the estimate is without target nowhere: account id: ";
-    assert!(errors.contains(told) && errors.contains("refused"), "{errors}");
+    let printed = "the estimate does not include target nowhere: account id: ";
+    assert!(errors.contains(printed) && errors.contains("refused"), "{errors}");
 }
 
 #[tokio::test]
@@ -138,12 +200,9 @@ async fn the_estimate_of_a_shard_says_that_it_is_one() {
     }
     for ((code, table, errors), index) in parts.iter().zip(0..) {
         assert_eq!((*code, errors.as_str()), (Some(0), ""));
-        assert!(
-            table.starts_with(&format!("Of shard {index} of 2 alone; --shard.total=1 is for all targets.")),
-            "{table}"
-        );
+        assert!(table.starts_with(&format!("Targets of shard {index} of 2 only")), "{table}");
     }
-    let empty = parts.iter().filter(|(_, table, _)| table.ends_with("No target was walked.\n"));
+    let empty = parts.iter().filter(|(_, table, _)| table.ends_with("No target was listed.\n"));
     assert_eq!(empty.count(), 1, "one of the two has the target");
 }
 
@@ -156,7 +215,7 @@ async fn an_interrupted_estimate_is_none_and_says_so() {
         let mut running = Running::start(pointed_at(program(&["estimate"]), &endpoint));
         running.handles_sigterm().await;
         running.signal(signal);
-        running.until("interrupted before all targets were walked: there is no estimate").await;
+        running.until("interrupted before all jobs were listed: there is no estimate").await;
         assert_eq!(running.exit_code(Duration::from_secs(5)).await, Some(1), "{signal}");
     }
 }

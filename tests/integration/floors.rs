@@ -46,7 +46,6 @@ const SECLUDED: &[(&str, &[&str])] = &[
     ("sd_notify", &["app"]),
     ("webpki", &["config"]),
     ("indicatif", &["estimate"]),
-    ("comfy_table", &["estimate"]),
     ("bcrypt", &["config"]),
     ("regex_lite", &["jobs", "config"]),
     ("saphyr_parser", &["config"]),

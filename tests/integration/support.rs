@@ -230,14 +230,6 @@ impl Exporter {
         Self { simulator, wire, handler, configured, reloads, task }
     }
 
-    /// The way to the simulator, for another who asks it.
-    pub fn access(&self) -> ClientOptions {
-        ClientOptions {
-            http: SharedHttpClient::new(self.wire.clone()),
-            ..ClientOptions::local(ACCESS_KEY_ID, "secret")
-        }
-    }
-
     /// Changes the configuration, and has it read again.
     pub async fn reload(&self, change: impl FnOnce(&mut Config)) -> Result<String, String> {
         self.configured.lock().expect("no test panics in here").as_mut().map(change).expect("a valid configuration");
