@@ -121,6 +121,13 @@ impl DetailsState {
     /// Every state.
     pub const ALL: [Self; 4] = [Self::Fresh, Self::Overdue, Self::Failing, Self::Denied];
 
+    const fn of_failure(reason: FailureReason) -> Self {
+        match reason {
+            FailureReason::Denied => Self::Denied,
+            FailureReason::Credentials | FailureReason::Connection | FailureReason::Other => Self::Failing,
+        }
+    }
+
     /// The value of the label `state`.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
@@ -223,17 +230,16 @@ impl DetailsCache {
     pub(super) fn state(&self, id: &str, job: &Job, now: Timepoint) -> DetailsState {
         let Some(options) = &self.options else { return DetailsState::Overdue };
         let entry = self.entry(id, job);
-        match entry.map(|entry| entry.history) {
-            _ if self.is_denied(id) => return DetailsState::Denied,
-            Some(History::Failed { .. }) => return DetailsState::Failing,
-            // Those that no request was sent for share the reason of the others.
-            None | Some(History::NotAsked) if self.paused().is_some() => return DetailsState::Failing,
-            _ => {}
+        if let Some(History::Failed { reason, .. }) = entry.map(|entry| entry.history) {
+            return DetailsState::of_failure(reason);
         }
         let is_fresh =
             |(at, details): &(Timepoint, Details)| details.is_final() || now.since(*at) <= options.stale_after;
-        let known = entry.and_then(|entry| entry.details.as_ref());
-        if known.is_some_and(is_fresh) { DetailsState::Fresh } else { DetailsState::Overdue }
+        if entry.and_then(|entry| entry.details.as_ref()).is_some_and(is_fresh) {
+            return DetailsState::Fresh;
+        }
+        // Those that no request is sent for share the reason of the others.
+        self.paused().map_or(DetailsState::Overdue, DetailsState::of_failure)
     }
 
     /// Execution counts that are not stale.

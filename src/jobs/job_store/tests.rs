@@ -278,6 +278,20 @@ fn a_single_job_that_is_denied_is_retried_by_its_own_interval() {
 }
 
 #[test]
+fn jobs_that_are_described_stay_fresh_while_the_only_other_one_is_denied() {
+    let mut fixture = Fixture::new(options());
+    fixture.open_walk(&[in_progress("a")]);
+    fixture.full_walk(&["b", "c"].map(|id| job(id, "COMPLETED")));
+    let answer = |id: &str| if id == "a" { DENIED } else { found(job(id, "COMPLETED"), 0) };
+    for _ in 0..20 {
+        while fixture.answer(answer).is_some() {}
+        let states = fixture.store.details_states(fixture.now).expect("states");
+        assert_eq!([states[&DetailsState::Fresh], states[&DetailsState::Denied]], [2, 1]);
+        fixture.wait(MINUTE);
+    }
+}
+
+#[test]
 fn execution_counts_go_stale_unless_they_are_final() {
     let mut fixture = Fixture::new(options());
     fixture.open_walk(&[in_progress("a")]);
