@@ -24,7 +24,7 @@ const PAUSES_AFTER: usize = 8;
 /// A paused collector asks for one job in this time.
 const PAUSED_INTERVAL: Duration = Duration::from_mins(1);
 
-/// The last answers of a collector.
+/// The last answers of a collector, without those of jobs that failed as they did before.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct CollectorBackoff {
     /// Failures in a row for one reason that is not the job's.

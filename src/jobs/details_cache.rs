@@ -417,11 +417,17 @@ impl DetailsCache {
     }
 
     /// Ends a pause at the first success: what failed for the same reason can be asked for again.
-    pub(super) fn heard(&mut self, answer: &Answer) -> bool {
+    ///
+    /// A job that fails as it did before starts no pause. A policy can deny some jobs for good, and they must not hold up the
+    /// others.
+    pub(super) fn heard(&mut self, id: &str, answer: &Answer) -> bool {
         let paused = self.paused();
         match answer {
             Answer::Failed(reason) => {
-                self.backoff.failed(*reason);
+                let before = self.entries.get(id).map(|entry| entry.history);
+                if !matches!(before, Some(History::Failed { reason: known, .. }) if known == *reason) {
+                    self.backoff.failed(*reason);
+                }
                 return false;
             }
             Answer::Found(_) | Answer::NotFound => self.backoff.succeeded(),

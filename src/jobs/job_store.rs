@@ -186,7 +186,7 @@ impl JobStore {
 
     /// `DescribeJob` answered for a job, or failed.
     pub fn described(&mut self, request: &DescribeRequest, answer: &Answer, now: Timepoint) {
-        let ends_pause = self.details.heard(answer);
+        let ends_pause = self.details.heard(&request.id, answer);
         if self.details.is_current(request) {
             self.follow(request, answer, now);
             match self.jobs.find(&request.id) {

@@ -278,6 +278,24 @@ fn a_single_job_that_is_denied_is_retried_by_its_own_interval() {
 }
 
 #[test]
+fn jobs_that_are_denied_for_good_delay_no_others() {
+    let mut fixture = Fixture::new(options());
+    let jobs: Vec<JobSummary> = (0..100).map(|n| in_progress(&format!("job-{n:02}"))).collect();
+    fixture.open_walk(&jobs);
+    let answer = |id: &str| if id < "job-50" { DENIED } else { found(in_progress(id), 1) };
+    for minute in 0..300 {
+        while fixture.answer(answer).is_some() {}
+        let states = fixture.store.details_states(fixture.now).expect("states");
+        // At first the denied ones are asked for, one in a minute.
+        if minute >= 50 {
+            assert_eq!([states[&DetailsState::Fresh], states[&DetailsState::Denied]], [50, 50], "minute {minute}");
+        }
+        fixture.wait(MINUTE);
+        fixture.open_walk(&jobs);
+    }
+}
+
+#[test]
 fn jobs_that_are_described_stay_fresh_while_the_only_other_one_is_denied() {
     let mut fixture = Fixture::new(options());
     fixture.open_walk(&[in_progress("a")]);
