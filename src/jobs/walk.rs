@@ -50,10 +50,11 @@ impl OpenWalk {
     pub fn insert(&mut self, summary: &JobSummary) {
         let Some(id) = self.sightings.id(summary) else { return };
         let job = Job::from(summary);
-        // Some emulators ignore the filter.
         if job.status.is_open() {
             self.jobs.insert(id.into(), job);
         } else {
+            // Some emulators ignore the filter. Such a job is not one of this walk.
+            self.sightings.of_jobs -= 1;
             self.jobs.remove(id);
         }
     }
@@ -150,5 +151,34 @@ impl FullWalkResult {
     #[must_use]
     pub fn ended_recently(&self) -> usize {
         self.recent.len()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::jobs::Status;
+
+    fn summary(id: &str, status: Status) -> JobSummary {
+        JobSummary { job_id: Some(id.to_owned()), status: Some(status), ..JobSummary::default() }
+    }
+
+    #[test]
+    fn a_job_that_is_not_open_is_no_duplicate_in_an_open_walk() {
+        let mut walk = OpenWalk::default();
+        for (id, status) in [
+            ("a", Status::InProgress),
+            ("b", Status::Completed),
+            ("c", Status::from("PAUSED")),
+            ("d", Status::InProgress),
+            ("d", Status::Completed),
+            ("e", Status::InProgress),
+            ("e", Status::Scheduled),
+        ] {
+            walk.insert(&summary(id, status));
+        }
+        let stats = walk.stats();
+        assert_eq!((stats.jobs, stats.duplicates), (2, 2), "d and e were seen twice");
+        assert_eq!(walk.into_jobs().len(), 2);
     }
 }
