@@ -66,6 +66,12 @@ impl Details {
     }
 }
 
+/// Whether a description still holds. One that is final does so as long as the job is not listed as open again, as an ended job is that
+/// is being deleted.
+fn is_fresh((at, details): &(Timepoint, Details), job: &Job, options: &DetailsOptions, now: Timepoint) -> bool {
+    (details.is_final() && !job.status.is_open()) || now.since(*at) <= options.stale_after
+}
+
 /// How the requests for a job went.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 enum History {
@@ -233,9 +239,8 @@ impl DetailsCache {
         if let Some(History::Failed { reason, .. }) = entry.map(|entry| entry.history) {
             return DetailsState::of_failure(reason);
         }
-        let is_fresh =
-            |(at, details): &(Timepoint, Details)| details.is_final() || now.since(*at) <= options.stale_after;
-        if entry.and_then(|entry| entry.details.as_ref()).is_some_and(is_fresh) {
+        let known = entry.and_then(|entry| entry.details.as_ref());
+        if known.is_some_and(|known| is_fresh(known, job, options, now)) {
             return DetailsState::Fresh;
         }
         // Those that no request is sent for share the reason of the others.
@@ -244,9 +249,8 @@ impl DetailsCache {
 
     /// Execution counts that are not stale.
     pub(super) fn executions(&self, id: &str, job: &Job, now: Timepoint) -> Option<ExecutionCounts> {
-        let stale_after = self.options.as_ref()?.stale_after;
-        let (at, details) = self.details(id, job)?;
-        (details.is_final() || now.since(*at) <= stale_after).then_some(details.executions)
+        let known = self.details(id, job)?;
+        is_fresh(known, job, self.options.as_ref()?, now).then_some(known.1.executions)
     }
 
     /// Whether a request is the last one for its job, and the job has been there all the time.

@@ -329,6 +329,23 @@ fn execution_counts_go_stale_unless_they_are_final() {
 }
 
 #[test]
+fn execution_counts_of_an_ended_job_that_is_being_deleted_go_stale() {
+    let mut fixture = Fixture::new(options());
+    fixture.open_walk(&[]);
+    fixture.full_walk(&[job("a", "COMPLETED")]);
+    fixture.answer(|id| found(job(id, "COMPLETED"), 0));
+    let executions = |fixture: &Fixture| {
+        let mut open = fixture.store.open_jobs(fixture.now).expect("an open walk");
+        open.next().expect("a job").executions.is_some()
+    };
+    for (minutes, is_shown) in [(30, true), (1, false)] {
+        fixture.wait(minutes * MINUTE);
+        fixture.open_walk(&[job("a", "DELETION_IN_PROGRESS")]);
+        assert_eq!(executions(&fixture), is_shown);
+    }
+}
+
+#[test]
 fn with_a_group_filter_ended_rows_exist_only_as_the_full_walk_listed_them() {
     let scope = Scope { thing_group_name: Some("line".to_owned()), ..Scope::default() };
     let mut fixture = Fixture::new(StoreOptions { scope, ..options() });
