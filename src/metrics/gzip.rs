@@ -11,6 +11,9 @@ use flate2::{Compression, Crc};
 /// No name, no time, an unknown system.
 const HEADER: [u8; 10] = [0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 0, 0xff];
 
+/// What a flush writes last, at a byte boundary: an empty stored block.
+const SYNC_MARKER: [u8; 4] = [0, 0, 0xff, 0xff];
+
 /// The first half of a member. Any number of members can begin with it.
 #[derive(Debug)]
 pub(super) struct FirstHalf {
@@ -23,12 +26,17 @@ impl FirstHalf {
     /// Compresses `pieces`.
     ///
     /// # Errors
-    /// Never so far: both ends are in memory.
+    /// If the compressed data does not end at a byte boundary, which would be a fault of flate2.
     pub(super) fn compress<'a>(pieces: impl IntoIterator<Item = &'a Bytes>) -> io::Result<Self> {
         let (mut encoder, crc) = encode(HEADER.to_vec(), pieces)?;
-        // Ends the last block at a byte boundary, and leaves the stream open.
+        // Ends the last block at a byte boundary, and leaves the stream open. While output is pending, a flush writes that output and
+        // nothing else (flate2 1.1.11), so it takes a second one.
+        encoder.flush()?;
         encoder.flush()?;
         let mut compressed = std::mem::take(encoder.get_mut());
+        if !compressed.ends_with(&SYNC_MARKER) {
+            return Err(io::Error::other("the compressed data does not end at a byte boundary"));
+        }
         compressed.shrink_to_fit();
         Ok(Self { compressed: compressed.into(), crc })
     }
@@ -36,7 +44,7 @@ impl FirstHalf {
     /// Compresses the rest of a member. It refers to nothing in the first half.
     ///
     /// # Errors
-    /// As [`Self::compress`].
+    /// Never so far: both ends are in memory.
     pub(super) fn complete<'a>(&self, rest: impl IntoIterator<Item = &'a Bytes>) -> io::Result<Bytes> {
         let (encoder, rest) = encode(Vec::new(), rest)?;
         let mut compressed = encoder.finish()?;
@@ -91,6 +99,24 @@ mod tests {
             let second = first.complete([&rest]).expect("gzip");
             let plain = [large.concat(), rest.to_vec()].concat();
             assert_eq!(read(&[&first.compressed[..], &second].concat()), (plain, true));
+        }
+    }
+
+    #[test]
+    fn output_that_is_pending_does_not_hide_the_end_of_the_first_half() {
+        // One of about 30 such sizes leaves output pending.
+        let mut dice = fastrand::Rng::with_seed(1);
+        for _ in 0..400 {
+            // Several times the encoder's buffer of 32 KiB, in pieces of all sizes that compress badly.
+            let piece = |dice: &mut fastrand::Rng| {
+                let length = dice.usize(1..20_000);
+                std::iter::repeat_with(|| dice.u8(b'a'..=b'z')).take(length).collect::<Bytes>()
+            };
+            let pieces: Vec<Bytes> = (0..dice.usize(1..12)).map(|_| piece(&mut dice)).collect();
+            let half = FirstHalf::compress(&pieces).expect("a first half that ends at a byte boundary");
+            let rest = half.complete([&Bytes::from("up 1\n")]).expect("gzip");
+            let plain = [pieces.concat(), b"up 1\n".to_vec()].concat();
+            assert!(read(&[&half.compressed[..], &rest].concat()) == (plain, true));
         }
     }
 
