@@ -37,7 +37,7 @@ FROM gcr.io/distroless/cc-debian13:nonroot
 ARG REVISION=
 # https://github.com/opencontainers/image-spec/blob/main/annotations.md
 LABEL org.opencontainers.image.title="aws-iot-jobs-exporter" \
-    org.opencontainers.image.description="Prometheus exporter for AWS IoT Jobs: how many jobs are in which state, and which one is stuck" \
+    org.opencontainers.image.description="Prometheus exporter for AWS IoT Jobs: jobs by status and thing group, and the progress of each rollout" \
     org.opencontainers.image.version="0.1.0" \
     org.opencontainers.image.revision="$REVISION" \
     org.opencontainers.image.licenses="MIT OR Apache-2.0" \

@@ -17,12 +17,13 @@ use tracing::{error, info};
 
 use crate::app::{App, Load, StartError};
 use crate::aws::{self, ClientOptions};
+use crate::build_info::{REVISION, RUSTC, VERSION};
 use crate::clock::Clock;
 use crate::config::{self, Config, Flag, ListenAddress, Loaded, LogFormat, LogLevel, Problems, Sources};
 use crate::demo::{self, Demo, Faults};
 use crate::estimate::{self, Estimate, Quota};
 use crate::http;
-use crate::telemetry::{REVISION, RUSTC, VERSION, logging};
+use crate::logging;
 use crate::web::HEALTHY;
 
 /// Asked to stop, or done.
@@ -38,7 +39,7 @@ const HEALTH_PATIENCE: Duration = Duration::from_secs(3);
 /// How long tasks that block, a name resolution for one, may hold up the end of the process.
 const RUNTIME_GRACE: Duration = Duration::from_millis(100);
 
-/// Prometheus exporter for AWS IoT Jobs: how many jobs are in which state, and which one is stuck
+/// Prometheus exporter for AWS IoT Jobs: jobs by status and thing group, and the progress of each rollout
 #[derive(Parser)]
 #[command(name = "aws-iot-jobs-exporter", disable_version_flag = true, args_conflicts_with_subcommands = false)]
 #[expect(clippy::struct_excessive_bools, reason = "each is a flag of its own")]
@@ -293,6 +294,9 @@ fn dispatch(arguments: impl Iterator<Item = OsString>) -> u8 {
         loaded.config.log.level = LogLevel::Warn;
     }
     if cli.check {
+        for warning in config::warnings(&loaded.config) {
+            eprint(&format!("warning: {warning}\n"));
+        }
         print("The configuration is valid.\n");
         return SUCCESS;
     }

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use crate::aws::ClientOptions;
 use crate::clock::Clock;
-use crate::config::{Config, Target};
+use crate::config::{Collectors, Config, Target};
 use crate::http::{BindError, Listener};
 use crate::jobs::{AccountId, InvalidAccountId};
 use crate::simulator::{self, Lifecycle, ParseScriptError, Script, Simulator};
@@ -19,8 +19,11 @@ const ACCESS_KEY_ID: &str = "AKIADEMODEMODEMODEMO";
 /// Not a secret: the simulator does not check signatures, and listens for nothing else.
 const SECRET_ACCESS_KEY: &str = "demo";
 
-/// A first look should not wait a minute for the second walk, nor for each of some dozens of descriptions.
-const INTERVAL: Duration = Duration::from_secs(15);
+/// Changes of a fleet that moves fast should be seen soon.
+const OPEN_INTERVAL: Duration = Duration::from_secs(15);
+const FULL_INTERVAL: Duration = Duration::from_mins(1);
+const DETAILS_INTERVAL: Duration = Duration::from_secs(15);
+const MAX_DETAILS_INTERVAL: Duration = Duration::from_mins(1);
 const REQUESTS_PER_SECOND: f64 = 25.0;
 
 /// What the simulated fleet looks like, and how it behaves.
@@ -42,7 +45,7 @@ pub enum Faults {
     /// None at all.
     #[default]
     None,
-    /// Every fault there is, each so rarely that most refreshes succeed.
+    /// Every fault there is, each so rarely that most runs succeed.
     Mixture,
     /// Those of a script.
     Script(Script),
@@ -169,10 +172,12 @@ pub struct Endpoint {
 }
 
 impl Endpoint {
-    /// Points a configuration at this endpoint. Where it says nothing of refreshes and limits, they are the demo's own.
+    /// Points a configuration at this endpoint. Collectors and limits that it does not configure are the demo's own.
     pub fn configure(&self, config: &mut Config) {
-        if config.refresh == Config::default().refresh {
-            config.refresh.interval = INTERVAL;
+        if config.collectors == Config::default().collectors {
+            let Collectors { open_jobs, all_jobs, details } = &mut config.collectors;
+            (open_jobs.interval, all_jobs.interval) = (OPEN_INTERVAL, FULL_INTERVAL);
+            (details.interval, details.max_interval) = (DETAILS_INTERVAL, MAX_DETAILS_INTERVAL);
         }
         if config.limits == Config::default().limits {
             // A faster fleet changes more while it is walked over: the walk has to keep up.
@@ -183,6 +188,7 @@ impl Endpoint {
             name: Some("demo".to_owned()),
             region: Some(REGION.to_owned()),
             endpoint_url: Some(self.url.clone()),
+            collectors: config.collectors.clone(),
             ..Target::default()
         }];
     }
@@ -224,7 +230,7 @@ impl Welcome {
         let _ = write!(
             text,
             "\nTry:\n  curl -s {metrics} | grep '^aws_iot_jobs{{'\n  \
-             watch -n 5 \"curl -s {metrics} | grep -E '^aws_iot_jobs([{{]|_up|_last_walk)'\"\n\n\
+             watch -n 5 \"curl -s {metrics} | grep -E '^aws_iot_jobs([{{]|_up|_collector_success)'\"\n\n\
              The simulated endpoint speaks AWS IoT's protocol to any AWS program:\n{}\nCtrl-C ends it.\n\n",
             indented(&self.environment)
         );

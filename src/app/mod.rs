@@ -1,9 +1,9 @@
-//! Puts the parts together, runs them, changes them when the configuration is read again, and takes them apart.
+//! Starts and stops the parts of the exporter, and changes them when the configuration is read again.
 
-mod crew;
-mod manager;
 #[cfg(test)]
 mod proptests;
+mod systemd;
+mod targets;
 #[cfg(test)]
 mod tests;
 mod web_config_watcher;
@@ -16,31 +16,31 @@ use tracing::{error, info, warn};
 
 use crate::aws::ClientOptions;
 use crate::aws::rate_limit::RateLimiters;
+use crate::build_info::{REVISION, VERSION};
 use crate::clock::Clock;
-use crate::config::{ListenAddress, Loaded, Problems};
-use crate::exposition::board::Board;
+use crate::config::{self, Config, ListenAddress, Loaded, Problems};
 use crate::http::{self, BindError, Guard, Listener};
-use crate::telemetry::{REVISION, Telemetry, VERSION};
+use crate::metrics::{ExporterMetrics, TargetStates};
 use crate::web::{PROBES, Reloads, Site};
-use crew::Crew;
-pub(crate) use crew::Roll;
-pub use crew::TargetError;
+pub use targets::TargetError;
+pub(crate) use targets::TargetRegistry;
+use targets::{Plan, TargetManager};
 use web_config_watcher::WebConfigWatcher;
 
-/// Why the exporter can't start.
+/// Why the exporter cannot start.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
-    /// An address can't be listened on.
+    /// The exporter cannot listen on an address.
     #[error(transparent)]
     Bind(#[from] BindError),
-    /// The targets can't be watched.
+    /// The targets cannot be watched.
     #[error(transparent)]
     Target(#[from] TargetError),
 }
 
 /// Why the exporter ended without having been asked to.
 #[derive(Debug, thiserror::Error)]
-#[error("the refresh of a target ended by itself, which is a fault in the exporter: {0}")]
+#[error("the worker of a target failed, which is a fault in the exporter: {0}")]
 pub struct RunError(String);
 
 /// Why a configuration that was read again is not applied. The previous one stays in use.
@@ -50,13 +50,13 @@ pub enum ReloadError {
     #[error("{0}")]
     Invalid(Problems),
     /// Reading it ended by itself.
-    #[error("the configuration can't be read, which is a fault in the exporter: {0}")]
+    #[error("the configuration cannot be read, which is a fault in the exporter: {0}")]
     Broken(String),
-    /// Its targets can't be watched.
+    /// Its targets cannot be watched.
     #[error(transparent)]
     Target(#[from] TargetError),
     /// It changes something that only a start can.
-    #[error("{0} can't be changed while the exporter runs: restart it")]
+    #[error("{0} cannot be changed while the exporter runs: restart it")]
     Fixed(&'static str),
 }
 
@@ -70,9 +70,9 @@ pub struct App {
     guard: Arc<Guard>,
     watcher: WebConfigWatcher,
     site: Arc<Site>,
-    crew: Crew,
+    targets: TargetManager,
     loaded: Loaded,
-    telemetry: Arc<Telemetry>,
+    metrics: Arc<ExporterMetrics>,
     clock: Clock,
     reloads: Reloads,
     asked: mpsc::Receiver<oneshot::Sender<Result<String, String>>>,
@@ -86,7 +86,7 @@ impl App {
     /// If an address cannot be bound, or a target cannot be resolved.
     pub async fn start(loaded: Loaded, options: &ClientOptions, clock: Clock) -> Result<Self, StartError> {
         let config = &loaded.config;
-        // Addresses first: whoever probes the exporter meanwhile waits for an answer instead of being refused.
+        // Addresses first: a probe waits for an answer meanwhile instead of being refused.
         let watcher = WebConfigWatcher::new(config.web.config_file.clone());
         let guard = Arc::new(Guard::new(loaded.web.clone(), PROBES));
         let mut listeners = Vec::new();
@@ -99,16 +99,26 @@ impl App {
 
         let limiters = Arc::new(RateLimiters::new(config.limits.requests_per_second));
         let rates = Arc::clone(&limiters);
-        let telemetry = Arc::new(Telemetry::of_process(move || rates.in_force()));
-        telemetry.configured(&loaded, clock.now().wall);
-        let board = Arc::new(Board::default());
-        let mut crew = Crew::new(options.clone(), clock, limiters, Arc::clone(&board), Arc::clone(&telemetry));
-        crew.take_up(config).await?;
+        let metrics = Arc::new(ExporterMetrics::new(move || rates.in_force()));
+        metrics.config_applied(&loaded, clock.now().wall);
+        warn_about(config);
+        let states = Arc::new(TargetStates::default());
+        let mut targets = TargetManager::new(options.clone(), clock, limiters, Arc::clone(&states));
+        let plans = targets.plan(config).await?;
+        // Before the first walk can log anything.
+        info!(
+            version = VERSION,
+            revision = REVISION,
+            addresses = %joined(listeners.iter().map(|listener| listener.local_addr().to_string()), " "),
+            targets = %joined(plans.iter().map(Plan::name), ", "),
+            "started"
+        );
+        targets.apply(config, plans);
         let (reloads, asked) = Reloads::new();
         let lifecycle = config.web.enable_lifecycle.then(|| reloads.clone());
         let path = config.web.telemetry_path.clone();
-        let site = Arc::new(Site::new(board, Arc::clone(&telemetry), clock, path, lifecycle));
-        Ok(Self { listeners, guard, watcher, site, crew, loaded, telemetry, clock, reloads, asked })
+        let site = Arc::new(Site::new(states, Arc::clone(&metrics), clock, path, lifecycle));
+        Ok(Self { listeners, guard, watcher, site, targets, loaded, metrics, clock, reloads, asked })
     }
 
     /// The addresses that are listened on, with their real ports.
@@ -129,74 +139,65 @@ impl App {
         self.reloads.clone()
     }
 
-    /// Refreshes and serves until `stop`; then walks are dropped and connections drained. `load` reads the configuration again
-    /// when somebody asks for that.
+    /// Collects and serves until `stop`. Then requests to AWS are cancelled and connections drained. `load` reads the configuration
+    /// again when a reload is requested.
     ///
     /// # Errors
-    /// Where a refresh ended by itself.
+    /// If the worker of a target failed.
     pub async fn run(self, load: Load, stop: impl Future<Output = ()>) -> Result<(), RunError> {
-        let addresses: Vec<String> = self.addresses().iter().map(ToString::to_string).collect();
-        info!(
-            version = VERSION,
-            revision = REVISION,
-            addresses = %addresses.join(" "),
-            targets = %self.crew.names().join(", "),
-            interval = ?self.loaded.config.refresh.interval,
-            "started"
-        );
-        manager::ready();
+        systemd::ready();
 
         let (drain, draining) = oneshot::channel::<()>();
         let serving = http::serve(self.listeners, http::Limits::of_this_process(), self.site.handler(), async {
             // A sender that is gone means the same as one that has sent.
             let _ = draining.await;
         });
-        let Self { guard, mut watcher, site, mut crew, mut loaded, telemetry, clock, mut asked, .. } = self;
+        let Self { guard, mut watcher, site, mut targets, mut loaded, metrics, clock, mut asked, .. } = self;
         let until_stopped = async move {
             let mut stop = std::pin::pin!(stop);
             let outcome = loop {
-                // One at a time: whoever asks while one is under way waits for the next.
+                // One at a time: a request during a reload waits for the next one.
                 let asker = tokio::select! {
                     () = &mut stop => break Ok(()),
-                    fault = crew.ended() => break Err(RunError(fault)),
+                    fault = targets.failed() => break Err(RunError(fault)),
                     Some(asker) = asked.recv() => asker,
                     read = watcher.changed(&loaded.web) => {
                         let accepted = watcher.accept(read, &loaded.web);
-                        telemetry.web_configured(accepted.is_ok());
+                        metrics.web_config_in_use(accepted.is_ok());
                         if let Ok(Some(web)) = accepted {
                             guard.replace(web.clone());
                             loaded.set_web(web);
-                            telemetry.config_hash(&loaded);
+                            metrics.config_in_use(&loaded);
                         }
                         continue;
                     }
                 };
-                manager::reloading();
+                systemd::reloading();
                 let reloaded = tokio::select! {
-                    reloaded = reload(&load, &mut loaded, &mut crew, &guard, &mut watcher) => reloaded,
+                    reloaded = reload(&load, &mut loaded, &mut targets, &guard, &mut watcher) => reloaded,
                     () = &mut stop => break Ok(()),
                 };
                 match &reloaded {
                     Ok(outcome) => {
-                        telemetry.configured(&loaded, clock.now().wall);
-                        telemetry.web_configured(true);
-                        info!(outcome, targets = %crew.names().join(", "), "configuration reloaded");
+                        metrics.config_applied(&loaded, clock.now().wall);
+                        metrics.web_config_in_use(true);
+                        info!(outcome, targets = %targets.names().join(", "), "configuration reloaded");
                     }
                     Err(error) => {
-                        telemetry.not_configured();
+                        metrics.config_rejected();
                         if matches!(error, ReloadError::Invalid(problems) if watcher.is_about(problems)) {
-                            telemetry.web_configured(false);
+                            metrics.web_config_in_use(false);
                         }
                         error!(%error, "configuration not reloaded; the previous one stays in use");
                     }
                 }
-                manager::reloaded(reloaded.is_ok());
-                // Nobody has to wait for the answer.
+                systemd::reloaded(reloaded.is_ok());
+                // The answer is optional.
                 let _ = asker.send(reloaded.map_err(|error| error.to_string()));
             };
-            manager::stopping();
+            systemd::stopping();
             site.stop();
-            crew.shut_down().await;
+            targets.shut_down().await;
             drop(drain);
             outcome
         };
@@ -209,7 +210,7 @@ impl App {
 async fn reload(
     load: &Load,
     loaded: &mut Loaded,
-    crew: &mut Crew,
+    targets: &mut TargetManager,
     guard: &Guard,
     watcher: &mut WebConfigWatcher,
 ) -> Result<String, ReloadError> {
@@ -223,7 +224,9 @@ async fn reload(
     if new.config.log != loaded.config.log {
         return Err(ReloadError::Fixed("log"));
     }
-    crew.take_up(&new.config).await?;
+    let plans = targets.plan(&new.config).await?;
+    targets.apply(&new.config, plans);
+    warn_about(&new.config);
     if let Some(protection) = new.web.opens(&loaded.web) {
         warn!(protection, "reload removes protection from the web server, as the web configuration says");
     }
@@ -232,6 +235,16 @@ async fn reload(
     let outcome = new.changes_since(loaded);
     *loaded = new;
     Ok(outcome)
+}
+
+fn joined(texts: impl Iterator<Item = String>, separator: &str) -> String {
+    texts.collect::<Vec<_>>().join(separator)
+}
+
+fn warn_about(config: &Config) {
+    for warning in config::warnings(config) {
+        warn!(warning, "the configuration is valid, but should be reconsidered");
+    }
 }
 
 async fn bind(address: &ListenAddress) -> Result<Listener, BindError> {

@@ -13,7 +13,7 @@ use aws_smithy_types::retry::ErrorKind;
 
 use super::credentials::SourceError;
 use super::{diagnosis, http_client};
-use crate::telemetry::Reason;
+use crate::metrics::Reason;
 
 /// A target that can't be connected at all.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]

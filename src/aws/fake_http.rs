@@ -78,20 +78,20 @@ pub(crate) fn target() -> Target {
 }
 
 /// A connection over it. What is found in the environment is found once, since that takes longer than all that follows.
-pub(super) async fn connection(options: &ClientOptions, telemetry: TargetTelemetry) -> Connection {
-    open(options, None, telemetry).await
+pub(super) async fn connection(options: &ClientOptions, counters: Arc<TargetCounters>) -> Connection {
+    open(options, None, counters).await
 }
 
 /// The same with credentials of the test's own.
 pub(super) async fn connection_with(
     options: &ClientOptions,
     credentials: Credentials,
-    telemetry: TargetTelemetry,
+    counters: Arc<TargetCounters>,
 ) -> Connection {
-    open(options, Some(credentials), telemetry).await
+    open(options, Some(credentials), counters).await
 }
 
-async fn open(options: &ClientOptions, credentials: Option<Credentials>, telemetry: TargetTelemetry) -> Connection {
+async fn open(options: &ClientOptions, credentials: Option<Credentials>, counters: Arc<TargetCounters>) -> Connection {
     static FOUND: tokio::sync::OnceCell<Resolved> = tokio::sync::OnceCell::const_new();
     let found = FOUND.get_or_init(|| async {
         let nothing = self::options(|_| Answer::good(""));
@@ -105,5 +105,5 @@ async fn open(options: &ClientOptions, credentials: Option<Credentials>, telemet
     let (sdk, credential_requests) = (sdk.build(), CredentialRequests::default());
     let (clock, region, target) = (*clock, region.clone(), target.clone());
     let resolved = Resolved { sdk, clock, region, target, credential_requests };
-    Connection::open(resolved, &Arc::new(RateLimiters::new(1000.0)), telemetry)
+    Connection::open(resolved, &Arc::new(RateLimiters::new(1000.0)), counters)
 }

@@ -42,7 +42,7 @@ use crate::jobs::{
     AccountId, Description, ExecutionCounts, ExecutionStatus, JobSummary, JobTarget, Schedule, Start, Status,
     TargetSelection, Timestamp, parse_start_time,
 };
-use crate::telemetry::{Reason, TargetTelemetry};
+use crate::metrics::{Reason, TargetCounters};
 pub use credentials::SsoTokens;
 use credentials::{CredentialRequests, CredentialsCache, Fingerprint, ReloadingProvider, SigningClock};
 pub use error::{ApiError, ConnectError};
@@ -270,10 +270,10 @@ pub async fn resolve(target: &Target, options: &ClientOptions, clock: Clock) -> 
 impl Connection {
     /// Makes the clients of a target. Sends nothing yet.
     #[must_use]
-    pub fn open(resolved: Resolved, limiters: &Arc<RateLimiters>, telemetry: TargetTelemetry) -> Self {
+    pub fn open(resolved: Resolved, limiters: &Arc<RateLimiters>, counters: Arc<TargetCounters>) -> Self {
         let limiter = TargetLimiter::new(Arc::clone(limiters), resolved.name(), resolved.region.clone());
         let Resolved { sdk, clock, region, target, credential_requests } = resolved;
-        credential_requests.count_for(telemetry.clone());
+        credential_requests.count_for(counters.clone());
         let clock = SigningClock(clock);
         let credentials = CredentialsCache::new(limiter.name(), sdk.credentials_provider(), clock);
         // One provider for both clients: else the account that STS names could be another than the one that lists jobs.
@@ -292,7 +292,7 @@ impl Connection {
             iot_host,
             sts: aws_sdk_sts::Client::from_conf(sts),
             sts_host,
-            caller: Caller { limiter, credentials, telemetry, clock, region },
+            caller: Caller { limiter, credentials, counters, clock, region },
             configured_account: target.account_id,
             account: Mutex::new(None),
         }
@@ -308,10 +308,7 @@ impl Connection {
             self.caller.limiter.known_account(account);
             return Ok(account.clone());
         }
-        let known = self.account.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        if let Some((fingerprint, account)) = known
-            && self.caller.credentials.last_seen() == Some(fingerprint)
-        {
+        if let Some(account) = self.known_account() {
             return Ok(account);
         }
         let send = || self.sts.get_caller_identity().send();
@@ -404,28 +401,28 @@ impl Connection {
         })
     }
 
+    /// The account whose jobs this connection lists, if that is known without asking STS.
+    #[must_use]
+    pub fn known_account(&self) -> Option<AccountId> {
+        if self.configured_account.is_some() {
+            return self.configured_account.clone();
+        }
+        let known = self.account.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        known
+            .filter(|(fingerprint, _)| self.caller.credentials.last_seen() == Some(*fingerprint))
+            .map(|(_, account)| account)
+    }
+
+    /// Whether requests count against the quotas of an account. Before that, they are limited by access key.
+    #[must_use]
+    pub fn has_quota_account(&self) -> bool {
+        self.caller.limiter.has_account()
+    }
+
     /// An answer that the SDK could read, and that does not say what it has to.
     fn malformed(&self, operation: Operation, host: &Host, cause: String) -> ApiError {
-        self.caller.telemetry.request_failed(operation.name, error::MALFORMED);
+        self.caller.counters.request_failed(operation.name, error::MALFORMED);
         ApiError::malformed(operation.name, &self.caller.place(host), cause)
-    }
-
-    /// Whether the credentials that were used last end some day, and are renewed then.
-    #[must_use]
-    pub fn has_temporary_credentials(&self) -> bool {
-        self.caller.credentials.are_temporary()
-    }
-
-    /// How far apart the requests of one operation are at least.
-    #[must_use]
-    pub fn spacing(&self) -> Duration {
-        self.caller.limiter.spacing()
-    }
-
-    /// Requests sent so far, retries included.
-    #[must_use]
-    pub fn requests(&self) -> u64 {
-        self.caller.telemetry.requests()
     }
 }
 

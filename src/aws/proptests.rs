@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use bytes::Bytes;
 use proptest::collection::vec;
 use proptest::option::weighted;
 use proptest::prelude::*;
@@ -11,19 +12,14 @@ use proptest::test_runner::TestCaseError;
 use tokio::time::Instant;
 
 use super::*;
-use crate::census::{self, Census, Folding};
-use crate::exposition::board::{Board, Ended, Good, Identity, Source, State};
-use crate::exposition::fragments::Fragments;
-use crate::exposition::{self, Format};
-use crate::fingerprint::Fingerprinter;
-use crate::jobs::{Scope, Timepoint, UNKNOWN};
-use crate::memory::{Memory, Standing};
-use crate::proptests::answers::{self, Answer, Json};
+use crate::jobs::{
+    AggregateOptions, Aggregator, Answer, DetailsOptions, FailureReason, JobStore, OpenWalk, Part, Scope, SeriesLimits,
+    Shown, StoreOptions, Timepoint, UNKNOWN,
+};
+use crate::metrics::{self, ExporterMetrics, Format, Identity, Published, Source, TargetState, TargetStates};
+use crate::proptests::answers::{self, Answer as HttpAnswer, Json};
 use crate::proptests::exposition::Exposition;
 use crate::proptests::{cases, fault_of_line, text};
-use crate::snapshot::{Snapshot, Walk};
-use crate::tally::{Attribution, Tally};
-use crate::telemetry::{Reason, Telemetry};
 
 const NOW: Timestamp = Timestamp::from_secs(1_790_000_000);
 
@@ -37,25 +33,19 @@ fn run<T>(future: impl Future<Output = T>) -> T {
 }
 
 /// Gives these answers in turn, the last one again and again.
-fn in_turn(answers: Vec<Answer>) -> ClientOptions {
+fn in_turn(answers: Vec<HttpAnswer>) -> ClientOptions {
     let next = AtomicUsize::new(0);
     fake_http::options(move |_| answers[next.fetch_add(1, Ordering::Relaxed).min(answers.len() - 1)].clone())
 }
 
-async fn describe(
-    network: &ClientOptions,
-    telemetry: TargetTelemetry,
-    job_id: &str,
-) -> Result<Option<Description>, ApiError> {
-    let connection = fake_http::connection(network, telemetry).await;
+async fn describe(network: &ClientOptions, job_id: &str) -> Result<Option<Description>, ApiError> {
+    let connection = fake_http::connection(network, counters()).await;
     let permit = connection.describe_permit(Class::OpenJob).await?;
     connection.describe_job(job_id, permit).await
 }
 
-fn telemetry() -> (Arc<Telemetry>, TargetTelemetry) {
-    let telemetry = Arc::new(Telemetry::new());
-    let target = telemetry.target(identity().target_labels());
-    (telemetry, target)
+fn counters() -> Arc<TargetCounters> {
+    Arc::new(TargetCounters::new(identity().target_labels()))
 }
 
 fn identity() -> Identity {
@@ -66,61 +56,54 @@ fn fault_of(error: &ApiError) -> Option<String> {
     fault_of_line(&error.to_string(), MAX_ERROR)
 }
 
-/// The text of what is shown once these summaries were met, and these descriptions told, in this order; and the jobs counted.
-fn exposed(
-    telemetry: &Telemetry,
-    jobs: &[JobSummary],
-    descriptions: &[Description],
-) -> Result<(bytes::Bytes, u64), String> {
-    let mut memory = Memory::new(Fingerprinter::new(&[0; 16]));
+/// The exposition of these jobs, once walks have listed them and descriptions have answered for some of them.
+fn exposed(jobs: &[JobSummary], descriptions: &[Description]) -> Result<Bytes, String> {
     let now = Timepoint { instant: Instant::now(), wall: NOW };
-    let mut tally = Tally::new(memory.fingerprints(), Attribution::EndedSince(NOW.before(Duration::from_hours(100))));
+    let (minute, hour) = (Duration::from_mins(1), Duration::from_hours(1));
+    let mut store = JobStore::new(StoreOptions {
+        scope: Scope::default(),
+        open_interval: minute,
+        lists_ended: true,
+        ended_within: hour * 100,
+        details: Some(DetailsOptions { interval: minute, max_interval: minute, stale_after: hour }),
+    });
+    let (mut open, mut full) = (OpenWalk::default(), store.start_full_walk(now));
     for job in jobs {
-        tally.add(job, &memory);
+        open.insert(job);
+        full.insert(job);
     }
-    let scope = Scope::default();
-    for description in descriptions {
-        let Some(id) = description.summary.id() else { continue };
-        let told = tally.completed(id, &description.summary);
-        memory.described(id, told.created_at, description, now);
-        let job = memory.fingerprints().of(id);
-        memory.learn_targets(job, told.created_at, description.targets.as_deref(), Standing::Settled);
-        tally.amend(id, &description.summary, &scope, &memory);
+    store.open_walk_done(open, now);
+    store.full_walk_done(full.finish(), now);
+    while let Some(request) = store.next_to_describe(now) {
+        let description = descriptions.iter().find(|description| description.summary.id() == Some(&*request.id));
+        let answer = description
+            .map_or(Answer::Failed(FailureReason::Other), |description| Answer::Found(Box::new(description.clone())));
+        store.described(&request, &answer, now);
     }
-    let tallied = tally.finish(&scope, &mut memory);
-    let wanted = census::Settings {
-        long_running_after: vec![Duration::from_hours(24)],
+    let options = AggregateOptions {
         max_thing_groups: 2,
-        max_jobs: Some(4),
-        ..census::Settings::default()
+        series: Some(SeriesLimits { open: 4, ended: 4 }),
+        ..AggregateOptions::default()
     };
-    let Census { attention, groups, series, omitted_jobs } =
-        census::take(&tallied, &scope, &wanted, true, &mut Folding::default(), NOW);
-    let snapshot = Snapshot {
-        account: AccountId::parse("012345678901").map_err(|error| error.to_string())?,
-        attention,
-        groups,
-        series,
-        omitted_jobs,
-        walk: Walk { duration: Duration::ZERO, pages: 1, requests: 1 },
-        describing: None,
-        counts: tallied.counts,
+    let snapshot = Aggregator::default().aggregate(&store, &options, Shown { open: true, ended: true }, now);
+    let published =
+        |part: Option<Part>| part.map(|part| Published { part: Arc::new(part), collected: now, stale_after: hour });
+    let state = TargetState {
+        account: AccountId::parse("012345678901").ok(),
+        open: published(snapshot.open),
+        ended: published(snapshot.ended),
+        ..TargetState::default()
     };
-    let total = snapshot.counts.total;
-    let identity = Arc::new(identity());
-    let fragments = Fragments::render(&snapshot, &identity.job_labels("012345678901"));
-    let good = Good { snapshot, fragments, published: now, stale_after: Duration::from_hours(1) };
-    let board = Board::default();
-    let last = Some(Ended { at: NOW, took: Duration::ZERO, failure: None });
-    board.add(identity, Source::default()).send_replace(State { good: Some(Arc::new(good)), last });
-    let body = exposition::body(Format::Text, &board, telemetry, now);
-    let other = exposition::body(Format::OpenMetrics, &board, telemetry, now);
+    let states = Arc::new(TargetStates::default());
+    states.arrange([&states.slot(identity(), Source::default(), state)]);
+    let exposition = metrics::Exposition::new(Arc::clone(&states), Arc::new(ExporterMetrics::new(Vec::new)));
+    let [body, other] = [Format::Text, Format::OpenMetrics].map(|format| exposition.body(format, now).into_bytes());
     let (text, open_metrics) = (Exposition::read(&body, false)?, Exposition::read(&other, true)?);
     for family in ["aws_iot_jobs", "aws_iot_job_info", "aws_iot_thing_group_jobs"] {
         let (text, open_metrics) = (text.sum(family), open_metrics.sum(family));
         (text == open_metrics).then_some(()).ok_or(format!("{family}: {text:?} and {open_metrics:?}"))?;
     }
-    Ok((body, total))
+    Ok(body)
 }
 
 #[expect(clippy::cast_precision_loss, reason = "there are some dozens")]
@@ -190,9 +173,8 @@ proptest! {
     fn any_answer_to_list_jobs_is_a_page_or_an_error_of_one_short_line(
         answers in vec(answers::answer(answers::list()), 1..3),
     ) {
-        let (telemetry, target) = telemetry();
         let listed = run(async {
-            let connection = fake_http::connection(&in_turn(answers), target).await;
+            let connection = fake_http::connection(&in_turn(answers), counters()).await;
             connection.list_jobs(&Query::default(), None, Class::OpenJobs).await
         });
         let jobs = match listed {
@@ -206,41 +188,35 @@ proptest! {
             }
         };
         let ids: BTreeSet<&str> = jobs.iter().filter_map(JobSummary::id).collect();
-        let nameless = jobs.iter().filter(|job| job.id().is_none()).count();
-        let (shown, total) = run(async { exposed(&telemetry, &jobs, &[]) }).map_err(failed)?;
+        let shown = run(async { exposed(&jobs, &[]) }).map_err(failed)?;
         let shown = Exposition::read(&shown, false).map_err(failed)?;
-        prop_assert_eq!(total, (ids.len() + nameless) as u64);
-        prop_assert_eq!(shown.sum("aws_iot_jobs"), Some(number(ids.len() + nameless)));
+        prop_assert_eq!(shown.sum("aws_iot_jobs"), Some(number(ids.len())));
     }
 
     #[test]
     fn every_job_of_a_valid_answer_is_counted_once_whatever_its_texts(jobs in vec(valid_job(), 0..16)) {
         let body = Json::Object(vec![("jobs".to_owned(), Json::List(jobs.iter().map(written).collect()))]);
-        let (telemetry, target) = telemetry();
         let page = run(async {
-            let connection = fake_http::connection(&in_turn(vec![Answer::good(body.render())]), target).await;
+            let connection = fake_http::connection(&in_turn(vec![HttpAnswer::good(body.render())]), counters()).await;
             connection.list_jobs(&Query::default(), None, Class::OpenJobs).await
         });
         prop_assert_eq!(page, Ok(Page { jobs: jobs.clone(), next_token: None }));
 
-        let mut last: BTreeMap<String, &JobSummary> = BTreeMap::new();
-        for (place, job) in jobs.iter().enumerate() {
-            let id = job.job_id.clone().filter(|id| !id.is_empty());
-            last.insert(id.map_or_else(|| format!("no. {place}"), |id| format!("id {id}")), job);
-        }
+        let last: BTreeMap<&str, &JobSummary> =
+            jobs.iter().filter_map(|job| Some((job.job_id.as_deref().filter(|id| !id.is_empty())?, job))).collect();
         let mut expected: BTreeMap<(String, String), f64> = BTreeMap::new();
         for job in last.values() {
             let status = label(job.status.as_ref().map(Status::as_str));
             let selection = label(job.target_selection.as_ref().map(TargetSelection::as_str));
             *expected.entry((status, selection)).or_default() += 1.0;
         }
-        let (shown, _) = run(async { exposed(&telemetry, &jobs, &[]) }).map_err(failed)?;
+        let shown = run(async { exposed(&jobs, &[]) }).map_err(failed)?;
         let shown = Exposition::read(&shown, false).map_err(failed)?;
         let rows = shown.family("aws_iot_jobs").filter(|(_, jobs)| *jobs > 0.0);
         let rows = rows.map(|(labels, jobs)| ((labels.of("status").to_owned(), labels.of("target_selection").to_owned()), jobs));
         prop_assert_eq!(rows.collect::<BTreeMap<_, _>>(), expected);
         for (labels, _) in shown.family("aws_iot_job_info") {
-            prop_assert!(last.contains_key(&format!("id {}", labels.of("job_id"))), "{:?}", labels);
+            prop_assert!(last.contains_key(labels.of("job_id")), "{:?}", labels);
         }
     }
 
@@ -251,11 +227,11 @@ proptest! {
         listed in answers::answer(answers::list()),
     ) {
         let given = descriptions.into_iter();
-        let given = given.map(|(fields, instead)| instead.unwrap_or_else(|| Answer::good(answers::describing(&job_id, &fields))));
-        let (given, (telemetry, target)) = (given.collect(), telemetry());
+        let given = given.map(|(fields, instead)| instead.unwrap_or_else(|| HttpAnswer::good(answers::describing(&job_id, &fields))));
+        let given = given.collect();
         let (described, listed) = run(async {
-            let described = describe(&in_turn(given), target.clone(), &job_id).await;
-            let listed = fake_http::connection(&in_turn(vec![listed]), target).await;
+            let described = describe(&in_turn(given), &job_id).await;
+            let listed = fake_http::connection(&in_turn(vec![listed]), counters()).await;
             (described, listed.list_jobs(&Query::default(), None, Class::OpenJobs).await.unwrap_or_default())
         });
         let descriptions: Vec<Description> = match described {
@@ -279,10 +255,9 @@ proptest! {
             ..JobSummary::default()
         });
         let ids: BTreeSet<&str> = jobs.iter().filter_map(JobSummary::id).collect();
-        let nameless = jobs.iter().filter(|job| job.id().is_none()).count();
-        let (shown, _) = run(async { exposed(&telemetry, &jobs, &descriptions) }).map_err(failed)?;
+        let shown = run(async { exposed(&jobs, &descriptions) }).map_err(failed)?;
         let shown = Exposition::read(&shown, false).map_err(failed)?;
-        prop_assert_eq!(shown.sum("aws_iot_jobs"), Some(number(ids.len() + nameless)));
+        prop_assert_eq!(shown.sum("aws_iot_jobs"), Some(number(ids.len())));
         for (labels, _) in shown.family("aws_iot_job_thing_group_info") {
             let group = labels.of("thing_group");
             let is_word = ["<none>", "<other>", UNKNOWN].contains(&group);
@@ -294,8 +269,7 @@ proptest! {
 /// What the SDK does with an id that makes a request's line longer than HTTP allows: it panics.
 #[test]
 fn a_job_id_that_no_request_can_hold_is_an_error_and_no_panic() {
-    let described =
-        run(async { describe(&in_turn(vec![Answer::good("{}")]), telemetry().1, &"\u{10ffff}".repeat(10_000)).await });
+    let described = run(async { describe(&in_turn(vec![HttpAnswer::good("{}")]), &"\u{10ffff}".repeat(10_000)).await });
     let error = described.expect_err("no such job");
     assert_eq!(
         (error.reason, error.to_string().as_str()),
@@ -308,7 +282,7 @@ fn a_job_id_that_no_request_can_hold_is_an_error_and_no_panic() {
 fn a_page_token_that_no_request_can_hold_is_an_error_and_no_panic() {
     let body = format!("{{\"jobs\": [], \"nextToken\": \"{}\"}}", "x".repeat(70_000));
     let listed = run(async {
-        let connection = fake_http::connection(&in_turn(vec![Answer::good(body)]), telemetry().1).await;
+        let connection = fake_http::connection(&in_turn(vec![HttpAnswer::good(body)]), counters()).await;
         connection.list_jobs(&Query::default(), None, Class::OpenJobs).await
     });
     let error = listed.expect_err("a token that is too long");
@@ -320,9 +294,9 @@ fn a_page_token_that_no_request_can_hold_is_an_error_and_no_panic() {
         )
     );
     // The longest one that is sent back, each byte of which is escaped.
-    let (token, again) = ("/".repeat(MAX_TOKEN), Answer::good("{\"jobs\": []}"));
+    let (token, again) = ("/".repeat(MAX_TOKEN), HttpAnswer::good("{\"jobs\": []}"));
     let listed = run(async {
-        let connection = fake_http::connection(&in_turn(vec![again]), telemetry().1).await;
+        let connection = fake_http::connection(&in_turn(vec![again]), counters()).await;
         connection.list_jobs(&Query::default(), Some(token), Class::OpenJobs).await
     });
     assert_eq!(listed.expect("a page").jobs, []);
@@ -341,8 +315,8 @@ fn credentials_that_no_request_can_hold_are_an_error_that_names_the_fault() {
     ] {
         let credentials = Credentials::new(key, secret, token.map(str::to_owned), None, "test");
         let listed = run(async {
-            let options = in_turn(vec![Answer::good("{\"jobs\": []}")]);
-            fake_http::connection_with(&options, credentials, telemetry().1)
+            let options = in_turn(vec![HttpAnswer::good("{\"jobs\": []}")]);
+            fake_http::connection_with(&options, credentials, counters())
                 .await
                 .list_jobs(&Query::default(), None, Class::OpenJobs)
                 .await

@@ -14,7 +14,7 @@ use tokio::sync::oneshot;
 use tokio::time::{Instant, sleep_until};
 
 use crate::jobs::AccountId;
-use crate::telemetry::RateInForce;
+use crate::metrics::RateInForce;
 
 /// What a request is for, the most urgent first. Each operation has its own limiter, so only classes of one operation compete.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -304,9 +304,9 @@ impl TargetLimiter {
         }
     }
 
-    /// How far apart requests of one operation are at least, unless AWS throttles.
-    pub(super) fn spacing(&self) -> Duration {
-        spacing(self.limiters.lock().rate)
+    /// Whether the account is known.
+    pub(super) fn has_account(&self) -> bool {
+        self.used().account.is_some()
     }
 
     /// The limiter of an operation, for requests with this access key.

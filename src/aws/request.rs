@@ -20,7 +20,7 @@ use tracing::{trace, warn};
 use super::credentials::{CredentialsCache, SigningClock};
 use super::error::ApiError;
 use super::rate_limit::{Class, RateLimiter, TargetLimiter};
-use crate::telemetry::{Reason, TargetTelemetry};
+use crate::metrics::{Reason, TargetCounters};
 
 /// From the first byte of a request to the last of its answer, connecting included.
 const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(10);
@@ -89,7 +89,7 @@ pub(super) struct Permit {
 pub(super) struct Caller {
     pub(super) limiter: TargetLimiter,
     pub(super) credentials: CredentialsCache,
-    pub(super) telemetry: TargetTelemetry,
+    pub(super) counters: Arc<TargetCounters>,
     pub(super) clock: SigningClock,
     pub(super) region: String,
 }
@@ -147,7 +147,7 @@ impl Caller {
         // Looking for credentials can take longer than an attempt may, and than a permit should wait to be used.
         let credentials = self.credentials(operation).await?;
         let limiter = self.limiter.of(operation.name, credentials.access_key_id());
-        let wait = Wait { telemetry: &self.telemetry, operation, started: Instant::now() };
+        let wait = Wait { counters: &self.counters, operation, started: Instant::now() };
         limiter.permit(class).await;
         drop(wait);
         // They may have ended meanwhile.
@@ -187,7 +187,7 @@ impl Caller {
     where
         E: ProvideErrorMetadata + Error + Send + Sync + 'static,
     {
-        let mut count = Count { telemetry: &self.telemetry, operation, started: Instant::now(), end: End::Cancelled };
+        let mut count = Count { counters: &self.counters, operation, started: Instant::now(), end: End::Cancelled };
         let outcome = timeout(ATTEMPT_TIMEOUT, send).await;
         count.end = End::Ended;
         let error = match outcome {
@@ -196,7 +196,7 @@ impl Caller {
             Err(_) => ApiError::timeout(operation.name, &self.place(host), ATTEMPT_TIMEOUT),
         };
         match &error.code {
-            Some(code) => self.telemetry.request_failed(operation.name, code),
+            Some(code) => self.counters.request_failed(operation.name, code),
             None => count.end = End::NotSent,
         }
         Err(error)
@@ -218,20 +218,20 @@ impl Caller {
 
 /// Counts the wait for a permit, also one that is given up.
 struct Wait<'a> {
-    telemetry: &'a TargetTelemetry,
+    counters: &'a TargetCounters,
     operation: Operation,
     started: Instant,
 }
 
 impl Drop for Wait<'_> {
     fn drop(&mut self) {
-        self.telemetry.waited(self.operation.name, self.started.elapsed());
+        self.counters.waited(self.operation.name, self.started.elapsed());
     }
 }
 
 /// Counts a request when it has ended, also one that is given up.
 struct Count<'a> {
-    telemetry: &'a TargetTelemetry,
+    counters: &'a TargetCounters,
     operation: Operation,
     started: Instant,
     end: End,
@@ -254,6 +254,6 @@ impl Drop for Count<'_> {
             End::Cancelled => None,
             End::NotSent => return,
         };
-        self.telemetry.request_ended(self.operation.name, duration);
+        self.counters.request_ended(self.operation.name, duration);
     }
 }

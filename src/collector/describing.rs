@@ -15,8 +15,7 @@ use super::walks::check_same_account;
 use crate::aws::rate_limit::Class;
 use crate::aws::{ApiError, Connection, DescribePermit};
 use crate::jobs::{AccountId, Answer, DescribeClass, DescribeRequest, Description, FailureReason, JobArn};
-use crate::metrics::Failure;
-use crate::telemetry::Reason;
+use crate::metrics::{Failure, Reason};
 
 /// Requests under way at once. The rate limit spaces them; this only uses it where answers take their time.
 const MAX_IN_FLIGHT: usize = 8;

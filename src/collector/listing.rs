@@ -10,8 +10,7 @@ use super::log::RunLog;
 use super::schedule::{Pace, Schedule};
 use super::walks::Walked;
 use crate::jobs::{Part, Timepoint, Timestamp, WalkStats};
-use crate::metrics::{Collector, Failure, ListingState, Published, RunCounters, RunOutcome, WalkState};
-use crate::telemetry::Reason;
+use crate::metrics::{Collector, Failure, ListingState, Published, Reason, RunOutcome, WalkState};
 
 /// A collector whose walks find a `T`.
 #[derive(Debug)]
@@ -20,7 +19,7 @@ pub(super) struct Listing<T> {
     schedule: Schedule,
     /// The run that is under way.
     run: JoinSet<Result<Walked<T>, Failure>>,
-    /// When the data was last found to be so, or when the first run was scheduled. `None` when that is too long ago.
+    /// When the last successful run ended, or when the first run was scheduled. `None` when that is too long ago.
     fresh_since: Option<Timepoint>,
     part: Option<Arc<Part>>,
     last_run: Option<RunOutcome>,
@@ -29,11 +28,13 @@ pub(super) struct Listing<T> {
     log: RunLog,
 }
 
-/// The target that a run is counted and logged for.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Reporter<'a> {
-    pub(super) target: &'a str,
-    pub(super) counters: &'a RunCounters,
+/// Counts and logs the runs of a target.
+#[derive(Debug)]
+pub(super) struct Reporter {
+    pub(super) target: String,
+    /// Runs that are not counted yet, and why they failed. They are counted when the data is published, so that no scrape has the
+    /// count without the data.
+    pub(super) ended: Vec<(Collector, Option<Reason>)>,
 }
 
 impl<T: Send + 'static> Listing<T> {
@@ -86,24 +87,23 @@ impl<T: Send + 'static> Listing<T> {
     }
 
     /// A run was successful.
-    pub(super) fn succeeded(&mut self, pages: u64, stats: WalkStats, now: Timepoint, reporter: Reporter) {
+    pub(super) fn succeeded(&mut self, pages: u64, stats: WalkStats, now: Timepoint, reporter: &mut Reporter) {
         let duration = self.schedule.ended(now.instant, false, fastrand::f64());
         let walk = WalkState { pages, stats };
         self.fresh_since = Some(now);
         self.last_success = Some(now.wall);
         self.last_walk = Some(walk);
         self.last_run = Some(RunOutcome { at: now.wall, duration, failure: None });
-        reporter.counters.run_ended(self.collector);
-        self.log.completed(reporter.target, self.collector, &walk, duration);
+        reporter.ended.push((self.collector, None));
+        self.log.completed(&reporter.target, self.collector, &walk, duration);
     }
 
     /// A run failed, or is given up. It changes no data.
-    pub(super) fn failed(&mut self, failure: Failure, now: Timepoint, reporter: Reporter) {
+    pub(super) fn failed(&mut self, failure: Failure, now: Timepoint, reporter: &mut Reporter) {
         self.run = JoinSet::new();
         let duration = self.schedule.ended(now.instant, true, fastrand::f64());
-        reporter.counters.run_ended(self.collector);
-        reporter.counters.run_failed(self.collector, failure.reason);
-        self.log.failed(reporter.target, self.collector, &failure);
+        reporter.ended.push((self.collector, Some(failure.reason)));
+        self.log.failed(&reporter.target, self.collector, &failure);
         self.last_run = Some(RunOutcome { at: now.wall, duration, failure: Some(failure) });
     }
 
@@ -121,9 +121,14 @@ impl<T: Send + 'static> Listing<T> {
         let stale_after = self.schedule.stale_after(pace);
         let is_stale = self.fresh_since.is_some_and(|since| now.since(since) >= stale_after);
         if is_stale {
-            (self.fresh_since, self.part) = (None, None);
+            self.withdraw();
         }
         is_stale
+    }
+
+    /// Shows no data until the next successful run.
+    pub(super) fn withdraw(&mut self) {
+        (self.fresh_since, self.part) = (None, None);
     }
 
     /// Shows new data. Without new data what was shown stays until it is stale.
@@ -140,10 +145,9 @@ impl<T: Send + 'static> Listing<T> {
     }
 
     pub(super) fn state(&self, pace: &Pace) -> ListingState {
-        let has_failed = self.last_run.as_ref().is_some_and(|run| run.failure.is_some());
         ListingState {
             interval: self.schedule.interval(pace),
-            is_up: self.is_fresh() && !has_failed,
+            is_fresh: self.is_fresh(),
             last_run: self.last_run.clone(),
             last_success: self.last_success,
             last_walk: self.last_walk,

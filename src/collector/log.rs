@@ -6,10 +6,9 @@ use std::time::Duration;
 use tracing::{info, warn};
 
 use crate::jobs::AccountId;
-use crate::metrics::{Collector, Failure, WalkState};
-use crate::telemetry::Reason;
+use crate::metrics::{Collector, Failure, Identity, Reason, WalkState};
 
-/// What the log has said of a listing.
+/// What has been logged about a listing.
 #[derive(Debug, Default)]
 pub(super) struct RunLog {
     /// Failures in a row.
@@ -22,10 +21,10 @@ impl RunLog {
         let collector = collector.as_str();
         let malformed = Some(walk.stats.malformed).filter(|malformed| *malformed > 0);
         let (jobs, pages) = (walk.stats.jobs, walk.pages);
-        info!(collector, target, jobs, pages, malformed, duration_seconds = seconds(duration), "run complete");
+        info!(%collector, %target, jobs, pages, malformed, duration_seconds = seconds(duration), "run complete");
         let Self { failures, .. } = std::mem::take(self);
         if failures > 0 {
-            info!(collector, target, failures, "collector has recovered");
+            info!(%collector, %target, failures, "collector has recovered");
         }
     }
 
@@ -37,14 +36,14 @@ impl RunLog {
         let kind = message.chars().filter(|character| !character.is_ascii_digit()).collect();
         let kind = Some((*reason, kind));
         if std::mem::replace(&mut self.last_failure, kind.clone()) == kind {
-            warn!(collector, target, %reason, failures, "run failed again");
+            warn!(%collector, %target, %reason, failures, "run failed again");
         } else {
-            warn!(collector, target, %reason, error = %message, advice = reason.advice(), "run failed");
+            warn!(%collector, %target, %reason, error = %message, advice = reason.advice(), "run failed");
         }
     }
 }
 
-/// What the log has said of descriptions that failed. Each reason is said once, until no job has failed.
+/// What has been logged about failed descriptions. Each reason is logged once, until no job fails.
 #[derive(Debug, Default)]
 pub(super) struct DetailsLog {
     reasons: BTreeSet<Reason>,
@@ -55,20 +54,30 @@ impl DetailsLog {
         let Failure { reason, message } = failure;
         if self.reasons.insert(*reason) {
             let collector = Collector::Details.as_str();
-            warn!(collector, target, %reason, error = %message, advice = reason.advice(), "run failed");
+            warn!(%collector, %target, %reason, error = %message, advice = reason.advice(), "run failed");
         }
     }
 
     /// `failed` jobs are those whose last description failed.
     pub(super) fn checked(&mut self, target: &str, failed: u64) {
         if failed == 0 && !std::mem::take(&mut self.reasons).is_empty() {
-            info!(collector = Collector::Details.as_str(), target, "collector has recovered");
+            info!(collector = %Collector::Details.as_str(), %target, "collector has recovered");
         }
     }
 }
 
 pub(super) fn account_changed(target: &str, before: &AccountId, after: &AccountId) {
-    warn!(target, %before, %after, "the credentials belong to another account now; the target starts anew");
+    warn!(%target, %before, %after, "the credentials belong to another account now; the target starts anew");
+}
+
+pub(super) fn overlaps(target: &Identity, other: &Identity) {
+    warn!(
+        target = %target.name,
+        other = %other.name,
+        region = %target.region,
+        advice = "remove one of the two targets, or give them filters that have no job in common",
+        "two targets list the same jobs: sums over targets count each of these jobs twice"
+    );
 }
 
 /// To the millisecond: more digits make a line hard to read.

@@ -13,5 +13,5 @@ mod worker;
 
 pub(crate) use panics::caught;
 pub use schedule::{JITTER, Spread};
-pub use settings::{AllJobs, Details, FULL_WALK_IDLE_FACTOR, Jobs, Limits, OPEN_WALK_IDLE_FACTOR, OpenJobs, Settings};
+pub use settings::{FULL_WALK_IDLE_FACTOR, OPEN_WALK_IDLE_FACTOR, Settings};
 pub use worker::{TargetConfig, Worker, WorkerOptions};

@@ -10,8 +10,7 @@ use std::hash::RandomState;
 use crate::aws::rate_limit::Class;
 use crate::aws::{ApiError, Connection, Query};
 use crate::jobs::{AccountId, JobArn, JobSummary, Scope, Status};
-use crate::metrics::Failure;
-use crate::telemetry::Reason;
+use crate::metrics::{Failure, Reason};
 
 /// A walk that is complete.
 #[derive(Debug)]
@@ -62,7 +61,7 @@ pub(super) async fn check_same_account(connection: &Connection, before: &Account
 /// Why a walk failed.
 #[derive(Debug, thiserror::Error)]
 pub enum WalkError {
-    /// A page could not be had.
+    /// A page could not be read.
     #[error("page {page}: {source}")]
     Page {
         /// The page, counted from 1 over the whole walk.
@@ -82,7 +81,7 @@ pub enum WalkError {
         /// The limit.
         max_pages: u32,
     },
-    /// A job that belongs to somebody else.
+    /// A job of another account.
     #[error("page {page} lists a job of account {found}, but the target is account {expected}")]
     AccountMismatch {
         /// The page.
@@ -146,25 +145,17 @@ pub async fn walk(
     Ok(pages)
 }
 
-/// Every job of a scope. `ListJobs` takes one status, so a scope of several takes a query for each.
-#[must_use]
-pub fn all_queries(scope: &Scope) -> Vec<Query> {
-    if scope.statuses.is_empty() { vec![query(scope, None)] } else { status_queries(scope, &scope.statuses) }
-}
-
 /// The open jobs of a scope: a query for each open status. With a thing group filter AWS omits SCHEDULED jobs.
 #[must_use]
 pub fn open_queries(scope: &Scope) -> Vec<Query> {
-    let statuses = if scope.statuses.is_empty() { Status::KNOWN } else { &scope.statuses };
-    let is_listed = |status: &&Status| status.is_open() && !(scope.is_of_a_group() && **status == Status::Scheduled);
-    status_queries(scope, statuses.iter().filter(is_listed))
+    status_queries(scope, scope.listed_statuses().filter(|status| status.is_open()))
 }
 
 /// The queries of a full walk: one that lists every job, or one for each ended status that the scope names.
 #[must_use]
 pub fn full_queries(scope: &Scope) -> Vec<Query> {
     if scope.statuses.is_empty() {
-        return all_queries(scope);
+        return vec![query(scope, None)];
     }
     status_queries(scope, scope.statuses.iter().filter(|status| !status.is_open()))
 }

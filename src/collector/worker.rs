@@ -20,14 +20,16 @@ use crate::clock::Clock;
 use crate::jobs::{
     AccountId, Aggregator, DetailsState, FullWalk, FullWalkResult, JobStore, OpenWalk, Scope, Shown, Timepoint,
 };
-use crate::metrics::{Collector, Failure, RunCounters, TargetState};
-use crate::telemetry::Reason;
+use crate::metrics::{Collector, Failure, Reason, Slot, TargetState};
 
 /// Changes are published at most once in this time: each publication renders what has changed.
 const PUBLISH_INTERVAL: Duration = Duration::from_secs(1);
 
 /// Without any change a state is published after this time: execution counts become stale, and start times pass.
 const REPUBLISH_INTERVAL: Duration = Duration::from_mins(1);
+
+/// After a panic a worker waits for an interval, but at most for this time: meanwhile it does not see a reload.
+const MAX_RESTART_WAIT: Duration = Duration::from_mins(1);
 
 /// What a reload can change while the worker keeps its data.
 #[derive(Clone, Debug)]
@@ -36,24 +38,20 @@ pub struct TargetConfig {
     pub connection: Arc<Connection>,
     /// How jobs are collected, and what is published.
     pub settings: Settings,
+    /// Where the target's state is published, and its counters.
+    pub slot: Slot,
 }
 
 /// What a worker needs.
 #[derive(Debug)]
 pub struct WorkerOptions {
-    /// The target's name, for the log.
-    pub name: String,
     /// Which jobs the target watches.
     pub scope: Scope,
     /// When it starts among all targets.
     pub spread: Spread,
     /// The time.
     pub clock: Clock,
-    /// Counts runs.
-    pub counters: Arc<RunCounters>,
-    /// Where the target's state is published.
-    pub publisher: watch::Sender<TargetState>,
-    /// Connection and settings. The worker ends when the sender is dropped.
+    /// What a reload can change. The worker ends when the sender is dropped.
     pub config: watch::Receiver<TargetConfig>,
 }
 
@@ -70,6 +68,7 @@ pub struct Worker {
     /// `None` where no full walks take place.
     full: Option<Listing<FullWalkResult>>,
     describing: Describing,
+    reporter: Reporter,
     details_log: DetailsLog,
     folded_thing_groups: u64,
     published_at: Option<Instant>,
@@ -77,7 +76,7 @@ pub struct Worker {
 }
 
 impl Worker {
-    /// Does nothing yet.
+    /// Publishes that nothing is known yet, and collects nothing.
     #[must_use]
     pub fn new(mut options: WorkerOptions) -> Self {
         let current = options.config.borrow_and_update().clone();
@@ -85,30 +84,32 @@ impl Worker {
         let Spread { wait, share } = options.spread;
         let schedule = Schedule::new(now.instant + wait, share);
         let lists_ended = current.settings.lists_ended(&options.scope);
-        Self {
+        let mut worker = Self {
             account: None,
             store: JobStore::new(current.settings.store_options(&options.scope)),
             aggregator: Aggregator::default(),
             open: Listing::new(Collector::OpenJobs, schedule, now),
             full: lists_ended.then(|| Listing::new(Collector::AllJobs, schedule, now)),
             describing: Describing::default(),
+            reporter: Reporter { target: current.slot.shown().identity.name.clone(), ended: Vec::new() },
             details_log: DetailsLog::default(),
             folded_thing_groups: 0,
             published_at: None,
             has_changed: true,
             options,
             current,
-        }
+        };
+        worker.publish_state(now);
+        worker
     }
 
     /// Collects until the sender of the configuration is dropped. It can be cancelled at any time.
     ///
-    /// A panic is a failed run of both listings. What is shown stays until it is stale, but the store may be half-changed and is
-    /// replaced by an empty one.
+    /// A panic is a failed run of both listings. The store may be half-changed, so all data is withdrawn until it is listed again.
     pub async fn run(mut self) {
         while caught(self.collect()).await.is_none() {
             self.panicked();
-            sleep(self.current.settings.open_jobs.interval).await;
+            sleep(self.current.settings.collectors.open_jobs.interval.min(MAX_RESTART_WAIT)).await;
         }
     }
 
@@ -141,8 +142,8 @@ impl Worker {
 
     /// When something has to be done that no event announces. It is later than `now`.
     fn next_deadline(&self, now: Timepoint) -> Instant {
-        let Settings { all_jobs, .. } = &self.current.settings;
-        let (open_pace, full_pace) = (self.current.settings.open_pace(), self.current.settings.full_pace());
+        let settings = &self.current.settings;
+        let (open_pace, full_pace) = (settings.open_pace(), settings.full_pace());
         let mut deadlines = vec![
             self.publication_due(),
             self.open.schedule().due(&open_pace),
@@ -153,7 +154,7 @@ impl Worker {
             deadlines.extend([
                 full.schedule().due(&full_pace).filter(|_| self.open.schedule().has_run()),
                 full.stale_at(&full_pace),
-                full.schedule().running_since().map(|since| since + all_jobs.timeout),
+                full.schedule().running_since().map(|since| since + settings.full_walk_timeout()),
             ]);
         }
         // The publication always has a time.
@@ -163,23 +164,22 @@ impl Worker {
     /// Withdraws stale data, and gives up a full walk that takes too long.
     fn expire(&mut self, now: Timepoint) {
         let settings = &self.current.settings;
-        let reporter = Reporter { target: &self.options.name, counters: &self.options.counters };
         self.has_changed |= self.open.expire(&settings.open_pace(), now);
         let Some(full) = &mut self.full else { return };
         if full.expire(&settings.full_pace(), now) {
             self.store.ended_jobs_stale();
             self.has_changed = true;
         }
-        let timeout = settings.all_jobs.timeout;
+        let timeout = settings.full_walk_timeout();
         if full.schedule().running_since().is_some_and(|since| now.instant >= since + timeout) {
             let message = format!("the walk was not complete within collectors.all_jobs.timeout ({timeout:?})");
-            full.failed(Failure { reason: Reason::Timeout, message }, now, reporter);
+            full.failed(Failure { reason: Reason::Timeout, message }, now, &mut self.reporter);
             self.has_changed = true;
         }
     }
 
     fn start_due_runs(&mut self, now: Timepoint) {
-        let TargetConfig { connection, settings } = &self.current;
+        let TargetConfig { connection, settings, .. } = &self.current;
         let max_pages = settings.limits.max_pages;
         if self.open.is_due(&settings.open_pace(), now.instant) {
             let (connection, queries) = (Arc::clone(connection), open_queries(&self.options.scope));
@@ -207,45 +207,50 @@ impl Worker {
     fn open_walk_ended(&mut self, result: Result<Walked<OpenWalk>, Failure>) {
         let now = self.now();
         let is_first = self.store.open_counts().is_none();
-        if let Ok(walked) = &result
-            && !self.belongs_here(&walked.account)
-        {
-            return;
-        }
-        let reporter = Reporter { target: &self.options.name, counters: &self.options.counters };
         match result {
-            Ok(Walked { pages, jobs, .. }) => {
-                self.open.succeeded(pages, jobs.stats(), now, reporter);
+            Ok(Walked { account, pages, jobs }) => {
+                if !self.belongs_here(&account) {
+                    return;
+                }
+                self.open.succeeded(pages, jobs.stats(), now, &mut self.reporter);
                 self.store.open_walk_done(jobs, now);
                 if is_first {
                     self.published_at = None;
                 }
             }
-            Err(failure) => self.open.failed(failure, now, reporter),
+            Err(failure) => {
+                self.open.failed(failure, now, &mut self.reporter);
+                self.check_account();
+            }
         }
         let states = self.store.details_states(now).unwrap_or_default();
         let failed = [DetailsState::Failing, DetailsState::Denied].iter().filter_map(|state| states.get(state)).sum();
-        self.details_log.checked(&self.options.name, failed);
+        self.details_log.checked(&self.reporter.target, failed);
         self.has_changed = true;
     }
 
     fn full_walk_ended(&mut self, result: Result<Walked<FullWalkResult>, Failure>) {
         let now = self.now();
-        if let Ok(walked) = &result
-            && !self.belongs_here(&walked.account)
-        {
-            return;
-        }
-        let Some(full) = &mut self.full else { return };
-        let reporter = Reporter { target: &self.options.name, counters: &self.options.counters };
+        let belongs_here = result.as_ref().map_or(true, |walked| self.belongs_here(&walked.account));
+        let Some(full) = self.full.as_mut().filter(|_| belongs_here) else { return };
         match result {
             Ok(Walked { pages, jobs, .. }) => {
-                full.succeeded(pages, jobs.stats(), now, reporter);
+                full.succeeded(pages, jobs.stats(), now, &mut self.reporter);
                 self.store.full_walk_done(jobs, now);
             }
-            Err(failure) => full.failed(failure, now, reporter),
+            Err(failure) => {
+                full.failed(failure, now, &mut self.reporter);
+                self.check_account();
+            }
         }
         self.has_changed = true;
+    }
+
+    /// A failed walk can have found out that the credentials belong to another account.
+    fn check_account(&mut self) {
+        if let Some(account) = self.current.connection.known_account().filter(|_| self.account.is_some()) {
+            self.belongs_here(&account);
+        }
     }
 
     /// Whether a walk found the jobs of the account that all data belongs to. If it did not, the target starts anew, since its
@@ -254,7 +259,7 @@ impl Worker {
         let Some(before) = self.account.replace(account.clone()).filter(|before| before != account) else {
             return true;
         };
-        log::account_changed(&self.options.name, &before, account);
+        log::account_changed(&self.reporter.target, &before, account);
         let now = self.now();
         let schedule = Schedule::new(now.instant, self.options.spread.share);
         self.forget();
@@ -274,7 +279,9 @@ impl Worker {
     }
 
     fn wait_for_permit(&mut self, now: Timepoint) {
-        let class = if self.describing.has_room() { self.store.next_class(now) } else { None };
+        // A new connection does not know the account at first, and must not get a rate of its own until then.
+        let can_ask = self.describing.has_room() && self.current.connection.has_quota_account();
+        let class = if can_ask { self.store.next_class(now) } else { None };
         self.describing.wait_for(class, &self.current.connection);
     }
 
@@ -295,11 +302,10 @@ impl Worker {
     }
 
     fn answered(&mut self, described: Described) {
-        let counters = &self.options.counters;
-        counters.run_ended(Collector::Details);
-        if let Err(failure) = &described.outcome {
-            counters.run_failed(Collector::Details, failure.reason);
-            self.details_log.failed(&self.options.name, failure);
+        let failure = described.outcome.as_ref().err();
+        self.reporter.ended.push((Collector::Details, failure.map(|failure| failure.reason)));
+        if let Some(failure) = failure {
+            self.details_log.failed(&self.reporter.target, failure);
         }
         let (request, answer) = described.answer();
         self.store.described(&request, &answer, self.now());
@@ -332,6 +338,10 @@ impl Worker {
             let schedule = Schedule::new(now.instant, self.options.spread.share);
             self.full = Some(Listing::new(Collector::AllJobs, schedule, now));
         }
+        if old.settings.collectors.details.enabled != settings.collectors.details.enabled {
+            // Rows that were shown stay as 0. Without descriptions groups have ids as names, and with them they have others.
+            self.aggregator = Aggregator::default();
+        }
         self.store.set_options(settings.store_options(&self.options.scope));
         self.has_changed = true;
     }
@@ -356,7 +366,8 @@ impl Worker {
     fn publish_state(&mut self, now: Timepoint) {
         let (open_pace, full_pace) = (self.current.settings.open_pace(), self.current.settings.full_pace());
         let full = self.full.as_ref();
-        self.options.publisher.send_replace(TargetState {
+        let slot = &self.current.slot;
+        let overlap = slot.publish(TargetState {
             account: self.account.clone(),
             open: self.open.published(&open_pace),
             ended: full.and_then(|full| full.published(&full_pace)),
@@ -365,6 +376,16 @@ impl Worker {
             all_jobs: full.map(|full| full.state(&full_pace)),
             details: self.store.details_states(now),
         });
+        if let Some(other) = overlap {
+            log::overlaps(&slot.shown().identity, &other);
+        }
+        let counters = slot.counters();
+        for (collector, failure) in self.reporter.ended.drain(..) {
+            counters.run_ended(collector);
+            if let Some(reason) = failure {
+                counters.run_failed(collector, reason);
+            }
+        }
         (self.published_at, self.has_changed) = (Some(now.instant), false);
     }
 
@@ -372,12 +393,13 @@ impl Worker {
     fn panicked(&mut self) {
         let now = self.now();
         self.forget();
-        let reporter = Reporter { target: &self.options.name, counters: &self.options.counters };
         let message = "the worker panicked, which is a fault in the exporter; the lines before this one say where";
         let failure = Failure { reason: Reason::Internal, message: message.to_owned() };
-        self.open.failed(failure.clone(), now, reporter);
+        self.open.failed(failure.clone(), now, &mut self.reporter);
+        self.open.withdraw();
         if let Some(full) = &mut self.full {
-            full.failed(failure, now, reporter);
+            full.failed(failure, now, &mut self.reporter);
+            full.withdraw();
         }
         self.publish_state(now);
     }

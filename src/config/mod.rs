@@ -25,6 +25,7 @@ mod sources;
 mod syntax;
 mod targets;
 mod value;
+mod warnings;
 pub mod web_config;
 mod yaml;
 
@@ -32,7 +33,6 @@ mod yaml;
 mod tests;
 
 use std::path::Path;
-use std::time::Duration;
 
 use siphasher::sip::SipHasher24;
 
@@ -46,15 +46,16 @@ use self::key::{Section as _, Shape};
 pub use self::listen::{InvalidListenAddress, ListenAddress};
 pub use self::problem::{Problem, Problems, Source};
 pub use self::schema::{
-    AllJobs, Collectors, Config, Details, Jobs, Limits, Log, LogFormat, LogLevel, OpenJobs, Refresh, Resolve, Shard,
-    Target, ThingGroups, Web,
+    AllJobs, Collectors, Config, Details, Jobs, Limits, Log, LogFormat, LogLevel, OpenJobs, Shard, Target, ThingGroups,
+    Web,
 };
 pub use self::secret::Secret;
 pub use self::sources::{Flag, Sources};
-pub use self::syntax::{is_endpoint_url, is_region};
+pub use self::syntax::{RESERVED_LABELS, is_endpoint_url, is_region};
+pub use self::warnings::warnings;
 pub use self::web_config::WebConfig;
-use crate::jobs::Scope;
 use crate::jobs::group_filter::GroupFilter;
+use crate::jobs::{AccountId, Scope};
 
 impl Target {
     /// The name as far as the configuration has it: the name given, else the region.
@@ -92,6 +93,26 @@ pub struct Watched {
     scope: Scope,
 }
 
+impl Watched {
+    /// What decides whose requests share a rate: account and region, as far as they are known.
+    fn quota(&self) -> [Option<String>; 4] {
+        [&self.account, &self.profile, &self.region, &self.endpoint_url].map(Clone::clone)
+    }
+
+    /// Whether the jobs can be those of `other`: region and filter are the same, and no two different accounts are known.
+    #[must_use]
+    pub fn can_equal(&self, other: &Self) -> bool {
+        let differ = self.account.as_ref().zip(other.account.as_ref()).is_some_and(|(one, other)| one != other);
+        self.region == other.region && self.scope == other.scope && !differ
+    }
+
+    /// Whether the jobs can be those of an account.
+    #[must_use]
+    pub fn can_be_of(&self, account: &AccountId) -> bool {
+        self.account.as_ref().is_none_or(|known| known == account.as_str())
+    }
+}
+
 impl Shard {
     /// Whether a target of this name belongs to this shard. Every name belongs to exactly one, whatever the order of the
     /// targets, and to the same one in every version of this program.
@@ -100,28 +121,6 @@ impl Shard {
         // Without a key, so that every process computes the same.
         let hash = SipHasher24::new().hash(name.as_bytes());
         hash % u64::from(self.total.max(1)) == u64::from(self.index)
-    }
-}
-
-impl Refresh {
-    /// How much longer an interval may be than configured, as a share of it. It keeps exporters that started together
-    /// from calling together for ever.
-    pub const JITTER: f64 = 0.05;
-
-    /// How long the last successful walk, which took `last_walk`, is shown: what is configured, else 10 minutes or three
-    /// times what renewing it takes, whichever is longer. So two walks in a row can fail before anything disappears, if
-    /// they take no longer to fail than the successful one took.
-    #[must_use]
-    pub fn stale_after(&self, last_walk: Duration) -> Duration {
-        const LEAST: Duration = Duration::from_mins(10);
-        self.stale_after.unwrap_or_else(|| self.longest_cycle(last_walk).saturating_mul(3).max(LEAST))
-    }
-
-    /// The longest time from the end of one walk to the end of the next, both of which take `walk`: from start to start,
-    /// the wait is an interval with its jitter, or as long as the walk if that is longer.
-    #[must_use]
-    pub fn longest_cycle(&self, walk: Duration) -> Duration {
-        self.interval.mul_f64(1.0 + Self::JITTER).max(walk).saturating_add(walk)
     }
 }
 

@@ -65,7 +65,7 @@ mod tests {
         let shown = |name| KeyPath::default().key(name).to_string();
         assert_eq!(shown("external_id:hunter2"), "\"external_id…\"");
         assert_eq!(shown("a\nb"), "\"a…\"");
-        assert_eq!(shown("refresh.interval"), "\"refresh.interval\"");
+        assert_eq!(shown("log.level"), "\"log.level\"");
         assert!(shown(&"x".repeat(1_000_000)).len() < 100);
     }
 }

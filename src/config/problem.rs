@@ -10,7 +10,7 @@ use super::path::KeyPath;
 /// The most characters of a given text that a problem repeats.
 const MAX_SHOWN_CHARS: usize = 64;
 
-/// One thing that is wrong. Displays as one line: `exporter.yml:12: refresh.interval: "60" is not a duration; …`.
+/// One thing that is wrong. Displays as one line: `exporter.yml:12: jobs.ended_within: "60" is not a duration; …`.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Problem {
     /// Where the value was given.

@@ -15,6 +15,8 @@ use tempfile::TempDir;
 
 use super::key::Field;
 use super::sources::{VARIABLE_PREFIX, variable_of};
+use std::time::Duration;
+
 use super::*;
 use crate::proptests::{cases, damage, damaged, fault_of_line, folder, text};
 
@@ -365,7 +367,7 @@ fn fault(loaded: &Result<Config, Problems>, sources: &BTreeSet<&str>) -> Option<
 
 /// What a configuration promises its users, and does not keep.
 fn fault_of_config(config: &Config) -> Option<&'static str> {
-    let Config { targets, refresh, thing_groups, jobs, limits, web, .. } = config;
+    let Config { targets, jobs, limits, web, .. } = config;
     let day = Duration::from_hours(24);
     let mut names = BTreeSet::new();
     let are_targets_told_apart =
@@ -377,18 +379,24 @@ fn fault_of_config(config: &Config) -> Option<&'static str> {
             && (target.external_id.is_none() || target.role_arn.is_some())
             && target.labels.keys().all(|name| syntax::label_name_error(name).is_none())
     };
-    let mut thresholds = jobs.long_running_after.clone();
-    thresholds.sort_unstable();
-    thresholds.dedup();
+    let fits = |interval: Duration, stale_after: Option<Duration>| {
+        let is_interval = (Duration::from_millis(100)..=day).contains(&interval);
+        is_interval && stale_after.is_none_or(|shown| shown >= interval * 2)
+    };
+    let fit = |Collectors { open_jobs, all_jobs, details }: &Collectors| {
+        fits(open_jobs.interval, open_jobs.stale_after)
+            && fits(all_jobs.interval, all_jobs.stale_after)
+            && fits(details.max_interval, details.stale_after)
+            && details.interval <= details.max_interval
+            && (Duration::from_secs(1)..=day).contains(&all_jobs.timeout)
+    };
     [
         (!targets.is_empty() || config.shard.total > 1, "no target"),
         (are_targets_told_apart, "two targets with one name"),
         (targets.iter().all(is_target_right), "a target"),
-        ((Duration::from_millis(100)..=day).contains(&refresh.interval), "refresh.interval"),
-        ((Duration::from_secs(1)..=day).contains(&refresh.timeout), "refresh.timeout"),
-        (refresh.stale_after.is_none_or(|shown| shown >= refresh.interval * 2), "refresh.stale_after"),
-        (thing_groups.ended_jobs_within <= day * 3650, "thing_groups.ended_jobs_within"),
-        (thresholds.len() == jobs.long_running_after.len(), "jobs.long_running_after"),
+        (fit(&config.collectors), "collectors"),
+        (targets.iter().all(|target| fit(&target.collectors)), "targets[].collectors"),
+        (jobs.ended_within <= day * 3650, "jobs.ended_within"),
         ((0.01..=1000.0).contains(&limits.requests_per_second), "limits.requests_per_second"),
         ((1..=1_000_000).contains(&limits.max_pages), "limits.max_pages"),
         (limits.max_thing_groups.max(limits.max_jobs) <= 100_000, "limits"),
@@ -420,7 +428,7 @@ fn variable() -> impl Strategy<Value = (String, String)> {
     let name = prop_oneof![
         8 => Just(None),
         1 => text().prop_map(Some),
-        1 => select(vec!["SERVICE_HOST", "PORT", "PORT_1_TCP", "REFRESH_INTERVAL", "refresh__interval", ""])
+        1 => select(vec!["SERVICE_HOST", "PORT", "PORT_1_TCP", "LOG_LEVEL", "log__level", ""])
             .prop_map(|name| Some(name.to_owned())),
     ];
     let targets = vec(entry(), 0..6);

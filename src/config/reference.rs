@@ -137,7 +137,7 @@ pub(super) fn page() -> String {
          an unknown key is an error that names the nearest known one. A duration is a number with a unit: `200ms`, `30s`, `5m`,\n\
          `1m30s`, `1d` (24 hours).\n\n\
          | command | what it does |\n| --- | --- |\n\
-         | `--config.check` | reports everything that is wrong, with file and line, and exits with 0 or 64 |\n\
+         | `--config.check` | reports everything that is wrong, with file and line, warns of what is valid and probably not meant, and exits with 0 or 64 |\n\
          | `--config.print` | prints the effective configuration with the source of each value, secrets hidden |\n\
          | `--config.schema` | prints the JSON Schema of the file, for editors; [config/exporter.schema.json](../config/exporter.schema.json) |\n\n\
          [config/exporter.yml](../config/exporter.yml) has every key with its default.\n",

@@ -11,7 +11,6 @@ use crate::jobs::Status;
 
 /// Reports every broken rule.
 pub(super) fn check(config: &Config, root: &Cursor<'_>) {
-    data_outlives_the_interval(config, root);
     collectors_fit_together(&config.collectors, &root.key("collectors"));
     for (spec, at) in specs(config, root) {
         collectors_fit_together(&spec.collectors, &at.key("collectors").or_global("collectors"));
@@ -34,19 +33,6 @@ pub(super) fn specs<'a>(config: &'a Config, root: &Cursor<'a>) -> Vec<(&'a Targe
     let mut places: Vec<Cursor<'a>> = list.items().collect();
     places.resize(config.targets.len(), list);
     config.targets.iter().zip(places).collect()
-}
-
-/// Otherwise data would come and go: the next walk starts an interval after the last one, and takes its time.
-fn data_outlives_the_interval(config: &Config, root: &Cursor<'_>) {
-    let (refresh, interval) = (root.key("refresh"), config.refresh.interval);
-    let Some(stale_after) = config.refresh.stale_after else { return };
-    if stale_after < interval.saturating_mul(2) && refresh.key("interval").is_valid() {
-        refresh.key("stale_after").report(format!(
-            "{} is shorter than twice refresh.interval, which is {}: data would disappear before the next walk ends",
-            Shown(stale_after),
-            Shown(interval)
-        ));
-    }
 }
 
 /// Otherwise data would come and go: an answer arrives an interval after the last one, and a request takes its time.

@@ -29,8 +29,6 @@ define_section! {
         /// Several processes can share the targets. Each has the same targets and its own index, and monitors those that
         /// belong to it by their names. See docs/scaling.md.
         pub shard: Shard => section();
-        /// When to list the jobs.
-        pub refresh: Refresh => section();
         /// Each collector calls one operation of AWS IoT on its own schedule. One that fails delays and hides nothing of the
         /// others.
         pub collectors: Collectors => section();
@@ -173,24 +171,6 @@ define_section! {
 }
 
 define_section! {
-    /// When to list the jobs, and how long the result is shown.
-    #[derive(Clone, Debug, PartialEq)]
-    pub struct Refresh {
-        /// From the start of one walk over all jobs to the start of the next, and up to 5 % more, so that exporters do not stay
-        /// in step. Longer costs fewer requests and shows changes later. A walk is followed by a pause of at least its own
-        /// duration.
-        pub interval: Duration => duration(Duration::from_millis(100)..=DAY).default("1m");
-        /// How long a walk may take. Raise it for very many ended jobs: a walk needs one request for each 250 jobs, spaced by
-        /// `limits.requests_per_second`.
-        pub timeout: Duration => duration(Duration::from_secs(1)..=DAY).default("30m");
-        /// How long the last successful walk is shown, at least twice the interval. After that, job metrics are absent. Without
-        /// it: 10m, or three times what renewing them takes (the interval, or the last walk if that is longer, plus the walk),
-        /// if that is longer.
-        pub stale_after: Option<Duration> => duration(Duration::from_secs(1)..=DAY.saturating_mul(30)).optional();
-    }
-}
-
-define_section! {
     /// What is collected, and when.
     #[derive(Clone, Debug, PartialEq, Eq)]
     pub struct Collectors {
@@ -262,12 +242,6 @@ define_section! {
     /// Metrics by thing group.
     #[derive(Clone, Debug, PartialEq)]
     pub struct ThingGroups {
-        /// How a job's thing groups are found. `describe` asks DescribeJob, which names all of them, and costs one request more
-        /// for each job that ended within `ended_jobs_within`, once per start. `summary` takes the one id that ListJobs returns,
-        /// and costs no request; patterns then match ids. `off`: no metrics by group.
-        pub resolve: Resolve =>
-            word(&[("describe", Resolve::Describe), ("summary", Resolve::Summary), ("off", Resolve::Off)])
-            .default("describe");
         /// Which groups get rows of their own; `[]` is all. The other groups are added up as `<other>`. An item is a group's
         /// name, which `limits.max_thing_groups` never folds, or a regular expression that matches the whole name:
         /// `[factory-1, "site-[0-9]+"]`. In a variable, write expressions with a comma or a leading bracket as YAML:
@@ -275,8 +249,6 @@ define_section! {
         pub include: Vec<Pattern> => list(group_pattern());
         /// Which groups get no rows of their own, even if they are included.
         pub exclude: Vec<Pattern> => list(group_pattern());
-        /// How long after its end a job is attributed to its groups. `0s`: no ended job is.
-        pub ended_jobs_within: Duration => duration(Duration::ZERO..=TEN_YEARS).default("7d");
     }
 }
 
@@ -287,32 +259,15 @@ fn group_pattern() -> Scalar<Pattern> {
     })
 }
 
-/// How a job's thing groups are found.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Resolve {
-    /// By `DescribeJob`, which names all of them.
-    Describe,
-    /// By the one id that `ListJobs` returns.
-    Summary,
-    /// Not at all: there are no families by group.
-    Off,
-}
-
 define_section! {
     /// Metrics by job.
     #[derive(Clone, Debug, PartialEq, Eq)]
     pub struct Jobs {
-        /// Whether each refresh asks DescribeJob for every open job. That costs one request for each, within
-        /// `limits.requests_per_second`: 300 open jobs take a minute at 5 a second. With `false`, executions and schedules are
-        /// unknown, groups are `<unknown>`, and a job that a walk misses is missing until the next.
-        pub describe: bool => boolean().default("true");
         /// Whether single jobs have series of their own, at most `limits.max_jobs`.
         pub series: bool => boolean().default("true");
         /// How long a job is shown after its end: by thing group, and in series of its own. A longer time costs one DescribeJob
         /// request for each further job, once per start.
         pub ended_within: Duration => duration(Duration::ZERO..=TEN_YEARS).default("7d");
-        /// After how long a job counts as long-running. `[]` removes those metrics.
-        pub long_running_after: Vec<Duration> => list_or(duration(Duration::from_secs(1)..=TEN_YEARS), "1d,3d");
     }
 }
 
@@ -329,10 +284,10 @@ define_section! {
         /// How many thing groups of a target get rows of their own: those with the most open jobs. The others are added up as
         /// `<other>`. Groups that `thing_groups.include` names always get theirs.
         pub max_thing_groups: u32 => whole(0..=100_000).default("200");
-        /// How many open jobs of a target get series of their own: long-running ones first, then the newest. Each costs
-        /// Prometheus about 14 series.
+        /// How many open jobs of a target get series of their own: the newest ones that are in progress first. Each costs
+        /// Prometheus about 16 series.
         pub max_jobs: u32 => whole(0..=100_000).default("500");
-        /// How many ended jobs of a target get series of their own: those that ended last. Each costs Prometheus about 10 series.
+        /// How many ended jobs of a target get series of their own: those that ended last. Each costs Prometheus about 16 series.
         pub max_ended_jobs: u32 => whole(0..=100_000).default("100");
     }
 }

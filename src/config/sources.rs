@@ -259,9 +259,8 @@ mod tests {
 
     #[test]
     fn an_unknown_variable_is_reported_with_the_nearest_known_one_and_without_its_value() {
-        let (_, problems) = environment(&[("IOT_JOBS_EXPORTER_REFRESH_INTERVAL", "hunter2")]);
-        let expected =
-            "IOT_JOBS_EXPORTER_REFRESH_INTERVAL: unknown variable; did you mean IOT_JOBS_EXPORTER_REFRESH__INTERVAL?";
+        let (_, problems) = environment(&[("IOT_JOBS_EXPORTER_LOG_LEVEL", "hunter2")]);
+        let expected = "IOT_JOBS_EXPORTER_LOG_LEVEL: unknown variable; did you mean IOT_JOBS_EXPORTER_LOG__LEVEL?";
         assert_eq!(problems, [expected]);
         let (_, problems) = environment(&[("IOT_JOBS_EXPORTER_COLOR", "hunter2")]);
         assert!(problems[0].contains("known: IOT_JOBS_EXPORTER_TARGETS, ") && !problems[0].contains("hunter2"));

@@ -7,7 +7,6 @@ use regex_lite::Regex;
 use serde_json::json;
 
 use super::value::Scalar;
-use crate::catalogue::RESERVED_LABELS;
 
 pub(super) const ENDPOINT_URL: &str =
     "an http:// or https:// URL with a host and without user, query or fragment, such as http://localhost:4566";
@@ -22,6 +21,25 @@ const MAX_LABEL_VALUE_CHARS: usize = 256;
 
 /// The most constant labels of a target, for the same reason.
 pub(super) const MAX_LABELS: usize = 16;
+
+/// Label names that a target's constant labels may not use: those of any metric family, and those of families to come.
+pub const RESERVED_LABELS: &[&str] = &[
+    "aws_account_id",
+    "aws_region",
+    "code",
+    "collector",
+    "execution_status",
+    "job_id",
+    "le",
+    "operation",
+    "reason",
+    "state",
+    "status",
+    "target",
+    "target_selection",
+    "thing",
+    "thing_group",
+];
 
 /// Labels that Prometheus' service discovery attaches. It would rename ours to `exported_…`, or drop its own.
 const PROMETHEUS_LABELS: &[&str] = &["container", "endpoint", "instance", "job", "namespace", "node", "pod", "service"];

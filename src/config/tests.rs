@@ -7,6 +7,8 @@ use tempfile::TempDir;
 
 use super::key::Field;
 use super::sources::{leaves, variable_of};
+use std::time::Duration;
+
 use super::*;
 use crate::jobs::group_filter::Pattern;
 use crate::jobs::{AccountId, Status, TargetSelection};
@@ -85,7 +87,6 @@ fn without_sources_there_is_one_target_and_the_documented_defaults() {
     let expected = Config {
         targets: vec![Target::default()],
         shard: Shard { index: 0, total: 1 },
-        refresh: Refresh { interval: millis(60_000), timeout: millis(1_800_000), stale_after: None },
         collectors: Collectors {
             open_jobs: OpenJobs { interval: millis(60_000), stale_after: None },
             all_jobs: AllJobs {
@@ -101,18 +102,8 @@ fn without_sources_there_is_one_target_and_the_documented_defaults() {
                 stale_after: None,
             },
         },
-        thing_groups: ThingGroups {
-            resolve: Resolve::Describe,
-            include: Vec::new(),
-            exclude: Vec::new(),
-            ended_jobs_within: millis(604_800_000),
-        },
-        jobs: Jobs {
-            describe: true,
-            series: true,
-            ended_within: millis(604_800_000),
-            long_running_after: vec![millis(86_400_000), millis(259_200_000)],
-        },
+        thing_groups: ThingGroups { include: Vec::new(), exclude: Vec::new() },
+        jobs: Jobs { series: true, ended_within: millis(604_800_000) },
         limits: Limits {
             requests_per_second: 5.0,
             max_pages: 20_000,
@@ -161,13 +152,15 @@ fn the_example_in_the_sample_is_valid() {
 
 #[test]
 fn flags_win_over_the_environment_which_wins_over_the_file_which_wins_over_the_defaults() {
-    let files =
-        Files::with("refresh: {interval: 2m, timeout: 2m}\nlog: {level: warn, format: json}\nlimits: {max_pages: 7}\n");
-    let environment = variables(&[("REFRESH__INTERVAL", "3m"), ("LOG__LEVEL", "debug")]);
+    let files = Files::with(
+        "collectors: {all_jobs: {interval: 2m, timeout: 2m}}\nlog: {level: warn, format: json}\nlimits: {max_pages: 7}\n",
+    );
+    let environment = variables(&[("COLLECTORS__ALL_JOBS__INTERVAL", "3m"), ("LOG__LEVEL", "debug")]);
     let flags = vec![flag("log.level", "--log.level", &["trace"])];
     let config = load(&Sources { environment, flags, ..files.sources() }).expect("a configuration");
     assert_eq!(config.log, Log { level: LogLevel::Trace, format: LogFormat::Json });
-    assert_eq!((config.refresh.interval, config.refresh.timeout), (millis(180_000), millis(120_000)));
+    let AllJobs { interval, timeout, .. } = config.collectors.all_jobs;
+    assert_eq!((interval, timeout), (millis(180_000), millis(120_000)));
     assert_eq!((config.limits.max_pages, config.limits.requests_per_second), (7, 5.0));
 }
 
@@ -183,51 +176,44 @@ fn a_list_replaces_the_one_below_it_as_a_whole() {
 
 #[test]
 fn a_null_below_another_source_hides_nothing() {
-    let files = Files::with("refresh:\nlog: {level: }\n");
-    let environment = variables(&[("REFRESH__INTERVAL", "3m")]);
+    let files = Files::with("collectors: {open_jobs: }\nlog: {level: }\n");
+    let environment = variables(&[("COLLECTORS__OPEN_JOBS__INTERVAL", "3m")]);
     let config = load(&Sources { environment, ..files.sources() }).expect("a configuration");
-    assert_eq!((config.refresh.interval, config.log.level), (millis(180_000), LogLevel::Info));
+    assert_eq!((config.collectors.open_jobs.interval, config.log.level), (millis(180_000), LogLevel::Info));
 }
 
 #[test]
 fn every_kind_is_read_from_the_environment() {
     let config = load_variables(&[
         ("TARGETS", "[{name: a, account_id: '012345678901', labels: {team: x}}, {region: eu-west-1}]"),
-        ("REFRESH__STALE_AFTER", "1d"),
+        ("COLLECTORS__OPEN_JOBS__STALE_AFTER", "1d"),
+        ("COLLECTORS__DETAILS__ENABLED", "false"),
         ("LIMITS__REQUESTS_PER_SECOND", "0.5"),
         ("LIMITS__MAX_PAGES", "9"),
-        ("THING_GROUPS__RESOLVE", "off"),
         ("THING_GROUPS__INCLUDE", "factory-1, site:.*"),
         ("THING_GROUPS__EXCLUDE", "['[a-z]{1,3}']"),
-        ("THING_GROUPS__ENDED_JOBS_WITHIN", "0s"),
-        ("JOBS__DESCRIBE", "false"),
         ("JOBS__SERIES", "true"),
         ("JOBS__ENDED_WITHIN", "2d"),
-        ("JOBS__LONG_RUNNING_AFTER", "12h,2d"),
         ("WEB__LISTEN_ADDRESSES", "127.0.0.1:1,[::1]:1"),
         ("WEB__TELEMETRY_PATH", "/m"),
         ("LOG__FORMAT", "json"),
     ])
     .expect("a configuration");
     assert_eq!(config.targets[0].account_id.as_ref().map(AccountId::as_str), Some("012345678901"));
-    assert_eq!(config.refresh.stale_after, Some(millis(86_400_000)));
+    assert_eq!(config.collectors.open_jobs.stale_after, Some(millis(86_400_000)));
+    assert!(!config.collectors.details.enabled);
     assert_eq!((config.limits.requests_per_second, config.limits.max_pages), (0.5, 9));
     assert_eq!((config.web.listen_addresses.len(), config.web.telemetry_path.as_str()), (2, "/m"));
     assert_eq!(config.log.format, LogFormat::Json);
     let (include, exclude) = (patterns(&["factory-1", "site:.*"]), patterns(&["[a-z]{1,3}"]));
-    let groups = ThingGroups { resolve: Resolve::Off, include, exclude, ended_jobs_within: Duration::ZERO };
-    assert_eq!(config.thing_groups, groups);
-    let long_running_after = vec![millis(43_200_000), millis(172_800_000)];
-    assert_eq!(
-        config.jobs,
-        Jobs { describe: false, series: true, ended_within: millis(172_800_000), long_running_after }
-    );
+    assert_eq!(config.thing_groups, ThingGroups { include, exclude });
+    assert_eq!(config.jobs, Jobs { series: true, ended_within: millis(172_800_000) });
 }
 
 #[test]
 fn a_problem_names_the_source_and_the_line_of_the_value() {
     let files = Files::with("# a comment\nlog:\n  level: loud\n");
-    let environment = variables(&[("REFRESH__INTERVAL", "60")]);
+    let environment = variables(&[("COLLECTORS__OPEN_JOBS__INTERVAL", "60")]);
     let flags = vec![flag("log.format", "--log.format", &["xml"])];
     let found = load(&Sources { environment, flags, ..files.sources() }).expect_err("problems");
     let lines: Vec<_> = found.0.iter().map(ToString::to_string).collect();
@@ -236,19 +222,22 @@ fn a_problem_names_the_source_and_the_line_of_the_value() {
         [
             "--log.format: log.format: \"xml\" is not one of text, json",
             &format!("{}:3: log.level: \"loud\" is not one of error, warn, info, debug, trace", files.path().display()),
-            "IOT_JOBS_EXPORTER_REFRESH__INTERVAL: refresh.interval: \"60\" is not a duration; \
+            "IOT_JOBS_EXPORTER_COLLECTORS__OPEN_JOBS__INTERVAL: collectors.open_jobs.interval: \"60\" is not a duration; \
          write a number with a unit, such as 30s, 5m or 1d",
         ]
     );
     let parts: Vec<_> = found.0.iter().map(|problem| (problem.key.as_deref(), problem.source.line)).collect();
-    assert_eq!(parts, [(Some("log.format"), None), (Some("log.level"), Some(3)), (Some("refresh.interval"), None)]);
+    assert_eq!(
+        parts,
+        [(Some("log.format"), None), (Some("log.level"), Some(3)), (Some("collectors.open_jobs.interval"), None)]
+    );
 }
 
 // Files that are no configuration.
 
 #[test]
 fn a_file_whose_keys_have_no_values_has_the_defaults() {
-    for content in ["{}", "refresh:\nweb:\nlog: ~\n", "refresh: {interval: }"] {
+    for content in ["{}", "collectors:\nweb:\nlog: ~\n", "collectors: {open_jobs: {interval: }}"] {
         assert_eq!(config(content), Config::default(), "{content:?}");
     }
 }
@@ -336,14 +325,14 @@ fn the_other_sources_are_checked_though_the_file_is_no_yaml() {
 #[test]
 fn six_faults_of_six_kinds_are_six_problems_with_their_lines() {
     let found = problems(
-        "refresh:\n  intervall: 30s\n  timeout: 60\nlimits:\n  max_pages: 0\nlog:\n  level: warn\n  level: info\n\
+        "jobs:\n  ended_witin: 1d\n  ended_within: 60\nlimits:\n  max_pages: 0\nlog:\n  level: warn\n  level: info\n\
          targets:\n  - name: a\n    account_id: 1234\n    external_id: hunter2\n",
     );
     assert_eq!(
         found,
         [
-            "exporter.yml:2: refresh.intervall: unknown key; did you mean refresh.interval?",
-            "exporter.yml:3: refresh.timeout: \"60\" is not a duration; write a number with a unit, such as 30s, 5m or 1d",
+            "exporter.yml:2: jobs.ended_witin: unknown key; did you mean jobs.ended_within?",
+            "exporter.yml:3: jobs.ended_within: \"60\" is not a duration; write a number with a unit, such as 30s, 5m or 1d",
             "exporter.yml:5: limits.max_pages: \"0\" is out of range; accepted: 1 to 1000000",
             "exporter.yml:8: log.level: is given twice; keep one",
             "exporter.yml:11: targets[0].account_id: \"1234\" is not an account id: 12 digits",
@@ -365,20 +354,17 @@ fn the_web_configuration_is_checked_even_if_the_other_one_is_wrong() {
 #[test]
 fn an_unknown_key_is_reported_with_the_nearest_known_one() {
     for (yaml, hint) in [
-        ("refresh: {intervall: 1m}", "refresh.intervall: unknown key; did you mean refresh.interval?"),
-        ("interval: 1m", "interval: unknown key; did you mean refresh.interval?"),
-        ("refersh: {interval: 1m, x: 5}", "refersh: unknown key; did you mean refresh?"),
+        ("limits: {max_page: 1}", "limits.max_page: unknown key; did you mean limits.max_pages?"),
+        ("interval: 1m", "interval: unknown key; did you mean collectors.open_jobs.interval?"),
+        ("colectors: {interval: 1m, x: 5}", "colectors: unknown key; did you mean collectors?"),
         ("targets: [{}, {regoin: x}]", "targets[1].regoin: unknown key; did you mean targets[1].region?"),
-        ("targets: [{timeout: x}]", "targets[0].timeout: unknown key; did you mean refresh.timeout?"),
+        ("targets: [{timeout: x}]", "targets[0].timeout: unknown key; did you mean collectors.all_jobs.timeout?"),
         ("thing_groups: {includes: []}", "thing_groups.includes: unknown key; did you mean thing_groups.include?"),
         ("thing_group: {}", "thing_group: unknown key; did you mean thing_groups?"),
         ("job: {}", "job: unknown key; did you mean jobs?"),
         ("jobs: {status: []}", "jobs.status: unknown key; did you mean targets[].filter.status?"),
         ("targets: [{jobs: {status: []}}]", "targets[0].jobs: unknown key; did you mean jobs?"),
-        (
-            "targets: [{filter: {describe: false}}]",
-            "targets[0].filter.describe: unknown key; did you mean jobs.describe?",
-        ),
+        ("targets: [{filter: {series: false}}]", "targets[0].filter.series: unknown key; did you mean jobs.series?"),
         ("log: {colour: x}", "log.colour: unknown key; known here: level, format"),
         ("\"log.level\": info", "\"log.level\": unknown key; did you mean log.level?"),
         ("targets: [{\"\": x}]", "targets[0].\"\": unknown key; known here: name, region, "),
@@ -409,7 +395,7 @@ fn a_secret_is_in_no_problem_whatever_is_wrong_around_it() {
         "targets: [{external_id: hunter2}]",
         "targets: [{labels: hunter2}]",
         "targets: [{filter: hunter2}]",
-        "refresh: hunter2",
+        "collectors: hunter2",
         "hunter2",
         "targets: [{endpoint_url: 'https://user:hunter2@host'}]",
         "targets: [{endpoint_url: 'user:hunter2@host'}]",
@@ -570,57 +556,23 @@ fn a_pattern_that_can_not_be_used_is_reported_with_its_item_and_the_reason() {
 }
 
 #[test]
-fn thing_groups_are_resolved_in_one_of_three_ways() {
-    for (word, resolve) in [("describe", Resolve::Describe), ("summary", Resolve::Summary), ("off", Resolve::Off)] {
-        assert_eq!(config(&format!("thing_groups: {{resolve: {word}}}")).thing_groups.resolve, resolve);
-    }
-    assert!(
-        problem("thing_groups: {resolve: Summary}").ends_with("one of describe, summary, off; did you mean summary?")
-    );
-}
-
-#[test]
 fn ended_jobs_may_be_left_out_and_looked_for_through_ten_years() {
     for (text, days) in [("0s", 0), ("3650d", 3650)] {
-        let groups = config(&format!("thing_groups: {{ended_jobs_within: {text}}}")).thing_groups;
-        assert_eq!(groups.ended_jobs_within, millis(days * 86_400_000));
+        assert_eq!(config(&format!("jobs: {{ended_within: {text}}}")).jobs.ended_within, millis(days * 86_400_000));
     }
-    assert!(problem("thing_groups: {ended_jobs_within: 3651d}").ends_with("accepted: 0d to 3650d"));
+    assert!(problem("jobs: {ended_within: 3651d}").ends_with("accepted: 0d to 3650d"));
 }
 
 #[test]
 fn a_boolean_is_true_or_false_and_nothing_like_it() {
-    assert_eq!(
-        config("jobs: {describe: false, series: false}").jobs,
-        Jobs { describe: false, series: false, ..Config::default().jobs }
-    );
-    assert_eq!(problem("jobs: {describe: yes}"), "jobs.describe: \"yes\" is not true or false");
+    assert_eq!(config("jobs: {series: false}").jobs, Jobs { series: false, ..Config::default().jobs });
+    assert_eq!(problem("jobs: {series: yes}"), "jobs.series: \"yes\" is not true or false");
     assert_eq!(problem("jobs: {series: 0}"), "jobs.series: \"0\" is not true or false");
     let found = load_variables(&[("JOBS__SERIES", "True")]).expect_err("problems");
     assert_eq!(
         found.to_string(),
         "IOT_JOBS_EXPORTER_JOBS__SERIES: jobs.series: \"True\" is not true or false; did you mean true?"
     );
-}
-
-#[test]
-fn long_running_has_any_number_of_thresholds() {
-    let after = |yaml: &str| config(yaml).jobs.long_running_after;
-    assert_eq!(after("jobs: {long_running_after: [2d, 1s]}"), [millis(172_800_000), millis(1000)]);
-    assert!(after("jobs: {long_running_after: []}").is_empty());
-    assert_eq!(after("jobs: {long_running_after: }"), Config::default().jobs.long_running_after);
-    let none = load_variables(&[("JOBS__LONG_RUNNING_AFTER", "[]")]).expect("a configuration");
-    assert!(none.jobs.long_running_after.is_empty());
-}
-
-#[test]
-fn a_threshold_is_reported_by_its_item_where_it_is_none_or_there_in_another_spelling() {
-    let of = |list: &str| problem(&format!("jobs: {{long_running_after: {list}}}"));
-    assert_eq!(of("[24h, 1d]"), "jobs.long_running_after[1]: \"1d\" is given already, in jobs.long_running_after[0]");
-    assert!(of("[1s, 1d, 1s999us]").contains("\"1s999us\" is given already, in jobs.long_running_after[0]"));
-    assert_eq!(of("[1d, 999ms]"), "jobs.long_running_after[1]: \"999ms\" is out of range; accepted: 1s to 3650d");
-    assert!(of("[1d, 60]").contains("jobs.long_running_after[1]: \"60\" is not a duration"));
-    assert_eq!(of("1d"), "jobs.long_running_after: \"1d\" is not a list; write [ ] around it");
 }
 
 #[test]
@@ -646,13 +598,16 @@ fn a_section_that_is_none_is_reported_with_the_keys_that_belong_in_it() {
 #[test]
 fn data_is_shown_for_an_interval_at_least() {
     assert_eq!(
-        problem("refresh: {interval: 10m, stale_after: 5m}"),
-        "refresh.stale_after: 5m is shorter than twice refresh.interval, which is 10m: \
-         data would disappear before the next walk ends"
+        problem("collectors: {all_jobs: {interval: 10m, stale_after: 5m}}"),
+        "collectors.all_jobs.stale_after: 5m is shorter than twice collectors.all_jobs.interval, which is 10m: \
+         data would disappear before it is renewed"
     );
-    assert!(load_yaml("refresh: {interval: 10m, stale_after: 19m}").is_err());
-    assert!(load_yaml("refresh: {interval: 10m, stale_after: 20m}").is_ok());
-    assert!(problem("refresh: {interval: 10, stale_after: 5s}").contains("refresh.interval: \"10\" is not a duration"));
+    assert!(load_yaml("collectors: {open_jobs: {interval: 10m, stale_after: 19m}}").is_err());
+    assert!(load_yaml("collectors: {open_jobs: {interval: 10m, stale_after: 20m}}").is_ok());
+    assert!(
+        problem("collectors: {open_jobs: {interval: 10, stale_after: 5s}}")
+            .contains("open_jobs.interval: \"10\" is not a duration")
+    );
 }
 
 #[test]
@@ -706,28 +661,12 @@ fn a_problem_in_one_key_hides_none_in_another() {
 }
 
 #[test]
-fn data_goes_stale_after_ten_minutes_or_three_times_what_it_takes_to_renew_it() {
-    let refresh = Config::default().refresh;
-    assert_eq!(refresh.stale_after(Duration::ZERO), millis(600_000));
-    assert_eq!(
-        refresh.stale_after(millis(240_000)),
-        millis(3 * 480_000),
-        "a walk longer than the interval is followed by as long a rest"
-    );
-    let slow = Refresh { interval: millis(600_000), ..refresh.clone() };
-    assert_eq!(slow.stale_after(millis(60_000)), millis(3 * 690_000), "an interval with its jitter, and a walk");
-    assert_eq!(refresh.stale_after(Duration::MAX), Duration::MAX);
-    let fixed = Refresh { stale_after: Some(millis(1)), ..refresh };
-    assert_eq!(fixed.stale_after(Duration::MAX), millis(1));
-}
-
-#[test]
 fn a_secret_is_not_repeated_where_it_stands_in_a_wrong_place_too() {
     for yaml in [
         "targets: [{role_arn: arn:aws:iam::012345678901:role/a, external_id: &id hunter2, account_id: *id}]",
         "targets: [{role_arn: arn:aws:iam::012345678901:role/a, external_id: hunter2}, {region: eu-west-1, account_id: hunter2}]",
         "targets: [{external_id: 24680, role_arn: arn:aws:iam::012345678901:role/a, account_id: 24680}]",
-        "{targets: [{external_id: &id [hunter2 24680]}], jobs: {long_running_after: *id}}",
+        "{targets: [{external_id: &id [hunter2 24680]}], thing_groups: {include: *id}}",
         "targets: [{external_id: hunter2-24680, session_name: 'hunter2-24680!', role_arn: hunter2-24680/x, region: hunter2}]",
     ] {
         let reported = problems(yaml).join("\n");
@@ -794,7 +733,7 @@ fn no_mutation_of_a_file_or_variable_makes_loading_panic() {
                 ("TARGETS", &text),
                 ("WEB__LISTEN_ADDRESSES", &text),
                 ("THING_GROUPS__INCLUDE", &text),
-                ("JOBS__LONG_RUNNING_AFTER", &text),
+                ("THING_GROUPS__EXCLUDE", &text),
             ]),
         };
         if let Err(found) = outcome {
@@ -1105,9 +1044,9 @@ fn the_effective_configuration_has_every_value_with_its_source_and_no_secret() {
     let files = Files::with(
         "targets:\n  - name: a\n    role_arn: arn:aws:iam::012345678901:role/r\n    external_id: hunter2\n\
          \x20   filter: {status: [SCHEDULED]}\n  - region: eu-west-1\n    account_id: 012345678901\n\
-         \x20   labels: {team: x, tier: 1}\nrefresh:\n  interval: 30s\n",
+         \x20   labels: {team: x, tier: 1}\njobs:\n  ended_within: 30d\n",
     );
-    let environment = variables(&[("LIMITS__MAX_JOBS", "7"), ("JOBS__LONG_RUNNING_AFTER", "2d, 36h")]);
+    let environment = variables(&[("LIMITS__MAX_JOBS", "7"), ("THING_GROUPS__INCLUDE", "a, b")]);
     let flags = vec![flag("log.level", "--log.level", &["warn"])];
     let loaded = load_all(&Sources { environment, flags, ..files.sources() }).expect("a configuration");
     let printed = loaded.effective.to_yaml().replace(&format!("{}/", files.0.path().display()), "");
@@ -1116,8 +1055,9 @@ fn the_effective_configuration_has_every_value_with_its_source_and_no_secret() {
         "    external_id: \"<hidden>\"  # exporter.yml:4\n    filter:\n      status: [SCHEDULED]  # exporter.yml:5\n",
         "  - region: eu-west-1  # exporter.yml:6\n    account_id: \"012345678901\"  # exporter.yml:7\n",
         "    labels: {team: x, tier: \"1\"}  # exporter.yml:8\n",
-        "refresh:\n  interval: 30s  # exporter.yml:10\n  timeout: 30m  # default\n  stale_after:  # default\n",
-        "  long_running_after: [2d, 36h]  # IOT_JOBS_EXPORTER_JOBS__LONG_RUNNING_AFTER\n",
+        "  all_jobs:\n    enabled: true  # default\n    interval: 15m  # default\n    timeout: 2h  # default\n    stale_after:  # default\n",
+        "  include: [a, b]  # IOT_JOBS_EXPORTER_THING_GROUPS__INCLUDE\n",
+        "  ended_within: 30d  # exporter.yml:10\n",
         "  max_jobs: 7  # IOT_JOBS_EXPORTER_LIMITS__MAX_JOBS\n",
         "  listen_addresses: [\":10114\"]  # default\n",
         "log:\n  level: warn  # --log.level\n  format: text  # default\n",

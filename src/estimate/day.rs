@@ -9,8 +9,8 @@ use std::time::Duration;
 use serde::Serialize;
 
 use super::{Failed, Listed};
+use crate::build_info::VERSION;
 use crate::config::{Config, Shard};
-use crate::telemetry::VERSION;
 
 const DAY: Duration = Duration::from_hours(24);
 

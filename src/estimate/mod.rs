@@ -14,7 +14,7 @@ use serde::Serialize;
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
-use crate::app::{Roll, TargetError};
+use crate::app::{TargetError, TargetRegistry};
 use crate::aws::rate_limit::{Class, RateLimiters};
 use crate::aws::{self, ClientOptions, Connection, Query};
 use crate::clock::Clock;
@@ -22,8 +22,7 @@ use crate::collector::walks::{self, full_queries, open_queries};
 use crate::collector::{FULL_WALK_IDLE_FACTOR, JITTER, OPEN_WALK_IDLE_FACTOR};
 use crate::config::{Collectors, Config, LogLevel, Shown, Target};
 use crate::jobs::{FullWalk, JobSummary};
-use crate::metrics::Failure;
-use crate::telemetry::{Reason, Telemetry};
+use crate::metrics::{Failure, Reason, TargetCounters};
 pub use day::{Estimate, Quota, Requests, TargetDay, share};
 
 /// How often the progress bar moves while no page arrives.
@@ -86,12 +85,12 @@ pub async fn list_all(
     clock: Clock,
 ) -> Result<Vec<Result<Listed, Failed>>, TargetError> {
     let limiters = Arc::new(RateLimiters::new(config.limits.requests_per_second));
-    let (progress, mut roll, mut listers) = (progress_bar(config), Roll::default(), Vec::new());
+    let (progress, mut registry, mut listers) = (progress_bar(config), TargetRegistry::default(), Vec::new());
     for target in &config.targets {
         let resolved = aws::resolve(target, options, clock).await?;
-        roll.enter(target, resolved.name(), resolved.region())?;
+        registry.insert(target, resolved.name(), resolved.region())?;
         let (name, region) = (resolved.name().to_owned(), resolved.region().to_owned());
-        let connection = Connection::open(resolved, &limiters, Arc::new(Telemetry::new()).target(Vec::new()));
+        let connection = Connection::open(resolved, &limiters, Arc::new(TargetCounters::new(Vec::new())));
         let (target, config, progress) = (target.clone(), config.clone(), progress.clone());
         listers.push(Lister { name, region, target, connection, config, clock, progress });
     }

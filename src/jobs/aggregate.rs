@@ -164,7 +164,7 @@ fn part(
     labels: &ShownLabels,
 ) -> Part {
     let scope = &options.scope;
-    // Filtered by thing group, nobody says whether ListJobs returns ended jobs.
+    // It is not documented whether ListJobs returns ended jobs with a thing-group filter.
     let is_known = |(status, _): &Pair| status.is_open() == open && (open || !scope.is_of_a_group());
     let mut part =
         Part { jobs: scope.known_pairs().filter(is_known).map(|pair| (pair, 0)).collect(), ..Part::default() };
@@ -187,7 +187,8 @@ fn oldest_created(jobs: &[KnownJob], labels: &ShownLabels) -> BTreeMap<Pair, Tim
 }
 
 fn concurrent(jobs: &[KnownJob], scope: &Scope, labels: &ShownLabels) -> BTreeMap<TargetSelection, u64> {
-    let mut counts: BTreeMap<_, u64> = scope.selections().iter().map(|selection| (selection.clone(), 0)).collect();
+    let in_progress = scope.known_pairs().filter(|(status, _)| *status == Status::InProgress);
+    let mut counts: BTreeMap<_, u64> = in_progress.map(|(_, selection)| (selection, 0)).collect();
     let mut unknown = BTreeSet::new();
     for KnownJob { job, details, .. } in jobs {
         let (_, selection) = labels.pair(&job.pair());

@@ -7,10 +7,10 @@
 
 use super::{JobSummary, Timestamp};
 
-/// A job as `DescribeJob` tells of it. As in a summary, **every field is optional** in the API.
+/// A job as `DescribeJob` describes it. As in a summary, **every field is optional** in the API.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Description {
-    /// What a summary of the job would tell, at the time of the description.
+    /// What a summary of the job would say at the same time.
     pub summary: JobSummary,
     /// `targets`; `None` where the answer names none, since a job has one at least.
     pub targets: Option<Vec<JobTarget>>,
@@ -91,7 +91,7 @@ pub enum Start {
 #[must_use]
 pub fn parse_start_time(text: &str) -> Option<Timestamp> {
     let with_zone = || text.parse::<jiff::Timestamp>().ok();
-    // A day alone would be read as its midnight, which nobody said.
+    // A day alone would be read as its midnight, which the answer does not say.
     let tells_time = text.contains(':');
     let in_utc = || {
         let time: jiff::civil::DateTime = text.parse().ok().filter(|_| tells_time)?;
@@ -101,7 +101,7 @@ pub fn parse_start_time(text: &str) -> Option<Timestamp> {
     Some(Timestamp::from_millis(time.as_millisecond()))
 }
 
-/// How many executions a job has in each state, as far as AWS tells.
+/// How many executions a job has in each state, as far as AWS says.
 ///
 /// With retries these are executions and not devices, and their sum can exceed the number of targets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -119,24 +119,24 @@ impl Default for ExecutionCounts {
 impl ExecutionCounts {
     const UNKNOWN: u32 = u32::MAX;
 
-    /// From what is told of each state.
+    /// From the count of each state.
     #[must_use]
-    pub fn from_fn(mut told: impl FnMut(ExecutionStatus) -> Option<u32>) -> Self {
-        Self(ExecutionStatus::ALL.map(|status| told(status).unwrap_or(Self::UNKNOWN)))
+    pub fn from_fn(mut count: impl FnMut(ExecutionStatus) -> Option<u32>) -> Self {
+        Self(ExecutionStatus::ALL.map(|status| count(status).unwrap_or(Self::UNKNOWN)))
     }
 
-    /// How many are in a state; `None` where AWS does not tell.
+    /// How many are in a state; `None` if AWS does not say.
     #[must_use]
     pub fn get(&self, status: ExecutionStatus) -> Option<u32> {
         Some(self.0[status as usize]).filter(|count| *count != Self::UNKNOWN)
     }
 
-    /// How many can still change, as far as AWS tells; `None` where it tells of neither state that can.
+    /// How many can still change, as far as AWS says; `None` if it gives neither count.
     #[must_use]
     pub fn open(&self) -> Option<u64> {
-        let told =
+        let counts =
             ExecutionStatus::ALL.into_iter().filter(|status| status.is_open()).filter_map(|status| self.get(status));
-        told.map(u64::from).reduce(|a, b| a + b)
+        counts.map(u64::from).reduce(|a, b| a + b)
     }
 }
 

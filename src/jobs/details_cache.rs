@@ -66,9 +66,13 @@ impl Details {
     }
 }
 
-/// Whether a description still holds. One that is final does so as long as the job is not listed as open again, as an ended job is that
-/// is being deleted.
-fn is_fresh((at, details): &(Timepoint, Details), job: &Job, options: &DetailsOptions, now: Timepoint) -> bool {
+/// Whether execution counts still hold. Final ones do, unless the job is listed as open again: an ended job that is being deleted is.
+fn are_executions_fresh(
+    (at, details): &(Timepoint, Details),
+    job: &Job,
+    options: &DetailsOptions,
+    now: Timepoint,
+) -> bool {
     (details.is_final() && !job.status.is_open()) || now.since(*at) <= options.stale_after
 }
 
@@ -110,14 +114,23 @@ struct CacheEntry {
     is_in_flight: bool,
 }
 
+impl CacheEntry {
+    /// Whether this ended job needs no further request.
+    fn is_settled(&self, options: &DetailsOptions) -> bool {
+        let due = self.history.due(options);
+        self.details.as_ref().is_some_and(|(_, details)| details.is_final())
+            || due.zip(self.ended_asked_at).is_some_and(|(due, first)| due > first + ENDED_ASKED_FOR)
+    }
+}
+
 /// How well a job is known.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum DetailsState {
-    /// Described within `stale_after`, or for good.
+    /// Described within `stale_after`, or ended and no longer asked for.
     Fresh,
     /// Not described yet, or too long ago.
     Overdue,
-    /// The last request failed.
+    /// The last request failed, or found no such job.
     Failing,
     /// The identity may not describe the job.
     Denied,
@@ -239,8 +252,11 @@ impl DetailsCache {
         if let Some(History::Failed { reason, .. }) = entry.map(|entry| entry.history) {
             return DetailsState::of_failure(reason);
         }
-        let known = entry.and_then(|entry| entry.details.as_ref());
-        if known.is_some_and(|known| is_fresh(known, job, options, now)) {
+        let is_fresh = |entry: &CacheEntry| {
+            let is_asked_for = job.status.is_open() || !entry.is_settled(options);
+            entry.details.as_ref().is_some_and(|(at, _)| !is_asked_for || now.since(*at) <= options.stale_after)
+        };
+        if entry.is_some_and(is_fresh) {
             return DetailsState::Fresh;
         }
         // Those that no request is sent for share the reason of the others.
@@ -250,7 +266,7 @@ impl DetailsCache {
     /// Execution counts that are not stale.
     pub(super) fn executions(&self, id: &str, job: &Job, now: Timepoint) -> Option<ExecutionCounts> {
         let known = self.details(id, job)?;
-        is_fresh(known, job, self.options.as_ref()?, now).then_some(known.1.executions)
+        are_executions_fresh(known, job, self.options.as_ref()?, now).then_some(known.1.executions)
     }
 
     /// Whether a request is the last one for its job, and the job has been there all the time.
@@ -295,10 +311,7 @@ impl DetailsCache {
             (Place::Open, Some(entry)) => Some((DescribeClass::Open, entry.history.due(options))),
             (Place::Ended, None) => Some((DescribeClass::Ended, None)),
             (Place::Ended, Some(entry)) => {
-                let due = entry.history.due(options);
-                let is_final = entry.details.as_ref().is_some_and(|(_, details)| details.is_final());
-                let is_over = due.zip(entry.ended_asked_at).is_some_and(|(due, first)| due > first + ENDED_ASKED_FOR);
-                (!is_final && !is_over).then_some((DescribeClass::Ended, due))
+                (!entry.is_settled(options)).then(|| (DescribeClass::Ended, entry.history.due(options)))
             }
         }
     }
@@ -420,16 +433,20 @@ impl DetailsCache {
         self.take(id);
     }
 
-    /// Ends a pause at the first success: what failed for the same reason can be asked for again.
+    /// Counts an answer towards a pause, and ends a pause at the first success: what failed for the same reason can be asked for
+    /// again. Returns whether a pause has ended.
     ///
     /// A job that fails as it did before starts no pause. A policy can deny some jobs for good, and they must not hold up the
     /// others.
-    pub(super) fn heard(&mut self, id: &str, answer: &Answer) -> bool {
+    pub(super) fn count_answer(&mut self, id: &str, answer: &Answer) -> bool {
         let paused = self.paused();
         match answer {
             Answer::Failed(reason) => {
                 let before = self.entries.get(id).map(|entry| entry.history);
-                if !matches!(before, Some(History::Failed { reason: known, .. }) if known == *reason) {
+                let is_known = matches!(before, Some(History::Failed { reason: known, .. }) if known == *reason);
+                // A failure that is about one job says nothing about the reason of a pause.
+                let is_unrelated = paused.is_some() && *reason == FailureReason::Other;
+                if !is_known && !is_unrelated {
                     self.backoff.failed(*reason);
                 }
                 return false;
@@ -448,7 +465,7 @@ impl DetailsCache {
 
     fn details_of(&mut self, description: &Description, job: &Job, before: Option<&Details>) -> Details {
         let status = description.summary.status.as_ref().unwrap_or(&job.status);
-        // Targets that are not told take away nothing that is known.
+        // An answer without targets removes no known ones.
         let groups = match (&description.targets, before) {
             (None, Some(before)) => before.groups.clone(),
             (targets, _) => self.interner.of_targets(targets.as_deref()),

@@ -67,7 +67,7 @@ impl PartialEq for Pattern {
 
 impl Eq for Pattern {}
 
-/// A pattern that can't be used.
+/// A pattern that cannot be used.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{pattern:?} is not a pattern: {reason}")]
 pub struct InvalidPattern {
@@ -108,7 +108,7 @@ impl Patterns {
     }
 }
 
-// An expression can't be compared; the text that it was made of can.
+// An expression cannot be compared; its text can.
 impl PartialEq for Patterns {
     fn eq(&self, other: &Self) -> bool {
         self.names == other.names && self.expressions.keys().eq(other.expressions.keys())

@@ -20,7 +20,7 @@ use super::{ExecutionCounts, Job, JobId, Pair, Scope, Status, Timepoint, Timesta
 /// A job that left the list is given up after so many intervals of the open walk if it cannot be described.
 const LEFT_FOR_INTERVALS: u32 = 2;
 
-/// What a store goes by.
+/// The options of a store.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StoreOptions {
     /// Which jobs the target watches.
@@ -122,6 +122,9 @@ impl JobStore {
     /// Goes on with other options of the same scope.
     pub fn set_options(&mut self, options: StoreOptions) {
         self.details.set_options(options.details);
+        if !options.lists_ended {
+            self.jobs.moved.clear();
+        }
         self.options = options;
         self.reschedule();
     }
@@ -131,7 +134,7 @@ impl JobStore {
         self.details.reschedule(self.jobs.all());
     }
 
-    /// What the store goes by.
+    /// The options.
     #[must_use]
     pub const fn options(&self) -> &StoreOptions {
         &self.options
@@ -171,11 +174,10 @@ impl JobStore {
         self.reschedule();
     }
 
-    /// Where jobs cannot be described nobody says where they went. Only a job that was being deleted is known to be gone.
+    /// Jobs that cannot be described can have gone anywhere. Only one that was being deleted is known to be gone.
     fn give_up_undescribable(&mut self, now: Timepoint) {
-        let patience = self.options.open_interval.saturating_mul(LEFT_FOR_INTERVALS);
-        let is_given_up =
-            |id: &JobId, left: &mut LeftJob| self.details.is_denied(id) && now.since(left.since) > patience;
+        let wait = self.options.open_interval.saturating_mul(LEFT_FOR_INTERVALS);
+        let is_given_up = |id: &JobId, left: &mut LeftJob| self.details.is_denied(id) && now.since(left.since) > wait;
         let given_up: Vec<(JobId, LeftJob)> = self.jobs.left.extract_if(.., is_given_up).collect();
         for (id, left) in given_up {
             if left.job.status == Status::DeletionInProgress {
@@ -186,7 +188,7 @@ impl JobStore {
 
     /// `DescribeJob` answered for a job, or failed.
     pub fn described(&mut self, request: &DescribeRequest, answer: &Answer, now: Timepoint) {
-        let ends_pause = self.details.heard(&request.id, answer);
+        let ends_pause = self.details.count_answer(&request.id, answer);
         if self.details.is_current(request) {
             self.follow(request, answer, now);
             match self.jobs.find(&request.id) {
@@ -267,10 +269,11 @@ impl JobStore {
         self.reschedule();
     }
 
-    /// Drops what the last full walk found, which is stale.
+    /// Drops what the last full walk found, which is stale. Jobs that moved since then stay for a walk that is under way.
     pub fn ended_jobs_stale(&mut self) {
         self.jobs.ended = None;
-        self.jobs.moved.clear();
+        self.jobs.recent.clear();
+        self.reschedule();
     }
 
     /// The class of the job that is to be described next, if one is due. It holds until something changes.
@@ -324,10 +327,10 @@ impl JobStore {
         Some(counts)
     }
 
-    /// How many jobs are in each state of their details; `None` where jobs are not described.
+    /// How many jobs are in each state of their details; `None` before the first open walk, and if jobs are not described.
     #[must_use]
     pub fn details_states(&self, now: Timepoint) -> Option<BTreeMap<DetailsState, u64>> {
-        self.options.details?;
+        self.options.details.as_ref().and(self.jobs.open.as_ref())?;
         let mut states: BTreeMap<DetailsState, u64> = DetailsState::ALL.into_iter().map(|state| (state, 0)).collect();
         for (id, job, _) in self.jobs.all() {
             *states.entry(self.details.state(id, job, now)).or_default() += 1;

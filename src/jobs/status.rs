@@ -4,7 +4,7 @@ use std::fmt;
 
 /// What a label says where a value is missing that AWS should have given.
 ///
-/// Angle brackets can't occur in a status, a target selection or a thing group's name, so no real value collides with it.
+/// Angle brackets cannot occur in a status, a target selection or a thing group's name, so no real value collides with it.
 pub const UNKNOWN: &str = "<unknown>";
 
 /// What the label `thing_group` says of a job that targets single things only.
@@ -88,7 +88,7 @@ aws_enum! {
         DeletionInProgress = "DELETION_IN_PROGRESS",
         /// All executions are terminal, which does not say that any succeeded.
         Completed = "COMPLETED",
-        /// Canceled by somebody, or by its own abort configuration.
+        /// Canceled by a user, or by its own abort configuration.
         Canceled = "CANCELED",
     }
 }

@@ -49,7 +49,7 @@ impl Default for Interner {
 }
 
 impl Interner {
-    /// The groups of a job whose targets are these; `None` where they are not told.
+    /// The groups of a job whose targets are these; `None` if AWS did not give them.
     pub fn of_targets(&mut self, targets: Option<&[JobTarget]>) -> Groups {
         let Some(targets) = targets else { return self.unknown() };
         let labels: BTreeSet<&str> = targets
@@ -78,7 +78,7 @@ impl Interner {
         self.unknown.clone()
     }
 
-    /// Forgets what nobody else holds any more.
+    /// Drops what nothing else uses.
     pub fn sweep(&mut self) {
         self.sets.retain(|set| Arc::strong_count(&set.0) > 1);
         self.labels.retain(|label| Arc::strong_count(label) > 1);
@@ -137,7 +137,7 @@ mod tests {
     }
 
     #[test]
-    fn equal_sets_are_one_and_what_nobody_holds_is_forgotten() {
+    fn equal_sets_are_one_and_unused_ones_are_dropped() {
         let mut interner = Interner::default();
         let kept = interner.of_targets(Some(&[group("a"), group("b")]));
         let same = interner.of_targets(Some(&[group("b"), group("a")]));

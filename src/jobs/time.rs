@@ -57,8 +57,8 @@ impl Timestamp {
     }
 }
 
-/// Whether two calls tell of the same creation of a job. Nothing says that all of them write times with the same fraction, and
-/// one that leaves the time out contradicts nobody.
+/// Whether two answers can be about the same creation of a job. It is not documented that all operations write times with the same
+/// fraction, and an answer without a time contradicts none.
 #[must_use]
 pub fn same_creation(one: Option<Timestamp>, other: Option<Timestamp>) -> bool {
     match (one, other) {

@@ -17,10 +17,10 @@ use super::catalogue::{
 use super::process::Process;
 use super::samples::Samples;
 use super::target_counters::LabelSet;
+use crate::build_info::{REVISION, RUSTC, VERSION};
 use crate::config::Loaded;
 use crate::http::StatusCode;
-use crate::jobs::Timestamp;
-use crate::telemetry::{REVISION, RUSTC, RateInForce, VERSION};
+use crate::jobs::{AccountId, Timestamp};
 
 /// The exporter's own metrics.
 #[derive(Debug)]
@@ -69,7 +69,7 @@ impl ExporterMetrics {
     }
 
     /// A request was answered. `handler` is the pattern of its path.
-    pub fn http_request(&self, handler: &'static str, status: StatusCode) {
+    pub fn http_request(&self, handler: &str, status: StatusCode) {
         let labels = vec![("handler", handler.to_owned()), ("code", status.as_str().to_owned())];
         self.http_requests.get_or_create(&labels).inc();
     }
@@ -111,6 +111,19 @@ fn register(registry: &mut Registry, family: &catalogue::Family, metric: impl Me
     registry.register(family.family_name(), family.help, metric);
 }
 
+/// The rate that requests to one operation in an account and region are held to.
+#[derive(Clone, Debug, PartialEq)]
+pub struct RateInForce {
+    /// The account.
+    pub account: AccountId,
+    /// The region.
+    pub region: String,
+    /// The operation, by AWS's name.
+    pub operation: &'static str,
+    /// Requests a second.
+    pub rate: f64,
+}
+
 /// Reads the rates in force when they are asked for: they recover with time.
 struct RatesInForce(Box<dyn Fn() -> Vec<RateInForce> + Send + Sync>);
 
@@ -138,7 +151,6 @@ impl Collector for RatesInForce {
 mod tests {
     use super::*;
     use crate::config::Config;
-    use crate::jobs::AccountId;
 
     fn line(metrics: &ExporterMetrics, family: &catalogue::Family) -> String {
         metrics.samples().get(family).map(|lines| String::from_utf8_lossy(lines).into_owned()).unwrap_or_default()

@@ -59,7 +59,7 @@ struct FormatCache {
 struct TargetsHalf {
     targets: Vec<Arc<ShownTarget>>,
     pieces: Arc<[Bytes]>,
-    /// The same compressed, once somebody has asked for it.
+    /// The same compressed, once a client has asked for it.
     gzip: OnceCell<Compressed>,
 }
 

@@ -11,8 +11,8 @@ use proptest::sample::{select, subsequence};
 use tokio::time::Instant;
 
 use super::{
-    Collector, ExporterMetrics, Exposition, Failure, Format, Identity, ListingState, Published, RunOutcome, Slot,
-    Source, TargetState, TargetStates, WalkState,
+    Collector, ExporterMetrics, Exposition, Failure, Format, Identity, ListingState, Published, Reason, RunOutcome,
+    Slot, Source, TargetState, TargetStates, WalkState,
 };
 use crate::jobs::thing_groups::Label;
 use crate::jobs::{
@@ -20,7 +20,6 @@ use crate::jobs::{
     Timestamp, WalkStats,
 };
 use crate::proptests::text;
-use crate::telemetry::Reason;
 
 pub(super) const MINUTE: Duration = Duration::from_mins(1);
 
@@ -53,7 +52,7 @@ pub(super) fn published(part: Part, collected: Timepoint) -> Published {
 pub(super) fn state(jobs: u64, collected: Timepoint) -> TargetState {
     let stats = WalkStats { jobs: usize::try_from(jobs).expect("a count"), ..WalkStats::default() };
     let listing =
-        ListingState { is_up: true, last_walk: Some(WalkState { pages: 1, stats }), ..ListingState::default() };
+        ListingState { is_fresh: true, last_walk: Some(WalkState { pages: 1, stats }), ..ListingState::default() };
     TargetState {
         account: Some(account()),
         open: Some(published(part(Status::InProgress, jobs), collected)),
@@ -181,9 +180,9 @@ fn listing() -> impl Strategy<Value = ListingState> {
         stats: WalkStats { jobs, duplicates, malformed },
     });
     (duration(), any::<bool>(), option::of(run), option::of(timestamp()), option::of(walk)).prop_map(
-        |(interval, is_up, last_run, last_success, last_walk)| ListingState {
+        |(interval, is_fresh, last_run, last_success, last_walk)| ListingState {
             interval,
-            is_up,
+            is_fresh,
             last_run,
             last_success,
             last_walk,
@@ -232,7 +231,7 @@ pub(super) fn count_all(slot: &Slot) {
         counters.run_ended(collector);
         counters.run_failed(collector, Reason::Timeout);
     }
-    counters.request_ended("ListJobs", Duration::from_millis(70));
+    counters.request_ended("ListJobs", Some(Duration::from_millis(70)));
     counters.waited("ListJobs", Duration::from_millis(200));
     counters.credential_request_sent("AssumeRole");
     counters.request_failed("ListJobs", "ThrottlingException");

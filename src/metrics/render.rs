@@ -1,7 +1,7 @@
 //! From what a target shows to sample lines.
 
 use super::catalogue::{
-    COLLECTOR_DURATION, COLLECTOR_INTERVAL, COLLECTOR_JOBS, COLLECTOR_LAST_SUCCESS, COLLECTOR_SUCCESS,
+    COLLECTOR_DURATION, COLLECTOR_FRESH, COLLECTOR_INTERVAL, COLLECTOR_JOBS, COLLECTOR_LAST_SUCCESS, COLLECTOR_SUCCESS,
     ENDED_JOB_EXECUTIONS, FOLDED_THING_GROUPS, Family, JOB_COMPLETED, JOB_CREATED, JOB_DESCRIBED, JOB_EXECUTIONS,
     JOB_INFO, JOB_LAST_UPDATED, JOB_SCHEDULED_END, JOB_SCHEDULED_START, JOB_STATUS, JOB_THING_GROUP_INFO, JOB_WINDOWED,
     JOBS, JOBS_CONCURRENT, JOBS_OLDEST_CREATED, JOBS_START_OVERDUE, JOBS_UNDESCRIBED, OMITTED_JOBS,
@@ -88,15 +88,18 @@ pub(super) fn target(state: &TargetState, labels: &Labels) -> Samples {
         let all_jobs = state.all_jobs.as_ref().map(|listing| (Collector::AllJobs, listing));
         std::iter::once((Collector::OpenJobs, &state.open_jobs)).chain(all_jobs)
     };
-    writer.gauge(&UP, [([], listings().all(|(_, listing)| listing.is_up))]);
-    let omitted = sum(state, |part| Some(part.omitted_jobs));
-    writer.gauge(&FOLDED_THING_GROUPS, omitted.map(|_| ([], state.folded_thing_groups)));
-    writer.gauge(&OMITTED_JOBS, omitted.map(|jobs| ([], jobs)));
+    writer.gauge(&UP, [([], listings().all(|(_, listing)| listing.is_up()))]);
+    let parts = [(Collector::OpenJobs, &state.open), (Collector::AllJobs, &state.ended)];
+    let omitted = parts.map(|(collector, part)| Some(([collector.as_str()], part.as_ref()?.part.omitted_jobs)));
+    let is_any_shown = state.open.is_some() || state.ended.is_some();
+    writer.gauge(&FOLDED_THING_GROUPS, is_any_shown.then_some(([], state.folded_thing_groups)));
+    writer.gauge(&OMITTED_JOBS, omitted.into_iter().flatten());
     let details = state.details.iter().flatten();
     let details = details.map(|(state, jobs)| ([Collector::Details.as_str(), state.as_str()], *jobs));
     writer.gauge(&COLLECTOR_JOBS, details);
-    let values: [(&'static Family, ValueOfListing); 8] = [
+    let values: [(&'static Family, ValueOfListing); 9] = [
         (&COLLECTOR_SUCCESS, |listing| Some(listing.last_run.as_ref()?.failure.is_none().into())),
+        (&COLLECTOR_FRESH, |listing| Some(listing.is_fresh.into())),
         (&COLLECTOR_LAST_SUCCESS, |listing| Some(listing.last_success?.as_secs_f64().into())),
         (&COLLECTOR_DURATION, |listing| Some(listing.last_run.as_ref()?.duration.as_secs_f64().into())),
         (&COLLECTOR_INTERVAL, |listing| Some(listing.interval.as_secs_f64().into())),

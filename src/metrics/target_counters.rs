@@ -12,16 +12,23 @@ use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::Registry;
 
 use super::Collector;
+use super::Reason;
 use super::catalogue::{
     self, API_ERRORS, API_RATE_LIMIT_WAIT, API_REQUEST_DURATION, API_REQUESTS, COLLECTOR_FAILURES, COLLECTOR_RUNS,
 };
 use super::samples::{Labels, Samples};
 use crate::jobs::{OTHER, is_label_text};
-use crate::telemetry::{OPERATIONS, Reason};
 
 /// Every family that is counted here.
 const FAMILIES: &[&catalogue::Family] =
     &[&COLLECTOR_RUNS, &COLLECTOR_FAILURES, &API_REQUESTS, &API_ERRORS, &API_REQUEST_DURATION, &API_RATE_LIMIT_WAIT];
+
+/// The operations that collectors call, by AWS's names. Their counters exist from the start.
+pub const OPERATIONS: &[&str] = &["ListJobs", "DescribeJob", "GetCallerIdentity"];
+
+/// The operations that get credentials, of STS and IAM Identity Center. Most targets call none of them, or one.
+pub const CREDENTIAL_OPERATIONS: &[&str] =
+    &["AssumeRole", "AssumeRoleWithWebIdentity", "CreateToken", "GetRoleCredentials"];
 
 /// Error codes that are always shown: those that the operations declare, and the exporter's own for attempts without an answer.
 const KNOWN_CODES: &[&str] = &[
@@ -55,8 +62,6 @@ pub struct TargetCounters {
     api_errors: Family<LabelSet, Counter>,
     api_durations: Family<LabelSet, Histogram, fn() -> Histogram>,
     api_waits: Family<LabelSet, Counter<f64, AtomicU64>>,
-    /// Requests of all operations, those for credentials excluded.
-    requests: AtomicU64,
     unknown_codes: Mutex<BTreeSet<String>>,
     /// How often anything was counted.
     changes: AtomicU64,
@@ -105,7 +110,6 @@ impl TargetCounters {
             api_errors,
             api_durations,
             api_waits,
-            requests: AtomicU64::new(0),
             unknown_codes: Mutex::default(),
             changes: AtomicU64::new(0),
             rendered: Mutex::default(),
@@ -124,12 +128,26 @@ impl TargetCounters {
         self.changed();
     }
 
-    /// A request was sent, a retry included, and took so long until its answer was there or it was given up.
-    pub fn request_ended(&self, operation: &str, duration: Duration) {
-        self.requests.fetch_add(1, Ordering::Relaxed);
+    /// Runs that have ended.
+    #[must_use]
+    pub fn runs(&self, collector: Collector) -> u64 {
+        self.runs.get_or_create(&of_collector(collector)).get()
+    }
+
+    /// Runs that failed for this reason.
+    #[must_use]
+    pub fn failures(&self, collector: Collector, reason: Reason) -> u64 {
+        self.failures.get_or_create(&of_failure(collector, reason)).get()
+    }
+
+    /// A request was sent, a retry included. It took so long until its answer was there or its time was up; `None` if it was
+    /// cancelled.
+    pub fn request_ended(&self, operation: &str, duration: Option<Duration>) {
         let labels = of_operation(operation);
         self.api_requests.get_or_create(&labels).inc();
-        self.api_durations.get_or_create(&labels).observe(duration.as_secs_f64());
+        if let Some(duration) = duration {
+            self.api_durations.get_or_create(&labels).observe(duration.as_secs_f64());
+        }
         self.changed();
     }
 
@@ -139,7 +157,7 @@ impl TargetCounters {
         self.changed();
     }
 
-    /// A request for credentials is sent. It belongs to no walk, and is not one of [`Self::requests`].
+    /// A request for credentials is sent. It belongs to no run of a collector.
     pub fn credential_request_sent(&self, operation: &str) {
         self.api_requests.get_or_create(&of_operation(operation)).inc();
         self.changed();
@@ -151,12 +169,6 @@ impl TargetCounters {
         labels.push(("code", self.shown_code(code).to_owned()));
         self.api_errors.get_or_create(&labels).inc();
         self.changed();
-    }
-
-    /// Requests so far, retries included, those for credentials excluded.
-    #[must_use]
-    pub fn requests(&self) -> u64 {
-        self.requests.load(Ordering::Relaxed)
     }
 
     /// The samples. They are rendered again only if anything was counted since the last call.
@@ -252,7 +264,7 @@ mod tests {
         shows(&COLLECTOR_RUNS, "collector=\"open_jobs\"} 1\n");
         counters.run_failed(Collector::Details, Reason::Denied);
         shows(&COLLECTOR_FAILURES, "collector=\"details\",reason=\"denied\"} 1\n");
-        counters.request_ended("ListJobs", Duration::from_millis(30));
+        counters.request_ended("ListJobs", Some(Duration::from_millis(30)));
         shows(&API_REQUEST_DURATION, "bucket{target=\"t\\\"\",le=\"0.05\",operation=\"ListJobs\"} 1\n");
         counters.waited("ListJobs", Duration::from_millis(1500));
         shows(&API_RATE_LIMIT_WAIT, "operation=\"ListJobs\"} 1.5\n");
@@ -260,7 +272,6 @@ mod tests {
         shows(&API_REQUESTS, "operation=\"AssumeRole\"} 1\n");
         counters.request_failed("ListJobs", "Rate exceeded, sorry");
         shows(&API_ERRORS, "operation=\"ListJobs\",code=\"<other>\"} 1\n");
-        assert_eq!(counters.requests(), 1, "without the one for credentials");
     }
 
     #[test]

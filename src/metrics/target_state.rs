@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::Reason;
 use crate::jobs::{AccountId, DetailsState, Part, Timepoint, Timestamp, WalkStats};
-use crate::telemetry::Reason;
 
 /// The parts that collect what a target shows. One that fails never delays or hides what another one found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -57,9 +57,9 @@ pub struct TargetState {
 pub struct Published {
     /// The data.
     pub part: Arc<Part>,
-    /// When it was last found to be so.
+    /// When the last successful run ended.
     pub collected: Timepoint,
-    /// For how long after that it is shown. The worker withdraws it then; whoever serves it checks as well.
+    /// For how long after that it is shown. The worker withdraws it then, and each reader checks too.
     pub stale_after: Duration,
 }
 
@@ -76,14 +76,22 @@ impl Published {
 pub struct ListingState {
     /// How far apart runs start, as planned now.
     pub interval: Duration,
-    /// Whether the last run succeeded and its data is fresh. A first run counts as success until its data would be stale.
-    pub is_up: bool,
+    /// Whether no data is stale. Before the first run has ended there is none, until it would be stale.
+    pub is_fresh: bool,
     /// The last run that ended.
     pub last_run: Option<RunOutcome>,
     /// When the last successful run ended.
     pub last_success: Option<Timestamp>,
     /// The last complete walk.
     pub last_walk: Option<WalkState>,
+}
+
+impl ListingState {
+    /// Whether the last run succeeded and its data is fresh. A first run counts as success until its data would be stale.
+    #[must_use]
+    pub fn is_up(&self) -> bool {
+        self.is_fresh && self.last_run.as_ref().is_none_or(|run| run.failure.is_none())
+    }
 }
 
 /// How a run ended.

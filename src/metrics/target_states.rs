@@ -1,7 +1,9 @@
 //! What every target shows now. A worker publishes a target's whole state in one step; scrapes and the status page read it.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+use std::sync::{Arc, PoisonError, RwLock};
+
+use tokio::sync::watch;
 
 use super::samples::{Labels, Samples};
 use super::{Published, TargetCounters, TargetState, render};
@@ -112,11 +114,11 @@ impl ShownTarget {
         let mut state = self.state.clone();
         if open {
             state.open = None;
-            state.open_jobs.is_up = false;
+            state.open_jobs.is_fresh = false;
         }
         if ended {
             state.ended = None;
-            state.all_jobs.iter_mut().for_each(|listing| listing.is_up = false);
+            state.all_jobs.iter_mut().for_each(|listing| listing.is_fresh = false);
         }
         Some(Self::new(Arc::clone(&self.identity), Arc::clone(&self.source), state, Some(self)))
     }
@@ -161,12 +163,12 @@ pub struct TargetStates(RwLock<Vec<Arc<Cell>>>);
 #[derive(Debug)]
 struct Cell {
     counters: Arc<TargetCounters>,
-    shown: Mutex<Arc<ShownTarget>>,
+    shown: watch::Sender<Arc<ShownTarget>>,
 }
 
 impl Cell {
-    fn shown(&self) -> MutexGuard<'_, Arc<ShownTarget>> {
-        self.shown.lock().unwrap_or_else(PoisonError::into_inner)
+    fn shown(&self) -> Arc<ShownTarget> {
+        Arc::clone(&self.shown.borrow())
     }
 }
 
@@ -183,7 +185,7 @@ impl TargetStates {
     pub fn slot(self: &Arc<Self>, identity: Identity, source: Source, state: TargetState) -> Slot {
         let counters = Arc::new(TargetCounters::new(identity.target_labels()));
         let shown = ShownTarget::new(Arc::new(identity), Arc::new(source), state, None);
-        let cell = Arc::new(Cell { counters, shown: Mutex::new(Arc::new(shown)) });
+        let cell = Arc::new(Cell { counters, shown: watch::Sender::new(Arc::new(shown)) });
         Slot { states: Arc::clone(self), cell }
     }
 
@@ -210,12 +212,12 @@ impl TargetStates {
     fn each<T>(&self, now: Timepoint, read: impl Fn(&Cell, Arc<ShownTarget>) -> T) -> Vec<T> {
         let cells = self.0.read().unwrap_or_else(PoisonError::into_inner);
         let each = |cell: &Arc<Cell>| {
-            let mut shown = cell.shown();
-            if let Some(withdrawn) = shown.without_stale(now) {
-                *shown = Arc::new(withdrawn);
-            }
-            let shown = Arc::clone(&shown);
-            read(cell, shown)
+            cell.shown.send_if_modified(|shown| {
+                let withdrawn = shown.without_stale(now).map(Arc::new);
+                withdrawn.map(|withdrawn| *shown = withdrawn).is_some()
+            });
+            let shown = cell.shown.borrow();
+            read(cell, Arc::clone(&shown))
         };
         cells.iter().map(each).collect()
     }
@@ -227,26 +229,49 @@ impl Slot {
     ///
     /// One worker publishes at a time.
     pub fn publish(&self, state: TargetState) -> Option<Arc<Identity>> {
-        let before = Arc::clone(&self.cell.shown());
+        let before = self.cell.shown();
         if before.state == state {
             return None;
         }
-        // Rendering takes time, so nobody has to wait for it.
+        // Rendering takes time, so no lock is held.
         let (identity, source) = (Arc::clone(&before.identity), Arc::clone(&before.source));
         let shown = Arc::new(ShownTarget::new(identity, source, state, Some(&before)));
         // Of two targets that are published at the same time, exactly one finds the other.
         let cells = self.states.0.write().unwrap_or_else(PoisonError::into_inner);
-        *self.cell.shown() = Arc::clone(&shown);
+        self.cell.shown.send_replace(Arc::clone(&shown));
         let watched = shown.watched().filter(|watched| before.watched() != Some(*watched))?;
-        let mut others =
-            cells.iter().filter(|cell| !Arc::ptr_eq(cell, &self.cell)).map(|cell| Arc::clone(&cell.shown()));
+        let mut others = cells.iter().filter(|cell| !Arc::ptr_eq(cell, &self.cell)).map(|cell| cell.shown());
         others.find(|other| other.watched() == Some(watched)).map(|other| Arc::clone(&other.identity))
     }
 
-    /// What the target is called.
+    /// The same target under other labels or with another source, and with what it shows now. Its counters go on, unless their
+    /// labels change.
     #[must_use]
-    pub fn identity(&self) -> Arc<Identity> {
-        Arc::clone(&self.cell.shown().identity)
+    pub fn changed(&self, identity: Identity, source: Source) -> Self {
+        let shown = self.shown();
+        if identity == *shown.identity && source == *shown.source {
+            return self.clone();
+        }
+        let counters = if identity == *shown.identity {
+            self.counters()
+        } else {
+            Arc::new(TargetCounters::new(identity.target_labels()))
+        };
+        let shown = ShownTarget::new(Arc::new(identity), Arc::new(source), shown.state.clone(), None);
+        let cell = Arc::new(Cell { counters, shown: watch::Sender::new(Arc::new(shown)) });
+        Self { states: Arc::clone(&self.states), cell }
+    }
+
+    /// What the target shows.
+    #[must_use]
+    pub fn shown(&self) -> Arc<ShownTarget> {
+        self.cell.shown()
+    }
+
+    /// What the target shows, now and whenever that changes.
+    #[must_use]
+    pub fn subscribe(&self) -> watch::Receiver<Arc<ShownTarget>> {
+        self.cell.shown.subscribe()
     }
 
     /// The target's counters. They count for as long as the slot exists.

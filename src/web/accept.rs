@@ -1,7 +1,7 @@
 //! Content negotiation: which format and which coding a client asked for.
 //! Source: [RFC 9110, section 12.5](https://www.rfc-editor.org/rfc/rfc9110#section-12.5).
 
-use crate::exposition::Format;
+use crate::metrics::Format;
 
 /// The parts of a header that may occur several times and lists its values with commas: each value with its parameters.
 struct Item<'a> {

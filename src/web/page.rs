@@ -1,12 +1,15 @@
-//! The status page at `/`, for people: what is watched, how fresh it is, and what went wrong last.
+//! The status page at `/`, for people: the targets, how fresh their data is, and what went wrong last.
 
+use std::collections::BTreeMap;
 use std::fmt::{self, Display, Write};
+use std::sync::Arc;
 use std::time::Duration;
 
-use crate::exposition::board::{State, Target};
-use crate::jobs::{Timepoint, Timestamp};
-use crate::snapshot::{Describing, OpenJob, Permission};
-use crate::telemetry::{REVISION, VERSION};
+use crate::build_info::{REVISION, VERSION};
+use crate::jobs::{DetailsState, JobSeries, Part, Timepoint, Timestamp};
+use crate::metrics::{
+    Collector, Failure, Identity, ListingState, Published, RunOutcome, ShownTarget, TargetState, WalkState,
+};
 
 /// How many of a target's oldest open jobs are listed.
 const OLDEST: usize = 10;
@@ -20,14 +23,14 @@ code{font-size:.95em}@media(prefers-color-scheme:dark){body{color:#e3e3e3;backgr
 
 /// Renders the page.
 #[must_use]
-pub(super) fn render(targets: &[Target], now: Timepoint, telemetry_path: &str) -> String {
+pub(super) fn render(targets: &[Arc<ShownTarget>], now: Timepoint, telemetry_path: &str) -> String {
     let mut page = String::new();
-    // Writing to a string can't fail.
+    // Writing to a string cannot fail.
     let _ = write_page(&mut page, targets, now, telemetry_path);
     page
 }
 
-fn write_page(page: &mut String, targets: &[Target], now: Timepoint, telemetry_path: &str) -> fmt::Result {
+fn write_page(page: &mut String, targets: &[Arc<ShownTarget>], now: Timepoint, telemetry_path: &str) -> fmt::Result {
     write!(
         page,
         "<!doctype html>\n<html lang=\"en\"><head><meta charset=\"utf-8\"><meta name=\"viewport\" content=\"width=device-width\">\
@@ -37,26 +40,92 @@ fn write_page(page: &mut String, targets: &[Target], now: Timepoint, telemetry_p
         now = Utc(now.wall),
     )?;
     for target in targets {
-        write_target(page, target, now)?;
+        write_target(page, &target.identity, &target.state, now)?;
     }
     page.push_str("</body></html>\n");
     Ok(())
 }
 
-fn write_target(page: &mut String, target: &Target, now: Timepoint) -> fmt::Result {
-    let (identity, state) = (&target.identity, &target.state);
+fn write_target(page: &mut String, identity: &Identity, state: &TargetState, now: Timepoint) -> fmt::Result {
     write!(page, "<h2>{} <span class=\"muted\">{}", Escaped(&identity.name), Escaped(&identity.region))?;
-    if let Some(good) = &state.good {
-        write!(page, " · account {}", good.snapshot.account)?;
+    if let Some(account) = &state.account {
+        write!(page, " · account {account}")?;
     }
-    page.push_str("</span></h2>\n<table>\n");
-    write_state(page, state, now)?;
+    page.push_str("</span></h2>\n<table><tr><th>collector</th><th>last run</th><th>last complete walk</th></tr>\n");
+    write_listing(page, Collector::OpenJobs, &state.open_jobs, state.open.as_ref(), now)?;
+    if let Some(listing) = &state.all_jobs {
+        write_listing(page, Collector::AllJobs, listing, state.ended.as_ref(), now)?;
+    }
+    if let Some(details) = &state.details {
+        write_details(page, details)?;
+    }
     page.push_str("</table>\n");
+    for part in state.open.iter().chain(&state.ended).map(|published| &published.part) {
+        write_counts(page, part)?;
+    }
+    state.open.as_ref().map_or(Ok(()), |published| write_oldest(page, &published.part, now))
+}
 
-    let Some(good) = state.fresh(now) else { return Ok(()) };
-    let counts = &good.snapshot.counts;
+fn write_listing(
+    page: &mut String,
+    collector: Collector,
+    listing: &ListingState,
+    shown: Option<&Published>,
+    now: Timepoint,
+) -> fmt::Result {
+    write!(page, "<tr><th>{}</th><td>", collector.as_str())?;
+    match &listing.last_run {
+        None => page.push_str("the first one is under way"),
+        Some(RunOutcome { at, duration, failure }) => {
+            let (ago, took) = (Age(now.wall.since(*at)), Age(*duration));
+            match failure {
+                None => write!(page, "<span class=\"good\">succeeded</span> {ago} ago, after {took}")?,
+                Some(Failure { reason, message }) => write!(
+                    page,
+                    "<span class=\"bad\">failed: {reason}</span> {ago} ago, after {took}<p>{}</p><p>{}</p>",
+                    Escaped(message),
+                    Escaped(reason.advice())
+                )?,
+            }
+        }
+    }
+    page.push_str("</td><td>");
+    match listing.last_success.zip(listing.last_walk) {
+        None => page.push_str("none yet"),
+        Some((at, WalkState { pages, stats })) => {
+            let (jobs, pages) = (counted(stats.jobs as u64, "job"), counted(pages, "page"));
+            write!(page, "{jobs} on {pages}, {} ago", Age(now.wall.since(at)))?;
+            if shown.is_none() {
+                page.push_str("<p><span class=\"bad\">stale: these jobs are not shown</span></p>");
+            }
+        }
+    }
+    page.push_str("</td></tr>\n");
+    Ok(())
+}
+
+fn write_details(page: &mut String, details: &BTreeMap<DetailsState, u64>) -> fmt::Result {
+    write!(page, "<tr><th>{}</th><td>", Collector::Details.as_str())?;
+    for (position, (state, jobs)) in details.iter().enumerate() {
+        let is_bad = matches!(state, DetailsState::Failing | DetailsState::Denied) && *jobs > 0;
+        let separator = if position == 0 { "" } else { ", " };
+        let text = format!("{} {}", counted(*jobs, "job"), state.as_str());
+        if is_bad {
+            write!(page, "{separator}<span class=\"bad\">{text}</span>")?;
+        } else {
+            write!(page, "{separator}{text}")?;
+        }
+    }
+    if details.get(&DetailsState::Denied).is_some_and(|jobs| *jobs > 0) {
+        page.push_str("<p>Allow iot:DescribeJob: see config/iam.</p>");
+    }
+    page.push_str("</td></tr>\n");
+    Ok(())
+}
+
+fn write_counts(page: &mut String, part: &Part) -> fmt::Result {
     page.push_str("<table><tr><th>status</th><th>target selection</th><th>jobs</th></tr>\n");
-    for ((status, selection), jobs) in &counts.jobs {
+    for ((status, selection), jobs) in &part.jobs {
         writeln!(
             page,
             "<tr><td>{}</td><td>{}</td><td class=\"n\">{jobs}</td></tr>",
@@ -65,109 +134,57 @@ fn write_target(page: &mut String, target: &Target, now: Timepoint) -> fmt::Resu
         )?;
     }
     page.push_str("</table>\n");
-
-    if !counts.open.is_empty() {
-        let shown = counts.open.len().min(OLDEST);
-        let open = counted(counts.open.len() as u64, "open job");
-        let which = if shown < counts.open.len() { format!("{open}, the {shown} oldest") } else { open };
-        writeln!(
-            page,
-            "<table><tr><th>{which}</th><th>status</th><th>target selection</th><th>thing groups</th><th>open executions</th>\
-             <th>created</th></tr>"
-        )?;
-        for job in &counts.open[..shown] {
-            let created = job.created_at.map_or_else(
-                || "unknown".to_owned(),
-                |at| format!("{} UTC <span class=\"muted\">({} ago)</span>", Utc(at), Age(now.wall.since(at))),
-            );
-            let executions = job.executions.and_then(|executions| executions.open());
-            writeln!(
-                page,
-                "<tr><td><code>{}</code></td><td>{}</td><td>{}</td><td>{}</td><td class=\"n\">{}</td><td>{created}</td></tr>",
-                Escaped(&job.job_id),
-                Escaped(job.status.as_str()),
-                Escaped(job.target_selection.as_str()),
-                Escaped(&groups(job)),
-                executions.map_or_else(|| "unknown".to_owned(), |open| open.to_string()),
-            )?;
-        }
-        page.push_str("</table>\n");
-    }
     Ok(())
 }
 
-fn write_state(page: &mut String, state: &State, now: Timepoint) -> fmt::Result {
-    let mut row = |name: &str, value: fmt::Arguments| writeln!(page, "<tr><th>{name}</th><td>{value}</td></tr>");
-    match &state.last {
-        None => row("last refresh", format_args!("the first one is under way"))?,
-        Some(ended) => {
-            let outcome = match &ended.failure {
-                None => "<span class=\"good\">succeeded</span>".to_owned(),
-                Some(failure) => format!("<span class=\"bad\">failed: {}</span>", failure.reason),
-            };
-            let (ago, took) = (Age(now.wall.since(ended.at)), Age(ended.took));
-            row("last refresh", format_args!("{outcome} {ago} ago, after {took}"))?;
-            if let Some(failure) = &ended.failure {
-                row("error", format_args!("{}", Escaped(&failure.message)))?;
-                row("what to do", format_args!("{}", Escaped(failure.reason.advice())))?;
-            }
-        }
+fn write_oldest(page: &mut String, part: &Part, now: Timepoint) -> fmt::Result {
+    let mut jobs: Vec<&JobSeries> = part.series.iter().collect();
+    if jobs.is_empty() {
+        return Ok(());
     }
-    match &state.good {
-        None => row("last complete walk", format_args!("none yet: nothing is known of this target's jobs"))?,
-        Some(good) => {
-            let walk = &good.snapshot.walk;
-            let verdict = if state.fresh(now).is_some() {
-                String::new()
-            } else {
-                format!(
-                    " <span class=\"bad\">stale: older than {}, its jobs are not shown</span>",
-                    Age(good.stale_after)
-                )
-            };
-            row(
-                "last complete walk",
-                format_args!(
-                    "{} ago, {} on {} in {}{verdict}",
-                    Age(now.wall.since(good.published.wall)),
-                    counted(good.snapshot.counts.total, "job"),
-                    counted(walk.pages, "page"),
-                    Age(walk.duration)
-                ),
-            )?;
-            if let Some(describing) = &good.snapshot.describing {
-                row("described", format_args!("{}", described(describing)))?;
-            }
-        }
+    jobs.sort_by_key(|job| job.created_at);
+    let which = match (part.omitted_jobs, counted(jobs.len() as u64, "open job")) {
+        (0, all) if jobs.len() > OLDEST => format!("{all}, the {OLDEST} oldest"),
+        (0, all) => all,
+        (omitted, shown) => format!("the oldest of {shown} with series; {omitted} without series are not listed"),
+    };
+    writeln!(
+        page,
+        "<table><tr><th>{which}</th><th>status</th><th>target selection</th><th>thing groups</th><th>open executions</th>\
+         <th>created</th></tr>"
+    )?;
+    for job in jobs.into_iter().take(OLDEST) {
+        let created = job.created_at.map_or_else(
+            || "unknown".to_owned(),
+            |at| format!("{} UTC <span class=\"muted\">({} ago)</span>", Utc(at), Age(now.wall.since(at))),
+        );
+        let executions = job.executions.and_then(|executions| executions.open());
+        let (status, selection) = &job.pair;
+        writeln!(
+            page,
+            "<tr><td><code>{}</code></td><td>{}</td><td>{}</td><td>{}</td><td class=\"n\">{}</td><td>{created}</td></tr>",
+            Escaped(&job.id),
+            Escaped(status.as_str()),
+            Escaped(selection.as_str()),
+            Escaped(&groups(job)),
+            executions.map_or_else(|| "unknown".to_owned(), |open| open.to_string()),
+        )?;
     }
+    page.push_str("</table>\n");
     Ok(())
 }
 
 /// How many groups of a job are listed.
 const GROUPS: usize = 3;
 
-fn groups(job: &OpenJob) -> String {
-    let Some(groups) = &job.groups else { return "not looked at".to_owned() };
-    let names: Vec<&str> = groups.labels().take(GROUPS).map(AsRef::as_ref).collect();
-    let more = groups.labels().len().saturating_sub(GROUPS);
-    if more == 0 { names.join(", ") } else { format!("{} and {more} more", names.join(", ")) }
-}
-
-/// What came of describing jobs, in a sentence.
-fn described(describing: &Describing) -> String {
-    let mut text = format!("{} in {}", counted(describing.described, "job"), Age(describing.duration));
-    if describing.permission != Permission::Granted {
-        let _ = write!(text, "; <span class=\"bad\">iot:DescribeJob is denied</span>, see config/iam");
+fn groups(job: &JobSeries) -> String {
+    let names: Vec<&str> = job.thing_groups.iter().take(GROUPS).map(AsRef::as_ref).collect();
+    let more = job.thing_groups.len().saturating_sub(GROUPS);
+    match (names.is_empty(), more) {
+        (true, _) => "unknown".to_owned(),
+        (false, 0) => names.join(", "),
+        (false, more) => format!("{} and {more} more", names.join(", ")),
     }
-    if describing.failures > 0 {
-        let failed = counted(describing.failures, "open job");
-        let _ = write!(text, "; <span class=\"bad\">{failed} could not be described</span>");
-    }
-    if describing.undescribed > 0 {
-        let waiting = counted(describing.undescribed, "ended job");
-        let _ = write!(text, "; {waiting} still to be described");
-    }
-    text
 }
 
 /// A number of things: `1 page`, `2 pages`.
@@ -224,31 +241,28 @@ impl Display for Age {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-
     use tokio::time::Instant;
 
     use super::*;
-    use crate::exposition::board::{Ended, Failure, Identity};
-    use crate::telemetry::Reason;
-
-    fn moment() -> Timepoint {
-        Timepoint { instant: Instant::now(), wall: Timestamp::from_secs(1_700_000_000) }
-    }
+    use crate::metrics::{Reason, Source, TargetStates};
 
     #[test]
     fn what_aws_or_an_operator_wrote_never_becomes_markup() {
+        let now = Timepoint { instant: Instant::now(), wall: Timestamp::from_secs(1_700_000_000) };
         let identity = Identity { name: "<script>\"'&".to_owned(), region: "eu-west-1".to_owned(), labels: Vec::new() };
         let failure = Failure { reason: Reason::Network, message: "<img src=x>".to_owned() };
-        let last = Some(Ended { at: moment().wall, took: Duration::from_secs(1), failure: Some(failure) });
-        let target = Target { identity: Arc::new(identity), source: Arc::default(), state: State { good: None, last } };
-        let page = render(&[target], moment(), "/metrics\"><script>");
+        let mut state = TargetState::default();
+        state.open_jobs.last_run =
+            Some(RunOutcome { at: now.wall, duration: Duration::from_secs(1), failure: Some(failure) });
+        let states = Arc::new(TargetStates::default());
+        states.arrange([&states.slot(identity, Source::default(), state)]);
+        let page = render(&states.read(now), now, "/metrics\"><script>");
         assert!(!page.contains("<script>") && !page.contains("<img"), "{page}");
-        assert!(page.contains("&lt;script&gt;&quot;&#39;&amp;"), "{page}");
+        assert!(page.contains("&lt;script&gt;&quot;&#39;&amp;") && page.contains("&lt;img"), "{page}");
     }
 
     #[test]
-    fn durations_are_told_in_their_two_largest_units() {
+    fn durations_have_their_two_largest_units() {
         let age = |millis| Age(Duration::from_millis(millis)).to_string();
         assert_eq!(
             [age(340), age(59_999), age(125_000), age(3_720_000), age(273_600_000)],
@@ -257,7 +271,7 @@ mod tests {
     }
 
     #[test]
-    fn times_are_told_in_utc() {
+    fn times_are_in_utc() {
         assert_eq!(Utc(Timestamp::from_millis(1_560_787_022_733)).to_string(), "2019-06-17 15:57:02");
         assert_eq!(Utc(Timestamp::from_millis(i64::MAX)).to_string(), "unknown");
     }

@@ -9,8 +9,8 @@ use proptest::sample::select;
 use proptest::test_runner::TestCaseError;
 
 use super::*;
-use crate::exposition::Format;
 use crate::jobs::Timestamp;
+use crate::metrics::Format;
 use crate::proptests::exposition::Exposition;
 use crate::proptests::{Damage, cases, damage, damaged, text};
 
@@ -243,8 +243,7 @@ proptest! {
         accept in vec(scraps(), 0..3), accept_encoding in vec(scraps(), 0..3),
     ) {
         let clock = Clock::starting_at(Timestamp::from_secs(1_790_000_000));
-        let telemetry = Arc::new(Telemetry::new());
-        let site = Site::new(Arc::default(), telemetry, clock, "/metrics".to_owned(), None);
+        let site = Site::new(Arc::default(), Arc::new(ExporterMetrics::new(Vec::new)), clock, "/metrics".to_owned(), None);
         let headers = headers(&accept, &accept_encoding);
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().expect("a runtime");
         let response = runtime.block_on(site.metrics(&headers));

@@ -14,7 +14,7 @@ mod selftests;
 use std::collections::BTreeSet;
 use std::path::Path;
 
-use aws_iot_jobs_exporter::catalogue;
+use aws_iot_jobs_exporter::metrics::catalogue;
 
 use self::known::Known;
 use self::rules::Rules;

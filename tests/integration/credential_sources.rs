@@ -13,7 +13,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::process::Command;
 
-use crate::process::{Running, get, program};
+use crate::process::{Running, get, get_until, program};
 use crate::support::{ACCESS_KEY_ID, Endpoint, Exporter, REGION, ThreadLog, jobs, simulator as simulated};
 
 /// A server that answers each request as `answer` says to its text, or never, and the requests that it got.
@@ -69,22 +69,21 @@ fn home(config: &str) -> TempDir {
 fn at_home(home: &Path) -> Command {
     let mut command = program(&["--web.listen-address=127.0.0.1:0"]);
     command.env_remove("AWS_CONFIG_FILE").env("HOME", home).env("AWS_REGION", REGION);
-    command.env("IOT_JOBS_EXPORTER_REFRESH__INTERVAL", "200ms");
+    command.env("IOT_JOBS_EXPORTER_COLLECTORS__OPEN_JOBS__INTERVAL", "200ms");
     command
 }
 
-/// The line of the first failed refresh. The status page has the same text.
+/// The line of the first failed walk. The status page has the same text.
 async fn failure(command: Command) -> String {
     let mut daemon = Running::start(command);
-    let line = daemon.until("refresh failed").await;
+    let line = daemon.until("run failed").await;
     let address = daemon.address().await;
     println!("{line}");
     assert!(line.contains("advice=") && line.len() < 900, "{line}");
     let told = line.split_once("error=").expect("an error").1.split(" advice=").next().expect("a text");
-    let page = get(&address, "/").await;
     let entities = [('&', "&amp;"), ('<', "&lt;"), ('>', "&gt;"), ('"', "&quot;"), ('\'', "&#39;")];
     let told = entities.into_iter().fold(told.to_owned(), |text, (character, entity)| text.replace(character, entity));
-    assert!(page.contains(&told), "{told} is not in {page}");
+    get_until(&address, "/", &told).await;
     line
 }
 
@@ -215,16 +214,19 @@ async fn credentials_that_a_process_gives_after_their_end_are_refused_and_not_as
     std::fs::write(home.path().join(".aws/config"), format!("[default]\ncredential_process = {command}\n"))
         .expect("a written file");
     let mut command = at_home(home.path());
-    command.env("AWS_ENDPOINT_URL", endpoint.url()).env("IOT_JOBS_EXPORTER_REFRESH__INTERVAL", "1h");
+    command.env("AWS_ENDPOINT_URL", endpoint.url());
+    for (key, value) in [("OPEN_JOBS__INTERVAL", "2s"), ("ALL_JOBS__ENABLED", "false"), ("DETAILS__ENABLED", "false")] {
+        command.env(format!("IOT_JOBS_EXPORTER_COLLECTORS__{key}"), value);
+    }
     let mut daemon = Running::start(command);
-    let line = daemon.until("refresh failed").await;
+    let line = daemon.until("run failed").await;
     println!("{line}");
     assert_told(&line, "credentials", &["printed credentials that ended at 2020-01-01T00:00:00Z; it is 20"]);
     let run = || std::fs::read_to_string(&runs).expect("a file").lines().count();
     assert_eq!(run(), 1);
     write("2099-01-01T00:00:00Z");
-    daemon.until("refreshed").await;
-    assert_eq!(run(), 2, "once for all requests of a refresh");
+    daemon.until("run complete").await;
+    assert_eq!(run(), 2, "once for all requests of a walk");
 }
 
 #[tokio::test]
@@ -289,7 +291,7 @@ async fn the_duration_of_a_session_is_the_profiles_and_the_call_for_it_is_counte
     command.env("AWS_ENDPOINT_URL", endpoint.url());
     let mut daemon = Running::start(command);
     let address = daemon.address().await;
-    daemon.until("refreshed").await;
+    daemon.until("run complete").await;
     assert_eq!(asked.lock().expect("no test panics in here").as_deref(), Some("1800"));
     let metrics = get(&address, "/metrics").await;
     let target = format!("target=\"{REGION}\",aws_region=\"{REGION}\",operation=\"AssumeRole\"");
@@ -308,10 +310,10 @@ async fn sts_that_never_answers_is_given_up_after_15_s_with_a_way_around_it() {
     simulator.set_script(Script::new([Rule::new(Fault::Hang).on(Operation::GetCallerIdentity)]));
     let started = tokio::time::Instant::now();
     let exporter = Exporter::start(simulator, |_| {}).await;
-    exporter.refreshed(1).await;
+    exporter.until(|shown| shown.runs("open_jobs") >= Some(1.0)).await;
     // To the half second, in which it is looked for.
     assert!(started.elapsed() <= Duration::from_millis(15_500), "{:?}", started.elapsed());
-    let line = log.take().into_iter().find(|line| line.contains("refresh failed")).expect("a line");
+    let line = log.take().into_iter().find(|line| line.contains("run failed")).expect("a line");
     println!("{line}");
     assert_told(&line, "timeout", &["no whole answer within 10 s", "or set targets[].account_id"]);
 }
@@ -391,7 +393,7 @@ async fn a_renewed_sso_token_is_used_and_saved_where_that_is_possible_and_kept_o
             println!("{line}");
             assert!(line.contains(path.to_str().expect("UTF-8")) && line.contains("Permission denied"), "{line}");
         }
-        daemon.until("refreshed").await;
+        daemon.until("run complete").await;
         let saved = std::fs::read_to_string(&path).expect("a file");
         assert_eq!((saved.contains("\"new\""), saved.contains("\"r2\"")), (can_save, can_save), "{saved}");
         let renewals =

@@ -13,7 +13,9 @@ use aws_iot_jobs_exporter::simulator::{Fleet, Operation, Role, Simulator};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
 use crate::process::{Running, program};
-use crate::support::{ACCESS_KEY_ID, Endpoint, Exporter, REGION, account, jobs, simulator as simulated};
+use crate::support::{
+    ACCESS_KEY_ID, Endpoint, Exporter, Exposition, REGION, account, jobs, list_only, simulator as simulated,
+};
 
 const ROTATED: &str = "AKIAROTATEDROTATED00";
 
@@ -54,19 +56,19 @@ impl ProvideCredentials for Endless {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_session_of_a_role_is_renewed_before_its_end_and_no_refresh_fails_for_it() {
+async fn the_session_of_a_role_is_renewed_before_its_end_and_no_walk_fails_for_it() {
     let file = tempfile::NamedTempFile::new().expect("a temporary file");
     let target = format!("{{region: {REGION}, endpoint_url: 'http://simulator.test', role_arn: '{}'}}", role().arn());
     std::fs::write(file.path(), format!("targets: [{target}]")).expect("a written file");
     let sources = Sources { file: Some(file.path().to_owned()), ..Sources::default() };
     let targets = config::load(&sources).expect("a valid configuration").targets;
     let exporter = Exporter::start(with_role(), |config| config.targets = targets).await;
-    let first = exporter.refreshed(1).await;
+    let first = exporter.listed(1).await;
     assert_eq!((first.up(), exporter.simulator.requests(Operation::AssumeRole)), (Some(1.0), 1), "{}", first.text);
     tokio::time::sleep(Duration::from_hours(5)).await;
     let shown = exporter.scrape().await;
     assert_eq!(shown.up(), Some(1.0));
-    assert_eq!(shown.family("aws_iot_jobs_exporter_refresh_failures_total").map(|(_, n)| n).sum::<f64>(), 0.0);
+    assert_eq!(shown.family("aws_iot_jobs_exporter_collector_failures_total").map(|(_, n)| n).sum::<f64>(), 0.0);
     // Sessions are of one hour.
     let assumed = exporter.simulator.requests(Operation::AssumeRole);
     assert!((5..=7).contains(&assumed), "{assumed} sessions in five hours");
@@ -77,15 +79,15 @@ async fn a_key_that_aws_no_longer_knows_is_sought_anew_with_the_next_try() {
     let (simulator, credentials) = (simulated(jobs(3)), Endless::new());
     simulator.add_access_key(&account(), ROTATED);
     let provider = SharedCredentialsProvider::new(credentials.clone());
-    let exporter = Exporter::start_as(simulator, Some(provider), |_| {}).await;
-    exporter.refreshed(2).await;
+    let exporter = Exporter::start_as(simulator, Some(provider), list_only).await;
+    exporter.listed(2).await;
     credentials.rotate();
     exporter.simulator.remove_access_key(ACCESS_KEY_ID);
-    let shown = exporter.refreshed(3).await;
-    assert_eq!((shown.up(), shown.failures("credentials")), (Some(0.0), Some(1.0)));
-    tokio::time::sleep(Duration::from_secs(10)).await;
-    let shown = exporter.scrape().await;
-    assert_eq!((shown.up(), shown.failures("credentials")), (Some(1.0), Some(1.0)), "{}", shown.text);
+    let failures = |shown: &Exposition| shown.failures("open_jobs", "credentials");
+    let shown = exporter.listed(3).await;
+    assert_eq!((shown.up(), failures(&shown)), (Some(0.0), Some(1.0)));
+    let shown = exporter.listed(4).await;
+    assert_eq!((shown.up(), failures(&shown)), (Some(1.0), Some(1.0)), "{}", shown.text);
 }
 
 #[tokio::test(start_paused = true)]
@@ -94,13 +96,13 @@ async fn a_key_that_is_replaced_before_its_end_is_no_longer_used_after_a_quarter
     simulator.add_access_key(&account(), ROTATED);
     let provider = SharedCredentialsProvider::new(credentials.clone());
     let exporter = Exporter::start_as(simulator, Some(provider), |_| {}).await;
-    exporter.refreshed(2).await;
+    exporter.listed(2).await;
     credentials.rotate();
     tokio::time::sleep(Duration::from_mins(16)).await;
     exporter.simulator.remove_access_key(ACCESS_KEY_ID);
     tokio::time::sleep(Duration::from_mins(16)).await;
     let shown = exporter.scrape().await;
-    let failures = shown.family("aws_iot_jobs_exporter_refresh_failures_total").map(|(_, n)| n).sum::<f64>();
+    let failures = shown.family("aws_iot_jobs_exporter_collector_failures_total").map(|(_, n)| n).sum::<f64>();
     assert_eq!((shown.up(), failures), (Some(1.0), 0.0));
 }
 
@@ -112,11 +114,11 @@ fn profile(key: &str) -> String {
     format!("[default]\nregion = {REGION}\naws_access_key_id = {key}\naws_secret_access_key = x\n")
 }
 
-/// The program by itself, against `endpoint`, with this file of profiles, and a refresh as often as is possible.
+/// The program by itself, against `endpoint`, with this file of profiles, and a walk every 200 ms.
 fn with_profiles(endpoint: &Endpoint, profiles: &Path) -> Running {
     let mut command = program(&["--web.listen-address=127.0.0.1:0"]);
     command.env("AWS_ENDPOINT_URL", endpoint.url()).env("AWS_CONFIG_FILE", profiles);
-    command.env("IOT_JOBS_EXPORTER_REFRESH__INTERVAL", "200ms");
+    command.env("IOT_JOBS_EXPORTER_COLLECTORS__OPEN_JOBS__INTERVAL", "200ms");
     Running::start(command)
 }
 
@@ -128,12 +130,12 @@ async fn a_key_that_is_rotated_in_a_profile_is_taken_up_without_a_restart() {
     let file = tempfile::NamedTempFile::new().expect("a temporary file");
     write(file.path(), &profile(ACCESS_KEY_ID));
     let mut daemon = with_profiles(&endpoint, file.path());
-    daemon.until("refreshed").await;
+    daemon.until("run complete").await;
     simulator.remove_access_key(ACCESS_KEY_ID);
-    let line = daemon.until("refresh failed").await;
+    let line = daemon.until("run failed").await;
     assert!(line.contains("reason=credentials") && line.contains("UnrecognizedClientException"), "{line}");
     write(file.path(), &profile(ROTATED));
-    daemon.until("refreshed").await;
+    daemon.until("run complete").await;
 }
 
 /// Region and key are both in the file, and the simulator only answers requests that are signed with a key it knows.
@@ -152,13 +154,13 @@ async fn a_file_with_a_byte_order_mark_is_used_and_read_again_when_its_key_is_ro
         write(&profiles, &marked(ACCESS_KEY_ID));
         let mut command = program(&[&["--web.listen-address=127.0.0.1:0"], &arguments[..]].concat());
         command.env("AWS_ENDPOINT_URL", endpoint.url()).env("AWS_CONFIG_FILE", &profiles);
-        command.env("IOT_JOBS_EXPORTER_REFRESH__INTERVAL", "200ms");
+        command.env("IOT_JOBS_EXPORTER_COLLECTORS__OPEN_JOBS__INTERVAL", "200ms");
         let mut daemon = Running::start(command);
-        daemon.until("refreshed").await;
+        daemon.until("run complete").await;
         write(&profiles, &marked(ROTATED));
         simulator.remove_access_key(ACCESS_KEY_ID);
-        daemon.until("refresh failed").await;
-        daemon.until("refreshed").await;
+        daemon.until("run failed").await;
+        daemon.until("run complete").await;
     }
 }
 
@@ -200,7 +202,7 @@ async fn a_file_that_can_not_be_used_is_named() {
         std::fs::write(file.path(), content).expect("a written file");
         let mut command = program(&["--web.listen-address=127.0.0.1:0"]);
         command.env("AWS_REGION", REGION).env("AWS_CONFIG_FILE", file.path());
-        let line = Running::start(command).until("refresh failed").await;
+        let line = Running::start(command).until("run failed").await;
         println!("{line}");
         assert!(line.contains("reason=credentials") && line.contains(&told), "{line}");
         assert!(!line.contains("hunter2") && line.len() < 700, "{line}");
@@ -214,10 +216,10 @@ async fn a_profile_that_is_written_late_is_found() {
     let profiles = folder.path().join("config");
     write(&profiles, &format!("[default]\nregion = {REGION}\n"));
     let mut daemon = with_profiles(&endpoint, &profiles);
-    let line = daemon.until("refresh failed").await;
+    let line = daemon.until("run failed").await;
     assert!(line.contains("reason=credentials") && line.contains("advice="), "{line}");
     write(&profiles, &profile(ACCESS_KEY_ID));
-    daemon.until("refreshed").await;
+    daemon.until("run complete").await;
 }
 
 #[tokio::test]
@@ -235,13 +237,13 @@ async fn the_key_behind_a_profiles_role_is_rotated_without_a_restart_too() {
     };
     write(file.path(), &profiles(ACCESS_KEY_ID));
     let mut daemon = with_profiles(&endpoint, file.path());
-    daemon.until("refreshed").await;
+    daemon.until("run complete").await;
     simulator.remove_access_key(ACCESS_KEY_ID);
     simulator.end_sessions();
-    let line = daemon.until("refresh failed").await;
+    let line = daemon.until("run failed").await;
     assert!(line.contains("reason=credentials"), "{line}");
     write(file.path(), &profiles(ROTATED));
-    daemon.until("refreshed").await;
+    daemon.until("run complete").await;
 }
 
 #[tokio::test]
@@ -256,16 +258,16 @@ async fn a_web_identity_token_that_was_replaced_is_the_one_that_is_shown_next() 
     let mut command = program(&["--web.listen-address=127.0.0.1:0"]);
     command.env("AWS_ENDPOINT_URL", endpoint.url()).env("AWS_CONFIG_FILE", &profiles).env("AWS_REGION", REGION);
     command.env("AWS_WEB_IDENTITY_TOKEN_FILE", &token).env("AWS_ROLE_ARN", role().arn());
-    command.env("IOT_JOBS_EXPORTER_REFRESH__INTERVAL", "200ms");
+    command.env("IOT_JOBS_EXPORTER_COLLECTORS__OPEN_JOBS__INTERVAL", "200ms");
     let mut daemon = Running::start(command);
-    daemon.until("refreshed").await;
+    daemon.until("run complete").await;
     assert_eq!(simulator.requests(Operation::AssumeRoleWithWebIdentity), 1);
     simulator.trust_web_identity(role(), "token-2");
     write(&token, "token-2");
     simulator.end_sessions();
-    let line = daemon.until("refresh failed").await;
+    let line = daemon.until("run failed").await;
     assert!(line.contains("reason=credentials") && line.contains("ExpiredToken"), "{line}");
-    daemon.until("refreshed").await;
+    daemon.until("run complete").await;
     assert_eq!(simulator.requests(Operation::AssumeRoleWithWebIdentity), 2);
 }
 
@@ -298,7 +300,7 @@ async fn credentials_that_are_wrong_are_told_in_one_line_that_says_what_to_do() 
     ] {
         let file = tempfile::NamedTempFile::new().expect("a temporary file");
         write(file.path(), &profiles);
-        let line = with_profiles(&endpoint, file.path()).until("refresh failed").await;
+        let line = with_profiles(&endpoint, file.path()).until("run failed").await;
         println!("{line}");
         for part in [&format!("reason={reason}"), told, "advice="] {
             assert!(line.contains(part), "{part} is not in {line}");
@@ -341,7 +343,7 @@ async fn the_token_of_a_container_never_goes_through_a_proxy() {
         command.env(variable, format!("http://{proxy}"));
     }
     let mut daemon = Running::start(command);
-    daemon.until("refreshed").await;
+    daemon.until("run complete").await;
     let request = asked_metadata.recv().await.expect("a request for credentials");
     assert!(request.contains("pod-token"), "{request}");
     assert!(asked_proxy.try_recv().is_err(), "nothing goes through the proxy");
@@ -357,7 +359,7 @@ async fn other_hosts_go_through_the_proxy() {
         command.env("HTTP_PROXY", format!("http://{proxy}"));
         command
     });
-    daemon.until("refresh failed").await;
+    daemon.until("run failed").await;
     let request = asked_proxy.recv().await.expect("a request");
     assert!(request.starts_with("POST http://iot.example.test/"), "{request}");
 }

@@ -5,19 +5,22 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use aws_iot_jobs_exporter::config::{Config, Resolve};
+use aws_iot_jobs_exporter::config::Config;
 use aws_iot_jobs_exporter::http::StatusCode;
 use aws_iot_jobs_exporter::jobs::group_filter::Pattern;
-use aws_iot_jobs_exporter::jobs::{ExecutionStatus, Status, TargetSelection, Timestamp};
+use aws_iot_jobs_exporter::jobs::{ExecutionStatus, Status, Timestamp};
 use aws_iot_jobs_exporter::simulator::{
     self, Call, Fleet, Job, MaintenanceWindow, Operation, Response, Scheduling, Simulator, ThingGroup,
 };
 use tokio::time::Instant;
 
-use crate::support::{Exporter, Exposition, Fate, NOW, REGION, ThreadLog, account, simulator as simulated, target};
+use crate::support::{
+    Exporter, Exposition, Fate, NOW, REGION, ThreadLog, account, list_only, simulator as simulated, target,
+};
 
 const MINUTE: Duration = Duration::from_mins(1);
 const DAY: Duration = Duration::from_hours(24);
+const SECOND: Duration = Duration::from_secs(1);
 
 pub fn open(id: &str) -> Job {
     Job::new(id, Status::InProgress, NOW.before(DAY / 2))
@@ -65,6 +68,26 @@ pub fn only(shown: &Exposition, name: &str) -> Option<f64> {
     shown.value(name, &[])
 }
 
+/// The SNAPSHOT jobs of a status.
+fn jobs_of(shown: &Exposition, status: &str) -> Option<f64> {
+    shown.value("aws_iot_jobs", &[("status", status), ("target_selection", "SNAPSHOT")])
+}
+
+/// Jobs that are fresh, overdue, failing and denied.
+fn states(shown: &Exposition) -> [f64; 4] {
+    ["fresh", "overdue", "failing", "denied"]
+        .map(|state| shown.value("aws_iot_jobs_collector_jobs", &[("state", state)]).expect("a row"))
+}
+
+fn failing(shown: &Exposition) -> f64 {
+    let [_, _, failing, _] = states(shown);
+    failing
+}
+
+fn all_failures(shown: &Exposition) -> f64 {
+    shown.family("aws_iot_jobs_exporter_collector_failures_total").map(|(_, failures)| failures).sum()
+}
+
 #[tokio::test(start_paused = true)]
 async fn open_jobs_show_their_groups_executions_and_times() {
     let start = NOW.before(MINUTE * 90);
@@ -72,9 +95,11 @@ async fn open_jobs_show_their_groups_executions_and_times() {
     let job = open("a").targeting_group("line").targeting_group("ring:canary").targeting_thing("d");
     let job = job.with_executions(ExecutionStatus::Queued, 3).with_executions(ExecutionStatus::TimedOut, 1);
     let exporter = Exporter::start(simulated([job.scheduled(scheduling)]), |_| {}).await;
-    let shown = exporter.refreshed(1).await;
-    let info = [("job_id", "a"), ("status", "IN_PROGRESS"), ("target_selection", "SNAPSHOT"), ("windowed", "false")];
-    assert_eq!(shown.value("aws_iot_job_info", &info), Some(1.0));
+    let shown = exporter.described().await;
+    assert_eq!(shown.value("aws_iot_job_info", &[("job_id", "a"), ("target_selection", "SNAPSHOT")]), Some(1.0));
+    assert_eq!(shown.value("aws_iot_job_status", &[("job_id", "a")]), Some(1.0));
+    assert_eq!(shown.value("aws_iot_job_status", &[("job_id", "a"), ("status", "IN_PROGRESS")]), Some(1.0));
+    assert_eq!(shown.value("aws_iot_job_windowed", &[("job_id", "a")]), Some(0.0));
     for group in ["line", "ring:canary"] {
         let labels = [("job_id", "a"), ("thing_group", group)];
         assert_eq!(shown.value("aws_iot_job_thing_group_info", &labels), Some(1.0), "{group}");
@@ -94,38 +119,9 @@ async fn open_jobs_show_their_groups_executions_and_times() {
     let times = times.map(|of| only(&shown, &format!("aws_iot_job_{of}_timestamp_seconds")));
     let created = Some(NOW.before(DAY / 2).as_secs_f64());
     assert_eq!(times, [created, created, Some(whole_minutes)]);
-    assert_eq!(only(&shown, "aws_iot_jobs_describe_failures"), Some(0.0));
-    assert_eq!(only(&shown, "aws_iot_jobs_describe_denied"), Some(0.0));
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_snapshot_job_with_one_device_queued_crosses_the_threshold_and_others_of_its_age_do_not() {
-    let created = NOW.before(DAY - 10 * MINUTE);
-    let job = |id: &str| Job::new(id, Status::InProgress, created).targeting_group("line");
-    let windows = vec![MaintenanceWindow { start_time: "cron(0 4 * * ? *)".to_owned(), duration_in_minutes: 60 }];
-    let windows = Scheduling { maintenance_windows: windows, ..Scheduling::default() };
-    let exporter = Exporter::start(
-        simulated([
-            job("stuck").with_executions(ExecutionStatus::Queued, 1),
-            job("continuous").with_executions(ExecutionStatus::Queued, 1).continuous(),
-            job("windowed").with_executions(ExecutionStatus::Queued, 1).scheduled(windows),
-        ]),
-        |config| config.refresh.interval = 5 * MINUTE,
-    )
-    .await;
-    let long_running = |shown: &Exposition| {
-        let of = |family: &str, threshold| shown.value(family, &[("threshold", threshold)]);
-        [("aws_iot_jobs_long_running", "86400"), ("aws_iot_jobs_long_running", "259200")]
-            .into_iter()
-            .chain([("aws_iot_thing_group_jobs_long_running", "86400")])
-            .map(|(family, threshold)| of(family, threshold).expect("a row"))
-            .collect::<Vec<f64>>()
-    };
-    assert_eq!(long_running(&exporter.refreshed(1).await), [0.0, 0.0, 0.0]);
-    tokio::time::sleep(12 * MINUTE).await;
-    assert_eq!(long_running(&exporter.scrape().await), [1.0, 0.0, 1.0]);
-    tokio::time::sleep(2 * DAY + 5 * MINUTE).await;
-    assert_eq!(long_running(&exporter.scrape().await), [1.0, 1.0, 1.0], "thresholds are cumulative");
+    let described = only(&shown, "aws_iot_job_described_timestamp_seconds").expect("a time");
+    assert!((0.0..2.0).contains(&(described - NOW.as_secs_f64())), "{described}");
+    assert_eq!(states(&shown), [1.0, 0.0, 0.0, 0.0]);
 }
 
 #[tokio::test(start_paused = true)]
@@ -154,22 +150,23 @@ async fn a_scheduled_job_is_overdue_once_its_start_is_past_unless_it_waits_for_a
     .await;
     let overdue =
         |shown: &Exposition, selection| shown.value("aws_iot_jobs_start_overdue", &[("target_selection", selection)]);
-    let shown = exporter.refreshed(1).await;
+    let shown = exporter.described().await;
     assert_eq!([overdue(&shown, "SNAPSHOT"), overdue(&shown, "CONTINUOUS")], [Some(0.0), Some(0.0)]);
-    tokio::time::sleep(8 * MINUTE).await;
+    tokio::time::sleep(9 * MINUTE).await;
+    assert_eq!(overdue(&exporter.scrape().await, "SNAPSHOT"), Some(0.0), "AWS needs some minutes");
+    tokio::time::sleep(3 * MINUTE).await;
     assert_eq!(overdue(&exporter.scrape().await, "SNAPSHOT"), Some(1.0));
     // Without descriptions nothing is known of schedules.
-    let blind = Exporter::start(exporter.simulator.clone(), |config| config.jobs.describe = false).await;
-    let shown = blind.refreshed(1).await;
+    let blind = Exporter::start(exporter.simulator.clone(), list_only).await;
+    let shown = blind.listed(1).await;
     assert_eq!([overdue(&shown, "SNAPSHOT"), overdue(&shown, "CONTINUOUS")], [None, Some(0.0)], "absent, and not 0");
 }
 
 #[tokio::test(start_paused = true)]
-async fn where_a_description_is_newer_its_status_counts_in_every_family() {
+async fn a_description_never_overrules_a_listing_and_a_job_that_ends_in_between_is_counted_once_at_all_times() {
     let exporter =
         Exporter::start(simulated([open("a").targeting_group("line"), open("b").targeting_group("line")]), |_| {})
             .await;
-    let simulator = exporter.simulator.clone();
     // It completes between the walk and its description.
     describe_job(&exporter.simulator, move |call| {
         if call.resource == Some("a") {
@@ -183,33 +180,20 @@ async fn where_a_description_is_newer_its_status_counts_in_every_family() {
         }
         None
     });
-    let shown = exporter.refreshed(1).await;
-    let completed = [("status", "COMPLETED"), ("target_selection", "SNAPSHOT")];
-    assert_eq!(shown.value("aws_iot_jobs", &completed), Some(1.0));
-    assert_eq!(
-        [of_group(&shown, "line", "COMPLETED"), of_group(&shown, "line", "IN_PROGRESS")],
-        [Some(1.0), Some(1.0)]
-    );
-    assert_eq!(shown.value("aws_iot_job_info", &[("job_id", "a")]), None, "it is not open any more");
-    assert_eq!(only(&shown, "aws_iot_jobs_undescribed"), Some(0.0), "it has just been described");
-    assert_eq!(simulator.requests(Operation::DescribeJob), 2);
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_description_that_is_older_than_the_summary_does_not_turn_the_clock_back() {
-    let exporter = Exporter::start(simulated([open("a").updated(NOW)]), |_| {}).await;
-    describe_job(&exporter.simulator, |call| {
-        let at = NOW.before(MINUTE).as_secs_f64();
-        let body = format!(
-            r#"{{"job": {{"jobId": "{}", "status": "SCHEDULED", "targetSelection": "SNAPSHOT", "createdAt": {},
-                 "lastUpdatedAt": {at}, "targets": ["arn:aws:iot:eu-west-1:012345678901:thing/a"]}}}}"#,
-            call.resource.unwrap_or_default(),
-            NOW.before(DAY / 2).as_secs_f64(),
-        );
-        Some(Response::new(body.into()))
-    });
-    let shown = exporter.refreshed(1).await;
-    assert_eq!(shown.value("aws_iot_job_info", &[("status", "IN_PROGRESS")]), Some(1.0), "{}", shown.text);
+    let shown = exporter.described().await;
+    assert_eq!(jobs_of(&shown, "IN_PROGRESS"), Some(2.0), "as it was listed");
+    assert_eq!(shown.value("aws_iot_job_status", &[("job_id", "a"), ("status", "IN_PROGRESS")]), Some(1.0));
+    exporter
+        .until(|shown| {
+            let of_statuses = ["IN_PROGRESS", "COMPLETED"].map(|status| jobs_of(shown, status).expect("a row"));
+            let of_group = ["IN_PROGRESS", "COMPLETED"].map(|status| of_group(shown, "line", status).unwrap_or(0.0));
+            assert_eq!((of_statuses.iter().sum(), of_statuses), (2.0, of_group), "{}", shown.text);
+            of_statuses == [1.0, 1.0]
+        })
+        .await;
+    let shown = exporter.scrape().await;
+    assert_eq!(shown.value("aws_iot_job_status", &[("job_id", "a"), ("status", "COMPLETED")]), Some(1.0));
+    assert_eq!(shown.runs("all_jobs"), Some(1.0), "DescribeJob says where a job went that is no longer listed");
 }
 
 /// Takes some jobs out of every page of `ListJobs`, as if they had moved while it was walked over.
@@ -230,7 +214,7 @@ fn hide_from_walks(simulator: &Simulator, hidden: &'static [&'static str], hide:
 async fn a_job_that_was_open_and_is_missing_from_the_walk_is_counted_as_it_is_described() {
     let jobs = ["a", "b", "c", "kept"].map(|id| open(id).targeting_group("line"));
     let exporter = Exporter::start(simulated(jobs), |_| {}).await;
-    exporter.refreshed(1).await;
+    exporter.described().await;
     let hide = Arc::new(AtomicBool::new(true));
     hide_from_walks(&exporter.simulator, &["a", "b", "c"], Arc::clone(&hide));
     let now = NOW.after(MINUTE);
@@ -239,42 +223,45 @@ async fn a_job_that_was_open_and_is_missing_from_the_walk_is_counted_as_it_is_de
         (job.last_updated_at, job.completed_at) = (now, Some(now));
     });
     exporter.simulator.with_fleet(&account(), REGION, |fleet| fleet.remove_job("c"));
-    let shown = exporter.refreshed(2).await;
-    assert_eq!(only(&shown, "aws_iot_jobs_last_walk_recovered"), Some(2.0));
+    exporter.listed(2).await;
+    tokio::time::sleep(3 * SECOND).await;
+    let shown = exporter.scrape().await;
     assert_eq!(
         [of_group(&shown, "line", "IN_PROGRESS"), of_group(&shown, "line", "COMPLETED")],
         [Some(2.0), Some(1.0)]
     );
     assert_eq!(shown.jobs().values().sum::<f64>(), 3.0, "the one that is not found is gone");
-    assert_eq!((shown.up(), only(&shown, "aws_iot_jobs_describe_failures")), (Some(1.0), Some(0.0)));
+    assert_eq!((shown.up(), failing(&shown)), (Some(1.0), 0.0));
+    assert_eq!(all_failures(&shown), 0.0);
     let not_found = [("operation", "DescribeJob"), ("code", "ResourceNotFoundException")];
     assert_eq!(shown.value("aws_iot_jobs_exporter_api_errors_total", &not_found), None, "a deleted job is no error");
     hide.store(false, Ordering::Relaxed);
-    let healed = exporter.refreshed(3).await;
-    assert_eq!(only(&healed, "aws_iot_jobs_last_walk_recovered"), Some(0.0));
+    let healed = exporter.listed(3).await;
+    assert_eq!([jobs_of(&healed, "IN_PROGRESS"), jobs_of(&healed, "COMPLETED")], [Some(2.0), Some(1.0)]);
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_job_that_is_missing_and_can_not_be_described_is_asked_for_again() {
+async fn a_job_that_is_missing_and_cannot_be_described_still_counts_and_is_asked_for_after_each_open_walk() {
     let exporter = Exporter::start(simulated([open("a"), open("b")]), |_| {}).await;
-    exporter.refreshed(1).await;
-    let failing = Arc::new(AtomicBool::new(true));
-    let fails = Arc::clone(&failing);
-    exporter.simulator.intercept(move |call| match call.operation {
-        Operation::DescribeJob if fails.load(Ordering::Relaxed) && call.resource == Some("a") => Some(unavailable()),
-        Operation::ListJobs => {
-            let mut page: serde_json::Value = serde_json::from_slice(call.answer().body()).expect("JSON");
-            page["jobs"].as_array_mut().expect("a list").retain(|job| job["jobId"] != "a");
-            Some(Response::new(page.to_string().into()))
-        }
-        _ => None,
-    });
-    let shown = exporter.refreshed(2).await;
-    let counted = |shown: &Exposition| shown.jobs().values().sum::<f64>();
-    assert_eq!((counted(&shown), only(&shown, "aws_iot_jobs_describe_failures")), (1.0, Some(1.0)));
-    failing.store(false, Ordering::Relaxed);
-    let shown = exporter.refreshed(3).await;
-    assert_eq!((counted(&shown), only(&shown, "aws_iot_jobs_last_walk_recovered")), (2.0, Some(1.0)));
+    exporter.described().await;
+    hide_from_walks(&exporter.simulator, &["a"], Arc::new(AtomicBool::new(true)));
+    exporter.wire.decide(|request| if request.uri().path() == "/jobs/a" { Fate::Breaks } else { Fate::Arrives });
+    let mut asked = Vec::new();
+    for walks in 2..5 {
+        exporter.listed(walks).await;
+        tokio::time::sleep(2 * SECOND).await;
+        let shown = exporter.scrape().await;
+        assert_eq!((shown.jobs().values().sum::<f64>(), failing(&shown)), (2.0, 1.0));
+        asked.push(exporter.wire.releases("/jobs/a").len());
+    }
+    assert_eq!([asked[1] - asked[0], asked[2] - asked[1]], [1, 1]);
+    exporter.wire.decide(|_| Fate::Arrives);
+    change(&exporter, "a", |job| job.status = Status::Canceled);
+    exporter.listed(5).await;
+    tokio::time::sleep(2 * SECOND).await;
+    let shown = exporter.scrape().await;
+    assert_eq!([jobs_of(&shown, "IN_PROGRESS"), jobs_of(&shown, "CANCELED")], [Some(1.0), Some(1.0)]);
+    assert_eq!(failing(&shown), 0.0);
 }
 
 #[tokio::test(start_paused = true)]
@@ -283,109 +270,83 @@ async fn a_missing_job_that_has_left_the_scope_is_not_counted() {
         config.targets[0].scope.statuses = vec![Status::InProgress];
     })
     .await;
-    exporter.refreshed(1).await;
+    exporter.described().await;
     change(&exporter, "a", |job| job.status = Status::Completed);
-    let shown = exporter.refreshed(2).await;
+    exporter.listed(2).await;
+    tokio::time::sleep(3 * SECOND).await;
+    let shown = exporter.scrape().await;
     assert_eq!(
         shown.jobs().into_iter().collect::<Vec<_>>(),
         [(("IN_PROGRESS".to_owned(), "SNAPSHOT".to_owned()), 1.0)]
     );
-    assert_eq!(only(&shown, "aws_iot_jobs_last_walk_recovered"), Some(0.0));
-    let before = exporter.simulator.requests(Operation::DescribeJob);
-    exporter.refreshed(3).await;
-    assert_eq!(exporter.simulator.requests(Operation::DescribeJob) - before, 1, "it is asked for no more");
+    let asked = || exporter.wire.releases("/jobs/a").len();
+    let before = asked();
+    exporter.listed(5).await;
+    assert_eq!(asked(), before, "it is asked for no more");
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_job_that_can_not_be_described_keeps_what_is_known_and_its_executions_until_they_are_stale() {
+async fn a_job_that_cannot_be_described_keeps_what_is_known_and_its_executions_until_they_are_stale() {
     let job = |id| open(id).targeting_group("line").with_executions(ExecutionStatus::Queued, 2);
     let exporter = Exporter::start(simulated([job("a"), job("b")]), |_| {}).await;
-    exporter.refreshed(1).await;
+    exporter.described().await;
     describe_job(&exporter.simulator, |call| (call.resource == Some("a")).then(unavailable));
-    let shown = exporter.refreshed(2).await;
-    assert_eq!((shown.up(), only(&shown, "aws_iot_jobs_describe_failures")), (Some(1.0), Some(1.0)));
+    tokio::time::sleep(2 * MINUTE).await;
+    let shown = exporter.scrape().await;
+    assert_eq!((shown.up(), states(&shown)), (Some(1.0), [1.0, 0.0, 1.0, 0.0]));
     assert_eq!(of_group(&shown, "line", "IN_PROGRESS"), Some(2.0));
     assert_eq!(executions(&shown, "a", "QUEUED"), Some(2.0), "the last counts");
-    let info = [("job_id", "a"), ("windowed", "false")];
-    assert_eq!(shown.value("aws_iot_job_info", &info), Some(1.0));
+    assert_eq!(shown.value("aws_iot_job_windowed", &[("job_id", "a")]), Some(0.0));
 
-    tokio::time::sleep(12 * MINUTE).await;
+    // Three times the longest interval between two descriptions.
+    tokio::time::sleep(31 * MINUTE).await;
     let shown = exporter.scrape().await;
     assert_eq!(shown.up(), Some(1.0));
     assert_eq!([executions(&shown, "a", "QUEUED"), executions(&shown, "b", "QUEUED")], [None, Some(2.0)]);
     assert_eq!(of_group(&shown, "line", "IN_PROGRESS"), Some(2.0), "groups of a SNAPSHOT job do not change");
 
     exporter.simulator.stop_intercepting();
-    tokio::time::sleep(10 * MINUTE).await;
+    tokio::time::sleep(11 * MINUTE).await;
     let shown = exporter.scrape().await;
-    assert_eq!(only(&shown, "aws_iot_jobs_describe_failures"), Some(0.0));
-    assert_eq!(executions(&shown, "a", "QUEUED"), Some(2.0));
+    assert_eq!((states(&shown), executions(&shown, "a", "QUEUED")), ([2.0, 0.0, 0.0, 0.0], Some(2.0)));
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_describe_job_that_hangs_or_fails_holds_up_no_walk_for_long() {
-    let log = ThreadLog::start();
-    for (fate, requests) in [((|_| Fate::Hangs) as fn(&_) -> Fate, 30), (|_| Fate::Breaks, 30)] {
-        let exporter = Exporter::start(simulated((0..300).map(|n| open(&format!("job-{n}")))), |_| {}).await;
-        exporter.wire.decide(
-            move |request| {
-                if request.uri().path().starts_with("/jobs/") { fate(request) } else { Fate::Arrives }
-            },
-        );
-        let start = Instant::now();
-        let shown = exporter.refreshed(1).await;
-        assert!(start.elapsed() < 2 * MINUTE, "{:?}", start.elapsed());
-        assert_eq!((shown.up(), only(&shown, "aws_iot_jobs_describe_failures")), (Some(1.0), Some(300.0)));
-        assert_eq!(shown.jobs().values().sum::<f64>(), 300.0);
-        let asked = exporter.wire.released.lock().expect("no test panics in here").len();
-        assert!(asked <= requests, "{asked} requests where nobody answers");
-        let warnings = log.take();
-        let warnings: Vec<&String> = warnings.iter().filter(|line| line.contains("WARN")).collect();
-        assert_eq!(warnings.len(), 1, "{warnings:#?}");
-        exporter.wire.decide(|_| Fate::Arrives);
-        assert_eq!(only(&exporter.refreshed(2).await, "aws_iot_jobs_describe_failures"), Some(0.0));
-    }
-}
-
-#[tokio::test(start_paused = true)]
-async fn without_permission_to_describe_it_goes_on_with_what_list_jobs_gives_and_tries_again_now_and_then() {
+async fn without_permission_to_describe_it_goes_on_with_what_list_jobs_gives_and_says_so_once() {
     let log = ThreadLog::start();
     let jobs = (0..20).map(|n| open(&format!("open-{n}")).targeting_group("line"));
     let exporter = Exporter::start(simulated(jobs.chain([ended("old", DAY).targeting_group("line")])), |_| {}).await;
     describe_job(&exporter.simulator, |_| Some(denied()));
-    let shown = exporter.refreshed(1).await;
-    assert_eq!((shown.up(), shown.jobs().values().sum::<f64>()), (Some(1.0), 21.0));
-    let rows = group_rows(&shown);
-    assert!(rows.keys().all(|[group, ..]| group == "<unknown>"), "{rows:?}");
-    assert_eq!(rows.values().sum::<f64>(), 21.0);
-    assert_eq!(only(&shown, "aws_iot_jobs_describe_denied"), Some(1.0));
-    assert_eq!(only(&shown, "aws_iot_jobs_describe_failures"), Some(20.0));
-    assert_eq!(shown.family("aws_iot_job_executions").count(), 0);
-    assert_eq!(shown.value("aws_iot_job_info", &[("job_id", "open-7"), ("windowed", "<unknown>")]), Some(1.0));
-    let asked = || exporter.simulator.requests(Operation::DescribeJob);
-    assert!(asked() <= 8, "{} requests to be denied", asked());
-    let lines = log.take();
-    let warnings: Vec<&String> = lines.iter().filter(|line| line.contains("WARN")).collect();
-    assert_eq!(warnings.len(), 1, "{lines:#?}");
-    assert!(warnings[0].contains("iot:DescribeJob"), "{}", warnings[0]);
-
-    let before = asked();
-    tokio::time::sleep(9 * MINUTE).await;
-    assert_eq!(asked(), before, "it is left alone");
-    tokio::time::sleep(3 * MINUTE).await;
-    assert!((before + 1..=before + 8).contains(&asked()), "and tried again: {} requests", asked() - before);
-    let lines = log.take();
-    assert!(lines.iter().all(|line| !line.contains("WARN")), "once is enough: {lines:#?}");
+    exporter.listed(1).await;
+    let mut warnings = Vec::new();
+    for _ in 0..60 {
+        tokio::time::sleep(MINUTE).await;
+        let shown = exporter.scrape().await;
+        assert_eq!((shown.up(), shown.jobs().values().sum::<f64>()), (Some(1.0), 21.0));
+        let rows = group_rows(&shown);
+        assert!(rows.keys().all(|[group, ..]| group == "<unknown>"), "{rows:?}");
+        assert_eq!(rows.values().sum::<f64>(), 21.0);
+        assert_eq!((states(&shown), only(&shown, "aws_iot_jobs_undescribed")), ([0.0, 0.0, 0.0, 21.0], Some(21.0)));
+        for family in ["aws_iot_job_executions", "aws_iot_job_windowed", "aws_iot_job_described_timestamp_seconds"] {
+            assert_eq!(shown.family(family).count(), 0, "{family}");
+        }
+        assert_eq!(shown.value("aws_iot_job_info", &[("job_id", "open-7")]), Some(1.0));
+        warnings.extend(log.take().into_iter().filter(|line| line.contains("WARN")));
+    }
+    let [warning] = &warnings[..] else { panic!("one warning, not {warnings:#?}") };
+    for part in ["run failed", "collector=details", "reason=denied", "iot:DescribeJob", "advice="] {
+        assert!(warning.contains(part), "{part} is not in {warning}");
+    }
 
     exporter.simulator.stop_intercepting();
-    tokio::time::sleep(12 * MINUTE).await;
+    tokio::time::sleep(2 * MINUTE).await;
     let shown = exporter.scrape().await;
     assert_eq!(
         [of_group(&shown, "line", "IN_PROGRESS"), of_group(&shown, "line", "COMPLETED")],
         [Some(20.0), Some(1.0)]
     );
-    assert_eq!(only(&shown, "aws_iot_jobs_describe_denied"), Some(0.0));
-    assert!(log.take().iter().any(|line| line.contains("can be described again")));
+    assert_eq!(states(&shown), [21.0, 0.0, 0.0, 0.0]);
+    assert!(log.take().iter().any(|line| line.contains("collector has recovered") && line.contains("details")));
 }
 
 #[tokio::test(start_paused = true)]
@@ -393,32 +354,24 @@ async fn jobs_that_a_policy_leaves_out_are_unknown_and_the_others_are_described(
     let jobs = (0..6).map(|n| open(&format!("ours-{n}")).targeting_group("line"));
     let theirs = [open("theirs").targeting_group("line"), ended("theirs-old", DAY).targeting_group("line")];
     let exporter = Exporter::start(simulated(jobs.chain(theirs)), |_| {}).await;
-    let asked = Arc::new(AtomicU64::new(0));
-    let counted = Arc::clone(&asked);
     describe_job(&exporter.simulator, move |call| {
-        let theirs = call.resource.is_some_and(|job| job.starts_with("theirs"));
-        counted.fetch_add(u64::from(call.resource == Some("theirs-old")), Ordering::Relaxed);
-        theirs.then(denied)
+        call.resource.is_some_and(|job| job.starts_with("theirs")).then(denied)
     });
-    let shown = exporter.refreshed(3).await;
-    assert_eq!(
-        [of_group(&shown, "line", "IN_PROGRESS"), of_group(&shown, "line", "COMPLETED")],
-        [Some(6.0), Some(0.0)]
-    );
-    let unknown = |status| of_group(&shown, "<unknown>", status);
-    assert_eq!([unknown("IN_PROGRESS"), unknown("COMPLETED")], [Some(1.0), Some(1.0)]);
-    let names = ["describe_denied", "describe_failures", "undescribed"];
-    let values = names.map(|name| only(&shown, &format!("aws_iot_jobs_{name}")));
-    assert_eq!(values, [Some(1.0), Some(1.0), Some(1.0)]);
-    assert_eq!(asked.load(Ordering::Relaxed), 1, "an ended job that is refused is not asked for at once again");
-    tokio::time::sleep(95 * MINUTE).await;
-    assert!(asked.load(Ordering::Relaxed) >= 2, "but some day");
-    let shown = exporter.scrape().await;
-    assert_eq!(of_group(&shown, "<unknown>", "COMPLETED"), Some(1.0), "and it is what it was");
+    let asked = || exporter.wire.releases("/jobs/theirs-old").len();
+    exporter.listed(1).await;
+    for _ in 0..50 {
+        tokio::time::sleep(30 * SECOND).await;
+        let shown = exporter.scrape().await;
+        let rows = |group| ["IN_PROGRESS", "COMPLETED"].map(|status| of_group(&shown, group, status).unwrap_or(0.0));
+        assert_eq!((rows("line"), rows("<unknown>")), ([6.0, 0.0], [1.0, 1.0]));
+        assert_eq!((states(&shown), only(&shown, "aws_iot_jobs_undescribed")), ([6.0, 0.0, 0.0, 2.0], Some(2.0)));
+    }
+    // At once, and after 1, 2, 4, 8 and 10 minutes more: see `collectors.details`.
+    assert!((4..=6).contains(&asked()), "{} requests in 25 minutes", asked());
 }
 
 #[tokio::test(start_paused = true)]
-async fn ended_rows_are_absent_until_every_ended_job_of_the_window_is_described_the_last_to_end_first() {
+async fn rows_of_ended_jobs_fill_while_they_are_described_and_the_last_to_end_come_first() {
     let jobs = (0..100).map(|n| ended(&format!("ended-{n:02}"), Duration::from_hours(n)).targeting_group("line"));
     let outside = ended("outside", 8 * DAY).targeting_group("old");
     let exporter = Exporter::start(simulated(jobs.chain([outside, open("open").targeting_group("line")])), |config| {
@@ -432,21 +385,18 @@ async fn ended_rows_are_absent_until_every_ended_job_of_the_window_is_described_
         seen.lock().expect("no test panics in here").extend(ended.map(str::to_owned));
         None
     });
-    let shown = exporter.refreshed(1).await;
-    assert_eq!([of_group(&shown, "line", "COMPLETED"), of_group(&shown, "line", "IN_PROGRESS")], [None, Some(1.0)]);
-    assert_eq!(only(&shown, "aws_iot_jobs_undescribed"), Some(100.0));
-    assert_eq!(shown.value("aws_iot_jobs", &[("status", "COMPLETED"), ("target_selection", "SNAPSHOT")]), Some(101.0));
-
-    let shown = exporter.refreshed(2).await;
-    let left = only(&shown, "aws_iot_jobs_undescribed").expect("a row");
-    assert!((30.0..60.0).contains(&left), "{left} after a minute at one a second");
-    assert_eq!(of_group(&shown, "line", "COMPLETED"), None, "absent rather than too low");
-
-    // Before the third refresh: as soon as the last one is described.
-    tokio::time::sleep(50 * Duration::from_secs(1)).await;
-    let shown = exporter.scrape().await;
-    assert_eq!(only(&shown, "aws_iot_jobs_exporter_refreshes_total"), Some(2.0));
-    assert_eq!(only(&shown, "aws_iot_jobs_undescribed"), Some(0.0));
+    exporter.listed(1).await;
+    let shown = exporter
+        .until(|shown| {
+            let known = of_group(shown, "line", "COMPLETED").unwrap_or(0.0);
+            let undescribed = only(shown, "aws_iot_jobs_undescribed").expect("a row");
+            assert_eq!((jobs_of(shown, "COMPLETED"), known + undescribed), (Some(101.0), 100.0), "{}", shown.text);
+            assert_eq!(of_group(shown, "<unknown>", "COMPLETED"), None, "none has failed");
+            known == 50.0
+        })
+        .await;
+    assert_eq!(of_group(&shown, "line", "IN_PROGRESS"), Some(1.0));
+    let shown = exporter.described().await;
     assert_eq!(of_group(&shown, "line", "COMPLETED"), Some(100.0));
     assert_eq!(of_group(&shown, "old", "COMPLETED"), None, "it ended too long ago");
     let order = order.lock().expect("no test panics in here");
@@ -455,25 +405,32 @@ async fn ended_rows_are_absent_until_every_ended_job_of_the_window_is_described_
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_job_that_ends_unseen_between_two_walks_does_not_make_ended_rows_flicker() {
+async fn a_job_that_is_created_and_ends_between_two_walks_does_not_make_ended_rows_flicker() {
     let jobs = (0..50).map(|n| ended(&format!("ended-{n}"), DAY).targeting_group("line"));
-    let exporter = Exporter::start(simulated(jobs), |_| {}).await;
-    exporter.refreshed(2).await;
-    for n in 3..10_u32 {
+    let exporter = Exporter::start(simulated(jobs), |config| config.collectors.all_jobs.interval = MINUTE).await;
+    exporter.described().await;
+    let mut before = 50.0;
+    for n in 1..8_u32 {
         exporter.simulator.with_fleet(&account(), REGION, |fleet| {
             fleet.add_job(ended(&format!("new-{n}"), Duration::ZERO).targeting_group("line"));
         });
-        let shown = exporter.refreshed(n).await;
-        assert_eq!(of_group(&shown, "line", "COMPLETED"), Some(f64::from(50 + n - 2)));
+        exporter
+            .until(|shown| {
+                let now = of_group(shown, "line", "COMPLETED").expect("a row");
+                assert!(now >= before, "{now} after {before}");
+                now == f64::from(50 + n)
+            })
+            .await;
+        before = f64::from(50 + n);
     }
     assert_eq!(exporter.simulator.requests(Operation::DescribeJob), 57, "each of them once");
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_snapshot_job_that_ends_is_not_described_again_and_a_continuous_one_is() {
+async fn a_job_that_has_ended_is_described_once_more_and_then_never_again() {
     let jobs = [open("snapshot").targeting_group("line"), open("continuous").targeting_group("line").continuous()];
-    let exporter = Exporter::start(simulated(jobs), |_| {}).await;
-    exporter.refreshed(1).await;
+    let exporter = Exporter::start(simulated(jobs), |config| config.collectors.details.interval = 5 * MINUTE).await;
+    exporter.described().await;
     assert_eq!(exporter.simulator.requests(Operation::DescribeJob), 2);
     for id in ["snapshot", "continuous"] {
         change(&exporter, id, |job| {
@@ -486,96 +443,103 @@ async fn a_snapshot_job_that_ends_is_not_described_again_and_a_continuous_one_is
             }
         });
     }
-    let shown = exporter.refreshed(2).await;
-    assert_eq!(exporter.simulator.requests(Operation::DescribeJob), 3);
+    exporter.listed(2).await;
+    tokio::time::sleep(3 * SECOND).await;
+    let shown = exporter.scrape().await;
+    assert_eq!(exporter.simulator.requests(Operation::DescribeJob), 4);
     let late = [("thing_group", "late"), ("status", "COMPLETED"), ("target_selection", "CONTINUOUS")];
     assert_eq!(shown.value("aws_iot_thing_group_jobs", &late), Some(1.0));
-    exporter.refreshed(5).await;
-    assert_eq!(exporter.simulator.requests(Operation::DescribeJob), 3);
+    tokio::time::sleep(DAY).await;
+    assert_eq!(exporter.simulator.requests(Operation::DescribeJob), 4);
 }
 
 #[tokio::test(start_paused = true)]
-async fn targets_of_a_continuous_job_follow_and_a_group_without_jobs_is_gone() {
+async fn targets_of_a_continuous_job_follow_and_the_row_of_a_group_without_jobs_stays_as_0() {
     let exporter = Exporter::start(simulated([open("a").continuous().targeting_group("before")]), |_| {}).await;
     let rows = |shown: &Exposition| group_rows(shown).into_keys().map(|[group, ..]| group).collect::<Vec<_>>();
-    assert_eq!(rows(&exporter.refreshed(1).await), ["before"]);
+    let groups_of_job = |shown: &Exposition| {
+        let family = shown.family("aws_iot_job_thing_group_info");
+        family.map(|(labels, _)| labels["thing_group"].clone()).collect::<Vec<_>>()
+    };
+    assert_eq!(rows(&exporter.described().await), ["before"]);
     change(&exporter, "a", |job| *job = Job { targets: [].into(), ..job.clone() }.targeting_group("after"));
-    let shown = exporter.refreshed(2).await;
-    assert_eq!(rows(&shown), ["after"]);
-    assert!(!shown.job_lines().concat().contains("before"), "gone from every family: {}", shown.text);
+    tokio::time::sleep(2 * MINUTE).await;
+    let shown = exporter.scrape().await;
+    assert_eq!((rows(&shown), groups_of_job(&shown)), (vec!["after".to_owned()], vec!["after".to_owned()]));
+    let before = [("thing_group", "before"), ("status", "IN_PROGRESS"), ("target_selection", "CONTINUOUS")];
+    assert_eq!(shown.value("aws_iot_thing_group_jobs", &before), Some(0.0));
+    assert_eq!(shown.value("aws_iot_thing_group_jobs_oldest_created_timestamp_seconds", &before), None);
 }
 
 #[tokio::test(start_paused = true)]
 async fn an_id_that_is_used_again_is_another_job() {
-    let exporter = Exporter::start(simulated([ended("a", DAY).targeting_group("first")]), |_| {}).await;
+    let jobs = [ended("a", DAY).targeting_group("first")];
+    let exporter = Exporter::start(simulated(jobs), |config| config.collectors.all_jobs.interval = MINUTE).await;
     let rows = |shown: &Exposition| group_rows(shown).into_keys().map(|[group, ..]| group).collect::<Vec<_>>();
-    assert_eq!(rows(&exporter.refreshed(2).await), ["first"]);
+    assert_eq!(rows(&exporter.described().await), ["first"]);
     exporter.simulator.with_fleet(&account(), REGION, |fleet| {
         fleet.add_job(ended("a", Duration::ZERO).targeting_group("second"));
     });
-    assert_eq!(rows(&exporter.refreshed(3).await), ["second"]);
+    tokio::time::sleep(2 * MINUTE).await;
+    let shown = exporter.scrape().await;
+    assert_eq!((rows(&shown), jobs_of(&shown, "COMPLETED")), (vec!["second".to_owned()], Some(1.0)));
 }
 
 #[tokio::test(start_paused = true)]
-async fn resolved_by_summary_groups_are_the_ids_that_list_jobs_gives_and_cost_nothing() {
+async fn without_details_groups_are_the_ids_that_list_jobs_gives_and_cost_nothing() {
     let simulator = simulated([]);
-    let jobs =
-        [open("a").targeting_group("line"), ended("b", DAY).targeting_group("line"), open("c").targeting_thing("d")];
+    let jobs = [
+        open("a").targeting_group("line").with_executions(ExecutionStatus::Queued, 1),
+        ended("b", DAY).targeting_group("line"),
+        open("c").targeting_thing("d"),
+    ];
     simulator.set_fleet(&account(), REGION, Fleet::new(jobs, [ThingGroup::new("line")]));
-    let exporter = Exporter::start(simulator, |config| {
-        config.thing_groups.resolve = Resolve::Summary;
-        config.jobs.describe = false;
-    })
-    .await;
-    let shown = exporter.refreshed(1).await;
+    let exporter = Exporter::start(simulator, list_only).await;
+    let shown = exporter.listed(2).await;
     let id = ThingGroup::new("line").id;
     assert_eq!([of_group(&shown, &id, "IN_PROGRESS"), of_group(&shown, &id, "COMPLETED")], [Some(1.0), Some(1.0)]);
     assert_eq!(of_group(&shown, "<unknown>", "IN_PROGRESS"), Some(1.0), "no id says nothing");
     assert_eq!(exporter.simulator.requests(Operation::DescribeJob), 0);
-    assert_eq!(only(&shown, "aws_iot_jobs_undescribed"), None);
+    let families = [
+        "aws_iot_jobs_undescribed",
+        "aws_iot_jobs_collector_jobs",
+        "aws_iot_job_executions",
+        "aws_iot_job_windowed",
+        "aws_iot_job_described_timestamp_seconds",
+    ];
+    for family in families {
+        assert_eq!(shown.family(family).count(), 0, "{family}");
+    }
+    assert_eq!(shown.family("aws_iot_job_info").count(), 3);
 }
 
 #[tokio::test(start_paused = true)]
-async fn switched_off_nothing_is_described_and_what_is_not_known_is_absent() {
+async fn without_series_of_jobs_and_without_ended_jobs_sums_stay() {
     let job = open("a").targeting_group("line").with_executions(ExecutionStatus::Queued, 1);
     let jobs = [job, ended("b", DAY).targeting_group("line")];
     let start = |configure: fn(&mut Config)| Exporter::start(simulated(jobs.clone()), configure);
-    let off = start(|config| {
-        config.thing_groups.resolve = Resolve::Off;
-        config.jobs.describe = false;
-    });
-    let off = off.await;
-    let shown = off.refreshed(2).await;
-    for family in ["aws_iot_thing_group_jobs", "aws_iot_job_thing_group_info", "aws_iot_job_executions"] {
-        assert_eq!(shown.family(family).count(), 0, "{family}");
-    }
-    assert_eq!(shown.family("aws_iot_job_info").count(), 1);
-    assert_eq!(off.simulator.requests(Operation::DescribeJob), 0);
-
-    let no_open = start(|config| config.jobs.describe = false).await;
-    let shown = no_open.refreshed(2).await;
-    assert_eq!(
-        [of_group(&shown, "<unknown>", "IN_PROGRESS"), of_group(&shown, "line", "COMPLETED")],
-        [Some(1.0), Some(1.0)]
-    );
-    assert_eq!(no_open.simulator.requests(Operation::DescribeJob), 1, "the one that has ended, once");
-
-    let no_groups = start(|config| config.thing_groups.resolve = Resolve::Off).await;
-    let shown = no_groups.refreshed(2).await;
-    assert_eq!(shown.family("aws_iot_thing_group_jobs").count(), 0);
-    assert_eq!(executions(&shown, "a", "QUEUED"), Some(1.0));
-    assert_eq!(no_groups.simulator.requests(Operation::DescribeJob), 2, "the one that is open, each time");
 
     let no_series = start(|config| config.jobs.series = false).await;
-    let shown = no_series.refreshed(1).await;
+    let shown = no_series.described().await;
     assert!(!shown.text.contains("job_id="), "{}", shown.text);
-    assert_eq!(only(&shown, "aws_iot_jobs_omitted_jobs"), Some(0.0));
+    assert_eq!(
+        shown.value("aws_iot_jobs_omitted_jobs", &[("collector", "open_jobs")]),
+        Some(0.0),
+        "left out by choice, and not by a limit"
+    );
     assert_eq!(of_group(&shown, "line", "IN_PROGRESS"), Some(1.0));
 
-    let no_ended = start(|config| config.thing_groups.ended_jobs_within = Duration::ZERO).await;
-    let shown = no_ended.refreshed(1).await;
-    assert_eq!([of_group(&shown, "line", "IN_PROGRESS"), of_group(&shown, "line", "COMPLETED")], [Some(1.0), None]);
+    let no_ended = start(|config| config.jobs.ended_within = Duration::ZERO).await;
+    let shown = no_ended.described().await;
+    assert_eq!(of_group(&shown, "line", "IN_PROGRESS"), Some(1.0));
+    assert_eq!([of_group(&shown, "line", "COMPLETED"), jobs_of(&shown, "COMPLETED")], [Some(0.0), Some(1.0)]);
+    assert_eq!(shown.value("aws_iot_job_info", &[("job_id", "b")]), None);
     assert_eq!(no_ended.simulator.requests(Operation::DescribeJob), 1);
+
+    let no_full_walks = start(|config| config.collectors.all_jobs.enabled = false).await;
+    let shown = no_full_walks.described().await;
+    assert_eq!([jobs_of(&shown, "IN_PROGRESS"), jobs_of(&shown, "COMPLETED")], [Some(1.0), None], "absent, and not 0");
+    assert_eq!((shown.up(), shown.runs("all_jobs")), (Some(1.0), Some(0.0)));
 }
 
 #[tokio::test(start_paused = true)]
@@ -592,7 +556,7 @@ async fn groups_that_are_left_out_are_summed_and_jobs_past_the_limit_are_counted
         config.limits.max_jobs = 2;
     })
     .await;
-    let shown = exporter.refreshed(1).await;
+    let shown = exporter.described().await;
     let groups: Vec<String> = group_rows(&shown).into_keys().map(|[group, ..]| group).collect();
     assert_eq!(groups, ["<other>", "factory-1", "factory-2"]);
     assert!(!shown.text.contains("test-1"), "in no family: {}", shown.text);
@@ -602,17 +566,21 @@ async fn groups_that_are_left_out_are_summed_and_jobs_past_the_limit_are_counted
         "what is left out is not folded by a limit"
     );
     let jobs: Vec<&str> = shown.family("aws_iot_job_info").map(|(labels, _)| labels["job_id"].as_str()).collect();
-    assert_eq!((jobs, only(&shown, "aws_iot_jobs_omitted_jobs")), (vec!["a", "b"], Some(1.0)));
+    assert_eq!(
+        (jobs, shown.value("aws_iot_jobs_omitted_jobs", &[("collector", "open_jobs")])),
+        (vec!["a", "b"], Some(1.0))
+    );
 }
 
 #[tokio::test(start_paused = true)]
 async fn descriptions_keep_to_the_budget_of_their_own_operation() {
     let exporter = Exporter::start(simulated((0..100).map(|n| open(&format!("job-{n}")))), |config| {
         config.limits.requests_per_second = 5.0;
+        config.collectors.details.interval = 10 * MINUTE;
     })
     .await;
-    let shown = exporter.refreshed(1).await;
-    assert_eq!((shown.up(), only(&shown, "aws_iot_jobs_describe_failures")), (Some(1.0), Some(0.0)));
+    let shown = exporter.described().await;
+    assert_eq!((shown.up(), all_failures(&shown)), (Some(1.0), 0.0));
     let wire = exporter.wire.released.lock().expect("no test panics in here");
     let releases: Vec<Instant> =
         wire.iter().filter(|(path, _)| path.starts_with("/jobs/")).map(|(_, at)| *at).collect();
@@ -632,9 +600,10 @@ async fn a_job_of_another_account_is_not_believed() {
             format!(r#"{{"job": {{"jobId": "a", "jobArn": "{arn}", "status": "COMPLETED", "targets": ["{arn}"]}}}}"#);
         Some(Response::new(body.into()))
     });
-    let shown = exporter.refreshed(1).await;
-    assert_eq!(shown.value("aws_iot_job_info", &[("status", "IN_PROGRESS")]), Some(1.0));
-    assert_eq!(only(&shown, "aws_iot_jobs_describe_failures"), Some(1.0));
+    let shown = exporter.until(|shown| shown.runs("details") >= Some(1.0)).await;
+    assert_eq!(shown.value("aws_iot_job_status", &[("status", "IN_PROGRESS")]), Some(1.0));
+    assert_eq!((failing(&shown), shown.failures("details", "account_mismatch")), (1.0, Some(1.0)));
+    assert_eq!(of_group(&shown, "<unknown>", "IN_PROGRESS"), Some(1.0));
 }
 
 #[tokio::test(start_paused = true)]
@@ -642,7 +611,7 @@ async fn whatever_a_description_leaves_out_or_gets_wrong_is_unknown_and_takes_no
     let described = |body: &'static str| async move {
         let exporter = Exporter::start(simulated([open("a")]), |_| {}).await;
         describe_job(&exporter.simulator, move |_| Some(Response::new(body.into())));
-        let shown = exporter.refreshed(1).await;
+        let shown = exporter.until(|shown| shown.runs("details") >= Some(1.0)).await;
         assert_eq!((shown.up(), shown.jobs().values().sum::<f64>()), (Some(1.0), 1.0), "{body}: {}", shown.text);
         shown
     };
@@ -656,7 +625,7 @@ async fn whatever_a_description_leaves_out_or_gets_wrong_is_unknown_and_takes_no
         r#"{"job": {"jobId": 7}}"#,
     ] {
         let shown = described(body).await;
-        assert_eq!(only(&shown, "aws_iot_jobs_describe_failures"), Some(1.0), "{body}");
+        assert_eq!(failing(&shown), 1.0, "{body}");
         assert_eq!(of_group(&shown, "<unknown>", "IN_PROGRESS"), Some(1.0), "{body}");
     }
     let shown = described(r#"{"job": {"jobId": "a"}}"#).await;
@@ -670,72 +639,73 @@ async fn whatever_a_description_leaves_out_or_gets_wrong_is_unknown_and_takes_no
     .await;
     assert_eq!(of_group(&shown, "<unknown>", "IN_PROGRESS"), Some(1.0));
     assert_eq!([executions(&shown, "a", "QUEUED"), executions(&shown, "a", "FAILED")], [None, Some(2.0)]);
-    assert_eq!(
-        shown.value("aws_iot_job_info", &[("windowed", "false")]),
-        Some(1.0),
-        "windows are told apart from the start"
-    );
+    assert_eq!(only(&shown, "aws_iot_job_windowed"), Some(0.0), "windows are known without the start");
     assert_eq!(shown.family("aws_iot_job_scheduled_start_timestamp_seconds").count(), 0);
 }
 
-/// Within one exposition a job tells one status, whatever happens to it between the walk and its description.
+/// Within one exposition a job has one status, whatever happens to it between its walk and its description.
 #[tokio::test(start_paused = true)]
-async fn under_a_fleet_that_changes_at_every_request_group_rows_info_rows_and_counts_agree() {
+async fn under_a_fleet_that_changes_at_every_request_group_rows_status_rows_and_counts_agree() {
+    const JOBS: f64 = 400.0;
     let group = |n: u32| format!("group-{}", n % 7);
     let jobs = (0..400_u32).map(|n| {
         let status = Status::KNOWN[n as usize % Status::KNOWN.len()].clone();
         Job::new(format!("job-{n:03}"), status, NOW.before(DAY)).targeting_group(&group(n))
     });
-    let exporter = Exporter::start(simulated(jobs), |config| config.refresh.interval = Duration::from_secs(5)).await;
+    let exporter = Exporter::start(simulated(jobs), |config| {
+        config.limits.max_ended_jobs = 400;
+        config.collectors.open_jobs.interval = 5 * SECOND;
+        config.collectors.all_jobs.interval = 7 * SECOND;
+    })
+    .await;
     let rng = Mutex::new(fastrand::Rng::with_seed(9));
     exporter.simulator.intercept(move |call| {
         let mut rng = rng.lock().expect("no test panics in here");
         let (job, now) = (format!("job-{:03}", rng.u32(0..400)), call.now);
-        let status = rng.choice(Status::KNOWN).cloned().expect("a status");
+        let status = if rng.u32(0..8) == 0 {
+            Status::KNOWN.iter().filter(|status| !status.is_open()).nth(rng.usize(0..2))
+        } else {
+            Status::KNOWN.iter().filter(|status| status.is_open()).nth(rng.usize(0..3))
+        };
+        let status = status.cloned().expect("a status");
         call.simulator.with_fleet(call.account, call.region, |fleet| {
             fleet.update_job(&job, |job| {
-                let has_ended = matches!(status, Status::Completed | Status::Canceled);
-                (job.status, job.last_updated_at, job.completed_at) = (status, now, has_ended.then_some(now));
+                // What has ended does not change any more.
+                if job.status.is_open() {
+                    let completed_at = (!status.is_open()).then_some(now);
+                    (job.status, job.last_updated_at, job.completed_at) = (status, now, completed_at);
+                }
             })
         });
         None
     });
-    for refresh in 1..30 {
-        let shown = exporter.refreshed(refresh).await;
-        let mut by_group: BTreeMap<String, f64> = BTreeMap::new();
-        for ([_, status, _], jobs) in group_rows(&shown) {
-            *by_group.entry(status).or_default() += jobs;
+    exporter.described().await;
+    let by_status = |shown: &Exposition, family: &str| {
+        let mut sums: BTreeMap<String, f64> = BTreeMap::new();
+        for (labels, jobs) in shown.family(family) {
+            *sums.entry(labels["status"].clone()).or_default() += jobs;
         }
-        let mut open_rows: BTreeMap<String, f64> = BTreeMap::new();
-        for (labels, _) in shown.family("aws_iot_job_info") {
-            *open_rows.entry(labels["status"].clone()).or_default() += 1.0;
-        }
-        let tells_ended = only(&shown, "aws_iot_jobs_undescribed") == Some(0.0);
-        for ((status, selection), jobs) in shown.jobs() {
-            assert_eq!(selection, TargetSelection::Snapshot.as_str());
-            if Status::from(status.as_str()).is_open() {
-                assert_eq!((by_group[&status], open_rows[&status]), (jobs, jobs), "refresh {refresh}, {status}");
-            } else if tells_ended {
-                assert_eq!(by_group[&status], jobs, "refresh {refresh}, {status}");
-            }
-        }
-        let total = only(&shown, "aws_iot_jobs_last_walk_jobs");
-        assert_eq!(Some(shown.jobs().values().sum::<f64>()), total);
+        sums.retain(|_, jobs| *jobs > 0.0);
+        sums
+    };
+    for _ in 0..150 {
+        let shown = exporter.scrape().await;
+        let counts = by_status(&shown, "aws_iot_jobs");
+        assert_eq!(by_status(&shown, "aws_iot_thing_group_jobs"), counts);
+        assert_eq!(by_status(&shown, "aws_iot_job_status"), counts);
+        assert_eq!(counts.values().sum::<f64>(), JOBS, "none is lost, and none counted twice");
+        tokio::time::sleep(SECOND).await;
     }
 }
 
-/// A budget that leaves most ended jobs to the time between refreshes.
+/// A budget at which sixty ended jobs take 12 seconds.
 fn slowly(config: &mut Config) {
     config.limits.requests_per_second = 5.0;
 }
 
-/// Sixty ended jobs: more than are described at once at five a second.
+/// Sixty ended jobs.
 fn sixty_ended() -> impl Iterator<Item = Job> {
     (0..60).map(|n| ended(&format!("ended-{n:02}"), Duration::from_hours(n)).targeting_group("line"))
-}
-
-fn completed(shown: &Exposition) -> Option<f64> {
-    shown.value("aws_iot_jobs", &[("status", "COMPLETED"), ("target_selection", "SNAPSHOT")])
 }
 
 /// Changes the pages of `ListJobs`, summary by summary.
@@ -761,8 +731,8 @@ async fn a_job_is_the_same_whatever_fraction_of_a_second_either_call_writes_and_
         let jobs = sixty_ended().chain([open("open").targeting_group("line")]).map(created);
         let exporter = Exporter::start(simulated(jobs), slowly).await;
         list_with(&exporter.simulator, change);
-        let shown = exporter.refreshed(3).await;
-        assert_eq!(completed(&shown), Some(60.0));
+        let shown = exporter.described().await;
+        assert_eq!(jobs_of(&shown, "COMPLETED"), Some(60.0));
         assert_eq!(
             [of_group(&shown, "line", "COMPLETED"), of_group(&shown, "line", "IN_PROGRESS")],
             [Some(60.0), Some(1.0)]
@@ -772,31 +742,25 @@ async fn a_job_is_the_same_whatever_fraction_of_a_second_either_call_writes_and_
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_id_that_is_used_again_before_its_turn_comes_is_left_to_the_next_walk() {
+async fn an_ended_job_that_is_deleted_counts_until_the_next_full_walk_and_its_id_can_be_used_again() {
     let exporter = Exporter::start(simulated(sixty_ended()), slowly).await;
-    exporter.refreshed(1).await;
+    exporter.listed(1).await;
     exporter.simulator.with_fleet(&account(), REGION, |fleet| {
         fleet.add_job(Job::new("ended-59", Status::InProgress, NOW).targeting_group("again"));
         fleet.remove_job("ended-58");
     });
-    tokio::time::sleep(30 * Duration::from_secs(1)).await;
+    tokio::time::sleep(30 * SECOND).await;
     let shown = exporter.scrape().await;
-    assert_eq!(completed(&shown), Some(60.0), "until the next walk it is counted as it was seen");
-    assert_eq!(only(&shown, "aws_iot_jobs_exporter_refreshes_total"), Some(1.0));
-    let shown = exporter.refreshed(2).await;
-    assert_eq!([completed(&shown), of_group(&shown, "line", "COMPLETED")], [Some(58.0), Some(58.0)]);
+    assert_eq!(jobs_of(&shown, "COMPLETED"), Some(60.0), "until the next walk they are counted as they were listed");
+    exporter.listed(2).await;
+    tokio::time::sleep(3 * SECOND).await;
+    let shown = exporter.scrape().await;
+    assert_eq!([jobs_of(&shown, "COMPLETED"), jobs_of(&shown, "IN_PROGRESS")], [Some(59.0), Some(1.0)]);
     assert_eq!(of_group(&shown, "again", "IN_PROGRESS"), Some(1.0));
-}
-
-#[tokio::test(start_paused = true)]
-async fn an_ended_job_that_is_deleted_before_its_turn_comes_is_counted_no_more() {
-    let exporter = Exporter::start(simulated(sixty_ended()), slowly).await;
-    exporter.refreshed(1).await;
-    exporter.simulator.with_fleet(&account(), REGION, |fleet| fleet.remove_job("ended-59"));
-    tokio::time::sleep(30 * Duration::from_secs(1)).await;
+    tokio::time::sleep(16 * MINUTE).await;
     let shown = exporter.scrape().await;
-    assert_eq!(only(&shown, "aws_iot_jobs_exporter_refreshes_total"), Some(1.0));
-    assert_eq!([completed(&shown), of_group(&shown, "line", "COMPLETED")], [Some(59.0), Some(59.0)]);
+    assert_eq!([jobs_of(&shown, "COMPLETED"), of_group(&shown, "line", "COMPLETED")], [Some(58.0), Some(58.0)]);
+    assert_eq!(states(&shown), [59.0, 0.0, 0.0, 0.0]);
 }
 
 /// Whatever share of the jobs a policy leaves out, and whichever come first, the others are described.
@@ -812,7 +776,7 @@ async fn jobs_that_a_policy_leaves_out_never_keep_others_from_being_described() 
         describe_job(&exporter.simulator, |call| {
             call.resource.is_some_and(|job| job.starts_with("a-denied")).then(denied)
         });
-        tokio::time::sleep(100 * MINUTE).await;
+        tokio::time::sleep(30 * MINUTE).await;
         let case = format!("{open_denied} open denied, {open_allowed} not, {ended_denied} ended denied");
         for minute in (0..80).step_by(8) {
             tokio::time::sleep(8 * MINUTE).await;
@@ -820,32 +784,15 @@ async fn jobs_that_a_policy_leaves_out_never_keep_others_from_being_described() 
             assert_eq!(of_group(&shown, "line", "COMPLETED"), Some(60.0), "{case}, minute {minute}");
             let open = of_group(&shown, "line", "IN_PROGRESS").unwrap_or_default();
             assert_eq!(open, f64::from(open_allowed), "{case}, minute {minute}");
-            assert_eq!(only(&shown, "aws_iot_jobs_describe_denied"), Some(1.0), "{case}, minute {minute}");
-            let failures = only(&shown, "aws_iot_jobs_describe_failures");
-            assert_eq!(failures, Some(f64::from(open_denied)), "{case}, minute {minute}");
+            let [_, _, _, denied] = states(&shown);
+            assert_eq!(denied, f64::from(open_denied + ended_denied), "{case}, minute {minute}");
+            assert_eq!(only(&shown, "aws_iot_jobs_undescribed"), Some(denied), "{case}, minute {minute}");
         }
     }
 }
 
 #[tokio::test(start_paused = true)]
-async fn without_permission_and_open_jobs_the_log_and_the_metric_stay_as_they_are() {
-    let log = ThreadLog::start();
-    let exporter = Exporter::start(simulated(sixty_ended()), slowly).await;
-    describe_job(&exporter.simulator, |_| Some(denied()));
-    exporter.refreshed(2).await;
-    for _ in 0..60 {
-        tokio::time::sleep(MINUTE).await;
-        let shown = exporter.scrape().await;
-        assert_eq!(only(&shown, "aws_iot_jobs_describe_denied"), Some(1.0));
-        assert_eq!(of_group(&shown, "<unknown>", "COMPLETED"), Some(60.0));
-    }
-    let lines = log.take();
-    assert_eq!(lines.iter().filter(|line| line.contains("WARN")).count(), 1, "{lines:#?}");
-    assert!(lines.iter().all(|line| !line.contains("described again")), "{lines:#?}");
-}
-
-#[tokio::test(start_paused = true)]
-async fn an_older_description_brings_no_ended_job_back_to_life() {
+async fn a_description_brings_no_ended_job_back() {
     let exporter =
         Exporter::start(simulated([ended("a", Duration::from_secs(5)).targeting_group("line")]), |_| {}).await;
     describe_job(&exporter.simulator, |call| {
@@ -854,8 +801,8 @@ async fn an_older_description_brings_no_ended_job_back_to_life() {
         body["job"]["lastUpdatedAt"] = NOW.before(MINUTE).as_secs_f64().into();
         Some(Response::new(body.to_string().into()))
     });
-    let shown = exporter.refreshed(1).await;
-    assert_eq!([completed(&shown), of_group(&shown, "line", "COMPLETED")], [Some(1.0), Some(1.0)]);
+    let shown = exporter.described().await;
+    assert_eq!([jobs_of(&shown, "COMPLETED"), of_group(&shown, "line", "COMPLETED")], [Some(1.0), Some(1.0)]);
 }
 
 #[tokio::test(start_paused = true)]
@@ -863,7 +810,7 @@ async fn throttling_of_one_operation_fails_no_call_of_the_other() {
     let exporter = Exporter::start(simulated((0..300).map(|n| open(&format!("job-{n}")))), |_| {}).await;
     let asked: Mutex<BTreeMap<String, u64>> = Mutex::default();
     exporter.simulator.intercept(move |call| match call.operation {
-        // Each job is throttled whenever it is asked for the first time in a refresh.
+        // Every second request for a job is throttled.
         Operation::DescribeJob => {
             let mut asked = asked.lock().expect("no test panics in here");
             let times = asked.entry(call.resource.unwrap_or_default().to_owned()).or_default();
@@ -874,20 +821,27 @@ async fn throttling_of_one_operation_fails_no_call_of_the_other() {
         Operation::ListJobs => (call.attempt % 2 == 1).then(unavailable),
         _ => None,
     });
-    for refresh in 1..12 {
-        let shown = exporter.refreshed(refresh).await;
-        assert_eq!(shown.up(), Some(1.0), "{refresh}");
+    for walk in 1..12 {
+        let shown = exporter.listed(walk).await;
+        assert_eq!(shown.up(), Some(1.0), "{walk}");
     }
+    let shown = exporter.scrape().await;
+    assert_eq!([shown.failures("open_jobs", "throttled"), shown.failures("all_jobs", "throttled")], [Some(0.0); 2]);
+    assert!(shown.failures("details", "throttled") >= Some(300.0));
 }
 
 #[tokio::test(start_paused = true)]
-async fn answers_that_are_no_descriptions_are_forgotten_as_soon_as_they_are_over() {
+async fn answers_that_are_no_descriptions_leave_nothing_behind() {
     let jobs = (0..100).map(|n| open(&format!("open-{n}")).targeting_group("line")).chain(sixty_ended());
     let exporter = Exporter::start(simulated(jobs), |_| {}).await;
     describe_job(&exporter.simulator, |_| Some(Response::new("<html>Welcome to our proxy</html>".into())));
-    exporter.refreshed(3).await;
+    exporter.listed(3).await;
+    let shown = exporter.scrape().await;
+    assert_eq!(states(&shown), [0.0, 0.0, 160.0, 0.0]);
     exporter.simulator.stop_intercepting();
-    let shown = exporter.refreshed(5).await;
+    // The longest time after which a failed job is asked for again.
+    tokio::time::sleep(11 * MINUTE).await;
+    let shown = exporter.scrape().await;
     assert_eq!(
         [of_group(&shown, "line", "IN_PROGRESS"), of_group(&shown, "line", "COMPLETED")],
         [Some(100.0), Some(60.0)]
@@ -895,34 +849,18 @@ async fn answers_that_are_no_descriptions_are_forgotten_as_soon_as_they_are_over
 }
 
 #[tokio::test(start_paused = true)]
-async fn that_nothing_at_all_is_found_is_not_believed_nor_that_a_job_is_gone_which_has_just_been_created() {
-    let not_found = || simulator::error(StatusCode::NOT_FOUND, "ResourceNotFoundException", "The job does not exist");
-    let exporter = Exporter::start(simulated((0..5).map(|n| open(&format!("job-{n}")))), |_| {}).await;
-    describe_job(&exporter.simulator, move |_| Some(not_found()));
-    let shown = exporter.refreshed(1).await;
-    assert_eq!((shown.jobs().values().sum::<f64>(), only(&shown, "aws_iot_jobs_describe_failures")), (5.0, Some(5.0)));
-
-    let jobs = [open("old"), open("gone"), Job::new("new", Status::InProgress, NOW)];
-    let exporter = Exporter::start(simulated(jobs), |_| {}).await;
-    describe_job(&exporter.simulator, move |call| (call.resource != Some("old")).then(not_found));
-    let shown = exporter.refreshed(1).await;
-    let ids: Vec<&str> = shown.family("aws_iot_job_info").map(|(labels, _)| labels["job_id"].as_str()).collect();
-    assert_eq!(ids, ["new", "old"]);
-}
-
-#[tokio::test(start_paused = true)]
-async fn jobs_that_always_fail_starve_no_others_and_hide_no_ended_rows_for_ever() {
+async fn jobs_that_always_fail_starve_no_others() {
     let jobs = (0..100).map(|n| open(&format!("open-{n:02}")).targeting_group("line")).chain(sixty_ended());
     let exporter = Exporter::start(simulated(jobs), slowly).await;
     describe_job(&exporter.simulator, |call| {
         let poisoned = call.resource.is_some_and(|job| job.starts_with("open-0") || job == "ended-00");
         poisoned.then(|| simulator::error(StatusCode::INTERNAL_SERVER_ERROR, "InternalFailureException", "oops"))
     });
-    tokio::time::sleep(60 * MINUTE).await;
-    for _ in 0..10 {
+    tokio::time::sleep(2 * MINUTE).await;
+    for _ in 0..40 {
         tokio::time::sleep(2 * MINUTE).await;
         let shown = exporter.scrape().await;
-        assert_eq!(only(&shown, "aws_iot_jobs_describe_failures"), Some(10.0));
+        assert_eq!(failing(&shown), 11.0);
         assert_eq!(shown.family("aws_iot_job_executions").count(), 90 * 8);
         assert_eq!(
             [of_group(&shown, "line", "COMPLETED"), of_group(&shown, "<unknown>", "COMPLETED")],
@@ -932,15 +870,17 @@ async fn jobs_that_always_fail_starve_no_others_and_hide_no_ended_rows_for_ever(
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_job_that_is_gone_and_would_be_denied_is_not_asked_for_for_ever() {
+async fn a_job_that_is_gone_and_would_be_denied_is_given_up_after_two_open_walks() {
     let exporter = Exporter::start(simulated(["a", "theirs"].map(open)), |_| {}).await;
     describe_job(&exporter.simulator, |call| (call.resource == Some("theirs")).then(denied));
-    exporter.refreshed(2).await;
+    exporter.listed(2).await;
     exporter.simulator.with_fleet(&account(), REGION, |fleet| fleet.remove_job("theirs"));
-    let shown = exporter.refreshed(3).await;
-    assert_eq!(only(&shown, "aws_iot_jobs_describe_failures"), Some(0.0));
-    let shown = exporter.refreshed(5).await;
-    assert_eq!(only(&shown, "aws_iot_jobs_describe_denied"), Some(0.0), "and with it goes the trouble");
+    tokio::time::sleep(5 * MINUTE).await;
+    let asked = exporter.wire.releases("/jobs/theirs").len();
+    tokio::time::sleep(30 * MINUTE).await;
+    assert_eq!(exporter.wire.releases("/jobs/theirs").len(), asked);
+    let shown = exporter.scrape().await;
+    assert_eq!((states(&shown), jobs_of(&shown, "IN_PROGRESS")), ([1.0, 0.0, 0.0, 0.0], Some(1.0)));
 }
 
 #[tokio::test(start_paused = true)]
@@ -956,46 +896,51 @@ async fn a_job_that_list_jobs_lists_stays_counted_whatever_is_known_of_its_filte
         let listed = r#"{"jobs": [{"jobId": "a", "status": "SCHEDULED", "targetSelection": "SNAPSHOT"}]}"#;
         (call.operation == Operation::ListJobs).then(|| Response::new(listed.into()))
     });
-    let shown = exporter.refreshed(1).await;
+    let shown = exporter.listed(2).await;
     assert_eq!(shown.jobs().values().sum::<f64>(), 1.0);
 }
 
 #[tokio::test(start_paused = true)]
-async fn trouble_in_the_background_is_told_once() {
+async fn descriptions_that_fail_are_logged_once_for_each_reason() {
     let log = ThreadLog::start();
     let exporter = Exporter::start(simulated(sixty_ended()), slowly).await;
-    describe_job(&exporter.simulator, |_| Some(unavailable()));
+    let requests = AtomicU64::new(0);
+    describe_job(&exporter.simulator, move |_| {
+        let is_even = requests.fetch_add(1, Ordering::Relaxed).is_multiple_of(2);
+        Some(if is_even { unavailable() } else { Response::new("<html>".into()) })
+    });
     tokio::time::sleep(60 * MINUTE).await;
-    assert_eq!(of_group(&exporter.scrape().await, "line", "COMPLETED"), None);
+    assert_eq!(of_group(&exporter.scrape().await, "<unknown>", "COMPLETED"), Some(60.0));
     let lines = log.take();
-    let warnings: Vec<&String> = lines.iter().filter(|line| line.contains("WARN")).collect();
-    assert_eq!(warnings.len(), 1, "{lines:#?}");
-    assert!(warnings[0].contains("ServiceUnavailableException"), "{}", warnings[0]);
+    let mut warnings: Vec<&String> = lines.iter().filter(|line| line.contains("WARN")).collect();
+    warnings.sort_by_key(|line| line.contains("reason=unavailable"));
+    let [malformed, unavailable] = warnings[..] else { panic!("two warnings, not {warnings:#?}") };
+    assert!(malformed.contains("reason=malformed") && malformed.contains("advice="), "{malformed}");
+    assert!(unavailable.contains("ServiceUnavailableException") && unavailable.contains("advice="), "{unavailable}");
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_windowed_job_whose_start_can_not_be_read_is_not_long_running() {
+async fn a_windowed_job_whose_start_cannot_be_read_is_windowed() {
     let windows = vec![MaintenanceWindow { start_time: "cron(0 4 * * ? *)".to_owned(), duration_in_minutes: 60 }];
     let windows = Scheduling { maintenance_windows: windows, ..Scheduling::default() };
-    let old = Job::new("a", Status::InProgress, NOW.before(9 * DAY)).scheduled(windows);
-    let exporter = Exporter::start(simulated([old]), |_| {}).await;
+    let exporter = Exporter::start(simulated([open("a").scheduled(windows)]), |_| {}).await;
     describe_job(&exporter.simulator, |call| {
         let mut body: serde_json::Value = serde_json::from_slice(call.answer().body()).expect("JSON");
         body["job"]["schedulingConfig"]["startTime"] = "next Tuesday".into();
         Some(Response::new(body.to_string().into()))
     });
-    let shown = exporter.refreshed(1).await;
-    assert_eq!(shown.value("aws_iot_jobs_long_running", &[("threshold", "86400")]), Some(0.0));
-    assert_eq!(shown.value("aws_iot_job_info", &[("windowed", "true")]), Some(1.0));
+    let shown = exporter.described().await;
+    assert_eq!(only(&shown, "aws_iot_job_windowed"), Some(1.0));
+    assert_eq!(shown.family("aws_iot_job_scheduled_start_timestamp_seconds").count(), 0);
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_a_description_leaves_out_stays_as_it_was() {
+async fn targets_that_a_description_leaves_out_stay_as_they_were() {
     let exporter = Exporter::start(simulated([open("a").targeting_group("line")]), |_| {}).await;
-    exporter.refreshed(1).await;
+    exporter.described().await;
     describe_job(&exporter.simulator, |_| Some(Response::new(r#"{"job": {"jobId": "a"}}"#.into())));
-    let shown = exporter.refreshed(2).await;
-    assert_eq!(of_group(&shown, "line", "IN_PROGRESS"), Some(1.0));
+    let shown = exporter.until(|shown| shown.runs("details") >= Some(2.0)).await;
+    assert_eq!((of_group(&shown, "line", "IN_PROGRESS"), failing(&shown)), (Some(1.0), 0.0));
     assert_eq!(shown.family("aws_iot_job_last_updated_timestamp_seconds").count(), 1);
 }
 
@@ -1006,7 +951,9 @@ async fn many_targets_of_one_account_wait_for_each_other_and_describe_all_of_the
         config.targets = ["a", "b", "c", "d"].map(|name| target(name, "http://simulator.test")).to_vec();
     })
     .await;
-    let shown = exporter.refreshed(8).await;
-    let failures: Vec<f64> = shown.family("aws_iot_jobs_describe_failures").map(|(_, failures)| failures).collect();
-    assert_eq!(failures, [0.0; 4]);
+    tokio::time::sleep(2 * MINUTE).await;
+    let shown = exporter.scrape().await;
+    let fresh = shown.family("aws_iot_jobs_collector_jobs").filter(|(labels, _)| labels["state"] == "fresh");
+    assert_eq!(fresh.map(|(_, jobs)| jobs).collect::<Vec<_>>(), [100.0; 4]);
+    assert_eq!(all_failures(&shown), 0.0);
 }

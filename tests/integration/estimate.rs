@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use aws_iot_jobs_exporter::aws::ClientOptions;
 use aws_iot_jobs_exporter::clock::Clock;
-use aws_iot_jobs_exporter::collector::{self, Settings};
+use aws_iot_jobs_exporter::collector::Settings;
 use aws_iot_jobs_exporter::config::Config;
 use aws_iot_jobs_exporter::estimate::{self, Estimate, Requests, TargetDay};
 use aws_iot_jobs_exporter::jobs::{ExecutionStatus, Status};
@@ -59,7 +59,11 @@ pub async fn a_day(
 
     let requests = || [Operation::ListJobs, Operation::DescribeJob].map(|operation| simulator.requests(operation));
     let before = requests();
-    let setup = Setup { rate: config.limits.requests_per_second, settings: settings(&config), ..Setup::default() };
+    let setup = Setup {
+        rate: config.limits.requests_per_second,
+        settings: Settings::new(&config, &config.targets[0]),
+        ..Setup::default()
+    };
     let running = RunningWorker::start_with(simulator, setup).await;
     for number in 0.. {
         if running.started.elapsed() >= DAY {
@@ -72,18 +76,6 @@ pub async fn a_day(
     let [list_jobs, describe_job] = std::array::from_fn(|of| (requests()[of] - before[of]) as f64);
     let describe_job = describe_job - estimate.describe_requests_after_start as f64;
     Day { list_jobs, describe_job, estimate }
-}
-
-fn settings(config: &Config) -> Settings {
-    let collectors = &config.targets[0].collectors;
-    let (open_jobs, all_jobs, details) = (&collectors.open_jobs, &collectors.all_jobs, &collectors.details);
-    let mut settings = Settings::default();
-    settings.open_jobs.interval = open_jobs.interval;
-    settings.all_jobs.interval = all_jobs.interval;
-    settings.details =
-        collector::Details { interval: details.interval, max_interval: details.max_interval, ..settings.details };
-    settings.jobs.ended_within = config.jobs.ended_within;
-    settings
 }
 
 /// Longer intervals than the default ones, so that a day takes few requests.

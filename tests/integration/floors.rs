@@ -10,22 +10,15 @@ const FLOORS: &[&str] = &[
     "estimate",
     "app",
     "web",
-    "refresh",
     "collector",
     "simulator",
     "aws",
     "metrics",
-    "exposition",
-    "telemetry",
     "http",
+    "logging",
     "config",
-    "census",
-    "tally",
-    "memory",
-    "snapshot",
     "clock",
-    "fingerprint",
-    "catalogue",
+    "build_info",
     "jobs",
     "proptests",
 ];
@@ -50,7 +43,7 @@ const SECLUDED: &[(&str, &[&str])] = &[
     ("regex_lite", &["jobs", "config"]),
     ("saphyr_parser", &["config"]),
     ("x509_parser", &["config"]),
-    ("prometheus_client", &["metrics", "exposition", "telemetry"]),
+    ("prometheus_client", &["metrics"]),
 ];
 
 fn sources() -> Vec<(String, PathBuf, String)> {

@@ -7,10 +7,13 @@ use std::time::Duration;
 
 use aws_iot_jobs_exporter::config::{self, Sources, Target};
 use aws_iot_jobs_exporter::http::StatusCode;
-use aws_iot_jobs_exporter::jobs::{AccountId, Scope};
+use aws_iot_jobs_exporter::jobs::{AccountId, Scope, Status};
 use aws_iot_jobs_exporter::simulator::{self, Fleet, Operation, Role};
 
 use crate::support::{Exporter, Exposition, Fate, jobs, simulator as simulated, target};
+
+const RUNS: &str = "aws_iot_jobs_exporter_collector_runs_total";
+const FAILURES: &str = "aws_iot_jobs_exporter_collector_failures_total";
 
 /// Accounts and regions, and how many jobs each has.
 const PLACES: [(&str, &str, usize); 6] = [
@@ -90,15 +93,17 @@ async fn of_six_accounts_and_regions_three_that_fail_hold_up_none_of_the_others(
             })
             .sum();
         assert_eq!(total, count as f64, "{name}");
-        let refreshes = of("aws_iot_jobs_exporter_refreshes_total", &name, &[]).expect("a count");
-        assert!((9.0..=11.0).contains(&refreshes), "{name}: {refreshes} refreshes in ten minutes");
+        let walks = of(RUNS, &name, &[("collector", "open_jobs")]).expect("a count");
+        assert!((9.0..=11.0).contains(&walks), "{name}: {walks} open walks in ten minutes");
     }
     for (name, reason) in [("place-1", "denied"), ("place-3", "throttled"), ("place-5", "timeout")] {
         assert_eq!(of("aws_iot_jobs_up", name, &[]), Some(0.0), "{name}");
-        let failures = |reason| of("aws_iot_jobs_exporter_refresh_failures_total", name, &[("reason", reason)]);
-        assert!(failures(reason) > Some(0.0), "{name}: {reason}");
-        let refreshes = of("aws_iot_jobs_exporter_refreshes_total", name, &[]);
-        assert_eq!(failures(reason), refreshes, "{name} fails by {reason} alone");
+        for collector in ["open_jobs", "all_jobs"] {
+            let failures = of(FAILURES, name, &[("collector", collector), ("reason", reason)]);
+            assert!(failures > Some(0.0), "{name}: {reason}");
+            let runs = of(RUNS, name, &[("collector", collector)]);
+            assert_eq!(failures, runs, "{collector} of {name} fails by {reason} alone");
+        }
         assert!(!shown.job_lines().iter().any(|line| line.contains(&format!("\"{name}\""))), "{name}");
     }
 }
@@ -106,8 +111,10 @@ async fn of_six_accounts_and_regions_three_that_fail_hold_up_none_of_the_others(
 #[tokio::test(start_paused = true)]
 async fn targets_start_soon_after_each_other_and_then_spread_over_the_interval() {
     let exporter = Exporter::start(simulated(jobs(3)), |config| {
+        // Of one status, so that a walk is one request.
+        let statuses = vec![Status::InProgress];
         let of = |n: usize| Target {
-            scope: Scope { namespace_id: Some(format!("n{n}")), ..Scope::default() },
+            scope: Scope { namespace_id: Some(format!("n{n}")), statuses: statuses.clone(), ..Scope::default() },
             ..target(&format!("t{n}"), "http://simulator.test")
         };
         config.targets = (0..20).map(of).collect();
@@ -142,7 +149,7 @@ async fn endpoints_of_fips_and_dual_stack_are_called_where_the_target_wants_them
         ("both", Some(true), Some(true)),
     ];
     let exporter = Exporter::start(simulator, |config| {
-        crate::support::walk_only(config);
+        crate::support::list_only(config);
         let of = |(name, use_fips, use_dualstack): (&str, Option<bool>, Option<bool>)| Target {
             name: Some(name.to_owned()),
             region: Some("eu-west-1".to_owned()),
@@ -181,7 +188,7 @@ async fn endpoints_of_fips_and_dual_stack_are_called_where_the_target_wants_them
 async fn a_panic_fails_its_target_alone_which_goes_on_afterwards() {
     let other = target("other", "http://other.test");
     let exporter = Exporter::start(simulated(jobs(3)), |config| config.targets.push(other)).await;
-    exporter.refreshed(2).await;
+    exporter.listed(2).await;
     exporter.wire.decide(|request| {
         assert!(request.uri().host() != Some("other.test"), "a panic on purpose");
         Fate::Arrives
@@ -190,11 +197,13 @@ async fn a_panic_fails_its_target_alone_which_goes_on_afterwards() {
     let shown = exporter.scrape().await;
     let up = |shown: &Exposition, of| shown.value("aws_iot_jobs_up", &[("target", of)]);
     assert_eq!([up(&shown, "t"), up(&shown, "other")], [Some(1.0), Some(0.0)]);
-    let labels = [("target", "other"), ("reason", "internal")];
-    assert!(shown.value("aws_iot_jobs_exporter_refresh_failures_total", &labels) >= Some(15.0), "{}", shown.text);
-    assert!(shown.value("aws_iot_jobs_exporter_refreshes_total", &[("target", "t")]) >= Some(18.0), "{}", shown.text);
+    let labels = [("target", "other"), ("collector", "open_jobs"), ("reason", "internal")];
+    assert!(shown.value(FAILURES, &labels) >= Some(15.0), "{}", shown.text);
+    let labels = [("target", "t"), ("collector", "open_jobs")];
+    assert!(shown.value(RUNS, &labels) >= Some(18.0), "{}", shown.text);
     exporter.wire.decide(|_| Fate::Arrives);
-    tokio::time::sleep(Duration::from_mins(2)).await;
+    // A full walk that failed is repeated after 2, 4, 8 and then 15 minutes.
+    tokio::time::sleep(Duration::from_mins(16)).await;
     let shown = exporter.scrape().await;
     assert_eq!([up(&shown, "t"), up(&shown, "other")], [Some(1.0), Some(1.0)]);
 }

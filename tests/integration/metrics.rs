@@ -11,10 +11,10 @@ use aws_iot_jobs_exporter::jobs::{
     DetailsState, ExecutionCounts, GroupRow, JobSeries, Part, Status, TargetSelection, WalkStats,
 };
 use aws_iot_jobs_exporter::metrics::{
-    Collector, ExporterMetrics, Exposition, Failure, Format, Identity, ListingState, Published, RunOutcome, Slot,
-    Source, TargetState, TargetStates, WalkState, catalogue,
+    Collector, ExporterMetrics, Exposition, Failure, Format, Identity, ListingState, Published, RateInForce, Reason,
+    RunOutcome, Slot, Source, TargetState, TargetStates, WalkState, catalogue,
 };
-use aws_iot_jobs_exporter::telemetry::{RateInForce, Reason};
+
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
@@ -58,7 +58,7 @@ pub fn state(jobs: u32, clock: Clock) -> TargetState {
     let failure = Failure { reason: Reason::Timeout, message: "no answer".to_owned() };
     let listing = ListingState {
         interval: Duration::from_mins(1),
-        is_up: true,
+        is_fresh: true,
         last_run: Some(RunOutcome { at: NOW, duration: Duration::from_millis(1500), failure: Some(failure) }),
         last_success: Some(NOW),
         last_walk: Some(WalkState { pages: 1, stats: WalkStats { jobs: 3, duplicates: 1, malformed: 0 } }),

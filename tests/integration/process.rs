@@ -166,7 +166,7 @@ async fn bad_usage_exits_64_with_the_nearest_flag() {
 #[tokio::test]
 async fn config_check_tells_every_problem_at_once_and_exits_64() {
     let file = tempfile::NamedTempFile::new().expect("a temporary file");
-    let faults = "refresh: {intervall: 1m, timeout: 60}\nlimits: {requests_per_second: -1, max_pages: many}\n\
+    let faults = "collectors: {open_jobs: {intervall: 1m}, all_jobs: {timeout: 60}}\nlimits: {requests_per_second: -1, max_pages: many}\n\
                   targets: [{account_id: 1234, external_id: hunter2}]\n";
     std::fs::write(file.path(), faults).expect("a written file");
     let flag = format!("--config.file={}", file.path().display());
@@ -174,8 +174,8 @@ async fn config_check_tells_every_problem_at_once_and_exits_64() {
     assert_eq!((code, printed.as_str()), (Some(64), ""));
     assert_eq!(errors.lines().count(), 6, "{errors}");
     for key in [
-        "refresh.interval",
-        "refresh.timeout",
+        "collectors.open_jobs.interval",
+        "collectors.all_jobs.timeout",
         "limits.requests_per_second",
         "limits.max_pages",
         "account_id",
@@ -203,10 +203,14 @@ async fn a_variable_that_is_not_text_is_told_and_not_left_out() {
     use std::os::unix::ffi::OsStrExt as _;
     let value = std::ffi::OsStr::from_bytes(b"30\xffs");
     let mut command = program(&["--config.check"]);
-    let output = command.env("IOT_JOBS_EXPORTER_REFRESH__INTERVAL", value).output().await.expect("an end");
+    let output =
+        command.env("IOT_JOBS_EXPORTER_COLLECTORS__OPEN_JOBS__INTERVAL", value).output().await.expect("an end");
     let errors = String::from_utf8_lossy(&output.stderr);
     assert_eq!(output.status.code(), Some(64), "{errors}");
-    assert!(errors.contains("IOT_JOBS_EXPORTER_REFRESH__INTERVAL: refresh.interval"), "{errors}");
+    assert!(
+        errors.contains("IOT_JOBS_EXPORTER_COLLECTORS__OPEN_JOBS__INTERVAL: collectors.open_jobs.interval"),
+        "{errors}"
+    );
 }
 
 #[tokio::test]
@@ -239,16 +243,16 @@ async fn two_targets_of_the_same_jobs_by_the_environments_region_exit_64_and_are
     let file = tempfile::NamedTempFile::new().expect("a temporary file");
     std::fs::write(file.path(), "targets: [{name: a}, {name: b, region: eu-west-1}]").expect("a written file");
     let flag = format!("--config.file={}", file.path().display());
-    let run = async |region: &str| {
-        let mut command = program(&[&flag, "estimate"]);
+    let start = |region: &str| {
+        let mut command = program(&[&flag, "--web.listen-address=127.0.0.1:0"]);
         command.env("AWS_REGION", region).env("AWS_ENDPOINT_URL", "http://127.0.0.1:1");
-        let output = timeout(Duration::from_secs(20), command.output()).await.expect("an end").expect("a start");
-        (output.status.code(), String::from_utf8(output.stderr).expect("UTF-8"))
+        Running::start(command)
     };
-    let (code, told) = run("eu-west-1").await;
-    assert_eq!(code, Some(64), "{told}");
-    assert!(told.contains("the targets \"a\" and \"b\" watch the same jobs"), "{told}");
-    assert_eq!(run("us-east-1").await.0, Some(1), "two regions, neither of which can be reached");
+    let mut refused = start("eu-west-1");
+    refused.until("the targets \"a\" and \"b\" watch the same jobs").await;
+    assert_eq!(refused.exit_code(Duration::from_secs(20)).await, Some(64));
+    // In two regions they are different jobs.
+    start("us-east-1").until("started").await;
 }
 
 #[tokio::test]
@@ -286,14 +290,11 @@ async fn a_targets_profile_and_its_region_come_before_the_environment() {
     command.env("AWS_CONFIG_FILE", settings);
     let mut daemon = Running::start(command);
     let address = daemon.address().await;
-    daemon.until("refreshed").await;
-    daemon.until("refreshed").await;
-    let metrics = get(&address, "/metrics").await;
     for labels in [
         r#"{target="environment",aws_account_id="012345678901",aws_region="eu-west-1"} 1"#,
         r#"{target="profile",aws_account_id="210987654321",aws_region="ap-south-1"} 1"#,
     ] {
-        assert!(metrics.contains(&format!("aws_iot_jobs_target_info{labels}")), "{labels} is not in {metrics}");
+        get_until(&address, "/metrics", &format!("aws_iot_jobs_target_info{labels}")).await;
     }
 }
 
@@ -317,8 +318,10 @@ async fn a_profile_that_assumes_a_role_is_a_targets_too() {
     let mut command = program(&["--web.listen-address=127.0.0.1:0", &flag]);
     command.env("AWS_ENDPOINT_URL", endpoint.url()).env("AWS_CONFIG_FILE", &settings);
     let mut daemon = Running::start(command);
-    let line = daemon.until("refresh").await;
-    assert!(line.contains("account=210987654321") && line.contains("jobs=3"), "{line}");
+    let address = daemon.address().await;
+    let line = daemon.until("collector=all_jobs").await;
+    assert!(line.contains("run complete") && line.contains("jobs=3"), "{line}");
+    get_until(&address, "/metrics", "aws_iot_jobs_target_info{target=\"role\",aws_account_id=\"210987654321\"").await;
 }
 
 #[tokio::test]
@@ -330,15 +333,15 @@ async fn a_role_that_can_not_be_assumed_is_told_by_what_came_of_asking_and_once(
         .expect("a written file");
     let flag = format!("--config.file={}", file.path().display());
     let mut command = pointed_at(program(&["--web.listen-address=127.0.0.1:0", &flag]), &endpoint);
-    command.env("IOT_JOBS_EXPORTER_REFRESH__INTERVAL", "300ms");
+    command.env("IOT_JOBS_EXPORTER_COLLECTORS__OPEN_JOBS__INTERVAL", "300ms");
     let mut daemon = Running::start(command);
-    let line = daemon.until("refresh failed").await;
+    let line = daemon.until("run failed").await;
     assert!(line.contains("reason=denied") && line.contains("sts:AssumeRole: AccessDenied"), "{line}");
-    daemon.until("refresh failed again").await;
+    daemon.until("run failed again").await;
 
     let mut command = pointed_at(program(&["--web.listen-address=127.0.0.1:0", &flag]), &endpoint);
     command.env("AWS_ENDPOINT_URL_STS", "http://127.0.0.1:9");
-    let line = Running::start(command).until("refresh failed").await;
+    let line = Running::start(command).until("run failed").await;
     assert!(line.contains("reason=network"), "{line}");
 }
 
@@ -352,9 +355,9 @@ async fn what_a_credential_process_writes_is_not_told() {
     command.env("AWS_REGION", REGION).env("AWS_CONFIG_FILE", &settings);
     let mut daemon = Running::start(command);
     let address = daemon.address().await;
-    let line = daemon.until("refresh failed").await;
-    let page = get(&address, "/").await;
-    assert!(line.contains("reason=credentials") && page.contains("failed: credentials"), "{line}");
+    let line = daemon.until("run failed").await;
+    let page = get_until(&address, "/", "failed: credentials").await;
+    assert!(line.contains("reason=credentials"), "{line}");
     assert!(!line.contains("hunter2") && !page.contains("hunter2"), "{line}");
 }
 
@@ -389,8 +392,8 @@ async fn an_address_in_use_exits_1_and_is_told() {
 async fn the_demo_serves_metrics_of_a_simulated_fleet_without_anything_else() {
     let mut demo = Running::start(program(&["demo", "--jobs=600", "--web.listen-address=127.0.0.1:0"]));
     let address = demo.address().await;
-    let line = demo.until("refreshed").await;
-    assert!(line.contains("jobs=600") && line.contains("pages=3"), "{line}");
+    let line = demo.until("collector=all_jobs").await;
+    assert!(line.contains("run complete") && line.contains("jobs=600") && line.contains("pages=3"), "{line}");
     let metrics = get(&address, "/metrics").await;
     assert!(metrics.contains("aws_iot_jobs_up{target=\"demo\",aws_region=\"eu-west-1\"} 1\n"), "{metrics}");
     demo.signal("INT");
@@ -399,6 +402,19 @@ async fn the_demo_serves_metrics_of_a_simulated_fleet_without_anything_else() {
 
 pub async fn get(address: &str, path: &str) -> String {
     request("GET", address, path).await
+}
+
+/// What is at `path` once it contains `text`. What a line of the log says is published within a second after it.
+pub async fn get_until(address: &str, path: &str, text: &str) -> String {
+    let mut answer = String::new();
+    for _ in 0..500 {
+        answer = get(address, path).await;
+        if answer.contains(text) {
+            return answer;
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    panic!("{text} is not in {answer}");
 }
 
 /// The whole answer: status line, headers and body.
@@ -476,14 +492,16 @@ async fn no_secret_reaches_the_log_at_any_level_in_either_format() {
         let endpoint = Endpoint::start(simulator.clone()).await;
         let mut command = program(&["--web.listen-address=127.0.0.1:0", "--log.level=trace", "--log.format", format]);
         command = pointed_at(command, &endpoint);
-        command.env("AWS_SESSION_TOKEN", SESSION_TOKEN).env("IOT_JOBS_EXPORTER_REFRESH__INTERVAL", "200ms");
+        command
+            .env("AWS_SESSION_TOKEN", SESSION_TOKEN)
+            .env("IOT_JOBS_EXPORTER_COLLECTORS__OPEN_JOBS__INTERVAL", "200ms");
         let mut daemon = Running::start(command);
-        daemon.until("refreshed").await;
+        daemon.until("run complete").await;
         simulator.intercept(|_| {
             let status = aws_iot_jobs_exporter::http::StatusCode::FORBIDDEN;
             Some(simulator::error(status, "AccessDeniedException", "no"))
         });
-        daemon.until("refresh failed").await;
+        daemon.until("run failed").await;
         daemon.signal("TERM");
         daemon.rest().await;
         for secret in [SECRET, SESSION_TOKEN, "Signature=", "Credential="] {
@@ -509,16 +527,16 @@ async fn a_failure_is_logged_whole_once_and_shorter_while_it_lasts() {
     });
     let endpoint = Endpoint::start(simulator.clone()).await;
     let mut command = pointed_at(program(&["--web.listen-address=127.0.0.1:0"]), &endpoint);
-    command.env("IOT_JOBS_EXPORTER_REFRESH__INTERVAL", "300ms");
+    command.env("IOT_JOBS_EXPORTER_COLLECTORS__OPEN_JOBS__INTERVAL", "300ms");
     let mut daemon = Running::start(command);
-    let first = daemon.until("refresh failed").await;
+    let first = daemon.until("run failed").await;
     for part in ["reason=denied", "ListJobs on 127.0.0.1", "AccessDeniedException", "iot:ListJobs", "advice="] {
         assert!(first.contains(part), "{part} is not in {first}");
     }
-    let again = daemon.until("refresh failed again").await;
+    let again = daemon.until("run failed again").await;
     assert!(!again.contains("AccessDeniedException") && again.contains("failures=2"), "{again}");
     simulator.stop_intercepting();
-    daemon.until("refreshed again after failures").await;
+    daemon.until("collector has recovered").await;
 }
 
 #[tokio::test]
@@ -547,7 +565,7 @@ async fn sighup_and_a_post_read_the_file_again_and_a_faulty_one_changes_nothing(
     assert!(line.contains("one, two") && line.contains("Changed: targets[1].endpoint_url, "), "{line}");
     let post = || request("POST", &address, "/-/reload");
 
-    std::fs::write(&file, "refresh: {intervall: 1m}\n").expect("a written file");
+    std::fs::write(&file, "collectors: {open_jobs: {intervall: 1m}}\n").expect("a written file");
     let (answer, checked) = (post().await, ran(&[&file_flag, "--config.check"]).await.2);
     assert!(answer.starts_with("HTTP/1.1 500 ") && answer.contains(checked.trim()), "{answer} does not have {checked}");
     let metrics = get(&address, "/metrics").await;
@@ -596,10 +614,13 @@ async fn an_empty_variable_counts_as_not_set_for_the_sdk_too() {
         for empty in ["AWS_REGION", "AWS_PROFILE", "AWS_SESSION_TOKEN", "AWS_ENDPOINT_URL_IOT", "AWS_ROLE_ARN"] {
             command.env(empty, "");
         }
-        command.env("AWS_USE_FIPS_ENDPOINT", "").env("IOT_JOBS_EXPORTER_REFRESH__INTERVAL", "").env(variable, value);
+        command
+            .env("AWS_USE_FIPS_ENDPOINT", "")
+            .env("IOT_JOBS_EXPORTER_COLLECTORS__OPEN_JOBS__INTERVAL", "")
+            .env(variable, value);
         let mut daemon = Running::start(command);
         let address = daemon.address().await;
-        daemon.until("refreshed").await;
+        daemon.until("run complete").await;
         let metrics = get(&address, "/metrics").await;
         assert!(metrics.contains(&format!("aws_iot_jobs_up{{target=\"{REGION}\"")), "{metrics}");
         daemon.signal("TERM");
@@ -639,13 +660,14 @@ async fn the_check_reports_what_only_a_start_showed() {
 #[tokio::test]
 async fn the_effective_configuration_and_the_schema_are_printed() {
     let mut command = program(&["--config.print", "--log.level=warn"]);
-    let output = command.env("IOT_JOBS_EXPORTER_REFRESH__INTERVAL", "30s").output().await.expect("an end");
+    let output =
+        command.env("IOT_JOBS_EXPORTER_COLLECTORS__OPEN_JOBS__INTERVAL", "30s").output().await.expect("an end");
     let printed = String::from_utf8(output.stdout).expect("UTF-8");
     assert_eq!(output.status.code(), Some(0));
     for line in [
-        "  interval: 30s  # IOT_JOBS_EXPORTER_REFRESH__INTERVAL",
+        "    interval: 30s  # IOT_JOBS_EXPORTER_COLLECTORS__OPEN_JOBS__INTERVAL",
         "  level: warn  # --log.level",
-        "  timeout: 30m  # default",
+        "    timeout: 2h  # default",
     ] {
         assert!(printed.lines().any(|printed| printed == line), "{line} is not in\n{printed}");
     }
@@ -678,7 +700,7 @@ async fn the_health_check_asks_where_flags_or_the_environment_have_it_listen_and
     let mut command = program(&["--health.check"]);
     command
         .env("IOT_JOBS_EXPORTER_WEB__LISTEN_ADDRESSES", &address)
-        .env("IOT_JOBS_EXPORTER_REFRESH__INTERVAL", "often");
+        .env("IOT_JOBS_EXPORTER_COLLECTORS__OPEN_JOBS__INTERVAL", "often");
     let asked = command.output().await.expect("an end");
     assert_eq!((asked.status.code(), &asked.stdout[..]), (Some(0), &b"Healthy.\n"[..]));
     // Of several the first, and with a probe address that one.
@@ -775,8 +797,11 @@ async fn of_twenty_targets_four_that_fail_in_their_own_ways_hold_up_none_of_the_
         );
     }
     let file = folder.path().join("exporter.yml");
-    std::fs::write(&file, format!("refresh: {{interval: 1s}}\nlimits: {{requests_per_second: 1000}}\n{targets}"))
-        .expect("a written file");
+    std::fs::write(
+        &file,
+        format!("collectors: {{open_jobs: {{interval: 1s}}}}\nlimits: {{requests_per_second: 1000}}\n{targets}"),
+    )
+    .expect("a written file");
     let config = format!("--config.file={}", file.display());
     let mut command = pointed_at(program(&["--web.listen-address=127.0.0.1:0", &config]), &endpoint);
     command.env("AWS_CONFIG_FILE", folder.path().join("config"));
@@ -790,15 +815,18 @@ async fn of_twenty_targets_four_that_fail_in_their_own_ways_hold_up_none_of_the_
     let up = |name: &str| shown.value("aws_iot_jobs_up", &[("target", name)]);
     for name in (0..16).map(|n| format!("good-{n}")) {
         assert_eq!(up(&name), Some(1.0), "{name}");
-        let refreshes = shown.value("aws_iot_jobs_exporter_refreshes_total", &[("target", &name)]);
-        assert!(refreshes >= Some(5.0), "{name}: {refreshes:?} refreshes in 8 s");
+        let labels = [("target", &*name), ("collector", "open_jobs")];
+        let runs = shown.value("aws_iot_jobs_exporter_collector_runs_total", &labels);
+        assert!(runs >= Some(5.0), "{name}: {runs:?} walks in 8 s");
     }
     for (name, reason) in [("long", "malformed"), ("denied", "denied"), ("broken", "credentials")] {
         assert_eq!(up(name), Some(0.0), "{name}");
-        let labels = [("target", name), ("reason", reason)];
-        assert!(shown.value("aws_iot_jobs_exporter_refresh_failures_total", &labels) > Some(0.0), "{name}: {reason}");
+        let labels = [("target", name), ("collector", "open_jobs"), ("reason", reason)];
+        assert!(shown.value("aws_iot_jobs_exporter_collector_failures_total", &labels) > Some(0.0), "{name}: {reason}");
     }
-    assert_eq!(up("hangs"), Some(0.0));
+    assert_eq!(up("hangs"), Some(1.0), "its first walk has not ended");
+    let hangs = |name: &str| shown.family(name).any(|(labels, _)| labels["target"] == "hangs");
+    assert!(!hangs("aws_iot_jobs") && !hangs("aws_iot_jobs_collector_success"), "and nothing is known of its jobs");
     daemon.signal("TERM");
     assert_eq!(daemon.exit_code(Duration::from_secs(5)).await, Some(0));
 }

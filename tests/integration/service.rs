@@ -45,7 +45,7 @@ impl Manager {
 async fn a_service_manager_is_told_of_the_start_of_each_reload_and_of_the_end() {
     let (manager, endpoint) = (Manager::start(), Endpoint::start(simulated(jobs(3))).await);
     let file = manager.folder.path().join("exporter.yml");
-    std::fs::write(&file, "refresh: {interval: 1m}\n").expect("a written file");
+    std::fs::write(&file, "collectors: {open_jobs: {interval: 1m}}\n").expect("a written file");
     let flag = format!("--config.file={}", file.display());
     let mut command = pointed_at(program(&["--web.listen-address=127.0.0.1:0", &flag]), &endpoint);
     command.env("NOTIFY_SOCKET", manager.path());
@@ -55,10 +55,12 @@ async fn a_service_manager_is_told_of_the_start_of_each_reload_and_of_the_end() 
     assert!(get(&address, "/-/healthy").await.ends_with("Healthy.\n"), "it was told before anybody could ask");
 
     let mut last = 0;
-    let faulty = "STATUS=The configuration that was read last is refused: see the log";
-    for (text, status) in
-        [("refresh: {interval: 2m}\n", "STATUS="), ("refresh: {intervall: 1m}\n", faulty), ("{}\n", "STATUS=")]
-    {
+    let faulty = "STATUS=The last configuration was refused: see the log";
+    for (text, status) in [
+        ("collectors: {open_jobs: {interval: 2m}}\n", "STATUS="),
+        ("collectors: {open_jobs: {intervall: 1m}}\n", faulty),
+        ("{}\n", "STATUS="),
+    ] {
         std::fs::write(&file, text).expect("a written file");
         daemon.signal("HUP");
         let reloading = manager.told().await;
@@ -94,8 +96,8 @@ async fn a_service_manager_that_is_gone_is_noted_and_all_runs_on() {
     let mut command = pointed_at(program(&["--web.listen-address=127.0.0.1:0"]), &endpoint);
     command.env("NOTIFY_SOCKET", "/nonexistent/notify");
     let mut daemon = Running::start(command);
-    daemon.until("the service manager can't be told").await;
-    daemon.until("refreshed").await;
+    daemon.until("the state cannot be reported to the service manager").await;
+    daemon.until("run complete").await;
     daemon.signal("TERM");
     assert_eq!(daemon.exit_code(Duration::from_secs(2)).await, Some(0));
 }

@@ -14,11 +14,11 @@ use aws_credential_types::provider::future::ProvideCredentials as ProvidedCreden
 use aws_credential_types::provider::{ProvideCredentials, SharedCredentialsProvider};
 use aws_iot_jobs_exporter::app::{App, Load};
 use aws_iot_jobs_exporter::aws::ClientOptions;
-use aws_iot_jobs_exporter::catalogue::{self, Subject};
 use aws_iot_jobs_exporter::clock::Clock;
-use aws_iot_jobs_exporter::config::{Config, Loaded, Problems, Resolve, Target, WebConfig};
+use aws_iot_jobs_exporter::config::{Collectors, Config, Loaded, Problems, Target, WebConfig};
 use aws_iot_jobs_exporter::http::{self, Listener, Request, Response, StatusCode};
 use aws_iot_jobs_exporter::jobs::{AccountId, Status, Timestamp};
+use aws_iot_jobs_exporter::metrics::catalogue::{self, Subject};
 use aws_iot_jobs_exporter::simulator::{self, Fleet, Job, Simulator};
 use aws_iot_jobs_exporter::web::Reloads;
 use aws_smithy_runtime_api::client::http::{
@@ -79,7 +79,16 @@ pub enum Fate {
     Breaks,
 }
 
+/// Runs that have ended, by collector.
+const RUNS: &str = "aws_iot_jobs_exporter_collector_runs_total";
+
 type FateOf = dyn Fn(&Request) -> Fate + Send + Sync;
+
+/// Whether the faults of the simulator's script leave a request alone.
+type Spares = dyn Fn(&Request) -> bool + Send + Sync;
+
+/// How many jobs a page has at most; `None` for as many as the exporter asks for.
+type PageSize = dyn Fn(&Request) -> Option<u32> + Send + Sync;
 
 /// Hears of each whole answer that reaches the exporter: the request, the status and the body.
 type Hear = dyn Fn(&Request, StatusCode, &[u8]) + Send + Sync;
@@ -90,6 +99,8 @@ pub struct Wire {
     simulator: Simulator,
     clock: Clock,
     fate: Arc<Mutex<Arc<FateOf>>>,
+    spares: Arc<Mutex<Arc<Spares>>>,
+    page_size: Arc<Mutex<Arc<PageSize>>>,
     hear: Arc<Mutex<Option<Arc<Hear>>>>,
     /// When each request was released, by path.
     pub released: Arc<Mutex<Vec<(String, Instant)>>>,
@@ -99,11 +110,34 @@ impl Wire {
     pub fn new(simulator: Simulator, clock: Clock) -> Self {
         let fate: Arc<FateOf> = Arc::new(|_: &Request| Fate::Arrives);
         let fate = Arc::new(Mutex::new(fate));
-        Self { simulator, clock, fate, hear: Arc::default(), released: Arc::default() }
+        let spares: Arc<Spares> = Arc::new(|_: &Request| false);
+        let spares = Arc::new(Mutex::new(spares));
+        let page_size: Arc<PageSize> = Arc::new(|_: &Request| None);
+        let page_size = Arc::new(Mutex::new(page_size));
+        Self { simulator, clock, fate, spares, page_size, hear: Arc::default(), released: Arc::default() }
     }
 
     pub fn decide(&self, fate: impl Fn(&Request) -> Fate + Send + Sync + 'static) {
         *self.fate.lock().expect("no test panics in here") = Arc::new(fate);
+    }
+
+    /// Has the faults of the simulator's script leave some requests alone.
+    pub fn spare(&self, spares: impl Fn(&Request) -> bool + Send + Sync + 'static) {
+        *self.spares.lock().expect("no test panics in here") = Arc::new(spares);
+    }
+
+    /// Has some pages of `ListJobs` hold fewer jobs than the exporter asks for, so that a small fleet has many pages.
+    pub fn set_page_size(&self, page_size: impl Fn(&Request) -> Option<u32> + Send + Sync + 'static) {
+        *self.page_size.lock().expect("no test panics in here") = Arc::new(page_size);
+    }
+
+    fn with_page_size(&self, mut request: Request) -> Request {
+        let page_size = self.page_size.lock().expect("no test panics in here").clone();
+        if let Some(jobs) = page_size(&request) {
+            let uri = request.uri().to_string().replace("maxResults=250", &format!("maxResults={jobs}"));
+            *request.uri_mut() = uri.parse().expect("a URI");
+        }
+        request
     }
 
     /// Lets `hear` know of every answer, byte for byte, from now on.
@@ -150,7 +184,13 @@ impl HttpConnector for Wire {
                 Fate::Hangs => pending().await,
                 Fate::Breaks => return Err(ConnectorError::io("connection reset by peer".into())),
             }
-            let mut action = this.simulator.reply(&request, this.clock.now().wall);
+            let (request, now) = (this.with_page_size(request), this.clock.now().wall);
+            let spares = this.spares.lock().expect("no test panics in here").clone();
+            let mut action = if spares(&request) {
+                this.simulator.answer(&request, now).into()
+            } else {
+                this.simulator.reply(&request, now)
+            };
             while let simulator::FaultAction::Delay(by, then) = action {
                 tokio::time::sleep(by).await;
                 action = *then;
@@ -197,7 +237,7 @@ fn load(configured: &Configured) -> Load {
     let configured = Arc::clone(configured);
     Arc::new(move || {
         let config = configured.lock().expect("no test panics in here").clone()?;
-        Ok(config.into())
+        Ok(loaded(config))
     })
 }
 
@@ -222,7 +262,7 @@ impl Exporter {
             ..ClientOptions::local(ACCESS_KEY_ID, "secret")
         };
         access.credentials = credentials.or(access.credentials);
-        let app = Box::pin(App::start(config.clone().into(), &access, clock)).await.expect("the exporter starts");
+        let app = Box::pin(App::start(loaded(config.clone()), &access, clock)).await.expect("the exporter starts");
         let (handler, reloads) = (app.handler(), app.reloads());
         let configured: Configured = Arc::new(Mutex::new(Ok(config)));
         let load = load(&configured);
@@ -254,16 +294,31 @@ impl Exporter {
         scrape_handler(&self.handler).await
     }
 
-    /// Waits, on the paused clock, until so many refreshes have ended.
-    pub async fn refreshed(&self, refreshes: u32) -> Exposition {
+    /// Waits, on the paused clock, until each target has ended so many walks over its open jobs and, where there are any, one
+    /// over all jobs.
+    pub async fn listed(&self, open_walks: u32) -> Exposition {
+        self.until(|shown| shown.has_listed(open_walks)).await
+    }
+
+    /// Waits, on the paused clock, until all jobs have been listed and each of those that are described has a description.
+    pub async fn described(&self) -> Exposition {
+        self.until(|shown| {
+            let mut undescribed = shown.family("aws_iot_jobs_undescribed");
+            shown.has_listed(1) && undescribed.all(|(_, jobs)| jobs == 0.0)
+        })
+        .await
+    }
+
+    /// Waits, on the paused clock, until the exposition is as wanted.
+    pub async fn until(&self, is_wanted: impl Fn(&Exposition) -> bool) -> Exposition {
         for _ in 0..100_000 {
-            let body = scraped(&self.handler).await;
-            if refreshes_ended(&body) >= f64::from(refreshes) {
-                return Exposition::parse(&body);
+            let shown = self.scrape().await;
+            if is_wanted(&shown) {
+                return shown;
             }
             tokio::time::sleep(Duration::from_millis(500)).await;
         }
-        panic!("no {refreshes} refreshes in 50,000 s");
+        panic!("not in 50,000 s; at last:\n{}", self.scrape().await.text);
     }
 }
 
@@ -285,17 +340,30 @@ async fn scraped(handler: &http::Handler) -> Bytes {
     response.into_body().into_bytes()
 }
 
-/// Refreshes that have ended, of all targets. It is asked for so often that the whole exposition is not read for it.
-fn refreshes_ended(body: &[u8]) -> f64 {
-    let text = std::str::from_utf8(body).expect("UTF-8");
-    let lines = text.lines().filter(|line| line.starts_with("aws_iot_jobs_exporter_refreshes_total{"));
-    lines.map(|line| sample(line).2).sum()
+/// Describes no jobs, for tests that answer `ListJobs` with jobs that do not exist.
+pub fn list_only(config: &mut Config) {
+    config.collectors.details.enabled = false;
 }
 
-/// Leaves out what `DescribeJob` adds, for tests that answer `ListJobs` with jobs that there are not.
-pub fn walk_only(config: &mut Config) {
-    config.jobs.describe = false;
-    config.thing_groups.resolve = Resolve::Off;
+/// The collectors that walk over `ListJobs`.
+pub const LISTINGS: [&str; 2] = ["open_jobs", "all_jobs"];
+
+/// Only this listing has a second walk soon, so that it is the one that meets a fault. Nothing is described.
+pub fn only_one_walks_again(listing: &str, config: &mut Config) {
+    list_only(config);
+    let (soon, late) = (Duration::from_mins(1), Duration::from_hours(24));
+    let is_open = listing == LISTINGS[0];
+    config.collectors.open_jobs.interval = if is_open { soon } else { late };
+    config.collectors.all_jobs.interval = if is_open { late } else { soon };
+}
+
+/// A configuration in which each target has the global collectors, unless it has its own, as loading a file gives it.
+fn loaded(mut config: Config) -> Loaded {
+    let defaults = Collectors::default();
+    for target in config.targets.iter_mut().filter(|target| target.collectors == defaults) {
+        target.collectors = config.collectors.clone();
+    }
+    config.into()
 }
 
 /// A configuration of one plain target, without any address to listen on, and with a budget that nothing has to wait for.
@@ -355,7 +423,7 @@ pub struct Listening {
 }
 
 impl Listening {
-    /// Starts it, and waits for the first refresh of every target.
+    /// Starts it, and waits until every target has ended a walk over its open jobs and, where there are any, one over all jobs.
     pub async fn start(config: Config) -> Self {
         Self::start_guarded(config, WebConfig::default()).await
     }
@@ -364,26 +432,25 @@ impl Listening {
     pub async fn start_guarded(mut config: Config, web: WebConfig) -> Self {
         config.web.listen_addresses = vec!["127.0.0.1:0".parse().expect("an address")];
         let access = ClientOptions::local(ACCESS_KEY_ID, "secret");
-        let app = Box::pin(App::start(Loaded { web, ..config.clone().into() }, &access, Clock::system()))
+        let app = Box::pin(App::start(Loaded { web, ..loaded(config.clone()) }, &access, Clock::system()))
             .await
             .expect("the exporter starts");
         let (address, handler) = (app.addresses()[0], app.handler());
         let load = load(&Arc::new(Mutex::new(Ok(config))));
         let task = tokio::spawn(async move { Box::pin(app.run(load, pending())).await.expect("the exporter runs") });
         let listening = Self { address, handler, task };
-        listening.ready().await;
+        listening.listed().await;
         listening
     }
 
-    async fn ready(&self) {
+    async fn listed(&self) {
         for _ in 0..600 {
-            let request = ::http::Request::get("/-/ready").body(Bytes::new()).expect("a request");
-            if (self.handler)(request).await.status() == StatusCode::OK {
+            if scrape_handler(&self.handler).await.has_listed(1) {
                 return;
             }
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
-        panic!("not ready within 30 s");
+        panic!("not listed within 30 s");
     }
 
     pub fn url(&self, path: &str) -> String {
@@ -437,8 +504,31 @@ impl Exposition {
         self.value("aws_iot_jobs_up", &[])
     }
 
-    pub fn failures(&self, reason: &str) -> Option<f64> {
-        self.value("aws_iot_jobs_exporter_refresh_failures_total", &[("reason", reason)])
+    /// Runs of a collector that have ended, of the only target.
+    pub fn runs(&self, collector: &str) -> Option<f64> {
+        self.value(RUNS, &[("collector", collector)])
+    }
+
+    /// Runs of a collector that failed for this reason, of the only target.
+    pub fn failures(&self, collector: &str, reason: &str) -> Option<f64> {
+        let labels = [("collector", collector), ("reason", reason)];
+        self.value("aws_iot_jobs_exporter_collector_failures_total", &labels)
+    }
+
+    /// Whether every target has ended so many walks over its open jobs and, where there are any, one over all jobs.
+    fn has_listed(&self, open_walks: u32) -> bool {
+        let is_of = |labels: &Labels, collector: &str| labels["collector"] == collector;
+        let have_run = |collector: &str, targets: &[&str], runs: f64| {
+            let of_targets =
+                self.family(RUNS).filter(|(of, _)| is_of(of, collector) && targets.contains(&&*of["target"]));
+            of_targets.into_iter().all(|(_, ended)| ended >= runs)
+        };
+        let that_run = |collector: &str| -> Vec<&str> {
+            let intervals = self.family("aws_iot_jobs_collector_interval_seconds");
+            intervals.filter(|(of, _)| is_of(of, collector)).map(|(labels, _)| &*labels["target"]).collect()
+        };
+        have_run("open_jobs", &that_run("open_jobs"), f64::from(open_walks))
+            && have_run("all_jobs", &that_run("all_jobs"), 1.0)
     }
 
     /// Every line about jobs, without those about the exporter and its targets.

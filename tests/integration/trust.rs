@@ -61,17 +61,17 @@ async fn the_bundle_of_the_environment_or_of_the_profile_is_trusted_and_no_other
 
     let mut by_environment = at(address);
     by_environment.env("AWS_CA_BUNDLE", &bundle).env("AWS_CONFIG_FILE", wrong.path());
-    Running::start(by_environment).until("refreshed").await;
+    Running::start(by_environment).until("run complete").await;
     let mut by_profile = at(address);
     by_profile.env("AWS_CONFIG_FILE", right.path());
-    Running::start(by_profile).until("refreshed").await;
+    Running::start(by_profile).until("run complete").await;
     let mut by_file = at(address);
     by_file.env("SSL_CERT_FILE", &bundle);
-    Running::start(by_file).until("refreshed").await;
+    Running::start(by_file).until("run complete").await;
 
     let mut untrusted = at(address);
     untrusted.env("AWS_CONFIG_FILE", wrong.path()).env("SSL_CERT_FILE", &bundle);
-    let line = Running::start(untrusted).until("refresh failed").await;
+    let line = Running::start(untrusted).until("run failed").await;
     assert!(line.contains("reason=network") && line.contains("trusted certificates"), "{line}");
 }
 

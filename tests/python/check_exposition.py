@@ -10,7 +10,7 @@ from prometheus_client.openmetrics.parser import text_string_to_metric_families 
 from prometheus_client.parser import text_string_to_metric_families as parse_text
 
 # They differ between two scrapes by themselves.
-RESTLESS = ("process_",)
+RESTLESS = ("process_", "aws_iot_jobs_exporter_http_requests_total")
 
 
 def fetch(url, accept):

@@ -11,13 +11,14 @@ import yaml
 
 # A document, and the paths at which an editor has to underline it.
 WRONG = [
-    ("refresh: {intervall: 30s}", [["refresh"]]),
-    ("refresh: {interval: 60}", [["refresh", "interval"]]),
+    ("collectors: {open_jobs: {intervall: 30s}}", [["collectors", "open_jobs"]]),
+    ("collectors: {open_jobs: {interval: 60}}", [["collectors", "open_jobs", "interval"]]),
+    ("targets: [{collectors: {details: {enabled: maybe}}}]", [["targets", 0, "collectors", "details", "enabled"]]),
     ("limits: {max_pages: 0}", [["limits", "max_pages"]]),
     ("limits: {requests_per_second: many}", [["limits", "requests_per_second"]]),
     ("log: {level: loud}", [["log", "level"]]),
     ("log: info", [["log"]]),
-    ("jobs: {describe: 'yes'}", [["jobs", "describe"]]),
+    ("jobs: {series: 'yes'}", [["jobs", "series"]]),
     ("targets: []", [["targets"]]),
     ("targets: [{regoin: eu-west-1}]", [["targets", 0]]),
     ("targets: [{region: Global}, {region: eu-west-1a}]", [["targets", 0, "region"], ["targets", 1, "region"]]),
@@ -30,7 +31,7 @@ WRONG = [
 
 RIGHT = [
     "{}",
-    "refresh:\nlog: ~\ntargets:\n",
+    "collectors:\nlog: ~\ntargets:\n",
     "targets: [{region: eu-west-1, account_id: '012345678901', labels: {tier: 1, spare: true}, filter: {status: []}}]",
     "targets: [{account_id: 123456789012}]",
     "limits: {requests_per_second: 0.5, max_jobs: 0}\nweb: {config_file: , probe_address: '127.0.0.1:1'}",

@@ -30,7 +30,6 @@ SUBJECTS = {
     "AwsIotJobDeletionSlow": ("DELETION_IN_PROGRESS", "SUCCEEDED", 1),
     "AwsIotJobExecutionsFailing": ("IN_PROGRESS", "FAILED", 1),
     "AwsIotJobStartOverdue": ("SCHEDULED", None, 0),
-    "AwsIotJobStuck": ("IN_PROGRESS", "QUEUED", 2),
 }
 OTHER_SUBJECTS = ("IN_PROGRESS", "QUEUED", 1)
 

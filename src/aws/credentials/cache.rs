@@ -43,7 +43,7 @@ struct Shared {
     /// Locked during a look, so that all who ask wait for the same one.
     kept: tokio::sync::Mutex<Option<Kept>>,
     key: RandomState,
-    last: Mutex<Option<Last>>,
+    last: Mutex<Option<Fingerprint>>,
 }
 
 #[derive(Debug)]
@@ -51,13 +51,6 @@ struct Kept {
     credentials: Credentials,
     /// From then on they are looked for again.
     until: SystemTime,
-}
-
-/// What is remembered of the credentials that were found last.
-#[derive(Clone, Copy, Debug)]
-struct Last {
-    fingerprint: Fingerprint,
-    are_temporary: bool,
 }
 
 impl CredentialsCache {
@@ -122,8 +115,7 @@ impl CredentialsCache {
             None => now + LOOK_AGAIN,
         };
         let fingerprint = key.hash_one(credentials.access_key_id());
-        *last.lock().unwrap_or_else(PoisonError::into_inner) =
-            Some(Last { fingerprint, are_temporary: credentials.expiry().is_some() });
+        *last.lock().unwrap_or_else(PoisonError::into_inner) = Some(fingerprint);
         Ok(Kept { credentials, until })
     }
 
@@ -143,15 +135,6 @@ impl CredentialsCache {
 
     /// Whose credentials were found last; `None` before the first.
     pub(in super::super) fn last_seen(&self) -> Option<Fingerprint> {
-        self.last().map(|last| last.fingerprint)
-    }
-
-    /// Whether those have an end.
-    pub(in super::super) fn are_temporary(&self) -> bool {
-        self.last().is_some_and(|last| last.are_temporary)
-    }
-
-    fn last(&self) -> Option<Last> {
         *self.0.last.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -32,7 +32,7 @@ use super::CONNECT_TIMEOUT;
 use crate::clock::Clock;
 use crate::config::{self, Target};
 use crate::jobs::Timestamp;
-use crate::telemetry::Reason;
+use crate::metrics::Reason;
 pub(super) use cache::{CredentialsCache, Fingerprint};
 pub(super) use reloading::ReloadingProvider;
 pub(super) use requests::CredentialRequests;

@@ -15,18 +15,18 @@ use aws_smithy_runtime_api::client::orchestrator::Metadata;
 use aws_smithy_runtime_api::client::result::ConnectorError;
 
 use crate::aws::error;
-use crate::telemetry::TargetTelemetry;
+use crate::metrics::TargetCounters;
 
 /// Counts for the target that credentials are for. It is known only after they are configured: a target that has no name gets
 /// that of its region, which the same settings have.
 #[derive(Clone, Debug, Default)]
-pub(in super::super) struct CredentialRequests(Arc<OnceLock<TargetTelemetry>>);
+pub(in super::super) struct CredentialRequests(Arc<OnceLock<Arc<TargetCounters>>>);
 
 impl CredentialRequests {
     /// Counts requests as those of this target from now on.
-    pub(in super::super) fn count_for(&self, telemetry: TargetTelemetry) {
+    pub(in super::super) fn count_for(&self, counters: Arc<TargetCounters>) {
         // A target is opened once.
-        let _ = self.0.set(telemetry);
+        let _ = self.0.set(counters);
     }
 }
 
@@ -41,8 +41,8 @@ impl Intercept for CredentialRequests {
         _components: &RuntimeComponents,
         config: &mut ConfigBag,
     ) -> Result<(), BoxError> {
-        if let Some((telemetry, operation)) = self.0.get().zip(operation(config)) {
-            telemetry.credential_request_sent(operation);
+        if let Some((counters, operation)) = self.0.get().zip(operation(config)) {
+            counters.credential_request_sent(operation);
         }
         Ok(())
     }
@@ -65,8 +65,8 @@ impl Intercept for CredentialRequests {
             // No request was made.
             None => return Ok(()),
         };
-        if let Some((telemetry, operation)) = self.0.get().zip(operation(config)) {
-            telemetry.request_failed(operation, &code);
+        if let Some((counters, operation)) = self.0.get().zip(operation(config)) {
+            counters.request_failed(operation, &code);
         }
         Ok(())
     }

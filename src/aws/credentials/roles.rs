@@ -12,7 +12,7 @@ use super::{ATTEMPT_TIMEOUT, CredentialRequests, SourceError, for_calls, retries
 use crate::aws::MAX_ATTEMPTS;
 use crate::aws::error::classify;
 use crate::config::Secret;
-use crate::telemetry::Reason;
+use crate::metrics::Reason;
 
 /// The name of sessions that are given none. AWS logs calls by it.
 pub(super) const SESSION_NAME: &str = env!("CARGO_PKG_NAME");

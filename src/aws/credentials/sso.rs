@@ -25,7 +25,7 @@ use super::roles::failed;
 use super::{CredentialRequests, SourceError, blocking, for_calls, read_token, retries, shown};
 use crate::aws::error::one_line;
 use crate::aws::profiles;
-use crate::telemetry::Reason;
+use crate::metrics::Reason;
 
 /// A token is renewed this long before it ends, as AWS's other tools do.
 const RENEWAL: Duration = Duration::from_mins(5);

@@ -3,6 +3,7 @@ use std::thread;
 
 use super::*;
 use crate::jobs::Status;
+use crate::metrics::Collector;
 use crate::metrics::fixtures::{Fixture, MINUTE, account, identity, later, now, part, published, state};
 use crate::proptests::exposition::Exposition;
 
@@ -67,7 +68,7 @@ fn stale_parts_are_withdrawn_by_whoever_reads_and_come_back_when_they_are_publis
     let shown = |now| {
         let target = fixture.states.read(now).remove(0);
         let listing = target.state.all_jobs.as_ref().expect("enabled");
-        (target.open.is_some(), target.ended.is_some(), target.state.open_jobs.is_up, listing.is_up)
+        (target.open.is_some(), target.ended.is_some(), target.state.open_jobs.is_up(), listing.is_up())
     };
     assert_eq!(shown(later(now, 9 * MINUTE)), (true, true, true, true));
     assert_eq!(shown(later(now, 10 * MINUTE)), (false, true, false, true));
@@ -89,7 +90,7 @@ fn exactly_the_arranged_targets_are_shown_in_their_order_with_what_they_publishe
     fixture.states.arrange([&a, &c]);
     b.publish(state(4, now));
     assert_eq!(names(&fixture.states, now), ["a", "c"], "a target that is gone can still publish");
-    assert_eq!(a.identity().name, "a");
+    assert_eq!(a.shown().identity.name, "a");
 }
 
 #[test]
@@ -178,4 +179,27 @@ fn whoever_scrapes_meanwhile_sees_each_target_once_and_each_state_whole() {
         is_over.store(true, Ordering::Relaxed);
         outcome.expect("every scrape is whole");
     });
+}
+
+#[test]
+fn a_target_whose_labels_change_shows_the_same_and_counts_anew_and_otherwise_goes_on_counting() {
+    let now = now();
+    let fixture = Fixture::new();
+    let slot = fixture.slot("t", state(3, now));
+    slot.counters().run_ended(Collector::OpenJobs);
+    let same = slot.changed(identity("t"), Source::default());
+    assert!(Arc::ptr_eq(&same.cell, &slot.cell));
+    let moved =
+        slot.changed(identity("t"), Source { endpoint_url: Some("http://other.test".to_owned()), ..Source::default() });
+    assert!(Arc::ptr_eq(&moved.counters(), &slot.counters()) && moved.shown().state == slot.shown().state);
+    let labels = vec![("team".to_owned(), "x".to_owned())];
+    let relabelled = slot.changed(Identity { labels, ..identity("t") }, Source::default());
+    assert_eq!(
+        (relabelled.counters().runs(Collector::OpenJobs), relabelled.shown().state == slot.shown().state),
+        (0, true)
+    );
+    fixture.states.arrange([&relabelled]);
+    let text = fixture.text(now);
+    let is_relabelled = |line: &str| !line.starts_with("aws_iot_jobs{") || line.contains("team=\"x\"");
+    assert!(text.contains("\naws_iot_jobs{") && text.lines().all(is_relabelled), "{text}");
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use aws_iot_jobs_exporter::http::StatusCode;
 use aws_iot_jobs_exporter::jobs::{DetailsState, Status};
-use aws_iot_jobs_exporter::metrics::Collector;
+use aws_iot_jobs_exporter::metrics::{Collector, ListingState};
 use aws_iot_jobs_exporter::simulator::{self, Fault, Operation, Rule, Script};
 
 use super::{DAY, MINUTE, Running, SECOND, Setup, count, details, ended_jobs, open, open_jobs, part, total};
@@ -51,7 +51,7 @@ async fn open_counts_follow(trouble: Trouble, of_one: bool) {
     for (at, state) in &running.history()[from..] {
         assert_eq!(total(state.ended.as_ref()), Some(30), "{case} {at:?}");
         assert!(part(state.open.as_ref()).series.len() >= 12, "{case} {at:?}");
-        assert!(state.open_jobs.is_up && state.all_jobs.as_ref().is_some_and(|all| all.is_up), "{case} {at:?}");
+        assert!(state.open_jobs.is_up() && state.all_jobs.as_ref().is_some_and(ListingState::is_up), "{case} {at:?}");
     }
     let failures = Collector::ALL.map(|collector| running.all_failures(collector));
     assert_eq!(failures[..2], [0, 0], "{case}");

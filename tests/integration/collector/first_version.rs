@@ -79,7 +79,7 @@ async fn a_new_timeout_changes_nothing_that_is_shown_or_counted() {
     let running = Running::start(&simulated(open_jobs(3).chain(ended_jobs(5, DAY)))).await;
     let before = running.after(SECOND * 150).await;
     let runs = Collector::ALL.map(|collector| running.counters.runs(collector));
-    running.configure(|settings| settings.all_jobs.timeout = MINUTE);
+    running.configure(|settings| settings.collectors.all_jobs.timeout = MINUTE);
     let after = running.after(SECOND * 2).await;
     assert_eq!((&after.open_jobs, &after.all_jobs), (&before.open_jobs, &before.all_jobs));
     assert_eq!(

@@ -14,10 +14,12 @@ use aws_iot_jobs_exporter::aws::rate_limit::RateLimiters;
 use aws_iot_jobs_exporter::aws::{self, ClientOptions, Connection};
 use aws_iot_jobs_exporter::clock::Clock;
 use aws_iot_jobs_exporter::collector::{Settings, Spread, TargetConfig, Worker, WorkerOptions};
+use aws_iot_jobs_exporter::config::{Config, Target};
 use aws_iot_jobs_exporter::jobs::{DetailsState, Part, Scope, Status};
-use aws_iot_jobs_exporter::metrics::{Collector, Published, RunCounters, TargetState};
+use aws_iot_jobs_exporter::metrics::{
+    Collector, Identity, Published, Reason, Source, TargetCounters, TargetState, TargetStates,
+};
 use aws_iot_jobs_exporter::simulator::{Job, Simulator};
-use aws_iot_jobs_exporter::telemetry::{Reason, Telemetry};
 use aws_smithy_runtime_api::client::http::SharedHttpClient;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
@@ -28,6 +30,11 @@ use crate::support::{ACCESS_KEY_ID, NOW, REGION, Wire, account, target};
 const SECOND: Duration = Duration::from_secs(1);
 const MINUTE: Duration = Duration::from_mins(1);
 const DAY: Duration = Duration::from_hours(24);
+
+/// The settings of a configuration that says nothing.
+pub fn settings() -> Settings {
+    Settings::new(&Config::default(), &Target::default())
+}
 
 /// How a target is set up.
 pub struct Setup {
@@ -43,7 +50,7 @@ impl Default for Setup {
         Self {
             rate: 1000.0,
             scope: Scope::default(),
-            settings: Settings::default(),
+            settings: settings(),
             spread: Spread::new(1, 1, MINUTE),
             credentials: None,
         }
@@ -55,7 +62,7 @@ pub struct Running {
     pub simulator: Simulator,
     pub wire: Wire,
     pub clock: Clock,
-    pub counters: Arc<RunCounters>,
+    pub counters: Arc<TargetCounters>,
     pub config: watch::Sender<TargetConfig>,
     pub started: Instant,
     pub limiters: Arc<RateLimiters>,
@@ -75,26 +82,19 @@ impl Running {
         let wire = Wire::new(simulator.clone(), clock);
         let limiters = Arc::new(RateLimiters::new(rate));
         let connection = connection(&wire, clock, &limiters, credentials).await;
-        let (config, configured) = watch::channel(TargetConfig { connection, settings });
-        let (publisher, mut states) = watch::channel(TargetState::default());
-        let counters = Arc::new(RunCounters::default());
+        let identity = Identity { name: "t".to_owned(), region: REGION.to_owned(), labels: Vec::new() };
+        let slot = Arc::new(TargetStates::default()).slot(identity, Source::default(), TargetState::default());
+        let (counters, mut states) = (slot.counters(), slot.subscribe());
+        let (config, configured) = watch::channel(TargetConfig { connection, settings, slot });
         let history: Arc<Mutex<Vec<(Instant, TargetState)>>> = Arc::default();
         let seen = Arc::clone(&history);
         let recorder = tokio::spawn(async move {
             while states.changed().await.is_ok() {
-                let state = states.borrow_and_update().clone();
+                let state = states.borrow_and_update().state.clone();
                 seen.lock().expect("no test panics in here").push((Instant::now(), state));
             }
         });
-        let worker = Worker::new(WorkerOptions {
-            name: "t".to_owned(),
-            scope,
-            spread,
-            clock,
-            counters: Arc::clone(&counters),
-            publisher,
-            config: configured,
-        });
+        let worker = Worker::new(WorkerOptions { scope, spread, clock, config: configured });
         let (started, task) = (Instant::now(), tokio::spawn(worker.run()));
         let simulator = simulator.clone();
         Self { simulator, wire, clock, counters, config, started, limiters, history, task, recorder }
@@ -175,7 +175,7 @@ pub async fn connection(
         ClientOptions { http: SharedHttpClient::new(wire.clone()), ..ClientOptions::local(ACCESS_KEY_ID, "secret") };
     options.credentials = credentials.or(options.credentials);
     let resolved = aws::resolve(&target("t", "http://simulator.test"), &options, clock).await.expect("a target");
-    Arc::new(Connection::open(resolved, limiters, Arc::new(Telemetry::new()).target(Vec::new())))
+    Arc::new(Connection::open(resolved, limiters, Arc::new(TargetCounters::new(Vec::new()))))
 }
 
 pub fn part(published: Option<&Published>) -> &Part {

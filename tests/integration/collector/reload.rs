@@ -2,11 +2,13 @@
 
 use std::time::Duration;
 
-use aws_iot_jobs_exporter::jobs::DetailsState;
+use aws_iot_jobs_exporter::jobs::{DetailsState, Status};
 use aws_iot_jobs_exporter::metrics::Collector;
 use aws_iot_jobs_exporter::simulator::Operation;
 
-use super::{DAY, MINUTE, Running, SECOND, Setup, connection, details, ended_jobs, open, open_jobs, part, total};
+use super::{
+    DAY, MINUTE, Running, SECOND, Setup, connection, details, ended_jobs, group_count, open, open_jobs, part, total,
+};
 use crate::support::{Fate, simulator as simulated};
 
 #[tokio::test(start_paused = true)]
@@ -15,12 +17,12 @@ async fn no_new_setting_hides_what_is_still_shown() {
     running.after(MINUTE * 2).await;
     let from = running.history().len();
     let changes: [fn(&mut aws_iot_jobs_exporter::collector::Settings); 8] = [
-        |settings| settings.open_jobs.interval = SECOND * 30,
-        |settings| settings.open_jobs.stale_after = Some(MINUTE * 5),
-        |settings| settings.all_jobs.interval = MINUTE * 5,
-        |settings| settings.all_jobs.stale_after = Some(MINUTE * 30),
-        |settings| settings.details.interval = SECOND * 30,
-        |settings| settings.details.max_interval = MINUTE * 5,
+        |settings| settings.collectors.open_jobs.interval = SECOND * 30,
+        |settings| settings.collectors.open_jobs.stale_after = Some(MINUTE * 5),
+        |settings| settings.collectors.all_jobs.interval = MINUTE * 5,
+        |settings| settings.collectors.all_jobs.stale_after = Some(MINUTE * 30),
+        |settings| settings.collectors.details.interval = SECOND * 30,
+        |settings| settings.collectors.details.max_interval = MINUTE * 5,
         |settings| settings.jobs.ended_within = DAY * 30,
         |settings| settings.limits.max_pages = 7,
     ];
@@ -42,8 +44,9 @@ async fn a_shorter_interval_holds_from_the_last_walk_on() {
     let running = Running::start(&simulated(open_jobs(3))).await;
     running.after(SECOND * 90).await;
     let walks = running.counters.runs(Collector::OpenJobs);
-    running.configure(|settings| settings.open_jobs.interval = SECOND * 10);
-    running.after(SECOND).await;
+    running.configure(|settings| settings.collectors.open_jobs.interval = SECOND * 10);
+    // Runs are counted when the state is published, up to a second later.
+    running.after(SECOND * 2).await;
     assert_eq!(running.counters.runs(Collector::OpenJobs), walks + 1, "it is due already");
     running.after(MINUTE).await;
     let more = running.counters.runs(Collector::OpenJobs) - walks - 1;
@@ -54,13 +57,18 @@ async fn a_shorter_interval_holds_from_the_last_walk_on() {
 async fn collectors_can_be_turned_off_and_on_again() {
     let running = Running::start(&simulated(open_jobs(3).chain(ended_jobs(5, DAY)))).await;
     running.after(MINUTE * 2).await;
-    running.configure(|settings| (settings.all_jobs.enabled, settings.details.enabled) = (false, false));
+    running.configure(|settings| {
+        (settings.collectors.all_jobs.enabled, settings.collectors.details.enabled) = (false, false);
+    });
     let state = running.after(SECOND * 2).await;
-    assert_eq!((total(state.open.as_ref()), state.ended.as_ref(), state.details), (Some(3), None, None));
+    assert_eq!((total(state.open.as_ref()), state.ended.as_ref(), &state.details), (Some(3), None, &None));
+    assert_eq!(group_count(state.open.as_ref(), "line", &Status::InProgress), None, "unknown, and not 0");
     let described = running.simulator.requests(Operation::DescribeJob);
     running.after(MINUTE * 5).await;
     assert_eq!(running.simulator.requests(Operation::DescribeJob), described);
-    running.configure(|settings| (settings.all_jobs.enabled, settings.details.enabled) = (true, true));
+    running.configure(|settings| {
+        (settings.collectors.all_jobs.enabled, settings.collectors.details.enabled) = (true, true);
+    });
     let state = running.after(SECOND * 5).await;
     assert_eq!((total(state.open.as_ref()), total(state.ended.as_ref())), (Some(3), Some(5)));
     assert_eq!(details(&state, DetailsState::Fresh), 8);

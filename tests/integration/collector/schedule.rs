@@ -11,7 +11,7 @@ use crate::support::simulator as simulated;
 #[tokio::test(start_paused = true)]
 async fn with_an_interval_of_a_second_open_counts_are_two_seconds_old_at_most() {
     let mut setup = Setup::default();
-    setup.settings.open_jobs.interval = SECOND;
+    setup.settings.collectors.open_jobs.interval = SECOND;
     let simulator = simulated(open_jobs(200).chain(ended_jobs(20_000, DAY * 9)));
     let running = Running::start_with(&simulator, setup).await;
     running.after(SECOND * 10).await;
@@ -26,6 +26,8 @@ async fn with_an_interval_of_a_second_open_counts_are_two_seconds_old_at_most() 
     let requests = simulator.requests(Operation::ListJobs) - before;
     assert!((100..=160).contains(&requests), "{requests} requests in 40 seconds");
     assert_eq!(running.counters.runs(Collector::AllJobs), 1, "the next full walk is in a quarter of an hour");
+    running.after(MINUTE * 15).await;
+    assert_eq!(running.counters.runs(Collector::AllJobs), 2);
 }
 
 #[tokio::test(start_paused = true)]
@@ -44,7 +46,7 @@ async fn open_jobs_come_first_and_a_full_walk_follows_every_15_minutes() {
 #[tokio::test(start_paused = true)]
 async fn an_open_walk_is_served_before_a_full_walk_that_shares_the_rate() {
     let mut setup = Setup { rate: 1.0, ..Setup::default() };
-    setup.settings.open_jobs.interval = SECOND * 10;
+    setup.settings.collectors.open_jobs.interval = SECOND * 10;
     let running = Running::start_with(&simulated(open_jobs(3).chain(ended_jobs(15_000, DAY * 9))), setup).await;
     running.after(SECOND * 60).await;
     let mut walks = 0;

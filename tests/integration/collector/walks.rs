@@ -6,8 +6,8 @@ use aws_credential_types::provider::SharedCredentialsProvider;
 use aws_iot_jobs_exporter::http::StatusCode;
 use aws_iot_jobs_exporter::jobs::{AccountId, Scope, Status};
 use aws_iot_jobs_exporter::metrics::Collector;
+use aws_iot_jobs_exporter::metrics::Reason;
 use aws_iot_jobs_exporter::simulator::{self, Fault, Fleet, Operation, Rule, Script};
-use aws_iot_jobs_exporter::telemetry::Reason;
 
 use super::{DAY, MINUTE, Running, SECOND, Setup, count, ended_jobs, open, open_jobs, total};
 use crate::support::{Fate, REGION, Rotating, ThreadLog, account, simulator as simulated};
@@ -20,12 +20,12 @@ async fn a_walk_hangs_and_data_is_withdrawn_when_it_is_stale() {
     running.wire.decide(|_| Fate::Hangs);
     let state = running.after(MINUTE * 8).await;
     assert_eq!(total(state.open.as_ref()), Some(3));
-    assert!(!state.open_jobs.is_up, "walks fail");
+    assert!(!state.open_jobs.is_up(), "walks fail");
     let state = running.after(MINUTE * 2).await;
     assert_eq!((total(state.open.as_ref()), total(state.ended.as_ref())), (None, Some(5)), "stale after 10 minutes");
     let state = running.after(MINUTE * 36).await;
     assert_eq!(total(state.ended.as_ref()), None, "stale after 45 minutes");
-    assert!(state.all_jobs.is_some_and(|all| !all.is_up));
+    assert!(state.all_jobs.is_some_and(|all| !all.is_up()));
     running.wire.decide(|_| Fate::Arrives);
     let state = running.after(MINUTE * 15).await;
     assert_eq!((total(state.open.as_ref()), total(state.ended.as_ref())), (Some(3), Some(5)));
@@ -36,9 +36,9 @@ async fn a_first_walk_that_hangs_counts_as_up_until_its_data_would_be_stale() {
     let simulator = simulated(open_jobs(3));
     let running = Running::start_with(&simulator, Setup { rate: 0.001, ..Setup::default() }).await;
     // Two requests at this rate are 1,000 s apart: the first walk has not ended.
-    assert!(running.after(MINUTE * 9).await.open_jobs.is_up);
+    assert!(running.after(MINUTE * 9).await.open_jobs.is_up());
     let state = running.after(MINUTE * 2).await;
-    assert!(!state.open_jobs.is_up && state.open_jobs.last_run.is_none(), "{:?}", state.open_jobs);
+    assert!(!state.open_jobs.is_up() && state.open_jobs.last_run.is_none(), "{:?}", state.open_jobs);
 }
 
 #[tokio::test(start_paused = true)]
@@ -50,7 +50,7 @@ async fn full_walks_that_are_denied_take_nothing_from_open_jobs() {
     });
     let state = running.after(MINUTE * 20).await;
     assert_eq!((total(state.open.as_ref()), state.ended.as_ref()), (Some(3), None));
-    assert!(state.open_jobs.is_up && state.all_jobs.is_some_and(|all| !all.is_up));
+    assert!(state.open_jobs.is_up() && state.all_jobs.is_some_and(|all| !all.is_up()));
     // At 0, 2, 6 and 14 minutes.
     assert_eq!(running.failures(Collector::AllJobs, Reason::Denied), 4);
     assert_eq!(running.all_failures(Collector::OpenJobs), 0);
@@ -67,13 +67,13 @@ async fn open_walks_that_fail_take_nothing_from_full_walks() {
     assert_eq!((state.open.as_ref(), total(state.ended.as_ref())), (None, Some(5)));
     let failures = running.failures(Collector::OpenJobs, Reason::Denied);
     assert!((19..=20).contains(&failures), "{failures} failures in 20 minutes");
-    assert!(!state.open_jobs.is_up && state.all_jobs.is_some_and(|all| all.is_up));
+    assert!(!state.open_jobs.is_up() && state.all_jobs.is_some_and(|all| all.is_up()));
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_full_walk_that_takes_too_long_fails_by_its_timeout() {
     let mut setup = Setup::default();
-    setup.settings.all_jobs.timeout = SECOND * 20;
+    setup.settings.collectors.all_jobs.timeout = SECOND * 20;
     let running = Running::start_with(&simulated(open_jobs(3).chain(ended_jobs(5000, DAY * 9))), setup).await;
     running.wire.decide(|request| {
         let is_full = request.uri().path() == "/jobs" && !request.uri().query().unwrap_or_default().contains("status=");
@@ -82,7 +82,7 @@ async fn a_full_walk_that_takes_too_long_fails_by_its_timeout() {
     let state = running.after(SECOND * 30).await;
     assert_eq!(running.failures(Collector::AllJobs, Reason::Timeout), 1);
     assert_eq!((total(state.open.as_ref()), state.ended.as_ref()), (Some(3), None));
-    running.configure(|settings| settings.all_jobs.timeout = MINUTE);
+    running.configure(|settings| settings.collectors.all_jobs.timeout = MINUTE);
     assert_eq!(total(running.after(MINUTE * 4).await.ended.as_ref()), Some(5000));
 }
 
@@ -139,11 +139,11 @@ async fn a_panic_of_a_walk_fails_that_walk_alone() {
     running.add(open("another"));
     let state = running.after(MINUTE * 2).await;
     assert_eq!(total(state.open.as_ref()), Some(4));
-    assert!(state.open_jobs.is_up);
+    assert!(state.open_jobs.is_up());
 }
 
 #[tokio::test(start_paused = true)]
-async fn after_a_panic_of_the_worker_it_starts_with_an_empty_store_and_shows_what_it_showed() {
+async fn after_a_panic_of_the_worker_all_data_is_withdrawn_until_it_is_listed_again() {
     let log = ThreadLog::start();
     let running = Running::start(&simulated(open_jobs(3).chain(ended_jobs(5, DAY)))).await;
     running.after(MINUTE * 2).await;
@@ -151,23 +151,24 @@ async fn after_a_panic_of_the_worker_it_starts_with_an_empty_store_and_shows_wha
     let state = running.after(MINUTE).await;
     assert_eq!(running.failures(Collector::OpenJobs, Reason::Internal), 1);
     assert_eq!(running.failures(Collector::AllJobs, Reason::Internal), 1);
-    assert_eq!((total(state.open.as_ref()), total(state.ended.as_ref())), (Some(3), Some(5)));
+    assert_eq!((total(state.open.as_ref()), total(state.ended.as_ref())), (None, None));
+    assert!(!state.open_jobs.is_fresh && state.all_jobs.is_some_and(|all| !all.is_fresh));
     running.add(open("another"));
     let state = running.after(MINUTE * 3).await;
-    assert_eq!(total(state.open.as_ref()), Some(4));
-    assert!(state.open_jobs.is_up && state.all_jobs.is_some_and(|all| all.is_up));
+    assert_eq!((total(state.open.as_ref()), total(state.ended.as_ref())), (Some(4), Some(5)));
+    assert!(state.open_jobs.is_up() && state.all_jobs.is_some_and(|all| all.is_up()));
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_run_is_logged_by_its_size_a_failure_once_and_its_end() {
     let log = ThreadLog::start();
     let mut setup = Setup::default();
-    setup.settings.all_jobs.enabled = false;
+    setup.settings.collectors.all_jobs.enabled = false;
     let running = Running::start_with(&simulated(open_jobs(3)), setup).await;
     running.after(SECOND * 30).await;
     let lines = log.take();
     let complete = lines.iter().find(|line| line.contains("run complete")).expect("a line");
-    for field in ["collector=\"open_jobs\"", "target=\"t\"", "jobs=3", "pages=3", "duration_seconds=0"] {
+    for field in ["collector=open_jobs", "target=t", "jobs=3", "pages=3", "duration_seconds=0"] {
         assert!(complete.contains(field), "{field} is not in {complete}");
     }
     running.simulator.intercept(|call| {

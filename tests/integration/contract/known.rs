@@ -3,10 +3,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 
-use aws_iot_jobs_exporter::catalogue::{self, Family, Kind};
-use aws_iot_jobs_exporter::config::Config;
-use aws_iot_jobs_exporter::jobs::{ExecutionStatus, NONE, OTHER, Status, TargetSelection, UNKNOWN};
-use aws_iot_jobs_exporter::telemetry::{CREDENTIAL_OPERATIONS, OPERATIONS, Reason};
+use aws_iot_jobs_exporter::jobs::{DetailsState, ExecutionStatus, NONE, OTHER, Status, TargetSelection, UNKNOWN};
+use aws_iot_jobs_exporter::metrics::Collector;
+use aws_iot_jobs_exporter::metrics::catalogue::{self, Family, FamilyType};
+use aws_iot_jobs_exporter::metrics::{CREDENTIAL_OPERATIONS, OPERATIONS, Reason};
 
 pub type Labels = BTreeSet<String>;
 
@@ -78,7 +78,7 @@ impl Known {
         for family in catalogue::ALL {
             let own = family.subject.labels().iter().chain(family.labels).copied();
             let shape = Some(Shape::from([labels(ATTACHED.into_iter().chain(own))]));
-            let origin = if family.kind == Kind::Gauge { Origin::Gauge } else { Origin::Counter };
+            let origin = if family.family_type == FamilyType::Gauge { Origin::Gauge } else { Origin::Counter };
             for name in series_of(family) {
                 let mut shape = shape.clone();
                 if name.ends_with("_bucket") {
@@ -114,14 +114,10 @@ impl Known {
                 owned(TargetSelection::KNOWN.iter().map(TargetSelection::as_str).chain([UNKNOWN, OTHER]).collect())
             }
             "execution_status" => owned(ExecutionStatus::ALL.into_iter().map(ExecutionStatus::as_str).collect()),
-            "windowed" => owned(vec!["true", "false", UNKNOWN]),
+            "collector" => owned(Collector::ALL.into_iter().map(Collector::as_str).collect()),
+            "state" => owned(DetailsState::ALL.into_iter().map(DetailsState::as_str).collect()),
             "reason" => owned(Reason::ALL.iter().map(|reason| reason.as_str()).collect()),
             "operation" => owned([OPERATIONS, CREDENTIAL_OPERATIONS].concat()),
-            // What is shipped has to work with the default configuration.
-            "threshold" => {
-                let defaults = Config::default().jobs.long_running_after;
-                Some(defaults.iter().map(|after| after.as_secs().to_string()).collect())
-            }
             "job" if !self.jobs.is_empty() => Some(self.jobs.iter().cloned().collect()),
             _ => None,
         }
@@ -130,9 +126,11 @@ impl Known {
 
 /// The names of a family's series.
 pub fn series_of(family: &Family) -> Vec<String> {
-    match family.kind {
-        Kind::Histogram => ["_bucket", "_count", "_sum"].iter().map(|end| format!("{}{end}", family.name)).collect(),
-        Kind::Counter | Kind::Gauge => vec![family.name.to_owned()],
+    match family.family_type {
+        FamilyType::Histogram => {
+            ["_bucket", "_count", "_sum"].iter().map(|end| format!("{}{end}", family.name)).collect()
+        }
+        FamilyType::Counter | FamilyType::Gauge => vec![family.name.to_owned()],
     }
 }
 

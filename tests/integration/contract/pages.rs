@@ -1,6 +1,6 @@
 //! Markdown: the queries that pages show, and the names that any text mentions.
 
-use aws_iot_jobs_exporter::catalogue;
+use aws_iot_jobs_exporter::metrics::catalogue;
 use promql_parser::parser;
 use regex_lite::Regex;
 

@@ -60,7 +60,7 @@ groups:
 "#;
 
 const RUNBOOK: &str = "# AwsIotJobsOpen\n\nSeverity `info`.\n\n## Meaning\n\n`aws_iot_jobs_up` is 1.\n\n## Impact\n\n## Diagnosis\n\n\
-    ```promql\nsum by (status) (aws_iot_jobs)  # all\ntime() - aws_iot_jobs_last_success_timestamp_seconds\n```\n\n## Mitigation\n";
+    ```promql\nsum by (status) (aws_iot_jobs)  # all\ntime() - aws_iot_jobs_collector_last_success_timestamp_seconds\n```\n\n## Mitigation\n";
 
 const TESTS: &str =
     "tests: [{input_series: [{series: 'aws_iot_jobs{instance=\"a\", team=\"x\", status=\"SCHEDULED\"}'}]}]";

@@ -2,11 +2,9 @@
 //! Alertmanager with the configuration that is shipped, and every query of the dashboards.
 //!
 //! The files are used as they are, but for addresses, for the receiver that the test gives the Alertmanager, and for how long
-//! things wait ([`hastened`]). No expression is touched: a job is stuck for a day here as well, of which the day before the test
-//! is filled in from what the exporter says ([`fill_in_history`]).
+//! things wait ([`hastened`]). No expression is changed.
 
 use std::collections::BTreeSet;
-use std::fmt::Write as _;
 use std::future::pending;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
@@ -26,7 +24,7 @@ use tokio::time::{Instant, sleep};
 use super::prometheus::Prometheus;
 use super::tools::tool;
 use crate::contract::{Shipped, dashboards};
-use crate::process::{Running, get, pointed_at, program};
+use crate::process::{Running, pointed_at, program};
 use crate::support::{Endpoint, REGION, account, free_port, output, simulator as simulated};
 
 /// How long anything here may take on a busy machine.
@@ -34,6 +32,14 @@ const PATIENCE: Duration = Duration::from_mins(1);
 
 /// How long queries that should stay without an answer are watched.
 const WATCHED: Duration = Duration::from_secs(5);
+
+/// Collectors that a test can wait for.
+const EVERY_SECOND: [(&str, &str); 4] = [
+    ("IOT_JOBS_EXPORTER_COLLECTORS__OPEN_JOBS__INTERVAL", "1s"),
+    ("IOT_JOBS_EXPORTER_COLLECTORS__ALL_JOBS__INTERVAL", "1s"),
+    ("IOT_JOBS_EXPORTER_COLLECTORS__DETAILS__INTERVAL", "1s"),
+    ("IOT_JOBS_EXPORTER_COLLECTORS__DETAILS__MAX_INTERVAL", "1s"),
+];
 
 fn shipped(path: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("config/prometheus").join(path)
@@ -72,7 +78,7 @@ fn hastened(text: &str) -> String {
 /// nobody is to be alerted.
 fn prometheus_files(folder: &Path, exporter: &str, alertmanager: Option<u16>) -> String {
     std::fs::create_dir_all(folder.join("rules")).expect("a folder");
-    for (file, waits) in [("rules/alerts.yml", 13), ("rules/recording.yml", 2)] {
+    for (file, waits) in [("rules/alerts.yml", 13), ("rules/recording.yml", 1)] {
         let (slow, fast) = (read(file), hastened(&read(file)));
         let changed: Vec<(&str, &str)> = slow.lines().zip(fast.lines()).filter(|(slow, fast)| slow != fast).collect();
         assert!(changed.len() >= waits, "only {changed:?} wait in {file}");
@@ -122,16 +128,13 @@ fn values_of(prometheus: &Prometheus, query: &str, label: &str) -> BTreeSet<Stri
     series.filter_map(|one| one["metric"][label].as_str().map(str::to_owned)).collect()
 }
 
-/// Queries that have no answer while all is well, and why. [`a_job_that_is_stuck_pages_and_once_it_is_finished_that_is_over`] has the
-/// answers.
+/// Queries that have no answer while all is well, and why. They have one in
+/// [`a_job_that_is_late_becomes_a_ticket_and_once_it_has_started_that_is_over`].
 const EMPTY_IN_A_HEALTHY_FLEET: &[(&str, &str)] = &[
     ("exporter 17/B", "a code of errors has a series once AWS has answered with it"),
-    ("fleet 9/D", "for how long a job has been stuck, where one is"),
-    (
-        "rollout 13/C",
-        "when a job was to start, where it has such a time: the job that is looked at began when it was created",
-    ),
-    ("thing-group 9/D", "for how long a job of the group has been stuck, where one is"),
+    ("rollout 13/C", "the start of a job that has a schedule; the job in question has none"),
+    ("rollout 13/I", "the end of a job that has a schedule"),
+    ("rollout 13/K", "the end of an ended job; the job in question is open"),
 ];
 
 /// All queries of the dashboards with these values of variables, which the variables have to list.
@@ -173,8 +176,8 @@ async fn unanswered(
     }
 }
 
-/// What to tell of queries.
-fn told(queries: &[dashboards::Query]) -> String {
+/// Queries for a message, one a line.
+fn listed(queries: &[dashboards::Query]) -> String {
     let each = queries.iter().map(|query| format!("{} ({}): {}\n", query.place, query.title, query.expression));
     each.collect()
 }
@@ -183,19 +186,18 @@ fn told(queries: &[dashboards::Query]) -> String {
 async fn every_query_of_every_dashboard_is_answered_with_data_of_the_demo() {
     let arguments = ["demo", "--jobs=600", "--seed=5", "--speed=20", "--web.listen-address=127.0.0.1:0"];
     let mut command = program(&arguments);
-    command.env("IOT_JOBS_EXPORTER_REFRESH__INTERVAL", "1s");
+    command.envs(EVERY_SECOND.iter().copied());
     let mut demo = Running::start(command);
     let address = demo.address().await;
-    demo.until("refreshed").await;
     let folder = tempfile::tempdir().expect("a temporary folder");
     let prometheus = Prometheus::start(folder.path(), &prometheus_files(folder.path(), &address, None));
-    // What rules record, both groups of them, is there.
-    prometheus.query("aws_iot_jobs:fresh:max == 1", 1).await;
-    prometheus.query("sum(aws_iot_jobs:stuck:1d) == 0", 1).await;
+    // The rules record series.
+    prometheus.query("aws_iot_jobs_collector:fresh:max == 1", 2).await;
 
     // The job that has been at rest for the longest: one that moves may end while it is looked at.
     let oldest = "bottomk(1, aws_iot_job_created_timestamp_seconds \
-                  and on (job_id) aws_iot_job_info{status=\"IN_PROGRESS\", target_selection=\"SNAPSHOT\", windowed=\"false\"} \
+                  and on (job_id) aws_iot_job_info{target_selection=\"SNAPSHOT\"} \
+                  and on (job_id) aws_iot_job_status{status=\"IN_PROGRESS\"} and on (job_id) aws_iot_job_windowed == 0 \
                   and on (job_id) aws_iot_job_thing_group_info \
                   unless on (job_id) aws_iot_job_scheduled_start_timestamp_seconds)";
     let job = values_of(&prometheus, oldest, "job_id").pop_first().expect("an open job");
@@ -205,11 +207,11 @@ async fn every_query_of_every_dashboard_is_answered_with_data_of_the_demo() {
     let (empty, full): (Vec<_>, Vec<_>) = all.into_iter().partition(is_empty_in_a_healthy_fleet);
 
     let left = unanswered(&prometheus, full, PATIENCE).await;
-    assert!(left.is_empty(), "no data for\n{}", told(&left));
+    assert!(left.is_empty(), "no data for\n{}", listed(&left));
     let mut answered = empty.clone();
     let left = unanswered(&prometheus, empty, WATCHED).await;
     answered.retain(|query| left.iter().all(|other| other.place != query.place));
-    assert!(answered.is_empty(), "listed as empty, and answered with data:\n{}", told(&answered));
+    assert!(answered.is_empty(), "listed as empty, and answered with data:\n{}", listed(&answered));
 }
 
 /// What the Alertmanager sent to one of its receivers.
@@ -250,20 +252,20 @@ impl Inbox {
     }
 }
 
-/// An Alertmanager with the shipped configuration, of which the receiver `page` is the test's own; it ends with the test.
+/// An Alertmanager with the shipped configuration, in which the receiver `ticket` is the test's own; it ends with the test.
 struct Alertmanager {
     port: u16,
     _process: tokio::process::Child,
 }
 
 impl Alertmanager {
-    fn start(folder: &Path, page: &str) -> Self {
+    fn start(folder: &Path, ticket: &str) -> Self {
         let (port, file) = (free_port(), folder.join("alertmanager.yml"));
         let slow = read("alertmanager.yml");
         let mut fast = hastened(&slow);
         assert!(fast.contains("group_wait: 1s") && fast.contains("group_interval: 2s"), "{fast}");
-        let name = "  - name: page\n";
-        fast = with(&fast, name, &format!("{name}    webhook_configs: [{{url: '{page}'}}]\n"));
+        let name = "  - name: ticket\n";
+        fast = with(&fast, name, &format!("{name}    webhook_configs: [{{url: '{ticket}'}}]\n"));
         std::fs::write(&file, fast).expect("a written configuration");
         output(tool("amtool").arg("check-config").arg(&file));
         let process = tokio::process::Command::from(tool("prometheus-alertmanager"))
@@ -279,161 +281,106 @@ impl Alertmanager {
         Self { port, _process: process }
     }
 
-    /// The labels of each alert that it has for the receiver `page`.
-    fn paging(&self) -> Vec<Value> {
+    /// The labels of each alert that it has for the receiver `ticket`.
+    fn tickets(&self) -> Vec<Value> {
         let alerts =
-            fetch(&format!("http://127.0.0.1:{}/api/v2/alerts", self.port), &[("receiver", "page".to_owned())]);
+            fetch(&format!("http://127.0.0.1:{}/api/v2/alerts", self.port), &[("receiver", "ticket".to_owned())]);
         alerts.as_array().expect("alerts").iter().map(|alert| alert["labels"].clone()).collect()
     }
 }
 
-/// What is recorded, and asked for over a day by other rules: each one after those that it is made of. To fill in all that is
-/// recorded would take ten times as long.
-const HISTORIES: &[&str] = &["aws_iot_job:executions:max", "aws_iot_job:executions_open:sum"];
-
-/// Gives a Prometheus that is still to start the day before: each sample of a single job that an exposition has, every two minutes,
-/// and then what recording rules would have made of it. This is how `recording.yml` says that it is done.
-async fn fill_in_history(folder: &Path, exposition: &str, instance: &str) {
-    let now = Clock::system().now().wall.as_millis() / 1000;
-    let (start, end) = (now - 26 * 3600, now - 60);
-    let mut history = String::new();
-    for line in exposition.lines().filter(|line| line.starts_with("aws_iot_job_")) {
-        let (series, value) = line.rsplit_once(' ').expect("a sample");
-        let series = series.replacen('{', &format!("{{job=\"aws-iot-jobs\",instance=\"{instance}\","), 1);
-        for time in (start..=end).step_by(120) {
-            let _ = writeln!(history, "{series} {value} {time}");
-        }
-    }
-    assert!(history.len() > 1000, "no single jobs in {exposition}");
-    history.push_str("# EOF\n");
-    let (samples, data) = (folder.join("history.txt"), folder.join("data"));
-    std::fs::write(&samples, history).expect("a written file");
-    let blocks = || {
-        let mut promtool = tool("promtool");
-        promtool.args(["tsdb", "create-blocks-from"]);
-        promtool
-    };
-    output(blocks().arg("openmetrics").arg(&samples).arg(&data));
-    let rules = yaml_serde::from_str::<Value>(&read("rules/recording.yml")).expect("YAML")["groups"][0].clone();
-    for name in HISTORIES {
-        let rule = rules["rules"].as_array().into_iter().flatten().find(|rule| rule["record"] == *name);
-        let alone = json!({"groups": [{"name": rules["name"], "interval": rules["interval"], "rules": [rule]}]});
-        let file = folder.join("history.yml");
-        std::fs::write(&file, alone.to_string()).expect("written rules");
-        // A Prometheus takes up new blocks when it starts.
-        let prometheus = Prometheus::start(folder, "global: {}\n");
-        prometheus.query(&format!("count(aws_iot_job_info @ {end}) > 0"), 1).await;
-        output(
-            blocks()
-                .args(["rules", &format!("--start={start}"), &format!("--end={end}")])
-                .args([format!("--url={}", prometheus.url()), format!("--output-dir={}", data.display())])
-                .arg(&file),
-        );
-        prometheus.stop().await;
-    }
-}
-
-/// A rollout that began three days ago, and in which four devices have not finished.
-fn rollout(id: &str, group: &str, now: Timestamp) -> Job {
-    let began = now.before(Duration::from_hours(72));
-    Job::new(id, Status::InProgress, began.before(Duration::from_hours(1)))
-        .scheduled(Scheduling { start_time: Some(began), ..Scheduling::default() })
-        .targeting_group(group)
-        .with_executions(ExecutionStatus::Queued, 3)
-        .with_executions(ExecutionStatus::InProgress, 1)
-        .with_executions(ExecutionStatus::Succeeded, 9)
+/// A rollout that should have started two hours ago.
+fn late_rollout(id: &str, now: Timestamp) -> Job {
+    let start_time = Some(now.before(Duration::from_hours(2)));
+    let end_time = Some(now.after(Duration::from_hours(2)));
+    Job::new(id, Status::Scheduled, now.before(Duration::from_hours(3)))
+        .scheduled(Scheduling { start_time, end_time, ..Scheduling::default() })
+        .targeting_group("line-1")
+        .with_executions(ExecutionStatus::Queued, 4)
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_job_that_is_stuck_pages_and_once_it_is_finished_that_is_over() {
+async fn a_job_that_is_late_becomes_a_ticket_and_once_it_has_started_that_is_over() {
     let now = Clock::system().now().wall;
     let simulator = simulated([]);
     let jobs = [
-        rollout("fw-stuck", "line-1", now),
-        rollout("fw-moving", "line-2", now),
+        late_rollout("fw-late", now),
         Job::new("fw-idle", Status::InProgress, now.before(Duration::from_hours(9000)))
             .continuous()
             .with_executions(ExecutionStatus::Succeeded, 70),
     ];
-    simulator.set_fleet(&account(), REGION, Fleet::new(jobs, ["line-1", "line-2"].map(ThingGroup::new)));
-    let endpoint = Endpoint::start(simulator.clone()).await;
-    let mut command = pointed_at(program(&["--web.listen-address=127.0.0.1:0"]), &endpoint);
-    command.env("IOT_JOBS_EXPORTER_REFRESH__INTERVAL", "1s");
-    let mut exporter = Running::start(command);
-    let address = exporter.address().await;
-    exporter.until("refreshed").await;
-
-    let folder = tempfile::tempdir().expect("a temporary folder");
-    fill_in_history(folder.path(), &get(&address, "/metrics").await, &address).await;
-    // Of all that rested for a day, this one goes on.
-    let change = |id: &str, change: fn(&mut Job)| {
-        assert!(simulator.with_fleet(&account(), REGION, |fleet| fleet.update_job(id, change)));
-    };
-    change("fw-moving", |job| job.executions.shift(ExecutionStatus::InProgress, ExecutionStatus::Succeeded, 1));
+    simulator.set_fleet(&account(), REGION, Fleet::new(jobs, [ThingGroup::new("line-1")]));
     let is_first = AtomicBool::new(true);
     simulator.intercept(move |call| {
         let throttled = call.operation == Operation::ListJobs && is_first.swap(false, Ordering::Relaxed);
         throttled.then(|| error(StatusCode::TOO_MANY_REQUESTS, "ThrottlingException", "Rate exceeded"))
     });
-    // Prometheus must not see the one that moves at rest.
-    let moved = "aws_iot_job_executions{target=\"eu-west-1\",aws_account_id=\"012345678901\",aws_region=\"eu-west-1\",\
-                 job_id=\"fw-moving\",execution_status=\"SUCCEEDED\"} 10\n";
-    let from = Instant::now();
-    while !get(&address, "/metrics").await.contains(moved) {
-        assert!(from.elapsed() < PATIENCE, "the exporter does not tell that a job has moved");
-        sleep(Duration::from_millis(200)).await;
-    }
+    let endpoint = Endpoint::start(simulator.clone()).await;
+    let mut command = pointed_at(program(&["--web.listen-address=127.0.0.1:0"]), &endpoint);
+    command.envs(EVERY_SECOND.iter().copied());
+    let mut exporter = Running::start(command);
+    let address = exporter.address().await;
 
-    let (page, page_url) = Inbox::open().await;
-    let alertmanager = Alertmanager::start(folder.path(), &page_url);
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let (ticket, ticket_url) = Inbox::open().await;
+    let alertmanager = Alertmanager::start(folder.path(), &ticket_url);
     let configuration = prometheus_files(folder.path(), &address, Some(alertmanager.port));
     let prometheus = Prometheus::start(folder.path(), &configuration);
 
-    let alert = page.until("firing", 0).await;
+    let alert = ticket.until("firing", 0).await;
     let labels = json!({
-        "alertname": "AwsIotJobStuck",
+        "alertname": "AwsIotJobStartOverdue",
         "aws_account_id": "012345678901",
         "aws_region": "eu-west-1",
         "job": "aws-iot-jobs",
-        "job_id": "fw-stuck",
-        "severity": "critical",
+        "severity": "warning",
         "target": "eu-west-1",
         "target_selection": "SNAPSHOT",
     });
     assert_eq!(alert["labels"], labels);
     let annotation = |name: &str| alert["annotations"][name].as_str().expect("an annotation").to_owned();
-    assert_eq!(annotation("summary"), "AWS IoT job fw-stuck is stuck");
+    assert_eq!(annotation("summary"), "1 scheduled AWS IoT job did not start in time");
     let description = annotation("description");
-    assert!(description.contains("Open: 1 IN_PROGRESS 3 QUEUED. Thing groups: line-1."), "{description}");
-    assert!(annotation("runbook_url").ends_with("/docs/runbooks/AwsIotJobStuck.md"), "{alert}");
+    assert!(description.contains("is still SCHEDULED. fw-late is late by 2h "), "{description}");
+    assert!(annotation("runbook_url").ends_with("/docs/runbooks/AwsIotJobStartOverdue.md"), "{alert}");
     assert_eq!(
         annotation("dashboard"),
-        "/d/aws-iot-jobs-rollout?var-account=012345678901&var-region=eu-west-1&var-target=eu-west-1&var-job=fw-stuck"
+        "/d/aws-iot-jobs-fleet?var-account=012345678901&var-region=eu-west-1&var-target=eu-west-1"
     );
-    assert_eq!(alertmanager.paging(), slice::from_ref(&labels));
-    // What the dashboards can't tell of a healthy fleet, they tell now.
-    let mut empty_before = queries(&prometheus, &[("job", "fw-stuck"), ("thing_group", "line-1")]);
+    assert_eq!(alertmanager.tickets(), slice::from_ref(&labels));
+    // Queries that have no answer for a healthy fleet have one now.
+    let mut empty_before = queries(&prometheus, &[("job", "fw-late"), ("thing_group", "line-1")]);
     empty_before.retain(is_empty_in_a_healthy_fleet);
-    let left = unanswered(&prometheus, empty_before, PATIENCE).await;
-    assert!(left.is_empty(), "no data for\n{}", told(&left));
+    let (of_ended, of_late): (Vec<_>, Vec<_>) =
+        empty_before.into_iter().partition(|query| query.place == "rollout 13/K");
+    let left = unanswered(&prometheus, of_late, PATIENCE).await;
+    assert!(left.is_empty(), "no data for\n{}", listed(&left));
 
-    let seen = page.alerts().len();
-    change("fw-stuck", |job| {
-        let ended = Clock::system().now().wall;
-        job.executions.shift(ExecutionStatus::Queued, ExecutionStatus::InProgress, 3);
-        job.executions.shift(ExecutionStatus::InProgress, ExecutionStatus::Succeeded, 4);
-        (job.status, job.last_updated_at, job.completed_at) = (Status::Completed, ended, Some(ended));
+    let change = |change: fn(&mut Job)| {
+        assert!(simulator.with_fleet(&account(), REGION, |fleet| fleet.update_job("fw-late", change)));
+    };
+    let seen = ticket.alerts().len();
+    change(|job| {
+        job.executions.shift(ExecutionStatus::Queued, ExecutionStatus::InProgress, 4);
+        (job.status, job.last_updated_at) = (Status::InProgress, Clock::system().now().wall);
     });
-    let over = page.until("resolved", seen).await;
+    let over = ticket.until("resolved", seen).await;
     assert_eq!(over["labels"], labels);
-    prometheus.query("ALERTS{alertname=\"AwsIotJobStuck\"}", 0).await;
+    prometheus.query("ALERTS{alertname=\"AwsIotJobStartOverdue\"}", 0).await;
     let from = Instant::now();
-    while !alertmanager.paging().is_empty() {
-        assert!(from.elapsed() < PATIENCE, "the Alertmanager still has {:?}", alertmanager.paging());
+    while !alertmanager.tickets().is_empty() {
+        assert!(from.elapsed() < PATIENCE, "the Alertmanager still has {:?}", alertmanager.tickets());
         sleep(Duration::from_millis(200)).await;
     }
-    // Nobody was called for the one that moves.
-    let others: Vec<Value> = page.alerts().into_iter().filter(|one| one["labels"] != labels).collect();
+
+    change(|job| {
+        let now = Clock::system().now().wall;
+        job.executions.shift(ExecutionStatus::InProgress, ExecutionStatus::Succeeded, 4);
+        (job.status, job.last_updated_at, job.completed_at) = (Status::Completed, now, Some(now));
+    });
+    let left = unanswered(&prometheus, of_ended, PATIENCE).await;
+    assert!(left.is_empty(), "no data for\n{}", listed(&left));
+    let others: Vec<Value> = ticket.alerts().into_iter().filter(|one| one["labels"] != labels).collect();
     assert!(others.is_empty(), "{others:?}");
 }
 
@@ -443,19 +390,23 @@ async fn alerts_that_follow_from_another_one_are_held_back_and_no_others() {
     let alertmanager = Alertmanager::start(folder.path(), "http://127.0.0.1:9/");
     let url = format!("http://127.0.0.1:{}/api/v2/alerts", alertmanager.port);
     let of_target = |alert: &str, target: &str| json!({"alertname": alert, "job": "aws-iot-jobs", "target": target, "aws_region": REGION, "severity": "warning"});
-    let mut describing = of_target("AwsIotJobsPermissionMissing", "may not describe");
-    describing["operation"] = json!("DescribeJob");
+    let of_collector = |alert: &str, target: &str, collector: &str| {
+        let mut labels = of_target(alert, target);
+        labels["collector"] = json!(collector);
+        labels
+    };
+    let failing = "AwsIotJobsCollectorFailing";
     let labels = [
-        of_target("AwsIotJobsDataStale", "stale"),
-        of_target("AwsIotJobsRefreshFailing", "stale"),
-        of_target("AwsIotJobsPermissionMissing", "may not list"),
-        of_target("AwsIotJobsRefreshFailing", "may not list"),
-        describing,
-        of_target("AwsIotJobsRefreshFailing", "may not describe"),
+        of_collector("AwsIotJobsDataStale", "stale", "open_jobs"),
+        of_collector(failing, "stale", "open_jobs"),
+        of_collector(failing, "stale", "all_jobs"),
+        of_collector("AwsIotJobsPermissionMissing", "denied", "details"),
+        of_collector(failing, "denied", "details"),
+        of_collector(failing, "denied", "open_jobs"),
         json!({"alertname": "AwsIotJobsExporterDown", "job": "aws-iot-jobs", "instance": "a:10114", "severity": "warning"}),
-        of_target("AwsIotJobsWalkSlow", "slow"),
+        of_collector("AwsIotJobsWalkSlow", "slow", "all_jobs"),
         of_target("AwsIotJobsSeriesLeftOut", "large"),
-        of_target("AwsIotJobStuck", "stuck"),
+        of_target("AwsIotJobStartOverdue", "late"),
     ];
     let count = labels.len();
     let alerts = json!(labels.map(|labels| json!({"labels": labels}))).to_string();
@@ -470,19 +421,20 @@ async fn alerts_that_follow_from_another_one_are_held_back_and_no_others() {
         sleep(Duration::from_millis(200)).await;
     }
     let held_back = [
-        ("AwsIotJobsRefreshFailing", "may not list"),
-        ("AwsIotJobsRefreshFailing", "stale"),
-        ("AwsIotJobsSeriesLeftOut", "large"),
-        ("AwsIotJobsWalkSlow", "slow"),
+        (failing, "denied", "details"),
+        (failing, "stale", "open_jobs"),
+        ("AwsIotJobsSeriesLeftOut", "large", ""),
+        ("AwsIotJobsWalkSlow", "slow", "all_jobs"),
     ];
-    let held_back: BTreeSet<_> = held_back.map(|(alert, target)| (alert.to_owned(), target.to_owned())).into();
+    let held_back =
+        BTreeSet::from(held_back.map(|(alert, target, collector)| [alert, target, collector].map(str::to_owned)));
     loop {
         let all = fetch(&url, &[]);
         let all: Vec<&Value> = all.as_array().expect("alerts").iter().collect();
         let inhibited = all.iter().filter(|alert| alert["status"]["inhibitedBy"] != json!([]));
         let label = |alert: &Value, name: &str| alert["labels"][name].as_str().unwrap_or_default().to_owned();
         let inhibited: BTreeSet<_> =
-            inhibited.map(|alert| (label(alert, "alertname"), label(alert, "target"))).collect();
+            inhibited.map(|alert| ["alertname", "target", "collector"].map(|name| label(alert, name))).collect();
         if all.len() == count && inhibited == held_back {
             return;
         }

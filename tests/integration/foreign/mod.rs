@@ -14,3 +14,22 @@ mod prometheus;
 mod python;
 mod systemd;
 mod tools;
+
+use std::time::Duration;
+
+use crate::support::{Exposition, Listening, scrape_handler};
+
+/// What an exporter shows once both listings have run and every job is described.
+async fn settled(listening: &Listening) -> Exposition {
+    for _ in 0..600 {
+        let shown = scrape_handler(&listening.handler).await;
+        let runs = shown.family("aws_iot_jobs_exporter_collector_runs_total");
+        let have_run = runs.into_iter().all(|(_, runs)| runs > 0.0);
+        let undescribed: f64 = shown.family("aws_iot_jobs_undescribed").map(|(_, jobs)| jobs).sum();
+        if have_run && undescribed == 0.0 {
+            return shown;
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    panic!("not every job is described after 30 s");
+}

@@ -18,7 +18,7 @@ async fn as_pid_1_sigterm_ends_it_too() {
         ["--user", "--map-root-user", "--pid", "--fork", "--kill-child", PROGRAM, "--web.listen-address=127.0.0.1:0"];
     unshare.args(["--mount-proc"]);
     let mut daemon = Running::start(pointed_at(isolated(unshare, &arguments), &endpoint));
-    daemon.until("refreshed").await;
+    daemon.until("run complete").await;
     let children = format!("/proc/{0}/task/{0}/children", daemon.id());
     let child = std::fs::read_to_string(children).expect("the children of unshare").trim().to_owned();
     let status = std::fs::read_to_string(format!("/proc/{child}/status")).expect("the daemon's status");

@@ -9,6 +9,7 @@ use aws_iot_jobs_exporter::http::{self, HeaderValue, Listener, header};
 use aws_iot_jobs_exporter::simulator::Fleet;
 use tokio::io::AsyncWriteExt as _;
 
+use super::settled;
 use super::tools::tool;
 use crate::support::{
     Endpoint, Listening, NOW, REGION, account, config, free_port, output, simulator as simulated, target, truth,
@@ -17,7 +18,7 @@ use crate::support::{
 /// A Prometheus of the test's own; it ends with the test.
 pub struct Prometheus {
     url: String,
-    process: tokio::process::Child,
+    _process: tokio::process::Child,
 }
 
 impl Prometheus {
@@ -35,16 +36,11 @@ impl Prometheus {
             .kill_on_drop(true)
             .spawn()
             .expect("a started Prometheus");
-        Self { url: format!("http://127.0.0.1:{port}"), process }
+        Self { url: format!("http://127.0.0.1:{port}"), _process: process }
     }
 
     pub fn url(&self) -> &str {
         &self.url
-    }
-
-    /// Ends it, so that another one can have its data.
-    pub async fn stop(mut self) {
-        self.process.kill().await.expect("a process that can be ended");
     }
 
     /// The result of an instant query once it has `rows` rows, as promtool prints it.
@@ -62,6 +58,23 @@ impl Prometheus {
         panic!("{expression} has not {rows} rows after 30 s:\n{last}");
     }
 }
+
+/// What `promtool check metrics` says of an exposition.
+pub async fn complaints(metrics: &str) -> String {
+    let mut check = tokio::process::Command::from(tool("promtool"))
+        .args(["check", "metrics"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("promtool");
+    check.stdin.take().expect("an input").write_all(metrics.as_bytes()).await.expect("written metrics");
+    let judged = check.wait_with_output().await.expect("a judgement");
+    format!("{}{}", String::from_utf8_lossy(&judged.stdout), String::from_utf8_lossy(&judged.stderr))
+}
+
+/// The one finding of promtool that is known. The design gives the name. A gauge of a total number looks like a counter to promtool.
+pub const SHARD_TOTAL: &str = "aws_iot_jobs_exporter_shard_total non-counter metrics should not have \"_total\" suffix";
 
 /// The daemon's handler once more, for clients that take text only: Prometheus asks for `OpenMetrics` and can't be told not to.
 async fn serve_text_only(handler: http::Handler) -> String {
@@ -105,8 +118,8 @@ async fn a_real_prometheus_scrapes_both_formats_and_answers_queries_for_every_se
     prometheus.query("aws_iot_jobs", 40).await;
     prometheus.query("aws_iot_jobs{team=\"say \\\"hi\\\"\\\\\\n\"}", 20).await;
     prometheus.query("aws_iot_jobs_up == 1", 4).await;
-    prometheus.query("time() - aws_iot_jobs_last_success_timestamp_seconds < 60", 4).await;
-    prometheus.query("aws_iot_jobs_exporter_refreshes_total >= 1", 4).await;
+    prometheus.query("time() - aws_iot_jobs_collector_last_success_timestamp_seconds < 60", 8).await;
+    prometheus.query("aws_iot_jobs_exporter_collector_runs_total{collector=~\"open_jobs|all_jobs\"} >= 1", 8).await;
     prometheus.query("process_cpu_seconds_total", 2).await;
     // A label of ours that Prometheus attaches itself would come back as exported_….
     prometheus.query("count({__name__=~\"aws_iot_.+|process_.+\"})", 1).await;
@@ -114,23 +127,14 @@ async fn a_real_prometheus_scrapes_both_formats_and_answers_queries_for_every_se
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn promtool_finds_nothing_to_complain_of_in_live_metrics() {
+async fn promtool_complains_of_one_name_in_live_metrics() {
     let simulator = simulated([]);
     simulator.set_fleet(&account(), REGION, Fleet::seeded(22, 300, NOW));
     let endpoint = Endpoint::start(simulator).await;
     let listening = Listening::start(config(&endpoint.url())).await;
+    settled(&listening).await;
     let metrics = output(tool("curl").args(["--fail", "--silent", "--show-error"]).arg(listening.url("/metrics")));
-    let mut check = tokio::process::Command::from(tool("promtool"))
-        .args(["check", "metrics"])
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .expect("promtool");
-    check.stdin.take().expect("an input").write_all(metrics.as_bytes()).await.expect("written metrics");
-    let judged = check.wait_with_output().await.expect("a judgement");
-    let complaints = format!("{}{}", String::from_utf8_lossy(&judged.stdout), String::from_utf8_lossy(&judged.stderr));
-    assert!(judged.status.success() && complaints.is_empty(), "{complaints}");
+    assert_eq!(complaints(&metrics).await.trim(), SHARD_TOTAL);
 }
 
 /// The files of a folder of `config/prometheus` whose names end so, in order.

@@ -4,6 +4,7 @@ use aws_iot_jobs_exporter::config::{self, Sources};
 use aws_iot_jobs_exporter::jobs::AccountId;
 use aws_iot_jobs_exporter::simulator::{Fleet, Role};
 
+use super::settled;
 use super::tools::python;
 use crate::support::{
     ACCESS_KEY_ID, Endpoint, Listening, NOW, REGION, account, config, output, shipped, simulator as simulated, target,
@@ -41,7 +42,7 @@ fn the_aws_cli_runs_every_command_of_the_runbooks_against_the_simulator() {
     let program = env!("CARGO_BIN_EXE_aws-iot-jobs-exporter");
     let printed = output(python().arg(script("run_runbooks.py")).args([program, runbooks]));
     let calls = printed.lines().last().and_then(|line| line.split(' ').next()?.parse::<u32>().ok());
-    assert!(calls.is_some_and(|calls| calls > 25), "next to nothing was run:\n{printed}");
+    assert!(calls.is_some_and(|calls| calls > 20), "next to nothing was run:\n{printed}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -52,6 +53,7 @@ async fn the_official_parser_reads_both_formats_and_finds_the_same_samples() {
     let mut config = config(&endpoint.url());
     config.targets.extend(["quo\"te\\back\nline", "third"].map(|name| target(name, &endpoint.url())));
     let listening = Listening::start(config).await;
+    settled(&listening).await;
     let printed = output(python().arg(script("check_exposition.py")).arg(listening.url("/metrics")));
     assert!(printed.contains("samples are the same"), "{printed}");
 }

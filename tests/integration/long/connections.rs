@@ -68,9 +68,9 @@ async fn after_a_firewall_has_dropped_the_connections_one_attempt_fails_and_the_
     let forwarder = Forwarder::start(endpoint.address, Duration::from_secs(1)).await;
     let mut command = pointed_at(program(&["--web.listen-address=127.0.0.1:0"]), &endpoint);
     command.env("AWS_ENDPOINT_URL", format!("http://{}", forwarder.address));
-    command.env("IOT_JOBS_EXPORTER_REFRESH__INTERVAL", "5s");
+    command.env("IOT_JOBS_EXPORTER_COLLECTORS__OPEN_JOBS__INTERVAL", "5s");
     let mut daemon = Running::start(command);
-    daemon.until("refreshed").await;
+    daemon.until("run complete").await;
     let hung = daemon.until("request timed out").await;
     for part in ["WARN", "operation=\"ListJobs\"", "target=eu-west-1 ", "seconds=10"] {
         assert!(hung.contains(part), "{part} is not in {hung}");
@@ -78,9 +78,9 @@ async fn after_a_firewall_has_dropped_the_connections_one_attempt_fails_and_the_
     let start = Instant::now();
     let page = get(&daemon.address().await, "/metrics").await;
     assert!(page.contains("aws_iot_jobs_up{target=\"eu-west-1\",aws_region=\"eu-west-1\"} 1"), "{page}");
-    // The next line is that of the refresh, with no failed attempt between them.
+    // The next line is that of the walk, with no failed attempt between them.
     let next = daemon.until("INFO").await;
-    assert!(next.contains("refreshed") && start.elapsed() < Duration::from_secs(3), "{next}");
+    assert!(next.contains("run complete") && start.elapsed() < Duration::from_secs(3), "{next}");
 }
 
 #[tokio::test]
@@ -89,9 +89,9 @@ async fn idle_connections_are_closed_after_20_s() {
     let forwarder = Forwarder::start(endpoint.address, Duration::from_hours(1)).await;
     let mut command = pointed_at(program(&["--web.listen-address=127.0.0.1:0"]), &endpoint);
     command.env("AWS_ENDPOINT_URL", format!("http://{}", forwarder.address));
-    command.env("IOT_JOBS_EXPORTER_REFRESH__INTERVAL", "1h");
+    command.env("IOT_JOBS_EXPORTER_COLLECTORS__OPEN_JOBS__INTERVAL", "1h");
     let mut daemon = Running::start(command);
-    daemon.until("refreshed").await;
+    daemon.until("run complete").await;
     tokio::time::sleep(Duration::from_secs(10)).await;
     assert!(forwarder.open.load(Ordering::Relaxed) > 0, "kept for a while");
     let deadline = Instant::now() + Duration::from_secs(30);

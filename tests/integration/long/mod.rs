@@ -3,9 +3,10 @@
 //! `tests/run.sh` skips them unless it is called with `--all`.
 
 mod connections;
-mod describing;
+mod day;
 mod estimate;
 mod faults;
+mod groups;
 mod matrix;
 mod soak;
 mod unread;

@@ -1,32 +1,21 @@
 //! What clients cost that ask for the metrics and do not read the answer.
 
-use std::io::Read as _;
-use std::process::Stdio;
 use std::time::Duration;
 
-use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
+use aws_iot_jobs_exporter::jobs::{ExecutionStatus, Status};
+use aws_iot_jobs_exporter::simulator::Job;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
-use tokio::process::Command;
 use tokio::time::Instant;
 
-use crate::metrics::{Serving, exchange};
+use crate::metrics::exchange;
+use crate::process::{Running, pointed_at, program};
+use crate::support::{Endpoint, Exposition, NOW, simulator as simulated};
 
 const CLIENTS: usize = 450;
 
-/// Set for the process that serves.
-const SERVES: &str = "TEST_SERVES_AN_EXPOSITION";
-
-/// Not a test of its own: the test below starts this program again with this name, to measure the memory of the server alone.
-#[tokio::test(flavor = "multi_thread")]
-async fn serves_for_the_test_below() {
-    if std::env::var_os(SERVES).is_none() {
-        return;
-    }
-    let serving = Serving::start(20, 34).await;
-    println!("\nserving at {}", serving.address);
-    // Until the other process closes it.
-    tokio::task::spawn_blocking(|| std::io::stdin().read(&mut [0])).await.expect("a read").expect("an end");
-}
+/// Each has about 2 KB of series.
+const JOBS: usize = 2000;
 
 /// Memory of its own in bytes, without that of the kernel for its sockets.
 fn memory(id: u32) -> usize {
@@ -35,24 +24,37 @@ fn memory(id: u32) -> usize {
     line.trim().trim_end_matches(" kB").parse::<usize>().expect("kilobytes") * 1024
 }
 
+fn fleet() -> impl Iterator<Item = Job> {
+    (0..JOBS).map(|n| {
+        Job::new(format!("job-{n:06}"), Status::InProgress, NOW)
+            .targeting_group("line")
+            .with_executions(ExecutionStatus::InProgress, 3)
+    })
+}
+
+/// The program with its whole exposition.
+async fn started(endpoint: &Endpoint) -> (Running, String) {
+    let mut command = pointed_at(program(&["--web.listen-address=127.0.0.1:0"]), endpoint);
+    command.env("IOT_JOBS_EXPORTER_LIMITS__REQUESTS_PER_SECOND", "1000");
+    command.env("IOT_JOBS_EXPORTER_LIMITS__MAX_JOBS", JOBS.to_string());
+    let mut daemon = Running::start(command);
+    let address = daemon.address().await;
+    let deadline = Instant::now() + Duration::from_mins(2);
+    loop {
+        let (_, body) = exchange(&address, "GET").await;
+        if Exposition::parse(&body).value("aws_iot_jobs_collector_jobs", &[("state", "fresh")]) == Some(JOBS as f64) {
+            return (daemon, address);
+        }
+        assert!(Instant::now() < deadline, "not all jobs are described");
+        tokio::time::sleep(Duration::from_secs(1)).await;
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn clients_that_do_not_read_cost_references_only_and_hold_up_no_scrape() {
-    let mut server = Command::new(std::env::current_exe().expect("this program"))
-        .args(["--exact", "long::unread::serves_for_the_test_below", "--nocapture"])
-        .env(SERVES, "1")
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .kill_on_drop(true)
-        .spawn()
-        .expect("a server");
-    let mut lines = BufReader::new(server.stdout.take().expect("its output")).lines();
-    let address = loop {
-        let line = lines.next_line().await.expect("its output").expect("an address");
-        if let Some((_, address)) = line.split_once("serving at ") {
-            break address.to_owned();
-        }
-    };
-    let id = server.id().expect("it runs");
+    let endpoint = Endpoint::start(simulated(fleet())).await;
+    let (daemon, address) = started(&endpoint).await;
+    let id = daemon.id();
     let (_, body) = exchange(&address, "GET").await;
     assert!(body.len() >= 4_000_000, "{} bytes", body.len());
     let before = memory(id);
@@ -78,7 +80,7 @@ async fn clients_that_do_not_read_cost_references_only_and_hold_up_no_scrape() {
     assert!(grown < 64 << 20, "{} MiB more", grown >> 20);
     assert!(head.starts_with("http/1.1 200") && again.len() >= 4_000_000 && took < Duration::from_secs(1), "{took:?}");
 
-    // None of them was cut: each still gets the whole of its answer.
+    // One that reads in time gets the whole of its answer.
     let mut last = clients.pop().expect("a client");
     let mut read = 0;
     while read < 4_000_000 {

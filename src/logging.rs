@@ -16,7 +16,7 @@ use crate::config::{Log, LogFormat, LogLevel};
 /// those hold session tokens and signatures; their errors reach the log as causes of the exporter's own.
 ///
 /// # Errors
-/// Where a log was started before in this process.
+/// If a log was started before in this process.
 pub fn start(log: &Log) -> Result<(), tracing::subscriber::SetGlobalDefaultError> {
     tracing::subscriber::set_global_default(Registry::default().with(lines(log, std::io::stderr)))
 }
