@@ -31,7 +31,7 @@ def start_demo():
     port = None
     for line in process.stderr:
         port = port or re.search(r'addresses="?127\.0\.0\.1:(\d+)', line)
-        if "refreshed" in line:
+        if "run complete" in line:
             return process, int(port.group(1))
     raise SystemExit("the demo ended by itself")
 

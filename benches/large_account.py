@@ -3,8 +3,9 @@
 
 Usage: cargo build --release && python3 benches/large_account.py [--jobs 100000] [--rate 1000]
 
-Starts the simulated AWS endpoint in one process and the daemon in another, both on loopback, lets the daemon walk until it has described
-every job that ended in the last week, scrapes it all the while of the next walk but one, counts the jobs itself, and prints what it saw. It needs Linux (peak memory is read from /proc) and Python 3.8.
+Starts the simulated AWS endpoint in one process and the exporter in another, both on loopback. The exporter walks and describes
+every job that ended in the last week. It is scraped until its next full walk has ended. Then the script counts the jobs itself,
+and prints what it saw. It exits with 1 if a count is wrong. It needs Linux (peak memory is read from /proc) and Python 3.9.
 """
 
 import argparse
@@ -14,6 +15,7 @@ import os
 import re
 import subprocess
 import sys
+import threading
 import time
 import urllib.parse
 import urllib.request
@@ -28,8 +30,8 @@ def start_simulator(jobs):
     )
     environment = {}
     while "AWS_SECRET_ACCESS_KEY" not in environment:
-        name, _, value = process.stdout.readline().removeprefix("export ").strip().partition("=")
-        environment[name] = value
+        settings = process.stdout.readline().removeprefix("export ").split()
+        environment.update(setting.split("=", 1) for setting in settings if "=" in setting)
     return process, environment
 
 
@@ -37,14 +39,21 @@ def start_daemon(environment, rate):
     environment = dict(
         environment,
         AWS_EC2_METADATA_DISABLED="true",
-        IOT_JOBS_EXPORTER_REFRESH__INTERVAL="1s",
+        IOT_JOBS_EXPORTER_COLLECTORS__OPEN_JOBS__INTERVAL="1s",
+        # Ten times the duration of the last full walk is longer.
+        IOT_JOBS_EXPORTER_COLLECTORS__ALL_JOBS__INTERVAL="1s",
         IOT_JOBS_EXPORTER_LIMITS__REQUESTS_PER_SECOND=str(rate),
     )
     process = subprocess.Popen(
         [PROGRAM, "--web.listen-address=127.0.0.1:0"], env=environment, stderr=subprocess.PIPE, text=True
     )
-    address = re.search(r"addresses=\"?([^ \"]+)", process.stderr.readline()).group(1)
-    return process, f"http://{address}/metrics"
+    first = process.stderr.readline()
+    address = re.search(r"addresses=\"?([^ \"]+)", first)
+    if not address:
+        raise SystemExit(f"the exporter did not start: {first}")
+    # A full pipe would stop the exporter.
+    threading.Thread(target=process.stderr.read, daemon=True).start()
+    return process, f"http://{address.group(1)}/metrics"
 
 
 def count_independently(environment):
@@ -71,13 +80,15 @@ def scrape(url):
     return time.perf_counter() - before, text
 
 
-def value(text, name):
-    match = re.search(rf"^{name}(?:{{[^}}]*}})? (\S+)$", text, re.M)
+def value(text, name, collector=None):
+    """The value of a series of the only target."""
+    label = f'[^}}]*collector="{collector}"' if collector else ""
+    match = re.search(rf"^{name}\{{{label}[^}}]*\}} (\S+)$", text, re.M)
     return float(match.group(1)) if match else None
 
 
-def refreshes(text):
-    return value(text, "aws_iot_jobs_exporter_refreshes_total") or 0
+def full_walks(text):
+    return value(text, "aws_iot_jobs_exporter_collector_runs_total", "all_jobs") or 0
 
 
 def requests(text, operation):
@@ -101,23 +112,17 @@ def main():
         processes.append(simulator)
         daemon, url = start_daemon(environment, arguments.rate)
         processes.append(daemon)
-        text, to_describe = "", 0
-        while value(text, "aws_iot_jobs_undescribed") != 0:
+        text, to_describe, started = "", 0, time.monotonic()
+        while full_walks(text) < 1 or value(text, "aws_iot_jobs_undescribed") != 0:
             time.sleep(0.1)
             text = scrape(url)[1]
             to_describe = max(to_describe, value(text, "aws_iot_jobs_undescribed") or 0)
-        # One more, so that nothing is left of it in the next.
-        steady = refreshes(text) + 1
-        while refreshes(text) < steady:
-            time.sleep(0.01)
-            text = scrape(url)[1]
-        # Scrapes must go on as ever, with the last walk's counts.
-        times, first = [], [requests(text, operation) for operation in ("ListJobs", "DescribeJob")]
-        while refreshes(text) == steady:
+        described_after = time.monotonic() - started
+        # Scrapes go on as before during a walk.
+        times, until = [], full_walks(text) + 1
+        while full_walks(text) < until:
             elapsed, text = scrape(url)
-            listed, described = (requests(text, operation) for operation in ("ListJobs", "DescribeJob"))
-            if listed > first[0]:
-                times.append(elapsed)
+            times.append(elapsed)
             time.sleep(0.005)
         status = open(f"/proc/{daemon.pid}/status").read()
         peak = int(re.search(r"VmHWM:\s+(\d+) kB", status).group(1)) / 1024
@@ -125,13 +130,15 @@ def main():
         times.sort()
         print(f"machine: {os.cpu_count()} cores")
         print(f"jobs: {arguments.jobs}, at {arguments.rate:g} requests a second")
-        print(f"requests a refresh: {listed - first[0]:.0f} ListJobs, {described - first[1]:.0f} DescribeJob")
-        print(f"described once before that: {to_describe:.0f} ended jobs")
-        print(f"a walk: {value(text, 'aws_iot_jobs_last_walk_duration_seconds'):.2f} s")
+        for listing in ("open_jobs", "all_jobs"):
+            pages, seconds = (value(text, f"aws_iot_jobs_{what}", listing) for what in ("walk_pages", "collector_duration_seconds"))
+            print(f"a walk of {listing}: {pages:.0f} pages, {seconds:.2f} s")
+        print(f"described at the start: {to_describe:.0f} jobs at most at a time, all after {described_after:.1f} s")
+        print(f"requests: {requests(text, 'ListJobs'):.0f} ListJobs, {requests(text, 'DescribeJob'):.0f} DescribeJob")
         print(f"counts: {'exact' if expected == shown else f'WRONG: {shown} instead of {expected}'}")
-        print(f"the daemon's peak memory: {peak:.1f} MiB")
+        print(f"the exporter's peak memory: {peak:.1f} MiB")
         print(
-            f"scrapes during the walk: {len(times)}, median {times[len(times) // 2] * 1000:.2f} ms, "
+            f"scrapes until the next full walk had ended: {len(times)}, median {times[len(times) // 2] * 1000:.2f} ms, "
             f"99th percentile {times[len(times) * 99 // 100] * 1000:.2f} ms, slowest {times[-1] * 1000:.2f} ms"
         )
         return expected != shown

@@ -4,15 +4,17 @@
 Usage: cargo build --release && python3 benches/soak.py [--minutes 10] [--seed 1]
 
 Starts two simulated AWS endpoints whose fleets live fast, a proxy for each target, and two daemons on loopback: one
-that only walks, and one that describes jobs too. The proxies note every answer that they serve and let things go wrong,
-each target in its own time: errors, resets, cut and senseless answers, slowness, outages for longer than
-`refresh.stale_after`; the endpoints have faults of their own besides. Meanwhile both daemons are reloaded every few
-seconds, with good and faulty configurations, and scraped by clients good and bad.
+that only lists jobs, and one that describes them too. The proxies note every answer that they serve and let things go
+wrong, each target in its own time: errors, resets, cut and senseless answers, slowness, outages for longer than
+`stale_after`; the endpoints have faults of their own besides. Meanwhile both daemons are reloaded every few seconds,
+with good and faulty configurations, and scraped by clients good and bad.
 
-Each exposition that is read whole is parsed strictly, and for each target compared with a count made from the answers
-that were served (benches/soak_parts/oracle.py): nothing but the newest published walk may be shown, whole, or nothing
-where it is stale. Memory, threads, connections and descriptors must not rise over the second half. It exits with 1
-where anything is wrong, and then leaves what it has in a temporary directory. It needs Linux (/proc) and Python 3.8.
+Each exposition that is read whole is parsed strictly, and for each target compared with the answers that were served
+(benches/soak_parts/judge.py): the open jobs are those of the walk that the exposition names, and jobs that left it
+without an answer where they went; the ended ones are those of the full walk that it names; executions and thing groups
+are those of the last description; nothing is stale. Memory, threads, connections and descriptors must not rise over the
+second half. It exits with 1 where anything is wrong, and then leaves what it has in a temporary directory. It needs
+Linux (/proc) and Python 3.8.
 """
 
 import argparse
@@ -38,7 +40,7 @@ ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 PROGRAM = os.path.join(ROOT, "target", "release", "aws-iot-jobs-exporter")
 
 # Faults of the endpoints, without `oversized` (64 MiB through Python). They strike often enough to meet each of them in
-# ten minutes, and rarely enough that most refreshes succeed.
+# ten minutes, and rarely enough that most walks succeed.
 FAULTS = (
     "throttle-400:chance=0.002;throttle-429:chance=0.002;error-500:chance=0.002;error-503:chance=0.002;"
     "reset:chance=0.001;refused:chance=0.0002;truncated:chance=0.001;hang:chance=0.00005;"
@@ -54,8 +56,10 @@ FAULTS = (
 SPEED = 120
 SECONDS_BETWEEN_RELOADS = 3.0
 ENDED_WITHIN = 3600
-START = judge.Settings(interval=0.2, timeout=3, stale_after=6, requests_per_second=1000, max_jobs=500, guest=None)
-# Longer than the longest `stale_after`, and the longest refresh before it.
+START = judge.Settings(interval=0.2, stale_after=6, requests_per_second=1000, max_jobs=500, guest=None)
+# Between two walks over all jobs, and between two descriptions of a job at most.
+FULL_WALK_INTERVAL, MAX_DETAILS_INTERVAL = 1.0, 2.0
+# Longer than the longest `stale_after`.
 OUTAGE_SECONDS = 14
 # A target of which fewer walks a minute are complete, of the 300 that the interval asks for in good weather, has had
 # next to nothing judged. A short run can be all bad weather.
@@ -70,8 +74,8 @@ FEWEST = {
     "returns": 0.2,
 }
 FEWEST_OF_DESCRIPTIONS = {
+    "with descriptions": 50,
     "with the groups of all open jobs": 50,
-    "with counts that descriptions changed": 50,
 }
 COUNTED_FROM_MINUTES = 2
 # Below this, trends are printed and not judged: bad weather comes round every 100 s, pools keep idle connections for
@@ -83,7 +87,7 @@ MOST_KINDS = 20
 # A point of a trend: longer than any spell of bad weather, so that some calm is in each.
 POINT_SECONDS = 20
 # By how much each may rise over the second half. Memory: what an allocator keeps in hand moves by some hundred KB as
-# large answers and expositions come and go; in five minutes a daemon ends some 3000 refreshes and answers some 1500
+# large answers and expositions come and go; in five minutes a daemon ends some 3000 walks and answers some 1500
 # scrapes, so a leak of half a KB in either is more than this. Connections to AWS: a target that describes jobs has up
 # to nine, which linger for 90 s, and one of the targets comes and goes. Threads and descriptors are small whole
 # numbers; a leak of one a minute is 5.
@@ -111,8 +115,8 @@ class Fleet:
             line = self.process.stdout.readline()
             if not line:
                 raise RuntimeError(f"the simulated endpoint did not start: see {self.log.name}")
-            name, _, value = line.strip().replace("export ", "", 1).partition("=")
-            self.environment[name] = value
+            settings = line.replace("export ", "", 1).split()
+            self.environment.update(setting.split("=", 1) for setting in settings if "=" in setting)
         host, _, port = self.environment["AWS_ENDPOINT_URL"].replace("http://", "").partition(":")
         self.address = (host, int(port))
 
@@ -147,10 +151,9 @@ class Daemon:
         for target, region, scope, fleet in targets:
             watched.append(oracle.Watched(target, region, scope, describes))
             weather = proxy.Weather(f"{seed} {name} {target}", OUTAGE_SECONDS)
-            may_be_published = lambda walk, at: self.record.may_be_published(walk, at)
-            self.proxies.append(proxy.Proxy(watched[-1], fleet.address, weather, may_be_published, 4, self.struck))
+            self.proxies.append(proxy.Proxy(watched[-1], fleet.address, weather, 4, self.struck))
         self.record = judge.Record(watched, START, time.time())
-        self.judge = judge.Judge(self.record, ENDED_WITHIN)
+        self.judge = judge.Judge(self.record)
         for target in watched:
             if target.name != "guest":
                 self.record.begin(target.name, time.time()).has_begun = time.time() + 5
@@ -185,19 +188,35 @@ class Daemon:
                     "region": target.region,
                     "endpoint_url": way.url,
                     "labels": labels,
-                    "jobs": target.scope.configuration(),
+                    "filter": target.scope.configuration(),
                 }
             )
         milliseconds = lambda seconds: f"{round(seconds * 1000)}ms"
         return {
             "targets": targets,
-            "refresh": {key: milliseconds(getattr(settings, key)) for key in ("interval", "timeout", "stale_after")},
-            "thing_groups": {
-                "resolve": "describe" if self.describes else "off",
-                "ended_jobs_within": f"{ENDED_WITHIN}s",
+            "collectors": {
+                "open_jobs": {
+                    "interval": milliseconds(settings.interval),
+                    "stale_after": milliseconds(settings.stale_after),
+                },
+                "all_jobs": {
+                    "interval": milliseconds(FULL_WALK_INTERVAL),
+                    "stale_after": milliseconds(settings.stale_after),
+                },
+                "details": {
+                    "enabled": self.describes,
+                    "interval": milliseconds(settings.interval),
+                    "max_interval": milliseconds(MAX_DETAILS_INTERVAL),
+                    "stale_after": milliseconds(settings.stale_after),
+                },
             },
-            "jobs": {"describe": self.describes},
-            "limits": {"requests_per_second": settings.requests_per_second, "max_jobs": settings.max_jobs},
+            "jobs": {"ended_within": f"{ENDED_WITHIN}s"},
+            "limits": {
+                "requests_per_second": settings.requests_per_second,
+                "max_jobs": settings.max_jobs,
+                # So that only open jobs can be without series.
+                "max_ended_jobs": 10_000,
+            },
             "web": {"listen_addresses": ["127.0.0.1:0"], "enable_lifecycle": True},
         }
 
@@ -209,9 +228,11 @@ class Daemon:
         os.replace(self.config + ".new", self.config)
 
     def has_beginner(self):
-        """Whether some target may not have ended its first refresh."""
+        """Whether some target may not have ended its first open walk."""
         return any(
-            epoch.floor is None or epoch.begins > time.time() - 15 for epoch in self.record.epochs if epoch.ends is None
+            "open_jobs" not in epoch.floors or epoch.begins > time.time() - 15
+            for epoch in self.record.epochs
+            if epoch.ends is None
         )
 
     def wrong(self, what, body, faults):
@@ -265,8 +286,6 @@ class Daemon:
         elif settings.guest and dice.random() < 0.2:
             self.guests += 1
             settings = settings._replace(guest=f"visit {self.guests}")
-        if dice.random() < 0.05:
-            settings = settings._replace(timeout=dice.choice([3, 4]))
         choices = {
             "interval": [0.2, 0.2, 0.3],
             "stale_after": [6, 7],
@@ -282,26 +301,19 @@ class Daemon:
         before, record, at = self.settings, self.record, time.time()
         self.write(self.configuration(settings))
         done = [record.turn(record.outcomes, 1, at), record.turn(record.settings, settings, at)]
-        # Another timeout makes other connections, and so other targets.
-        starts_anew = settings.timeout != before.timeout
         old = [epoch for epoch in record.epochs if epoch.ends is None]
-        ending = [epoch for epoch in old if starts_anew or epoch.name == "guest" and settings.guest != before.guest]
-        names = {epoch.name for epoch in old} - {"guest"} if starts_anew else set()
-        if settings.guest is not None and (starts_anew or settings.guest != before.guest):
-            names.add("guest")
+        # Other labels make other series of the same target.
+        ending = [epoch for epoch in old if epoch.name == "guest" and settings.guest != before.guest]
+        names = {"guest"} if settings.guest is not None and settings.guest != before.guest else set()
         for epoch in ending:
             epoch.ends = at
         beginning = [
-            record.begin(name, at, [("visit", settings.guest)] if name == "guest" else []) for name in sorted(names)
+            record.begin(name, at, [("visit", settings.guest)], before=ending[0] if ending else None) for name in names
         ]
-        disturbance = judge.Period(at, at)
-        if settings != before:
-            record.disturbances.append(disturbance)
         await self.ask_for_reload(200, at)
         now = time.time()
         for finish in done:
             finish(now)
-        disturbance.ends = disturbance.has_ended = now
         for epoch in ending:
             epoch.has_ended = now
         for epoch in beginning:
@@ -416,11 +428,13 @@ class Daemon:
 def faulty(good):
     """Configurations that are refused, by what is wrong; None is one that is not there."""
     changed = lambda **sections: {**good, **sections}
-    refresh = good["refresh"]
+    with_open_jobs = lambda **keys: changed(
+        collectors={**good["collectors"], "open_jobs": {**good["collectors"]["open_jobs"], **keys}}
+    )
     return {
-        "an unknown key": changed(refresh={**refresh, "intervall": "1s"}),
-        "an interval that is too short": changed(refresh={**refresh, "interval": "1ms"}),
-        "stale before it can be renewed": changed(refresh={**refresh, "interval": "4s"}),
+        "an unknown key": with_open_jobs(intervall="1s"),
+        "an interval that is too short": with_open_jobs(interval="1ms"),
+        "stale before it can be renewed": with_open_jobs(interval="4s"),
         "no YAML": "targets: [",
         "two targets of one name": changed(
             targets=good["targets"] + [{"region": "sa-east-1", "name": good["targets"][0]["name"]}]
@@ -478,16 +492,18 @@ def report(daemons, minutes, early_ends):
         print(f"\n{daemon.name}")
         for way in daemon.proxies:
             target = way.watched
-            shown = len(daemon.judge.walks_seen[target.name])
-            print(
-                f"  {target.name}: {target.begun} walks begun, {target.completed} completed, "
-                f"{target.begun - target.completed} not, {shown} seen in expositions; {way.requests} requests"
-            )
-            if target.orphans:
-                print(f"    {target.orphans} pages were asked for by walks that a reload had ended")
-            has_few = minutes >= COUNTED_FROM_MINUTES and target.completed < FEWEST_WALKS * minutes
+            print(f"  {target.name}: {way.requests} requests")
+            for name, listing in target.listings().items():
+                shown = len(daemon.judge.walks_seen[target.name, name])
+                print(
+                    f"    {name}: {listing.begun} walks begun, {listing.completed} completed, "
+                    f"{listing.begun - listing.completed} not, {shown} seen in expositions"
+                )
+                if listing.orphans:
+                    print(f"      {listing.orphans} pages were asked for by walks that a reload had ended")
+            has_few = minutes >= COUNTED_FROM_MINUTES and target.open.completed < FEWEST_WALKS * minutes
             if has_few and target.name != "guest":
-                print(f"    TOO FEW: {target.completed} walks in {minutes:g} minutes")
+                print(f"    TOO FEW: {target.open.completed} walks in {minutes:g} minutes")
                 good = False
         print(f"  expositions judged: {counts['scrapes']}, wrong: {counts['wrong']}")
         print("  of their targets: " + ", ".join(f"{count} {what}" for what, count in sorted(seen.items())))

@@ -63,7 +63,7 @@ class Reader:
         if openmetrics:
             if lines.pop() != "# EOF":
                 raise Malformed("the last line is not # EOF")
-        families, family, sample = {}, None, None
+        families, family, samples = {}, None, {}
         for number, line in enumerate(lines, 1):
             try:
                 if line.startswith("#"):
@@ -81,14 +81,18 @@ class Reader:
                         raise Malformed("a unit where there can't be one")
                     told.append(rest)
                     if keyword == "TYPE":
-                        sample = name + "_total" if rest == "counter" and openmetrics else name
-                        if rest not in ("counter", "gauge"):
+                        if rest not in ("counter", "gauge", "histogram"):
                             raise Malformed(f"the type {rest!r}")
+                        ends = ("",) if rest == "gauge" or not openmetrics else ("_total",)
+                        ends = ("_bucket", "_count", "_sum") if rest == "histogram" else ends
+                        samples = {name + end: end for end in ends}
                     continue
                 series, _, value = line.rpartition(" ")
                 name, labels = self.series(series)
-                if family is None or not family.type or name != sample:
+                if family is None or not family.type or name not in samples:
                     raise Malformed("a sample that is not under its own TYPE")
+                if family.type[0] == "histogram":
+                    labels = (("", samples[name]), *labels)
                 if labels in family.samples:
                     raise Malformed("a series that is there twice")
                 if not VALUE.match(value):

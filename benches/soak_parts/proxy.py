@@ -67,9 +67,9 @@ class Gone(Exception):
 class Proxy:
     """The way of one target to its fleet."""
 
-    def __init__(self, watched, fleet_address, weather, may_be_published, longest_timeout, struck):
+    def __init__(self, watched, fleet_address, weather, longest_timeout, struck):
         self.watched, self.fleet_address, self.weather = watched, fleet_address, weather
-        self.may_be_published, self.struck = may_be_published, struck
+        self.struck = struck
         # A little longer than anybody waits.
         self.hang = longest_timeout + 1
         self.requests = self.connections = 0
@@ -110,9 +110,9 @@ class Proxy:
                 if end:
                     end.close()
 
-    def strike(self, kind, of_description=False):
+    def strike(self, kind):
         self.struck[kind] += 1
-        self.watched.trouble(time.time(), of_description)
+        self.watched.trouble(time.time())
 
     async def answer(self, head, body, reader, writer, upstream):
         note = Note(self, head)
@@ -202,22 +202,21 @@ class Note:
         self.proxy, self.watched = proxy, proxy.watched
         method, target, _ = head.split(b"\r\n", 1)[0].decode().split(" ", 2)
         path = urllib.parse.urlsplit(target)
-        self.token = self.walk = None
+        self.token = self.listing = self.walk = None
         if method == "POST":
             self.operation = "STS"
         elif path.path == "/jobs":
             self.operation = "ListJobs"
             query = dict(urllib.parse.parse_qsl(path.query))
             self.token = query.get("nextToken")
-            ask = (query.get("status"), self.token, time.time(), proxy.may_be_published)
-            self.walk, self.key = self.watched.page_is_asked_for(*ask)
+            asked = self.watched.page_is_asked_for(query.get("status"), self.token, time.time())
+            self.listing, self.walk, self.key = asked
         else:
             self.operation = "DescribeJob"
             self.job_id = urllib.parse.unquote(path.path[len("/jobs/") :])
-            self.walk = self.watched.current
 
     def strike(self, kind):
-        self.proxy.strike(kind, self.operation == "DescribeJob")
+        self.proxy.strike(kind)
 
     def served(self, answer, head):
         """Has to be told before the last byte goes out, so that nothing that follows from it can have an earlier
@@ -236,9 +235,9 @@ class Note:
         except ValueError:
             told = None
         if self.operation == "ListJobs":
-            self.watched.page_is_served(self.walk, self.key, told, at)
+            self.watched.page_is_served(self.listing, self.walk, self.key, told, at)
         else:
-            self.watched.description_is_served(self.walk, self.job_id, None if is_gone else told or {}, at)
+            self.watched.description_is_served(self.job_id, None if is_gone else told or {}, at)
         if len(self.watched.troubles) > troubles:
             self.proxy.struck[f"simulator: unusable {self.operation}"] += 1
 

@@ -154,7 +154,7 @@ async def visit(daemon, pause):
     while True:
         for path in ("/", "/-/healthy", "/-/ready"):
             response = await ask(daemon.address, request(path, {"connection": "close"}))
-            # A target that has just been added holds readiness back until its first refresh has ended.
+            # A target that has just been added holds readiness back until its first open walk has ended.
             if response.status != 200 and not (path == "/-/ready" and response.status == 503 and daemon.has_beginner()):
                 daemon.wrong(f"{path} answers {response.status}", response.body, [response.body[:200].decode()])
         head = await ask(daemon.address, request("/metrics", {"connection": "close"}, "HEAD"))
