@@ -42,5 +42,5 @@ async fn under_the_demos_mixture_of_faults_it_stays_up_most_of_the_time_and_is_n
         tokio::time::sleep(std::time::Duration::from_secs(20)).await;
     }
     assert!(exporter.simulator.struck().len() > 10, "{:?}", exporter.simulator.struck());
-    assert!(up > 0.85 * looks, "up in {up} of {looks} expositions");
+    assert!(up > 0.8 * looks, "up in {up} of {looks} expositions");
 }
