@@ -68,6 +68,8 @@ struct Description {
     status: Option<String>,
     executions: BTreeMap<String, f64>,
     groups: BTreeSet<String>,
+    /// `createdAt` as it was sent.
+    created: String,
 }
 
 /// What was served of one region.
@@ -330,12 +332,15 @@ impl Served {
         let mut faults = Vec::new();
         for (id, executions) in &shown.executions {
             // That a listed job is not found changes nothing that is known.
-            let known = self.described.get(id).into_iter().flatten().filter(|answer| answer.status.is_some());
+            let known = || self.described.get(id).into_iter().flatten().filter(|answer| answer.status.is_some());
+            // An id can be used again. Until a walk lists the new job, an answer about it changes nothing of the old one.
+            let creations: BTreeSet<&str> = known().map(|description| description.created.as_str()).collect();
             // The description before is shown until the newest one is published, and so is its age.
             let is_it = |description: &&Description| {
                 description.executions == *executions && description.at.elapsed() <= stale_after + PUBLISHED_AFTER
             };
-            let may_be: Vec<&Description> = newest(known, |description| description.at);
+            let of = |creation| newest(known().filter(move |of| of.created == creation), |description| description.at);
+            let may_be: Vec<&Description> = creations.into_iter().flat_map(of).collect();
             if !may_be.iter().any(is_it) {
                 let status = shown.open.get(id);
                 faults.push(format!(
@@ -392,7 +397,13 @@ fn read_page(body: &[u8]) -> Option<(Vec<(String, Pair)>, bool)> {
 fn read_description(status: StatusCode, body: &[u8]) -> Option<Description> {
     let at = Instant::now();
     if status == StatusCode::NOT_FOUND {
-        return Some(Description { at, status: None, executions: BTreeMap::new(), groups: BTreeSet::new() });
+        return Some(Description {
+            at,
+            status: None,
+            executions: BTreeMap::new(),
+            groups: BTreeSet::new(),
+            created: String::new(),
+        });
     }
     let answer = serde_json::from_slice::<Value>(body).ok().filter(|_| status == StatusCode::OK)?;
     let job = &answer["job"];
@@ -402,7 +413,13 @@ fn read_description(status: StatusCode, body: &[u8]) -> Option<Description> {
     let groups =
         targets.filter_map(|target| target.split_once(":thinggroup/")).map(|(_, group)| group.to_owned()).collect();
     let executions = EXECUTIONS.iter().filter_map(count).collect();
-    Some(Description { at, status: Some(job["status"].as_str()?.to_owned()), executions, groups })
+    Some(Description {
+        at,
+        status: Some(job["status"].as_str()?.to_owned()),
+        executions,
+        groups,
+        created: job["createdAt"].to_string(),
+    })
 }
 
 /// The region that a request was signed for.
