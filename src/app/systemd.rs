@@ -19,7 +19,7 @@ pub(super) fn reloading() {
     notify(&states);
 }
 
-/// The configuration was read again. The protocol has no word for a refusal, so the status text has it.
+/// The configuration was read again. The protocol has no message for a refusal, so the status text says it.
 pub(super) fn reloaded(is_applied: bool) {
     let status = if is_applied { "" } else { "The last configuration was refused: see the log" };
     notify(&[NotifyState::Ready, NotifyState::Status(status)]);

@@ -20,7 +20,7 @@ pub struct Scope {
 impl Scope {
     /// The known statuses whose jobs are listed in this scope.
     ///
-    /// With a thing-group filter `ListJobs` omits SCHEDULED jobs (reported in aws-cli#8924), so nothing is known of those.
+    /// With a thing-group filter `ListJobs` omits SCHEDULED jobs (reported in aws-cli#8924), so their number is unknown.
     pub fn listed_statuses(&self) -> impl Iterator<Item = &Status> {
         let statuses = if self.statuses.is_empty() { Status::KNOWN } else { &self.statuses };
         statuses.iter().filter(|status| !self.is_of_a_group() || **status != Status::Scheduled)

@@ -15,9 +15,7 @@ use aws_iot_jobs_exporter::metrics::{
     RunOutcome, Slot, Source, TargetState, TargetStates, WalkState, catalogue,
 };
 
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::TcpStream;
-
+use crate::support;
 use crate::support::{Exposition as ReadExposition, NOW, REGION, account};
 
 /// A part with so many jobs that have series of their own, and that uses every field.
@@ -136,14 +134,8 @@ impl Serving {
 
 /// The header and the body of one response.
 pub async fn exchange(address: &str, method: &str) -> (String, Vec<u8>) {
-    let mut socket = TcpStream::connect(address).await.expect("a connection");
-    let request = format!("{method} /metrics HTTP/1.1\r\nHost: exporter\r\nConnection: close\r\n\r\n");
-    socket.write_all(request.as_bytes()).await.expect("a sent request");
-    let mut answer = Vec::new();
-    socket.read_to_end(&mut answer).await.expect("an answer");
-    let end = answer.windows(4).position(|bytes| bytes == b"\r\n\r\n").expect("the end of a header");
-    let head = String::from_utf8(answer[..end].to_vec()).expect("text").to_ascii_lowercase();
-    (head, answer[end + 4..].to_vec())
+    support::exchange(address, &format!("{method} /metrics HTTP/1.1\r\nHost: exporter\r\nConnection: close\r\n\r\n"))
+        .await
 }
 
 fn content_length(head: &str) -> Option<usize> {

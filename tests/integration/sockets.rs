@@ -9,20 +9,14 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::time::Instant;
 
+use crate::support;
 use crate::support::{
     Endpoint, Exposition, Listening, NOW, REGION, account, config, jobs, list_only, simulator as simulated, truth,
 };
 
-/// One HTTP exchange, by hand: what a client sees on the wire and nothing that a library makes of it.
+/// One exchange with the exporter. Lines of the request end in a line feed here.
 async fn exchange(listening: &Listening, request: &str) -> (String, Vec<u8>) {
-    let mut socket = TcpStream::connect(listening.address).await.expect("a connection");
-    let request = request.replace('\n', "\r\n").replace("{HOST}", "exporter.test");
-    socket.write_all(request.as_bytes()).await.expect("a sent request");
-    let mut answer = Vec::new();
-    socket.read_to_end(&mut answer).await.expect("an answer");
-    let end = answer.windows(4).position(|bytes| bytes == b"\r\n\r\n").expect("the end of a header");
-    let head = String::from_utf8(answer[..end].to_vec()).expect("text").to_ascii_lowercase();
-    (head, answer[end + 4..].to_vec())
+    support::exchange(listening.address, &request.replace('\n', "\r\n").replace("{HOST}", "exporter.test")).await
 }
 
 fn get(path: &str, headers: &str) -> String {

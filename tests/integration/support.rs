@@ -31,6 +31,8 @@ use aws_smithy_types::body::SdkBody;
 use bytes::Bytes;
 use http_body_util::BodyExt as _;
 use hyper::body::Body as _;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
@@ -382,6 +384,17 @@ pub fn target(name: &str, endpoint: &str) -> Target {
         endpoint_url: Some(endpoint.to_owned()),
         ..Target::default()
     }
+}
+
+/// One HTTP exchange without a client library: the header in lower case, and the body as it was sent.
+pub async fn exchange(address: impl tokio::net::ToSocketAddrs, request: &str) -> (String, Vec<u8>) {
+    let mut socket = TcpStream::connect(address).await.expect("a connection");
+    socket.write_all(request.as_bytes()).await.expect("a sent request");
+    let mut answer = Vec::new();
+    socket.read_to_end(&mut answer).await.expect("an answer");
+    let end = answer.windows(4).position(|bytes| bytes == b"\r\n\r\n").expect("the end of a header");
+    let head = String::from_utf8(answer[..end].to_vec()).expect("text").to_ascii_lowercase();
+    (head, answer[end + 4..].to_vec())
 }
 
 /// A simulator that listens on loopback.

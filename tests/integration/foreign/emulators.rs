@@ -245,7 +245,7 @@ async fn motos_broken_paging_is_a_token_loop_and_publishes_nothing() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_microburst_does_to_ministacks_answers_is_told_by_its_reason_and_heals() {
+async fn what_microburst_does_to_ministacks_answers_has_its_reason_and_heals() {
     let ministack = Server::ministack().await;
     ministack.fleet("things d0");
     let counted = ministack.fleet("create a SNAPSHOT d0");
@@ -331,8 +331,8 @@ async fn group_rows_and_executions_follow_a_continuous_job_of_ministack_that_dev
         "finish snap d1 SUCCEEDED",
     ] {
         ministack.fleet(step);
-        let told = ministack.fleet("described");
-        let shown = daemon.until(|shown| described(shown) == told).await;
+        let expected = ministack.fleet("described");
+        let shown = daemon.until(|shown| described(shown) == expected).await;
         assert_eq!(jobs(&shown, "failing"), Some(0.0), "after {step}");
     }
     let rows = described(&daemon.scrape().await);
@@ -351,14 +351,14 @@ async fn with_each_shipped_policy_it_works_and_with_one_action_less_it_shows_jus
     for step in ["things d0 d1", "create open SNAPSHOT group:line d0", "create done SNAPSHOT d1", "cancel done"] {
         ministack.fleet(step);
     }
-    let (counted, told) = (ministack.fleet("count"), ministack.fleet("described"));
+    let (counted, expected) = (ministack.fleet("count"), ministack.fleet("described"));
     let start = async |policy: &str, options: &[&str]| {
         let (id, secret) = ministack.access_key(policy, options);
         Daemon::start_as(&ministack, &id, &secret).await
     };
     let full = start("full.json", &[]).await;
     full.listed().await;
-    let shown = full.until(|shown| described(shown) == told).await;
+    let shown = full.until(|shown| described(shown) == expected).await;
     assert_eq!((shown.up(), shown.jobs(), jobs(&shown, "denied")), (Some(1.0), counted.clone(), Some(0.0)));
     full.stop().await;
 
