@@ -119,7 +119,7 @@ fn write_details(page: &mut String, details: &BTreeMap<DetailsState, u64>) -> fm
     if details.get(&DetailsState::Denied).is_some_and(|jobs| *jobs > 0) {
         page.push_str("<p>Allow iot:DescribeJob: see config/iam.</p>");
     }
-    page.push_str("</td></tr>\n");
+    page.push_str("</td><td></td></tr>\n");
     Ok(())
 }
 
