@@ -24,6 +24,9 @@ const OPEN_INTERVAL: Duration = Duration::from_secs(15);
 const FULL_INTERVAL: Duration = Duration::from_mins(1);
 const DETAILS_INTERVAL: Duration = Duration::from_secs(15);
 const MAX_DETAILS_INTERVAL: Duration = Duration::from_mins(1);
+const EXECUTIONS_INTERVAL: Duration = Duration::from_mins(2);
+/// Every job of the fleet has these.
+const TAG_KEYS: [&str; 2] = ["product", "team"];
 const REQUESTS_PER_SECOND: f64 = 25.0;
 
 /// What the simulated fleet looks like, and how it behaves.
@@ -175,9 +178,11 @@ impl Endpoint {
     /// Points a configuration at this endpoint. Collectors and limits that it does not configure are the demo's own.
     pub fn configure(&self, config: &mut Config) {
         if config.collectors == Config::default().collectors {
-            let Collectors { open_jobs, all_jobs, details } = &mut config.collectors;
+            let Collectors { open_jobs, all_jobs, details, executions, tags } = &mut config.collectors;
             (open_jobs.interval, all_jobs.interval) = (OPEN_INTERVAL, FULL_INTERVAL);
             (details.interval, details.max_interval) = (DETAILS_INTERVAL, MAX_DETAILS_INTERVAL);
+            executions.interval = EXECUTIONS_INTERVAL;
+            tags.keys = TAG_KEYS.map(str::to_owned).to_vec();
         }
         if config.limits == Config::default().limits {
             // A faster fleet changes more while it is walked over: the walk has to keep up.

@@ -31,7 +31,10 @@ use aws_credential_types::provider::SharedCredentialsProvider;
 use aws_sdk_iot::config::retry::RetryConfig;
 use aws_sdk_iot::config::timeout::TimeoutConfig;
 use aws_sdk_iot::config::{SharedHttpClient, StalledStreamProtectionConfig};
+use aws_sdk_iot::error::SdkError;
 use aws_sdk_iot::operation::describe_job::DescribeJobError;
+use aws_sdk_iot::operation::list_job_executions_for_job::ListJobExecutionsForJobError;
+use aws_sdk_iot::operation::list_tags_for_resource::ListTagsForResourceError;
 use aws_sdk_iot::primitives::DateTime;
 use aws_sdk_iot::types;
 use aws_smithy_http_client::tls::TrustStore;
@@ -39,8 +42,8 @@ use aws_smithy_http_client::tls::TrustStore;
 use crate::clock::Clock;
 use crate::config::{self, Target};
 use crate::jobs::{
-    AccountId, Description, ExecutionCounts, ExecutionStatus, JobSummary, JobTarget, Schedule, Start, Status,
-    TargetSelection, Timestamp, parse_start_time,
+    AbortCriterion, AccountId, Description, ExecutionCounts, ExecutionStatus, ExecutionSummary, JobSummary, JobTarget,
+    Schedule, Start, Status, Tag, TargetSelection, ThingName, Timestamp, parse_start_time, thing_name,
 };
 use crate::metrics::{Reason, TargetCounters};
 pub use credentials::SsoTokens;
@@ -52,8 +55,9 @@ use rate_limit::{Class, RateLimiters, TargetLimiter};
 use request::{Caller, Host, Operation, Permit};
 pub use trust::CaBundles;
 
-/// The largest page that `ListJobs` gives. The default is not documented, so it is always asked for.
-/// Source: [ListJobs](https://docs.aws.amazon.com/iot/latest/apireference/API_ListJobs.html), `maxResults`.
+/// The largest page that `ListJobs` and `ListJobExecutionsForJob` give. The default is not documented, so it is always asked for.
+/// Sources: [ListJobs](https://docs.aws.amazon.com/iot/latest/apireference/API_ListJobs.html) and
+/// [ListJobExecutionsForJob](https://docs.aws.amazon.com/iot/latest/apireference/API_ListJobExecutionsForJob.html), `maxResults`.
 pub const PAGE_SIZE: i32 = 250;
 
 /// For the TCP and TLS handshakes. The SDK's own default.
@@ -61,6 +65,10 @@ const CONNECT_TIMEOUT: Duration = Duration::from_millis(3100);
 
 /// Attempts of the SDK's own calls for credentials, the first one included: its standard.
 const MAX_ATTEMPTS: u32 = 3;
+
+/// How many pages of tags are read. A resource has up to 50 tags
+/// ([quotas](https://docs.aws.amazon.com/general/latest/gr/iot-core.html)), so that more pages are those of a server at fault.
+const MAX_TAG_PAGES: usize = 50;
 
 /// The longest job id that is asked for, in bytes. AWS's own have 64 characters; the SDK panics where a request's line gets
 /// longer than HTTP allows.
@@ -75,13 +83,15 @@ const WITHOUT_STS: &str = "STS is asked only for the account id: let it be reach
 
 const LIST_JOBS: Operation = Operation::page("ListJobs");
 const DESCRIBE_JOB: Operation = Operation::single("DescribeJob");
+const LIST_EXECUTIONS: Operation = Operation::page("ListJobExecutionsForJob");
+const LIST_TAGS: Operation = Operation::single("ListTagsForResource");
 const GET_CALLER_IDENTITY: Operation = Operation::single("GetCallerIdentity");
 
-/// A page of `ListJobs`.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Page {
-    /// Its jobs; a page can be empty and still not be the last.
-    pub jobs: Vec<JobSummary>,
+/// A page of jobs, or of executions.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Page<T> {
+    /// What it lists; a page can be empty and still not be the last.
+    pub items: Vec<T>,
     /// The token of the next page; `None` at the end.
     pub next_token: Option<String>,
 }
@@ -331,7 +341,12 @@ impl Connection {
     ///
     /// # Errors
     /// Where all attempts failed, or the answer has no list of jobs: that is a malformed answer, not an empty account.
-    pub async fn list_jobs(&self, query: &Query, token: Option<String>, class: Class) -> Result<Page, ApiError> {
+    pub async fn list_jobs(
+        &self,
+        query: &Query,
+        token: Option<String>,
+        class: Class,
+    ) -> Result<Page<JobSummary>, ApiError> {
         let request = self
             .iot
             .list_jobs()
@@ -349,13 +364,95 @@ impl Connection {
         let Some(jobs) = answer.jobs else {
             return Err(self.malformed(LIST_JOBS, &self.iot_host, "the answer has no list of jobs".to_owned()));
         };
-        // An empty token means the end, as none does.
-        let next_token = answer.next_token.filter(|token| !token.is_empty());
-        if let Some(token) = next_token.as_ref().filter(|token| token.len() > MAX_TOKEN) {
+        let next_token = self.next_token(LIST_JOBS, answer.next_token)?;
+        Ok(Page { items: jobs.into_iter().map(summary).collect(), next_token })
+    }
+
+    /// The token of the next page; `None` at the end. An empty token means the end, as none does.
+    fn next_token(&self, operation: Operation, token: Option<String>) -> Result<Option<String>, ApiError> {
+        let token = token.filter(|token| !token.is_empty());
+        if let Some(token) = token.as_ref().filter(|token| token.len() > MAX_TOKEN) {
             let cause = format!("the answer has a nextToken of {} bytes, which no request can hold", token.len());
-            return Err(self.malformed(LIST_JOBS, &self.iot_host, cause));
+            return Err(self.malformed(operation, &self.iot_host, cause));
         }
-        Ok(Page { jobs: jobs.into_iter().map(summary).collect(), next_token })
+        Ok(token)
+    }
+
+    /// Refuses an id that no request can hold.
+    fn check_id(&self, operation: Operation, job_id: &str) -> Result<(), ApiError> {
+        if job_id.len() <= MAX_JOB_ID {
+            return Ok(());
+        }
+        let cause = format!("a job was listed with an id of {} bytes, which no job has", job_id.len());
+        Err(ApiError::malformed(operation.name, &self.caller.place(&self.iot_host), cause))
+    }
+
+    /// One page of the executions of a job, of one status or of all; `None` if there is no such job.
+    ///
+    /// # Errors
+    /// If all attempts failed, the answer has no list of executions, or no job can have this id.
+    pub async fn list_executions(
+        &self,
+        job_id: &str,
+        status: Option<ExecutionStatus>,
+        token: Option<String>,
+        class: Class,
+    ) -> Result<Option<Page<ExecutionSummary>>, ApiError> {
+        self.check_id(LIST_EXECUTIONS, job_id)?;
+        let request = self
+            .iot
+            .list_job_executions_for_job()
+            .job_id(job_id)
+            .max_results(PAGE_SIZE)
+            .set_status(status.map(|status| types::JobExecutionStatus::from(status.as_str())))
+            .set_next_token(token);
+        let is_not_found = ListJobExecutionsForJobError::is_resource_not_found_exception;
+        let send = || {
+            let sent = request.clone().send();
+            async move { found(sent.await, is_not_found) }
+        };
+        let Some(answer) = self.caller.call(LIST_EXECUTIONS, &self.iot_host, class, send).await? else {
+            return Ok(None);
+        };
+        let Some(executions) = answer.execution_summaries else {
+            let cause = "the answer has no list of executions".to_owned();
+            return Err(self.malformed(LIST_EXECUTIONS, &self.iot_host, cause));
+        };
+        let next_token = self.next_token(LIST_EXECUTIONS, answer.next_token)?;
+        Ok(Some(Page { items: executions.into_iter().map(execution).collect(), next_token }))
+    }
+
+    /// All tags of a job; `None` if there is no such job.
+    ///
+    /// # Errors
+    /// If the attempt for one of the pages failed, or there are too many pages.
+    pub async fn list_tags(
+        &self,
+        account: &AccountId,
+        job_id: &str,
+        class: Class,
+    ) -> Result<Option<Vec<Tag>>, ApiError> {
+        self.check_id(LIST_TAGS, job_id)?;
+        let region = &self.caller.region;
+        let arn = format!("arn:{}:iot:{region}:{account}:job/{job_id}", config::partition_of_region(region));
+        let (mut tags, mut token) = (Vec::new(), None);
+        for _ in 0..MAX_TAG_PAGES {
+            let request = self.iot.list_tags_for_resource().resource_arn(&arn).set_next_token(token);
+            let send = || {
+                let sent = request.clone().send();
+                async move { found(sent.await, ListTagsForResourceError::is_resource_not_found_exception) }
+            };
+            let answer = self.caller.call(LIST_TAGS, &self.iot_host, class, send).await?;
+            let Some(answer) = answer else { return Ok(None) };
+            let page = answer.tags.unwrap_or_default().into_iter();
+            tags.extend(page.map(|tag| (tag.key, tag.value.unwrap_or_default())));
+            token = self.next_token(LIST_TAGS, answer.next_token)?;
+            if token.is_none() {
+                return Ok(Some(tags));
+            }
+        }
+        let cause = format!("the answer has more than {MAX_TAG_PAGES} pages of tags, which no job has");
+        Err(self.malformed(LIST_TAGS, &self.iot_host, cause))
     }
 
     /// Waits until a job may be described. So the job can be chosen when its request is sent, and not when it starts to wait.
@@ -372,27 +469,11 @@ impl Connection {
     /// # Errors
     /// Where the attempt failed, or the answer does not describe this job, or no job can have this id.
     pub async fn describe_job(&self, job_id: &str, permit: DescribePermit) -> Result<Option<Description>, ApiError> {
-        if job_id.len() > MAX_JOB_ID {
-            let cause = format!("a job was listed with an id of {} bytes, which no job has", job_id.len());
-            return Err(ApiError::malformed(DESCRIBE_JOB.name, &self.caller.place(&self.iot_host), cause));
-        }
+        self.check_id(DESCRIBE_JOB, job_id)?;
         let request = self.iot.describe_job().job_id(job_id);
-        let send = || {
-            let sent = request.clone().send();
-            // A job that is gone is an answer like any other: jobs are deleted between a walk and a description.
-            async {
-                match sent.await {
-                    Err(error)
-                        if error.as_service_error().is_some_and(DescribeJobError::is_resource_not_found_exception) =>
-                    {
-                        Ok(None)
-                    }
-                    answered => answered.map(Some),
-                }
-            }
-        };
+        let answer = async { found(request.send().await, DescribeJobError::is_resource_not_found_exception) };
         // Boxed: the SDK's futures are tens of kilobytes large.
-        let answer = self.caller.send(DESCRIBE_JOB, &self.iot_host, &permit.0, Box::pin(send())).await?;
+        let answer = self.caller.send(DESCRIBE_JOB, &self.iot_host, &permit.0, Box::pin(answer)).await?;
         let Some(answer) = answer else { return Ok(None) };
         let description = answer.job.map(description).filter(|job| job.summary.id() == Some(job_id));
         description.map(Some).ok_or_else(|| {
@@ -423,6 +504,33 @@ impl Connection {
     fn malformed(&self, operation: Operation, host: &Host, cause: String) -> ApiError {
         self.caller.counters.request_failed(operation.name, error::MALFORMED);
         ApiError::malformed(operation.name, &self.caller.place(host), cause)
+    }
+}
+
+/// A job that is gone is an answer like any other: jobs are deleted between a walk and a request.
+fn found<T, E, R>(
+    answer: Result<T, SdkError<E, R>>,
+    is_not_found: impl FnOnce(&E) -> bool,
+) -> Result<Option<T>, SdkError<E, R>> {
+    match answer {
+        Err(error) if error.as_service_error().is_some_and(is_not_found) => Ok(None),
+        answer => answer.map(Some),
+    }
+}
+
+fn execution(listed: types::JobExecutionSummaryForJob) -> ExecutionSummary {
+    let thing = listed.thing_arn.as_deref().and_then(thing_name).map(ThingName::from);
+    let Some(summary) = listed.job_execution_summary else {
+        return ExecutionSummary { thing, ..ExecutionSummary::default() };
+    };
+    ExecutionSummary {
+        thing,
+        status: summary.status.and_then(|status| ExecutionStatus::parse(status.as_str())),
+        queued_at: summary.queued_at.and_then(timestamp),
+        started_at: summary.started_at.and_then(timestamp),
+        last_updated_at: summary.last_updated_at.and_then(timestamp),
+        execution_number: summary.execution_number,
+        retry_attempt: summary.retry_attempt,
     }
 }
 
@@ -461,6 +569,12 @@ fn description(job: types::Job) -> Description {
         targets: targets.map(|arns| arns.iter().map(|arn| JobTarget::parse(arn)).collect()),
         executions,
         schedule: schedule(job.scheduling_config.as_ref()),
+        abort_criteria: job
+            .abort_config
+            .iter()
+            .flat_map(|config| &config.criteria_list)
+            .filter_map(criterion)
+            .collect(),
         summary: JobSummary {
             target_selection: job.target_selection.map(|selection| selection.as_str().into()),
             status: job.status.map(|status| status.as_str().into()),
@@ -473,6 +587,22 @@ fn description(job: types::Job) -> Description {
             thing_group_id: None,
         },
     }
+}
+
+/// `None` for one with a failure type or a number that AWS does not document.
+fn criterion(criterion: &types::AbortCriteria) -> Option<AbortCriterion> {
+    let failure = match criterion.failure_type.as_str() {
+        "ALL" => None,
+        failure => Some(ExecutionStatus::parse(failure)?),
+    };
+    let hundredths = (criterion.threshold_percentage * 100.0).round();
+    if !(0.0..=10_000.0).contains(&hundredths) {
+        return None;
+    }
+    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a whole number between 0 and 10,000")]
+    let threshold = hundredths as u32;
+    let min_executed = criterion.min_number_of_executed_things.try_into().ok()?;
+    Some(AbortCriterion { failure, threshold, min_executed })
 }
 
 /// One that is not there, or empty, is that of a job without a schedule.

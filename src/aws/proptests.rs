@@ -66,6 +66,8 @@ fn exposed(jobs: &[JobSummary], descriptions: &[Description]) -> Result<Bytes, S
         lists_ended: true,
         ended_within: hour * 100,
         details: Some(DetailsOptions { interval: minute, max_interval: minute, stale_after: hour }),
+        executions: None,
+        tag_keys: [].into(),
     });
     let (mut open, mut full) = (OpenWalk::default(), store.start_full_walk(now));
     for job in jobs {
@@ -184,7 +186,7 @@ proptest! {
             }
             Ok(page) => {
                 prop_assert!(page.next_token.is_none_or(|token| !token.is_empty()));
-                page.jobs
+                page.items
             }
         };
         let ids: BTreeSet<&str> = jobs.iter().filter_map(JobSummary::id).collect();
@@ -200,7 +202,7 @@ proptest! {
             let connection = fake_http::connection(&in_turn(vec![HttpAnswer::good(body.render())]), counters()).await;
             connection.list_jobs(&Query::default(), None, Class::OpenJobs).await
         });
-        prop_assert_eq!(page, Ok(Page { jobs: jobs.clone(), next_token: None }));
+        prop_assert_eq!(page, Ok(Page { items: jobs.clone(), next_token: None }));
 
         let last: BTreeMap<&str, &JobSummary> =
             jobs.iter().filter_map(|job| Some((job.job_id.as_deref().filter(|id| !id.is_empty())?, job))).collect();
@@ -232,7 +234,8 @@ proptest! {
         let (described, listed) = run(async {
             let described = describe(&in_turn(given), &job_id).await;
             let listed = fake_http::connection(&in_turn(vec![listed]), counters()).await;
-            (described, listed.list_jobs(&Query::default(), None, Class::OpenJobs).await.unwrap_or_default())
+            (described, listed.list_jobs(&Query::default(), None, Class::OpenJobs)
+                .await.map(|page| page.items).unwrap_or_default())
         });
         let descriptions: Vec<Description> = match described {
             Err(error) => {
@@ -247,7 +250,7 @@ proptest! {
             }
         };
         // The job that is described is listed as well, with as little as can be said of one.
-        let mut jobs = listed.jobs;
+        let mut jobs = listed;
         jobs.push(JobSummary {
             job_id: Some(job_id),
             status: Some(Status::InProgress),
@@ -299,7 +302,7 @@ fn a_page_token_that_no_request_can_hold_is_an_error_and_no_panic() {
         let connection = fake_http::connection(&in_turn(vec![again]), counters()).await;
         connection.list_jobs(&Query::default(), Some(token), Class::OpenJobs).await
     });
-    assert_eq!(listed.expect("a page").jobs, []);
+    assert_eq!(listed.expect("a page").items, []);
 }
 
 /// What the SDK does with an access key id that has a line end: it panics.

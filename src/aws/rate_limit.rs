@@ -31,6 +31,10 @@ pub enum Class {
     OpenJob,
     /// A job that has ended.
     EndedJob,
+    /// The executions of a job that were listed before.
+    LaterLook,
+    /// The executions of a job that were not.
+    FirstLook,
 }
 
 /// So many permits out of which one goes to the waiting class that was served longest ago. The others go to the most urgent one.

@@ -8,13 +8,11 @@ use std::future::pending;
 use std::pin::Pin;
 use std::sync::Arc;
 
-use tokio::task::JoinSet;
-
-use super::caught;
+use super::requests::{Answered, Requests};
 use super::walks::check_same_account;
 use crate::aws::rate_limit::Class;
 use crate::aws::{ApiError, Connection, DescribePermit};
-use crate::jobs::{AccountId, Answer, DescribeClass, DescribeRequest, Description, FailureReason, JobArn};
+use crate::jobs::{AccountId, DescribeClass, Description, JobArn, JobId, JobRequest};
 use crate::metrics::{Failure, Reason};
 
 /// Requests under way at once. The rate limit spaces them; this only uses it where answers take their time.
@@ -24,25 +22,22 @@ type PermitResult = Result<DescribePermit, Failure>;
 
 type PermitFuture = Pin<Box<dyn Future<Output = PermitResult> + Send>>;
 
-/// Requests under way, and the next one.
-#[derive(Default)]
+/// Requests on their way, and the next one.
 pub(super) struct Describing {
     waiting: Option<(DescribeClass, PermitFuture)>,
-    requests: JoinSet<Described>,
+    requests: Requests<Box<Description>>,
 }
 
 impl fmt::Debug for Describing {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Describing").field("in_flight", &self.requests.len()).finish_non_exhaustive()
+        f.debug_struct("Describing").field("requests", &self.requests).finish_non_exhaustive()
     }
 }
 
-/// A request that was answered, or failed.
-#[derive(Debug)]
-pub(super) struct Described {
-    pub(super) request: DescribeRequest,
-    /// `None`: there is no such job.
-    pub(super) outcome: Result<Option<Box<Description>>, Failure>,
+impl Default for Describing {
+    fn default() -> Self {
+        Self { waiting: None, requests: Requests::new(MAX_IN_FLIGHT) }
+    }
 }
 
 /// What happened.
@@ -50,12 +45,12 @@ pub(super) struct Described {
 pub(super) enum Event {
     /// A request can be sent; or none can, and the job that it was for has failed.
     Permit(PermitResult),
-    Described(Described),
+    Described(Answered<Box<Description>>),
 }
 
 impl Describing {
     pub(super) fn has_room(&self) -> bool {
-        self.requests.len() < MAX_IN_FLIGHT
+        self.requests.has_room()
     }
 
     /// Waits for a permit of this class from now on; `None` for no permit.
@@ -77,55 +72,29 @@ impl Describing {
         &mut self,
         connection: &Arc<Connection>,
         account: &AccountId,
-        request: DescribeRequest,
+        request: JobRequest,
         permit: DescribePermit,
     ) {
-        let (connection, account) = (Arc::clone(connection), account.clone());
-        self.requests.spawn(async move {
-            let outcome = caught(describe(&connection, &account, &request.id, permit)).await.unwrap_or_else(|| {
-                Err(Failure { reason: Reason::Internal, message: "the request panicked".to_owned() })
-            });
-            Described { request, outcome }
-        });
+        let (connection, account, id) = (Arc::clone(connection), account.clone(), JobId::clone(&request.id));
+        self.requests.send(request, async move { describe(&connection, &account, &id, permit).await });
     }
 
     /// Waits for a permit, or an answer.
     pub(super) async fn next(&mut self) -> Event {
         let Self { waiting, requests } = self;
-        loop {
-            let permit = async {
-                match waiting.as_mut() {
-                    Some((_, permit)) => permit.await,
-                    None => pending().await,
-                }
-            };
-            tokio::select! {
-                permit = permit => {
-                    *waiting = None;
-                    return Event::Permit(permit);
-                }
-                Some(answered) = requests.join_next() => {
-                    if let Ok(described) = answered {
-                        return Event::Described(described);
-                    }
-                }
+        let permit = async {
+            match waiting.as_mut() {
+                Some((_, permit)) => permit.await,
+                None => pending().await,
             }
-        }
-    }
-}
-
-impl Described {
-    /// The answer as the store takes it.
-    pub(super) fn answer(self) -> (DescribeRequest, Answer) {
-        let answer = match self.outcome {
-            Ok(Some(description)) => Answer::Found(description),
-            Ok(None) => Answer::NotFound,
-            Err(Failure { reason: Reason::Denied, .. }) => Answer::Failed(FailureReason::Denied),
-            Err(Failure { reason: Reason::Credentials, .. }) => Answer::Failed(FailureReason::Credentials),
-            Err(Failure { reason: Reason::Network, .. }) => Answer::Failed(FailureReason::Connection),
-            Err(_) => Answer::Failed(FailureReason::Other),
         };
-        (self.request, answer)
+        tokio::select! {
+            permit = permit => {
+                *waiting = None;
+                Event::Permit(permit)
+            }
+            answered = requests.next() => Event::Described(answered),
+        }
     }
 }
 

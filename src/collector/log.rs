@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use tracing::{info, warn};
 
-use crate::jobs::AccountId;
-use crate::metrics::{Collector, Failure, Identity, Reason, WalkState};
+use crate::jobs::{AccountId, CacheState, CacheStates};
+use crate::metrics::{Collector, Failure, Identity, Reason, WalkState, by_collector};
 
 /// What has been logged about a listing.
 #[derive(Debug, Default)]
@@ -43,25 +43,33 @@ impl RunLog {
     }
 }
 
-/// What has been logged about failed descriptions. Each reason is logged once, until no job fails.
+/// What has been logged about failed requests for single jobs. Each reason is logged once for each collector, until no job fails.
 #[derive(Debug, Default)]
-pub(super) struct DetailsLog {
-    reasons: BTreeSet<Reason>,
+pub(super) struct RequestLog {
+    reasons: BTreeSet<(Collector, Reason)>,
 }
 
-impl DetailsLog {
-    pub(super) fn failed(&mut self, target: &str, failure: &Failure) {
+impl RequestLog {
+    pub(super) fn failed(&mut self, target: &str, collector: Collector, failure: &Failure) {
         let Failure { reason, message } = failure;
-        if self.reasons.insert(*reason) {
-            let collector = Collector::Details.as_str();
+        if self.reasons.insert((collector, *reason)) {
+            let collector = collector.as_str();
             warn!(%collector, %target, %reason, error = %message, advice = reason.advice(), "run failed");
         }
     }
 
-    /// `failed` jobs are those whose last description failed.
-    pub(super) fn checked(&mut self, target: &str, failed: u64) {
-        if failed == 0 && !std::mem::take(&mut self.reasons).is_empty() {
-            info!(collector = %Collector::Details.as_str(), %target, "collector has recovered");
+    /// `states` says how many jobs failed when they were last asked for.
+    pub(super) fn checked(&mut self, target: &str, states: &CacheStates) {
+        for (collector, states) in by_collector(states) {
+            let has_failed = |state| states.and_then(|states| states.get(&state)).is_some_and(|jobs| *jobs > 0);
+            if has_failed(CacheState::Failing) || has_failed(CacheState::Denied) {
+                continue;
+            }
+            let before = self.reasons.len();
+            self.reasons.retain(|(failed, _)| *failed != collector);
+            if self.reasons.len() < before {
+                info!(collector = %collector.as_str(), %target, "collector has recovered");
+            }
         }
     }
 }

@@ -1,11 +1,13 @@
-//! One [`Worker`] for each target: it lists and describes the target's jobs on a schedule, and publishes what it knows.
+//! One [`Worker`] for each target: it lists and describes the target's jobs and looks at their executions on a schedule, and publishes what it knows.
 //!
 //! The worker owns all data of its target. Its collectors run at the same time; one that fails or hangs delays no other.
 
 mod describing;
 mod listing;
 mod log;
+mod looks;
 mod panics;
+mod requests;
 mod schedule;
 mod settings;
 pub mod walks;

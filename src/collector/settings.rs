@@ -3,9 +3,9 @@
 use std::time::Duration;
 
 use super::schedule::{self, Pace};
-use crate::config::{AllJobs, Collectors, Config, Details, Jobs, Limits, OpenJobs, Target};
+use crate::config::{AllJobs, Collectors, Config, Details, Executions, Jobs, Limits, OpenJobs, Target};
 use crate::jobs::group_filter::GroupFilter;
-use crate::jobs::{AggregateOptions, DetailsOptions, Scope, SeriesLimits, StoreOptions};
+use crate::jobs::{AggregateOptions, DetailsOptions, ExecutionsOptions, Scope, SeriesLimits, StoreOptions};
 
 /// A full walk starts no sooner after the start of the one before than this many times its duration, so that an account with
 /// many jobs spends at most a tenth of its time on it.
@@ -64,25 +64,45 @@ impl Settings {
     }
 
     pub(super) fn store_options(&self, scope: &Scope) -> StoreOptions {
-        let Details { enabled, interval, max_interval, stale_after } = self.collectors.details;
-        let stale_after = stale_after.unwrap_or_else(|| schedule::stale_after(max_interval));
         StoreOptions {
             scope: scope.clone(),
             open_interval: self.collectors.open_jobs.interval,
             lists_ended: self.lists_ended(scope),
             ended_within: self.jobs.ended_within,
-            details: enabled.then_some(DetailsOptions { interval, max_interval, stale_after }),
+            details: self.details_options(),
+            executions: self.executions_options(),
+            tag_keys: self.collectors.tags.keys.as_slice().into(),
         }
     }
 
+    fn details_options(&self) -> Option<DetailsOptions> {
+        let Details { enabled, interval, max_interval, stale_after } = self.collectors.details;
+        let stale_after = stale_after.unwrap_or_else(|| schedule::stale_after(max_interval));
+        enabled.then_some(DetailsOptions { interval, max_interval, stale_after })
+    }
+
+    fn executions_options(&self) -> Option<ExecutionsOptions> {
+        let Executions { enabled, interval, stale_after } = self.collectors.executions;
+        (enabled && self.collectors.details.enabled).then_some(ExecutionsOptions {
+            interval,
+            stale_after: stale_after.unwrap_or_else(|| schedule::stale_after(interval)),
+            stuck_after: self.jobs.stuck_after,
+            stuck_after_windowed: self.jobs.stuck_after_windowed,
+            things_per_job: size(self.limits.things_per_job),
+        })
+    }
+
     pub(super) fn aggregate_options(&self) -> AggregateOptions {
-        let limit = |limit: u32| usize::try_from(limit).unwrap_or(usize::MAX);
         let Limits { max_thing_groups, max_jobs, max_ended_jobs, .. } = self.limits;
-        let series = SeriesLimits { open: limit(max_jobs), ended: limit(max_ended_jobs) };
+        let series = SeriesLimits { open: size(max_jobs), ended: size(max_ended_jobs) };
         AggregateOptions {
             filter: self.thing_groups.clone(),
-            max_thing_groups: limit(max_thing_groups),
+            max_thing_groups: size(max_thing_groups),
             series: self.jobs.series.then_some(series),
         }
     }
+}
+
+fn size(limit: u32) -> usize {
+    usize::try_from(limit).unwrap_or(usize::MAX)
 }

@@ -106,6 +106,21 @@ impl WalkError {
     }
 }
 
+/// The page tokens of one listing. A token that comes again leads to the same pages once more.
+///
+/// Hashed, since a token can be long and a walk has thousands. A chance collision fails a walk, and spoils no count.
+#[derive(Debug, Default)]
+pub(super) struct Tokens {
+    hasher: RandomState,
+    seen: HashSet<u64>,
+}
+
+impl Tokens {
+    pub(super) fn is_new(&mut self, token: &str) -> bool {
+        self.seen.insert(self.hasher.hash_one(token))
+    }
+}
+
 /// Walks all pages of `queries`, one after the other, and hands each summary to `take`. Returns how many pages there were.
 ///
 /// # Errors
@@ -120,9 +135,7 @@ pub async fn walk(
 ) -> Result<u64, WalkError> {
     let mut pages = 0;
     for query in queries {
-        // Hashed, since a token can be long and a walk has thousands. A chance collision fails a walk, and spoils no count.
-        let (hasher, mut seen) = (RandomState::new(), HashSet::new());
-        let mut token = None;
+        let (mut tokens, mut token) = (Tokens::default(), None);
         loop {
             if pages >= u64::from(max_pages) {
                 return Err(WalkError::PageLimit { max_pages });
@@ -131,12 +144,12 @@ pub async fn walk(
             let answer =
                 connection.list_jobs(query, token, class).await.map_err(|source| WalkError::Page { page, source })?;
             pages = page;
-            for summary in &answer.jobs {
+            for summary in &answer.items {
                 check_account(summary, account, page)?;
                 take(summary);
             }
             let Some(next) = answer.next_token else { break };
-            if !seen.insert(hasher.hash_one(&next)) {
+            if !tokens.is_new(&next) {
                 return Err(WalkError::TokenLoop { page });
             }
             token = Some(next);

@@ -8,17 +8,20 @@ use tokio::sync::watch;
 use tokio::time::{Instant, sleep, sleep_until};
 
 use super::caught;
-use super::describing::{Described, Describing, Event};
+use super::describing::{Describing, Event};
 use super::listing::{Listing, Reporter};
-use super::log::{self, DetailsLog};
+use super::log::{self, RequestLog};
+use super::looks;
+use super::requests::{Answered, Requests};
 use super::schedule::{Schedule, Spread};
 use super::settings::Settings;
-use super::walks::{self, Walked, full_queries, open_queries};
+use super::walks::{self, Walked, check_same_account, full_queries, open_queries};
 use crate::aws::rate_limit::Class;
 use crate::aws::{Connection, DescribePermit};
 use crate::clock::Clock;
 use crate::jobs::{
-    AccountId, Aggregator, DetailsState, FullWalk, FullWalkResult, JobStore, OpenWalk, Scope, Shown, Timepoint,
+    AccountId, Aggregator, Answer, Description, FullWalk, FullWalkResult, JobId, JobRequest, JobStore, LookRequest,
+    LookResult, OpenWalk, Scope, Shown, Tag, Timepoint,
 };
 use crate::metrics::{Collector, Failure, Reason, Slot, TargetState};
 
@@ -55,6 +58,27 @@ pub struct WorkerOptions {
     pub config: watch::Receiver<TargetConfig>,
 }
 
+/// Requests about single jobs of the collectors `tags` that are on their way at most.
+const MAX_TAG_REQUESTS: usize = 2;
+
+/// The requests about single jobs that are on their way.
+#[derive(Debug)]
+struct JobRequests {
+    describing: Describing,
+    looks: Requests<LookResult>,
+    tags: Requests<Vec<Tag>>,
+}
+
+impl Default for JobRequests {
+    fn default() -> Self {
+        Self {
+            describing: Describing::default(),
+            looks: Requests::new(looks::MAX_IN_FLIGHT),
+            tags: Requests::new(MAX_TAG_REQUESTS),
+        }
+    }
+}
+
 /// Collects the jobs of one target.
 #[derive(Debug)]
 pub struct Worker {
@@ -67,9 +91,9 @@ pub struct Worker {
     open: Listing<OpenWalk>,
     /// `None` where no full walks take place.
     full: Option<Listing<FullWalkResult>>,
-    describing: Describing,
+    requests: JobRequests,
     reporter: Reporter,
-    details_log: DetailsLog,
+    request_log: RequestLog,
     folded_thing_groups: u64,
     published_at: Option<Instant>,
     has_changed: bool,
@@ -90,9 +114,9 @@ impl Worker {
             aggregator: Aggregator::default(),
             open: Listing::new(Collector::OpenJobs, schedule, now),
             full: lists_ended.then(|| Listing::new(Collector::AllJobs, schedule, now)),
-            describing: Describing::default(),
+            requests: JobRequests::default(),
             reporter: Reporter { target: current.slot.shown().identity.name.clone(), ended: Vec::new() },
-            details_log: DetailsLog::default(),
+            request_log: RequestLog::default(),
             folded_thing_groups: 0,
             published_at: None,
             has_changed: true,
@@ -118,7 +142,9 @@ impl Worker {
             let now = self.options.clock.now();
             self.expire(now);
             self.start_due_runs(now);
+            self.store.check_crossings(now);
             self.wait_for_permit(now);
+            self.send_due_requests(now);
             if self.publication_due().is_none_or(|due| due <= now.instant) {
                 self.publish(now);
             }
@@ -126,7 +152,9 @@ impl Worker {
             tokio::select! {
                 result = self.open.ended() => self.open_walk_ended(result),
                 result = ended(&mut self.full) => self.full_walk_ended(result),
-                event = self.describing.next() => self.described(event),
+                event = self.requests.describing.next() => self.described(event),
+                looked = self.requests.looks.next() => self.looked(looked),
+                tags = self.requests.tags.next() => self.tags_read(tags),
                 changed = self.options.config.changed() => match changed {
                     Ok(()) => self.configure(),
                     Err(_) => return,
@@ -144,12 +172,9 @@ impl Worker {
     fn next_deadline(&self, now: Timepoint) -> Instant {
         let settings = &self.current.settings;
         let (open_pace, full_pace) = (settings.open_pace(), settings.full_pace());
-        let mut deadlines = vec![
-            self.publication_due(),
-            self.open.schedule().due(&open_pace),
-            self.open.stale_at(&open_pace),
-            self.store.next_due(now).filter(|due| *due > now.instant),
-        ];
+        let mut deadlines =
+            vec![self.publication_due(), self.open.schedule().due(&open_pace), self.open.stale_at(&open_pace)];
+        deadlines.extend(self.store.next_due(now).filter(|due| *due > now.instant).map(Some));
         if let Some(full) = &self.full {
             deadlines.extend([
                 full.schedule().due(&full_pace).filter(|_| self.open.schedule().has_run()),
@@ -167,7 +192,7 @@ impl Worker {
         self.has_changed |= self.open.expire(&settings.open_pace(), now);
         let Some(full) = &mut self.full else { return };
         if full.expire(&settings.full_pace(), now) {
-            self.store.ended_jobs_stale();
+            self.store.ended_jobs_stale(now);
             self.has_changed = true;
         }
         let timeout = settings.full_walk_timeout();
@@ -223,9 +248,7 @@ impl Worker {
                 self.check_account();
             }
         }
-        let states = self.store.details_states(now).unwrap_or_default();
-        let failed = [DetailsState::Failing, DetailsState::Denied].iter().filter_map(|state| states.get(state)).sum();
-        self.details_log.checked(&self.reporter.target, failed);
+        self.request_log.checked(&self.reporter.target, &self.store.states(now));
         self.has_changed = true;
     }
 
@@ -274,21 +297,22 @@ impl Worker {
     fn forget(&mut self) {
         self.store = JobStore::new(self.current.settings.store_options(&self.options.scope));
         self.aggregator = Aggregator::default();
-        self.describing = Describing::default();
+        self.requests = JobRequests::default();
         self.has_changed = true;
     }
 
     fn wait_for_permit(&mut self, now: Timepoint) {
         // A new connection does not know the account at first, and must not get a rate of its own until then.
-        let can_ask = self.describing.has_room() && self.current.connection.has_quota_account();
+        let describing = &mut self.requests.describing;
+        let can_ask = describing.has_room() && self.current.connection.has_quota_account();
         let class = if can_ask { self.store.next_class(now) } else { None };
-        self.describing.wait_for(class, &self.current.connection);
+        describing.wait_for(class, &self.current.connection);
     }
 
     fn described(&mut self, event: Event) {
         match event {
             Event::Permit(permit) => self.describe_next(permit),
-            Event::Described(described) => self.answered(described),
+            Event::Described(answered) => self.answered(answered),
         }
     }
 
@@ -296,20 +320,53 @@ impl Worker {
         let Some(account) = &self.account else { return };
         let Some(request) = self.store.next_to_describe(self.options.clock.now()) else { return };
         match permit {
-            Ok(permit) => self.describing.send(&self.current.connection, account, request, permit),
-            Err(failure) => self.answered(Described { request, outcome: Err(failure) }),
+            Ok(permit) => self.requests.describing.send(&self.current.connection, account, request, permit),
+            Err(failure) => self.answered(Answered { request, outcome: Err(failure) }),
         }
     }
 
-    fn answered(&mut self, described: Described) {
-        let failure = described.outcome.as_ref().err();
-        self.reporter.ended.push((Collector::Details, failure.map(|failure| failure.reason)));
-        if let Some(failure) = failure {
-            self.details_log.failed(&self.reporter.target, failure);
-        }
-        let (request, answer) = described.answer();
+    fn answered(&mut self, answered: Answered<Box<Description>>) {
+        let (request, answer) = self.reported(Collector::Details, answered);
         self.store.described(&request, &answer, self.now());
+    }
+
+    fn looked(&mut self, answered: Answered<LookResult>) {
+        let (request, answer) = self.reported(Collector::Executions, answered);
+        self.store.looked(&request, answer, self.now());
+    }
+
+    fn tags_read(&mut self, answered: Answered<Vec<Tag>>) {
+        let (request, answer) = self.reported(Collector::Tags, answered);
+        self.store.tags_read(&request, &answer, self.now());
+    }
+
+    /// Counts and logs an answer.
+    fn reported<T>(&mut self, collector: Collector, answered: Answered<T>) -> (JobRequest, Answer<T>) {
+        let failure = answered.failure();
+        self.reporter.ended.push((collector, failure.map(|failure| failure.reason)));
+        if let Some(failure) = failure {
+            self.request_log.failed(&self.reporter.target, collector, failure);
+        }
         self.has_changed = true;
+        answered.answer()
+    }
+
+    /// Sends the looks and the requests for tags that are due. Each page waits for its own permit.
+    fn send_due_requests(&mut self, now: Timepoint) {
+        let TargetConfig { connection, .. } = &self.current;
+        let Some(account) = self.account.as_ref().filter(|_| connection.has_quota_account()) else { return };
+        let JobRequests { looks, tags, .. } = &mut self.requests;
+        while looks.has_room() {
+            let Some(LookRequest { request, class, look }) = self.store.next_look(now) else { break };
+            let (connection, account) = (Arc::clone(connection), account.clone());
+            let (id, clock) = (JobId::clone(&request.id), self.options.clock);
+            looks.send(request, async move { looks::look(&connection, &account, &id, class, look, clock).await });
+        }
+        while tags.has_room() {
+            let Some(request) = self.store.next_tags(now) else { break };
+            let (connection, account, id) = (Arc::clone(connection), account.clone(), JobId::clone(&request.id));
+            tags.send(request, async move { read_tags(&connection, &account, &id).await });
+        }
     }
 
     /// Goes on with another connection, or other settings.
@@ -320,12 +377,12 @@ impl Worker {
         let is_reconnected = !Arc::ptr_eq(&old.connection, &self.current.connection);
         if is_reconnected {
             // A walk of the old connection could hang or fail for what has just been repaired.
-            self.describing.wait_for(None, &old.connection);
+            self.requests.describing.wait_for(None, &old.connection);
             self.open.restart(now.instant);
         }
         if !settings.lists_ended(&self.options.scope) {
             self.full = None;
-            self.store.ended_jobs_stale();
+            self.store.ended_jobs_stale(now);
         } else if let Some(full) = &mut self.full {
             let schedule = full.schedule();
             let is_affected = schedule.running_since().is_some() || schedule.has_failed();
@@ -342,7 +399,7 @@ impl Worker {
             // Rows that were shown stay as 0. Without descriptions groups have ids as names, and with them they have others.
             self.aggregator = Aggregator::default();
         }
-        self.store.set_options(settings.store_options(&self.options.scope));
+        self.store.set_options(settings.store_options(&self.options.scope), now);
         self.has_changed = true;
     }
 
@@ -374,7 +431,8 @@ impl Worker {
             folded_thing_groups: self.folded_thing_groups,
             open_jobs: self.open.state(&open_pace),
             all_jobs: full.map(|full| full.state(&full_pace)),
-            details: self.store.details_states(now),
+            states: self.store.states(now),
+            tag_keys: Arc::clone(&self.store.options().tag_keys),
         });
         if let Some(other) = overlap {
             log::overlaps(&slot.shown().identity, &other);
@@ -403,6 +461,14 @@ impl Worker {
         }
         self.publish_state(now);
     }
+}
+
+/// The tags of a job; `None` if there is no such job.
+async fn read_tags(connection: &Connection, account: &AccountId, id: &str) -> Result<Option<Vec<Tag>>, Failure> {
+    let tags = connection.list_tags(account, id, Class::OpenJob).await;
+    let tags = tags.map_err(|error| Failure { reason: error.reason, message: error.to_string() })?;
+    check_same_account(connection, account).await?;
+    Ok(tags)
 }
 
 async fn ended(full: &mut Option<Listing<FullWalkResult>>) -> Result<Walked<FullWalkResult>, Failure> {

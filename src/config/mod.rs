@@ -46,11 +46,12 @@ use self::key::{Section as _, Shape};
 pub use self::listen::{InvalidListenAddress, ListenAddress};
 pub use self::problem::{Problem, Problems, Source};
 pub use self::schema::{
-    AllJobs, Collectors, Config, Details, Jobs, Limits, Log, LogFormat, LogLevel, OpenJobs, Shard, Target, ThingGroups,
-    Web,
+    AllJobs, Collectors, Config, Details, Executions, Jobs, Limits, Log, LogFormat, LogLevel, OpenJobs, Shard, Tags,
+    Target, ThingGroups, Web,
 };
 pub use self::secret::Secret;
 pub use self::sources::{Flag, Sources};
+pub(crate) use self::syntax::partition_of_region;
 pub use self::syntax::{RESERVED_LABELS, is_endpoint_url, is_region};
 pub use self::warnings::warnings;
 pub use self::web_config::WebConfig;

@@ -18,6 +18,7 @@ use super::sources::{VARIABLE_PREFIX, variable_of};
 use std::time::Duration;
 
 use super::*;
+use crate::jobs::tag_label;
 use crate::proptests::{cases, damage, damaged, fault_of_line, folder, text};
 
 /// A key with its path as the schema has it, and values that fit it or nearly.
@@ -383,10 +384,12 @@ fn fault_of_config(config: &Config) -> Option<&'static str> {
         let is_interval = (Duration::from_millis(100)..=day).contains(&interval);
         is_interval && stale_after.is_none_or(|shown| shown >= interval * 2)
     };
-    let fit = |Collectors { open_jobs, all_jobs, details }: &Collectors| {
+    let fit = |Collectors { open_jobs, all_jobs, details, executions, tags }: &Collectors| {
         fits(open_jobs.interval, open_jobs.stale_after)
             && fits(all_jobs.interval, all_jobs.stale_after)
             && fits(details.max_interval, details.stale_after)
+            && fits(executions.interval, executions.stale_after)
+            && tags.keys.iter().map(|key| tag_label(key)).collect::<BTreeSet<_>>().len() == tags.keys.len()
             && details.interval <= details.max_interval
             && (Duration::from_secs(1)..=day).contains(&all_jobs.timeout)
     };

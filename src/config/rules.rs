@@ -7,13 +7,16 @@ use super::cursor::Cursor;
 use super::duration::Shown;
 use super::schema::{Collectors, Config, Target};
 use super::syntax::{account_of_role, label_count_error};
-use crate::jobs::Status;
+use crate::jobs::{Status, tag_label};
 
 /// Reports every broken rule.
 pub(super) fn check(config: &Config, root: &Cursor<'_>) {
     collectors_fit_together(&config.collectors, &root.key("collectors"));
+    tags_have_different_labels(&config.collectors, &BTreeMap::new(), &root.key("collectors"));
     for (spec, at) in specs(config, root) {
-        collectors_fit_together(&spec.collectors, &at.key("collectors").or_global("collectors"));
+        let collectors = at.key("collectors").or_global("collectors");
+        collectors_fit_together(&spec.collectors, &collectors);
+        tags_have_different_labels(&spec.collectors, &spec.labels, &collectors);
         role_settings_need_a_role(spec, &at);
         one_value_or_several(&at);
         endpoints_have_no_variants(spec, &at);
@@ -37,11 +40,12 @@ pub(super) fn specs<'a>(config: &'a Config, root: &Cursor<'a>) -> Vec<(&'a Targe
 
 /// Otherwise data would come and go: an answer arrives an interval after the last one, and a request takes its time.
 fn collectors_fit_together(collectors: &Collectors, at: &Cursor<'_>) {
-    let Collectors { open_jobs, all_jobs, details } = collectors;
+    let Collectors { open_jobs, all_jobs, details, executions, .. } = collectors;
     for (collector, key, interval, stale_after) in [
         ("open_jobs", "interval", open_jobs.interval, open_jobs.stale_after),
         ("all_jobs", "interval", all_jobs.interval, all_jobs.stale_after),
         ("details", "max_interval", details.max_interval, details.stale_after),
+        ("executions", "interval", executions.interval, executions.stale_after),
     ] {
         let collector = at.key(collector);
         let (longest, shown) = (collector.key(key), collector.key("stale_after"));
@@ -63,6 +67,21 @@ fn collectors_fit_together(collectors: &Collectors, at: &Cursor<'_>) {
             longest.report(format!("{} is shorter than {}, which is {}", shown[1], interval.path, shown[0]));
         } else {
             interval.report(format!("{} is longer than {}, which is {}", shown[0], longest.path, shown[1]));
+        }
+    }
+}
+
+/// One label for two tags would hide one of them.
+fn tags_have_different_labels(collectors: &Collectors, constant: &BTreeMap<String, String>, at: &Cursor<'_>) {
+    let keys = at.key("tags").key("keys");
+    let mut known: BTreeMap<String, &str> = BTreeMap::new();
+    for key in &collectors.tags.keys {
+        let label = tag_label(key);
+        if constant.contains_key(&label) {
+            keys.report(format!("gives {key:?} the label {label}, which is a constant label of the target"));
+        }
+        if let Some(other) = known.insert(label.clone(), key) {
+            keys.report(format!("gives {other:?} and {key:?} the same label, {label}; leave one of them out"));
         }
     }
 }

@@ -183,6 +183,11 @@ define_section! {
         /// Describes jobs with DescribeJob: thing groups, schedule and execution counts. A new or changed job, and one that is no
         /// longer open, is described at once.
         pub details: Details => section();
+        /// Lists the executions of open jobs with ListJobExecutionsForJob: when a job last progressed, whether it is stuck, and
+        /// which things hold it open. It needs `details`.
+        pub executions: Executions => section();
+        /// Reads the tags of jobs with `ListTagsForResource`, once a day.
+        pub tags: Tags => section();
     }
 }
 
@@ -234,6 +239,34 @@ define_section! {
     }
 }
 
+define_section! {
+    /// The collector of executions.
+    #[derive(Clone, Debug, PartialEq, Eq)]
+    pub struct Executions {
+        /// Whether executions are listed. Without it nothing is known about stuck jobs.
+        pub enabled: bool => boolean().default("true");
+        /// The time between two looks at the executions of a job. A first look lists all of them, a later one those that are
+        /// open. A job that may have become stuck is looked at at once.
+        pub interval: Duration => duration(Duration::from_millis(100)..=DAY).default("30m");
+        /// How long the progress of a job is shown after the last look, at least twice the interval. Without it: three times the
+        /// interval, and at least 10m.
+        pub stale_after: Option<Duration> => stale_after();
+    }
+}
+
+define_section! {
+    /// The collector of tags.
+    #[derive(Clone, Debug, PartialEq, Eq)]
+    pub struct Tags {
+        /// The keys of the tags to show in `aws_iot_job_tags_info`, as labels `tag_KEY`. Characters that a label cannot have become
+        /// `_`. `[]` is none: then no tags are read.
+        // A tag's key in the API reference, https://docs.aws.amazon.com/iot/latest/apireference/API_Tag.html.
+        pub keys: Vec<String> =>
+            list(text("^[^\\x00-\\x1f\\x7f-\\x9f]+$", 128, "the key of a tag: 1 to 128 characters"))
+            .example("[team, \"cost:center\"]");
+    }
+}
+
 fn stale_after() -> Key<Option<Duration>> {
     duration(Duration::from_secs(1)..=DAY.saturating_mul(30)).optional()
 }
@@ -268,6 +301,11 @@ define_section! {
         /// How long a job is shown after its end: by thing group, and in series of its own. A longer time costs one DescribeJob
         /// request for each further job, once per start.
         pub ended_within: Duration => duration(Duration::ZERO..=TEN_YEARS).default("7d");
+        /// A job with open executions is stuck when none of its executions has progressed for longer than this, and no device was
+        /// added meanwhile.
+        pub stuck_after: Duration => duration(Duration::from_secs(1)..=TEN_YEARS).default("1d");
+        /// The same for jobs with maintenance windows, which pause between them.
+        pub stuck_after_windowed: Duration => duration(Duration::from_secs(1)..=TEN_YEARS).default("14d");
     }
 }
 
@@ -284,11 +322,14 @@ define_section! {
         /// How many thing groups of a target get rows of their own: those with the most open jobs. The others are added up as
         /// `<other>`. Groups that `thing_groups.include` names always get theirs.
         pub max_thing_groups: u32 => whole(0..=100_000).default("200");
-        /// How many open jobs of a target get series of their own: the newest ones that are in progress first. Each costs
+        /// How many open jobs of a target get series of their own: stuck ones first, then the newest that are in progress. Each costs
         /// Prometheus about 16 series.
         pub max_jobs: u32 => whole(0..=100_000).default("500");
         /// How many ended jobs of a target get series of their own: those that ended last. Each costs Prometheus about 16 series.
         pub max_ended_jobs: u32 => whole(0..=100_000).default("100");
+        /// How many things of each open status are named for a stuck job, and how many that have been `IN_PROGRESS` for more than
+        /// an hour for any other open job: the oldest ones.
+        pub things_per_job: u32 => whole(0..=100).default("5");
     }
 }
 

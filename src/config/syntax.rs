@@ -71,7 +71,7 @@ pub(super) fn matches(pattern: &'static str, text: &str) -> bool {
 }
 
 /// The partition of a region, by its first words (<https://docs.aws.amazon.com/general/latest/gr/rande.html>).
-pub(super) fn partition_of_region(region: &str) -> &'static str {
+pub(crate) fn partition_of_region(region: &str) -> &'static str {
     const PREFIXES: [(&str, &str); 7] = [
         ("cn-", "aws-cn"),
         ("us-gov-", "aws-us-gov"),

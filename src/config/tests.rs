@@ -101,15 +101,23 @@ fn without_sources_there_is_one_target_and_the_documented_defaults() {
                 max_interval: millis(600_000),
                 stale_after: None,
             },
+            executions: Executions { enabled: true, interval: millis(1_800_000), stale_after: None },
+            tags: Tags { keys: Vec::new() },
         },
         thing_groups: ThingGroups { include: Vec::new(), exclude: Vec::new() },
-        jobs: Jobs { series: true, ended_within: millis(604_800_000) },
+        jobs: Jobs {
+            series: true,
+            ended_within: millis(604_800_000),
+            stuck_after: millis(86_400_000),
+            stuck_after_windowed: millis(1_209_600_000),
+        },
         limits: Limits {
             requests_per_second: 5.0,
             max_pages: 20_000,
             max_thing_groups: 200,
             max_jobs: 500,
             max_ended_jobs: 100,
+            things_per_job: 5,
         },
         web: Web {
             listen_addresses: vec![":10114".parse().expect("an address")],
@@ -194,6 +202,7 @@ fn every_kind_is_read_from_the_environment() {
         ("THING_GROUPS__EXCLUDE", "['[a-z]{1,3}']"),
         ("JOBS__SERIES", "true"),
         ("JOBS__ENDED_WITHIN", "2d"),
+        ("COLLECTORS__TAGS__KEYS", "team,cost:center"),
         ("WEB__LISTEN_ADDRESSES", "127.0.0.1:1,[::1]:1"),
         ("WEB__TELEMETRY_PATH", "/m"),
         ("LOG__FORMAT", "json"),
@@ -207,7 +216,8 @@ fn every_kind_is_read_from_the_environment() {
     assert_eq!(config.log.format, LogFormat::Json);
     let (include, exclude) = (patterns(&["factory-1", "site:.*"]), patterns(&["[a-z]{1,3}"]));
     assert_eq!(config.thing_groups, ThingGroups { include, exclude });
-    assert_eq!(config.jobs, Jobs { series: true, ended_within: millis(172_800_000) });
+    assert_eq!(config.jobs, Jobs { ended_within: millis(172_800_000), ..Config::default().jobs });
+    assert_eq!(config.collectors.tags.keys, ["team", "cost:center"]);
 }
 
 #[test]

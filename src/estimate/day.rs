@@ -10,13 +10,18 @@ use serde::Serialize;
 
 use super::{Failed, Listed};
 use crate::build_info::VERSION;
-use crate::config::{Config, Shard};
+use crate::config::{Collectors, Config, Shard};
 
 const DAY: Duration = Duration::from_hours(24);
 
 const LIST_JOBS: &str = "ListJobs";
 const DESCRIBE_JOB: &str = "DescribeJob";
-const OPERATIONS: [&str; 2] = [LIST_JOBS, DESCRIBE_JOB];
+const LIST_EXECUTIONS: &str = "ListJobExecutionsForJob";
+const LIST_TAGS: &str = "ListTagsForResource";
+const OPERATIONS: [&str; 4] = [LIST_JOBS, DESCRIBE_JOB, LIST_EXECUTIONS, LIST_TAGS];
+
+/// A look at a job lists `QUEUED` and `IN_PROGRESS` executions, each on a page at least.
+const PAGES_OF_A_LOOK: f64 = 2.0;
 
 /// Open walks must leave time for full walks, which share their rate limit.
 const OPEN_WALKS: &str = "ListJobs of open jobs";
@@ -47,7 +52,7 @@ pub struct TargetDay {
     #[serde(flatten)]
     pub listed: Listed,
     /// For each operation.
-    pub requests_per_day: [Requests; 2],
+    pub requests_per_day: [Requests; 4],
     /// `DescribeJob` requests after each start: one for each job that ended recently.
     pub describe_requests_after_start: usize,
 }
@@ -116,7 +121,7 @@ fn warnings(targets: &[TargetDay], limit: f64) -> Vec<String> {
 
 impl TargetDay {
     fn new(listed: Listed, active: f64, quotas: &[Quota]) -> Self {
-        let details = &listed.collectors.details;
+        let Collectors { details, executions, tags, .. } = &listed.collectors;
         let quota = |operation| {
             let quotas = quotas.iter().filter(|quota| quota.operation.is_none_or(|of| of == operation));
             // The last one for this operation, else the last one for all.
@@ -132,12 +137,20 @@ impl TargetDay {
         let walks = [Some(listed.open_jobs), listed.all_jobs].into_iter().flatten();
         let list = walks.map(|walk| walk.pages as f64 * DAY.as_secs_f64() / walk.seconds_between_starts).sum();
         let recent = listed.all_jobs.map_or(0, |walk| walk.ended_recently);
+        let tagged = if tags.keys.is_empty() { 0 } else { listed.open_jobs.open + recent };
         let (open, recent) = if details.enabled { (listed.open_jobs.open as f64, recent) } else { (0.0, 0) };
         let every = |interval: Duration| open * DAY.div_duration_f64(interval);
         let (still, changing) = (every(details.max_interval), every(details.interval));
         let describe = still + active * (changing - still);
+        let looks = if executions.enabled { PAGES_OF_A_LOOK * every(executions.interval) } else { 0.0 };
+        let tagged = tagged as f64;
         Self {
-            requests_per_day: [requests(LIST_JOBS, list, list), requests(DESCRIBE_JOB, still, describe)],
+            requests_per_day: [
+                requests(LIST_JOBS, list, list),
+                requests(DESCRIBE_JOB, still, describe),
+                requests(LIST_EXECUTIONS, looks, looks),
+                requests(LIST_TAGS, tagged, tagged),
+            ],
             describe_requests_after_start: recent,
             listed,
         }
@@ -168,7 +181,7 @@ impl FromStr for Quota {
         let (name, rate) = text.split_once('=').map_or((None, text), |(name, rate)| (Some(name), rate));
         let operation = OPERATIONS.into_iter().find(|known| name.is_some_and(|name| known.eq_ignore_ascii_case(name)));
         if let Some(name) = name.filter(|_| operation.is_none()) {
-            return Err(format!("{name:?} is not an operation with a quota: ListJobs, DescribeJob"));
+            return Err(format!("{name:?} is not an operation with a quota: {}", OPERATIONS.join(", ")));
         }
         let rate = rate.parse().ok().filter(|rate: &f64| rate.is_finite() && *rate > 0.0);
         let requests_per_second = rate.ok_or_else(|| format!("{text:?} has no number of requests a second above 0"))?;
@@ -180,7 +193,6 @@ impl FromStr for Quota {
 mod tests {
     use super::super::Walk;
     use super::*;
-    use crate::config::Collectors;
 
     fn walk(jobs: usize, pages: u64, seconds_between_starts: f64) -> Walk {
         Walk { jobs, open: jobs, ended_recently: 70, pages, seconds: 1.0, seconds_between_starts }
@@ -202,14 +214,19 @@ mod tests {
         Estimate::new(targets.iter().cloned().map(Ok).collect(), &Config::default(), 0.1, &quotas)
     }
 
-    fn requests(listed: Listed) -> [(f64, f64); 2] {
+    fn requests(listed: Listed) -> [(f64, f64); 4] {
         estimate(&[listed], &[]).targets[0].requests_per_day.map(|of| (of.standing_still, of.active))
     }
 
     #[test]
     fn each_walk_costs_its_pages_and_each_open_job_a_request_in_its_interval() {
         let list_jobs = 3.0 * 1440.0 + 40.0 * 86.4;
-        assert_eq!(requests(listed("a", 80)), [(list_jobs, list_jobs), (80.0 * 144.0, 72.0 * 144.0 + 8.0 * 1440.0)]);
+        let expected = [(80.0 * 144.0, 72.0 * 144.0 + 8.0 * 1440.0), (80.0 * 96.0, 80.0 * 96.0), (0.0, 0.0)];
+        assert_eq!(requests(listed("a", 80))[0], (list_jobs, list_jobs));
+        assert_eq!(requests(listed("a", 80))[1..], expected);
+        let mut tagged = listed("a", 80);
+        tagged.collectors.tags.keys = vec!["team".to_owned()];
+        assert_eq!(requests(tagged)[3], (150.0, 150.0), "open jobs and those that ended recently");
         assert_eq!(estimate(&[listed("a", 80)], &[]).targets[0].describe_requests_after_start, 70);
     }
 
@@ -218,7 +235,7 @@ mod tests {
         let mut collectors: Collectors = Config::default().collectors;
         collectors.details.enabled = false;
         let without = Listed { all_jobs: None, collectors, ..listed("a", 80) };
-        assert_eq!(requests(without.clone()), [(4320.0, 4320.0), (0.0, 0.0)]);
+        assert_eq!(requests(without.clone()), [(4320.0, 4320.0), (0.0, 0.0), (0.0, 0.0), (0.0, 0.0)]);
         assert_eq!(estimate(&[without], &[]).targets[0].describe_requests_after_start, 0);
     }
 
@@ -226,11 +243,12 @@ mod tests {
     fn targets_of_one_account_and_region_that_exceed_their_rate_limit_are_warned_of() {
         let crowd: Vec<Listed> = (0..60).map(|_| listed("a", 80)).collect();
         let warnings = estimate(&crowd, &[]).warnings;
-        let [describe, list, open_walks] = warnings.as_slice() else { panic!("{warnings:?}") };
+        let [describe, looks, list, open_walks] = warnings.as_slice() else { panic!("{warnings:?}") };
         let place = "in 012345678901, eu-west-1:";
         assert!(list.starts_with(&format!("ListJobs {place} 5.40 requests a second")), "{list}");
         // 60 times 80 jobs, 72 of them every 600 s and 8 every 60 s.
         assert!(describe.starts_with(&format!("DescribeJob {place} 15.20 requests a second")), "{describe}");
+        assert!(looks.starts_with(&format!("ListJobExecutionsForJob {place} 5.33 requests a second")), "{looks}");
         let needed = format!("ListJobs of open jobs {place} 3.00 requests a second are planned, more than half of ");
         assert!(open_walks.starts_with(&needed), "{open_walks}");
         let regions = crowd.into_iter().zip(0..);
@@ -244,9 +262,9 @@ mod tests {
             let estimate = estimate(&[listed("a", 1)], texts);
             estimate.targets[0].requests_per_day.map(|of| of.quota.map(|quota| quota / 86_400.0))
         };
-        assert_eq!(quotas(&[]), [None, None]);
-        assert_eq!(quotas(&["describejob=20", "10"]), [Some(10.0), Some(20.0)]);
-        assert_eq!(quotas(&["ListJobs=4"]), [Some(4.0), None]);
+        assert_eq!(quotas(&[]), [None; 4]);
+        assert_eq!(quotas(&["describejob=20", "10"]), [Some(10.0), Some(20.0), Some(10.0), Some(10.0)]);
+        assert_eq!(quotas(&["ListJobs=4"]), [Some(4.0), None, None, None]);
     }
 
     #[test]

@@ -61,7 +61,8 @@ impl TargetDay {
             writeln!(f, "  {collector:<24}{jobs:>12}{pages:>10}{took:>12}{every:>16}")?;
         }
         writeln!(f, "  {:<24}{:>24}{is_active:>26}", "requests a day", "standing still")?;
-        for Requests { operation, standing_still, active, quota } in &self.requests_per_day {
+        let sent = self.requests_per_day.iter().filter(|requests| requests.active > 0.0);
+        for Requests { operation, standing_still, active, quota } in sent {
             let share = |requests| quota.map(|quota| format!(" ({})", percent(requests / quota))).unwrap_or_default();
             let [still, active] = [*standing_still, *active].map(|requests| grouped(requests) + &share(requests));
             writeln!(f, "  {operation:<24}{still:>24}{active:>26}")?;

@@ -9,7 +9,10 @@ use super::group_filter::GroupFilter;
 use super::group_limiter::{GroupLimiter, GroupRow, keep_oldest};
 use super::job_series::{JobSeries, choose_ended, choose_open};
 use super::thing_groups::Label;
-use super::{JobStore, KnownJob, Pair, Scope, Start, Status, StoreOptions, TargetSelection, Timepoint, Timestamp};
+use super::{
+    CacheState, JobId, JobStore, KnownJob, Pair, Scope, Start, Status, StoreOptions, TargetSelection, Timepoint,
+    Timestamp,
+};
 
 /// How many texts that AWS added later are shown, of statuses and of target selections; the others become `<other>`.
 const MAX_NEW_LABELS: usize = 16;
@@ -68,6 +71,9 @@ pub struct Part {
     pub concurrent: BTreeMap<TargetSelection, u64>,
     /// SCHEDULED jobs whose start time has passed.
     pub start_overdue: BTreeMap<TargetSelection, u64>,
+    /// What is known of the progress of open jobs; `None` until the jobs of the first open walk are known, and if executions are
+    /// not looked at.
+    pub progress: Option<ProgressCounts>,
     /// Jobs by thing group. A job that targets three groups counts in each of them.
     pub thing_groups: BTreeMap<Label, GroupRow>,
     /// Jobs without a description; `None` where jobs are not described.
@@ -78,11 +84,21 @@ pub struct Part {
     pub omitted_jobs: u64,
 }
 
+/// What is known of the progress of open jobs.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ProgressCounts {
+    /// Stuck jobs, of those that are known.
+    pub stuck: BTreeMap<TargetSelection, u64>,
+    /// Jobs that are not known to be stuck, nor not to be.
+    pub unknown: u64,
+}
+
 /// Makes snapshots of a store. Rows that were shown once stay.
 #[derive(Clone, Debug, Default)]
 pub struct Aggregator {
     limiter: GroupLimiter,
     overdue: OverdueJobs,
+    first_jobs: FirstJobs,
 }
 
 impl Aggregator {
@@ -108,15 +124,17 @@ impl Aggregator {
             part.oldest_created = oldest_created(jobs, &labels);
             part.concurrent = concurrent(jobs, scope, &labels);
             part.start_overdue = self.overdue.count(jobs, scope, &labels, now.wall);
+            let are_known = self.first_jobs.are_known(jobs) && store.looks();
+            part.progress = are_known.then(|| progress(jobs, scope, &labels)).flatten();
             if let Some(limits) = options.series {
-                part.set_series(choose_open(jobs, &options.filter, limits.open, &labels), jobs);
+                part.set_series(choose_open(jobs, &options.filter, limits.open, &labels, now.wall), jobs);
             }
             part
         });
         let mut ended = ended_counts.zip(ended_jobs.as_deref()).map(|(counts, jobs)| {
             let mut part = part(&counts, jobs, false, store.options(), &labels);
             if let Some(limits) = options.series {
-                part.set_series(choose_ended(jobs, &options.filter, limits.ended, &labels), jobs);
+                part.set_series(choose_ended(jobs, &options.filter, limits.ended, &labels, now.wall), jobs);
             }
             part
         });
@@ -201,15 +219,58 @@ fn concurrent(jobs: &[KnownJob], scope: &Scope, labels: &ShownLabels) -> BTreeMa
     counts
 }
 
+/// `None` where the identity may not describe jobs or list executions: then nobody is known to be stuck, and that is not 0.
+fn progress(jobs: &[KnownJob], scope: &Scope, labels: &ShownLabels) -> Option<ProgressCounts> {
+    let (described, looked_at) =
+        (jobs.iter().filter_map(|known| known.state), jobs.iter().filter_map(|known| known.progress.state));
+    if are_all_denied(described) || are_all_denied(looked_at) {
+        return None;
+    }
+    let stuck = scope.selections().iter().map(|selection| (selection.clone(), 0)).collect();
+    let mut counts = ProgressCounts { stuck, unknown: 0 };
+    for KnownJob { job, progress, .. } in jobs {
+        match progress.is_stuck {
+            Some(is_stuck) => {
+                *counts.stuck.entry(labels.pair(&job.pair()).1).or_default() += u64::from(is_stuck);
+            }
+            None => counts.unknown += 1,
+        }
+    }
+    Some(counts)
+}
+
+fn are_all_denied(states: impl Iterator<Item = CacheState>) -> bool {
+    let mut states = states.peekable();
+    states.peek().is_some() && states.all(|state| state == CacheState::Denied)
+}
+
 fn group_rows<'a>(jobs: impl Iterator<Item = &'a KnownJob<'a>>, labels: &ShownLabels) -> BTreeMap<Label, GroupRow> {
     let mut rows: BTreeMap<Label, GroupRow> = BTreeMap::new();
     for known in jobs {
         let pair = labels.pair(&known.job.pair());
         for group in known.groups().into_iter().flatten() {
-            rows.entry(group).or_default().add(&pair, known.job.created_at);
+            let row = rows.entry(group).or_default();
+            row.add(&pair, known.job.created_at);
+            row.stuck += u64::from(known.progress.is_stuck == Some(true));
         }
     }
     rows
+}
+
+/// The jobs of the first open walk whose progress is still to become known. Until then a count of stuck jobs would be too low.
+#[derive(Clone, Debug, Default)]
+struct FirstJobs(Option<BTreeSet<JobId>>);
+
+impl FirstJobs {
+    fn are_known(&mut self, jobs: &[KnownJob]) -> bool {
+        let mut awaited = jobs.iter().filter(|known| known.is_awaited()).map(|known| known.id);
+        match &mut self.0 {
+            None => self.0 = Some(awaited.cloned().collect()),
+            Some(first) if first.is_empty() => {}
+            Some(first) => *first = awaited.by_ref().filter(|id| first.contains(*id)).cloned().collect(),
+        }
+        self.0.as_ref().is_some_and(BTreeSet::is_empty)
+    }
 }
 
 /// Counts SCHEDULED jobs without maintenance windows whose start time has passed.

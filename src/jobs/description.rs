@@ -5,7 +5,7 @@
 //! [`JobProcessDetails`](https://docs.aws.amazon.com/iot/latest/apireference/API_JobProcessDetails.html) and
 //! [`SchedulingConfig`](https://docs.aws.amazon.com/iot/latest/apireference/API_SchedulingConfig.html).
 
-use super::{JobSummary, Timestamp};
+use super::{AbortCriterion, JobSummary, Timestamp};
 
 /// A job as `DescribeJob` describes it. As in a summary, **every field is optional** in the API.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -18,6 +18,8 @@ pub struct Description {
     pub executions: ExecutionCounts,
     /// `schedulingConfig`. A job without one has the default.
     pub schedule: Schedule,
+    /// `abortConfig`.
+    pub abort_criteria: Vec<AbortCriterion>,
 }
 
 /// One of the things and thing groups that a job is for.
@@ -43,6 +45,15 @@ impl JobTarget {
             None => Self::Thing,
         }
     }
+}
+
+/// The name in a thing's ARN: `arn:PARTITION:iot:REGION:ACCOUNT:thing/NAME`; `None` if a thing cannot have it.
+#[must_use]
+pub fn thing_name(arn: &str) -> Option<&str> {
+    let resource = arn.splitn(6, ':').nth(5)?;
+    // Things have names of the same form as groups
+    // (https://docs.aws.amazon.com/iot/latest/apireference/API_CreateThing.html).
+    resource.strip_prefix("thing/").filter(|name| is_thing_group_name(name))
 }
 
 /// Whether a text can be a thing group's name: `[a-zA-Z0-9:_-]{1,128}`, says the API
@@ -131,6 +142,14 @@ impl ExecutionCounts {
         Some(self.0[status as usize]).filter(|count| *count != Self::UNKNOWN)
     }
 
+    /// Whether more executions have started or ended than at the time of `before`. A device that is added is QUEUED, and is no
+    /// progress.
+    #[must_use]
+    pub fn show_progress_since(&self, before: &Self) -> bool {
+        let has_risen = |status| self.get(status).zip(before.get(status)).is_some_and(|(now, before)| now > before);
+        ExecutionStatus::ALL.into_iter().any(|status| status != ExecutionStatus::Queued && has_risen(status))
+    }
+
     /// How many can still change, as far as AWS says; `None` if it gives neither count.
     #[must_use]
     pub fn open(&self) -> Option<u64> {
@@ -189,6 +208,12 @@ impl ExecutionStatus {
         }
     }
 
+    /// The status that AWS writes like this.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|status| status.as_str() == text)
+    }
+
     /// Whether it can still change.
     #[must_use]
     pub fn is_open(self) -> bool {
@@ -213,6 +238,14 @@ mod tests {
             ("", JobTarget::Unreadable),
         ] {
             assert_eq!(JobTarget::parse(arn), expected, "{arn}");
+        }
+    }
+
+    #[test]
+    fn a_thing_has_the_name_in_its_arn() {
+        assert_eq!(thing_name("arn:aws:iot:eu-west-1:012345678901:thing/press:1_a-b"), Some("press:1_a-b"));
+        for arn in ["", "thing/a", "arn:aws:iot:eu-west-1:012345678901:thing/", "arn:aws:iot:eu-west-1:1:thing/a\nb"] {
+            assert_eq!(thing_name(arn), None, "{arn}");
         }
     }
 

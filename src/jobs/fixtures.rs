@@ -5,12 +5,14 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::{
-    Answer, DescribeRequest, Description, DetailsOptions, ExecutionCounts, ExecutionStatus, FailureReason, JobStore,
-    JobSummary, JobTarget, OpenWalk, Schedule, Scope, StoreOptions, Timepoint, Timestamp,
+    Answer, DescribeAnswer, Description, DetailsOptions, ExecutionCounts, ExecutionStatus, ExecutionsOptions,
+    FailureReason, JobRequest, JobStore, JobSummary, JobTarget, OpenWalk, Schedule, Scope, StoreOptions, Timepoint,
+    Timestamp,
 };
 
 pub(super) const START: Timestamp = Timestamp::from_secs(1_700_000_000);
 pub(super) const MINUTE: Duration = Duration::from_mins(1);
+pub(super) const DAY: Duration = Duration::from_hours(24);
 
 pub(super) fn options() -> StoreOptions {
     StoreOptions {
@@ -19,7 +21,21 @@ pub(super) fn options() -> StoreOptions {
         lists_ended: true,
         ended_within: 7 * 24 * 60 * MINUTE,
         details: Some(DetailsOptions { interval: MINUTE, max_interval: 10 * MINUTE, stale_after: 30 * MINUTE }),
+        executions: None,
+        tag_keys: [].into(),
     }
+}
+
+/// The same with looks at executions.
+pub(super) fn options_with_looks() -> StoreOptions {
+    let executions = ExecutionsOptions {
+        interval: 30 * MINUTE,
+        stale_after: 90 * MINUTE,
+        stuck_after: DAY,
+        stuck_after_windowed: 14 * DAY,
+        things_per_job: 2,
+    };
+    StoreOptions { executions: Some(executions), ..options() }
 }
 
 /// A job that was created at [`START`], and last changed then.
@@ -44,14 +60,15 @@ pub(super) fn description(summary: JobSummary, queued: u32, groups: &[&str]) -> 
         targets: Some(groups.iter().map(group).chain(groups.is_empty().then_some(JobTarget::Thing)).collect()),
         executions: ExecutionCounts::from_fn(count),
         schedule: Schedule::default(),
+        abort_criteria: Vec::new(),
     }
 }
 
-pub(super) fn found(summary: JobSummary, queued: u32) -> Answer {
+pub(super) fn found(summary: JobSummary, queued: u32) -> DescribeAnswer {
     Answer::Found(Box::new(description(summary, queued, &["line"])))
 }
 
-pub(super) const FAILED: Answer = Answer::Failed(FailureReason::Other);
+pub(super) const FAILED: DescribeAnswer = Answer::Failed(FailureReason::Other);
 
 #[derive(Debug)]
 pub(super) struct Fixture {
@@ -85,12 +102,12 @@ impl Fixture {
     }
 
     /// The request that is sent now.
-    pub(super) fn request(&mut self) -> Option<DescribeRequest> {
+    pub(super) fn request(&mut self) -> Option<JobRequest> {
         self.store.next_to_describe(self.now)
     }
 
     /// Answers the request that is sent now, and returns for which job it is.
-    pub(super) fn answer(&mut self, answer: impl FnOnce(&str) -> Answer) -> Option<String> {
+    pub(super) fn answer(&mut self, answer: impl FnOnce(&str) -> DescribeAnswer) -> Option<String> {
         let request = self.request()?;
         let answer = answer(&request.id);
         self.store.described(&request, &answer, self.now);
@@ -99,6 +116,6 @@ impl Fixture {
 
     /// How long until a request is due.
     pub(super) fn next(&self) -> Option<Duration> {
-        Some(self.store.next_due(self.now)?.saturating_duration_since(self.now.instant))
+        Some(self.store.next_due(self.now).min()?.saturating_duration_since(self.now.instant))
     }
 }

@@ -24,17 +24,23 @@ impl GroupFilter {
         Self { include: include.iter().cloned().collect(), exclude: exclude.iter().cloned().collect() }
     }
 
+    /// Whether a pattern excludes the group.
+    #[must_use]
+    pub fn excludes(&self, group: &str) -> bool {
+        self.exclude.matches(group)
+    }
+
     /// Whether the group gets rows of its own, as far as the filter goes.
     #[must_use]
     pub fn shows(&self, group: &str) -> bool {
-        (self.include.is_empty() || self.include.matches(group)) && !self.exclude.matches(group)
+        (self.include.is_empty() || self.include.matches(group)) && !self.excludes(group)
     }
 
     /// Whether the group gets rows of its own however many groups there are: its very name is included, and it is not
     /// excluded.
     #[must_use]
     pub fn never_folds(&self, group: &str) -> bool {
-        self.include.names.contains(group) && !self.exclude.matches(group)
+        self.include.names.contains(group) && !self.excludes(group)
     }
 }
 

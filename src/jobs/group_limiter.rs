@@ -17,6 +17,8 @@ pub struct GroupRow {
     pub jobs: BTreeMap<Pair, u64>,
     /// Creation of the oldest open one of each pair.
     pub oldest_created: BTreeMap<Pair, Timestamp>,
+    /// Jobs that are stuck, of those of which that is known.
+    pub stuck: u64,
 }
 
 impl GroupRow {
@@ -39,10 +41,11 @@ impl GroupRow {
     /// The row of open jobs, and that of the others.
     pub(super) fn split(self) -> (Self, Self) {
         let (open, ended) = self.jobs.into_iter().partition(|((status, _), _)| status.is_open());
-        (Self { jobs: open, oldest_created: self.oldest_created }, Self { jobs: ended, ..Self::default() })
+        (Self { jobs: open, ..self }, Self { jobs: ended, ..Self::default() })
     }
 
     fn merge(&mut self, row: Self) {
+        self.stuck += row.stuck;
         for (pair, jobs) in row.jobs {
             *self.jobs.entry(pair).or_default() += jobs;
         }
@@ -164,6 +167,7 @@ mod tests {
         let row = |(open, ended): (u64, u64)| GroupRow {
             jobs: BTreeMap::from([(pair(Status::InProgress), open), (pair(Status::Completed), ended)]),
             oldest_created: BTreeMap::from([(pair(Status::InProgress), Timestamp::from_secs(open.cast_signed()))]),
+            stuck: open / 2,
         };
         groups.into_iter().map(|(name, jobs)| (name.into(), row(jobs))).collect()
     }

@@ -5,14 +5,17 @@
 //! them its entry of the last full walk counts.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::details_cache::{
-    Answer, DescribeClass, DescribeRequest, Details, DetailsCache, DetailsOptions, DetailsState, Place,
-};
+use super::details_cache::{DescribeAnswer, DescribeClass, Details, DetailsCache, DetailsOptions, Place};
 use super::ended_jobs::EndedJobs;
+use super::executions_cache::{ExecutionsCache, ExecutionsOptions, LookClass, Progress};
+use super::job_queue::{Answer, CacheState, JobRequest};
+use super::look::{Look, LookResult};
+use super::tags::{Tag, TagValues, TagsCache};
 use super::thing_groups::Label;
 use super::walk::{FullWalk, FullWalkResult, OpenWalk};
 use super::{ExecutionCounts, Job, JobId, Pair, Scope, Status, Timepoint, Timestamp, UNKNOWN};
@@ -33,6 +36,32 @@ pub struct StoreOptions {
     pub ended_within: Duration,
     /// How jobs are described; `None` where they are not.
     pub details: Option<DetailsOptions>,
+    /// How executions are looked at; `None` where they are not. Only jobs that are described are looked at.
+    pub executions: Option<ExecutionsOptions>,
+    /// The keys of the tags that are read; none if tags are not read.
+    pub tag_keys: Arc<[String]>,
+}
+
+/// A look at the executions of a job that is to be sent.
+#[derive(Debug)]
+pub struct LookRequest {
+    /// For which job.
+    pub request: JobRequest,
+    /// How urgent it is.
+    pub class: LookClass,
+    /// Takes the executions.
+    pub look: Look,
+}
+
+/// How many jobs are in each state; `None` if the collector is not enabled.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct CacheStates {
+    /// What is known by `DescribeJob`, of open jobs and of those that ended recently.
+    pub details: Option<BTreeMap<CacheState, u64>>,
+    /// What is known by looks, of jobs with open executions.
+    pub executions: Option<BTreeMap<CacheState, u64>>,
+    /// What is known of tags, of open jobs and of those that ended recently.
+    pub tags: Option<BTreeMap<CacheState, u64>>,
 }
 
 /// The jobs of a target.
@@ -41,6 +70,10 @@ pub struct JobStore {
     options: StoreOptions,
     jobs: Jobs,
     details: DetailsCache,
+    executions: ExecutionsCache,
+    tags: TagsCache,
+    /// The next time at which a job crosses the threshold after which it may be stuck. It can be too early.
+    next_crossing: Option<Timestamp>,
 }
 
 #[derive(Debug, Default)]
@@ -115,23 +148,58 @@ impl JobStore {
     /// Knows nothing yet.
     #[must_use]
     pub fn new(options: StoreOptions) -> Self {
-        let details = DetailsCache::new(options.details);
-        Self { options, jobs: Jobs::default(), details }
+        Self {
+            details: DetailsCache::new(options.details),
+            executions: ExecutionsCache::new(options.executions),
+            tags: TagsCache::new(Arc::clone(&options.tag_keys)),
+            jobs: Jobs::default(),
+            next_crossing: None,
+            options,
+        }
     }
 
     /// Goes on with other options of the same scope.
-    pub fn set_options(&mut self, options: StoreOptions) {
+    pub fn set_options(&mut self, options: StoreOptions, now: Timepoint) {
         self.details.set_options(options.details);
+        self.executions.set_options(options.executions);
+        self.tags.set_keys(&options.tag_keys);
         if !options.lists_ended {
             self.jobs.moved.clear();
         }
         self.options = options;
-        self.reschedule();
+        self.reschedule(now);
     }
 
-    fn reschedule(&mut self) {
-        self.details.retain(|id| self.jobs.find(id).map(|(job, _)| job));
-        self.details.reschedule(self.jobs.all());
+    /// Schedules every job anew.
+    fn reschedule(&mut self, now: Timepoint) {
+        let Self { jobs, details, executions, tags, next_crossing, .. } = self;
+        let find = |id: &str| jobs.find(id).map(|(job, _)| job);
+        details.retain(find);
+        executions.retain(find);
+        tags.retain(find);
+        details.clear_waiting();
+        executions.clear_waiting();
+        tags.clear_waiting();
+        *next_crossing = None;
+        for (id, job, place) in jobs.all() {
+            tags.schedule(id, job);
+            schedule(details, executions, next_crossing, (id, job, place), now);
+        }
+    }
+
+    /// Schedules the requests for jobs that have crossed the threshold after which they may be stuck.
+    pub fn check_crossings(&mut self, now: Timepoint) {
+        if self.next_crossing.is_some_and(|crossing| crossing <= now.wall) {
+            self.reschedule(now);
+        }
+    }
+
+    /// Schedules a job after an answer.
+    fn schedule(&mut self, id: &JobId, now: Timepoint) {
+        let Self { jobs, details, executions, next_crossing, .. } = self;
+        if let Some((job, place)) = jobs.find(id) {
+            schedule(details, executions, next_crossing, (id, job, place), now);
+        }
     }
 
     /// The options.
@@ -171,7 +239,7 @@ impl JobStore {
         self.give_up_undescribable(now);
         let ended_since = self.ended_since(now);
         self.jobs.recent.retain(|_, job| ended_recently(job, ended_since));
-        self.reschedule();
+        self.reschedule(now);
     }
 
     /// Jobs that cannot be described can have gone anywhere. Only one that was being deleted is known to be gone.
@@ -187,26 +255,56 @@ impl JobStore {
     }
 
     /// `DescribeJob` answered for a job, or failed.
-    pub fn described(&mut self, request: &DescribeRequest, answer: &Answer, now: Timepoint) {
+    pub fn described(&mut self, request: &JobRequest, answer: &DescribeAnswer, now: Timepoint) {
         let ends_pause = self.details.count_answer(&request.id, answer);
         if self.details.is_current(request) {
             self.follow(request, answer, now);
             match self.jobs.find(&request.id) {
-                Some((job, place)) => {
-                    self.details.answered(&request.id, answer, job, place, now);
-                    self.details.schedule(&request.id, job, place);
-                }
+                Some((job, place)) => self.details.answered(request, answer, job, place, now),
                 None => self.details.forget(&request.id),
+            }
+            self.schedule(&request.id, now);
+        }
+        if ends_pause {
+            self.reschedule(now);
+        }
+    }
+
+    /// A look at the executions of a job has ended.
+    pub fn looked(&mut self, request: &JobRequest, answer: Answer<LookResult>, now: Timepoint) {
+        let ends_pause = self.executions.count_answer(&request.id, &answer);
+        if self.executions.is_current(request) {
+            match self.jobs.find(&request.id) {
+                Some((job, _)) => self.executions.answered(request, answer, job, now),
+                None => self.executions.forget(&request.id),
+            }
+            self.schedule(&request.id, now);
+        }
+        if ends_pause {
+            self.reschedule(now);
+        }
+    }
+
+    /// `ListTagsForResource` answered for a job, or failed.
+    pub fn tags_read(&mut self, request: &JobRequest, answer: &Answer<Vec<Tag>>, now: Timepoint) {
+        let ends_pause = self.tags.count_answer(&request.id, answer);
+        if self.tags.is_current(request) {
+            match self.jobs.find(&request.id) {
+                Some((job, _)) => {
+                    self.tags.answered(request, answer, job, now);
+                    self.tags.schedule(&request.id, job);
+                }
+                None => self.tags.forget(&request.id),
             }
         }
         if ends_pause {
-            self.reschedule();
+            self.reschedule(now);
         }
     }
 
     /// Follows a job that left the list. An answer never overrules a listing, and an answer to a request that was sent before the
     /// job left does not say where it went.
-    fn follow(&mut self, request: &DescribeRequest, answer: &Answer, now: Timepoint) {
+    fn follow(&mut self, request: &JobRequest, answer: &DescribeAnswer, now: Timepoint) {
         let id = &request.id;
         let Some(left) = self.jobs.left.get_mut(id) else { return };
         if request.sent.instant < left.since.instant {
@@ -266,14 +364,14 @@ impl JobStore {
             }
         }
         self.jobs.ended = Some(ended);
-        self.reschedule();
+        self.reschedule(now);
     }
 
     /// Drops what the last full walk found, which is stale. Jobs that moved since then stay for a walk that is under way.
-    pub fn ended_jobs_stale(&mut self) {
+    pub fn ended_jobs_stale(&mut self, now: Timepoint) {
         self.jobs.ended = None;
         self.jobs.recent.clear();
-        self.reschedule();
+        self.reschedule(now);
     }
 
     /// The class of the job that is to be described next, if one is due. It holds until something changes.
@@ -285,20 +383,44 @@ impl JobStore {
     /// Takes the job that is to be described next, if one is due. Each must be answered by [`JobStore::described`].
     ///
     /// The caller bounds how many are on their way, and has a permit of the request budget.
-    pub fn next_to_describe(&mut self, now: Timepoint) -> Option<DescribeRequest> {
+    pub fn next_to_describe(&mut self, now: Timepoint) -> Option<JobRequest> {
         loop {
             let id = self.details.pick(now)?;
             if let Some((job, place)) = self.jobs.find(&id) {
                 self.details.asked(&id, job, place, now);
-                return Some(DescribeRequest { id, sent: now });
+                return Some(JobRequest { id, sent: now });
             }
         }
     }
 
-    /// When the next job is due to be described; `None` if none waits. It can be in the past.
-    #[must_use]
-    pub fn next_due(&self, now: Timepoint) -> Option<Instant> {
-        self.details.next_due(now)
+    /// Takes the job whose executions are to be looked at next, if one is due. Each must be answered by [`JobStore::looked`].
+    pub fn next_look(&mut self, now: Timepoint) -> Option<LookRequest> {
+        loop {
+            let id = self.executions.pick(now)?;
+            let Some((job, _)) = self.jobs.find(&id) else { continue };
+            let described = self.details.fresh(&id, job, now);
+            if let Some((class, look)) = self.executions.start(&id, job, described, now) {
+                return Some(LookRequest { request: JobRequest { id, sent: now }, class, look });
+            }
+        }
+    }
+
+    /// Takes the job whose tags are to be read next, if one is due. Each must be answered by [`JobStore::tags_read`].
+    pub fn next_tags(&mut self, now: Timepoint) -> Option<JobRequest> {
+        loop {
+            let id = self.tags.pick(now)?;
+            if let Some((job, _)) = self.jobs.find(&id) {
+                self.tags.asked(&id, job, now);
+                return Some(JobRequest { id, sent: now });
+            }
+        }
+    }
+
+    /// When something is due next: a request about a job, or a job that crosses a threshold. It can be in the past.
+    pub fn next_due(&self, now: Timepoint) -> impl Iterator<Item = Instant> {
+        let crossing = self.next_crossing.and_then(|crossing| now.instant.checked_add(crossing.since(now.wall)));
+        let due = [self.details.next_due(now), self.executions.next_due(now), self.tags.next_due(now), crossing];
+        due.into_iter().flatten()
     }
 
     /// Open jobs by pair; `None` before the first open walk.
@@ -327,15 +449,34 @@ impl JobStore {
         Some(counts)
     }
 
-    /// How many jobs are in each state of their details; `None` before the first open walk, and if jobs are not described.
+    /// How many jobs are in each state. All are `None` before the first open walk.
     #[must_use]
-    pub fn details_states(&self, now: Timepoint) -> Option<BTreeMap<DetailsState, u64>> {
-        self.options.details.as_ref().and(self.jobs.open.as_ref())?;
-        let mut states: BTreeMap<DetailsState, u64> = DetailsState::ALL.into_iter().map(|state| (state, 0)).collect();
+    pub fn states(&self, now: Timepoint) -> CacheStates {
+        let none = || CacheState::ALL.into_iter().map(|state| (state, 0)).collect();
+        let has_walked = self.jobs.open.is_some();
+        let mut states = CacheStates {
+            details: (has_walked && self.options.details.is_some()).then(none),
+            executions: (has_walked && self.looks()).then(none),
+            tags: (has_walked && !self.options.tag_keys.is_empty()).then(none),
+        };
+        let count = |states: &mut Option<BTreeMap<CacheState, u64>>, state: CacheState| {
+            if let Some(count) = states.as_mut().and_then(|states| states.get_mut(&state)) {
+                *count += 1;
+            }
+        };
         for (id, job, _) in self.jobs.all() {
-            *states.entry(self.details.state(id, job, now)).or_default() += 1;
+            let known = self.known(id, job, now);
+            known.state.into_iter().for_each(|state| count(&mut states.details, state));
+            known.progress.state.into_iter().for_each(|state| count(&mut states.executions, state));
+            count(&mut states.tags, self.tags.state(id, job, now));
         }
-        Some(states)
+        states
+    }
+
+    /// Whether executions are looked at.
+    #[must_use]
+    pub const fn looks(&self) -> bool {
+        self.options.details.is_some() && self.options.executions.is_some()
     }
 
     /// Open jobs, and those that left the list without an answer where they went; `None` before the first open walk.
@@ -353,16 +494,41 @@ impl JobStore {
     }
 
     fn known<'a>(&'a self, id: &'a JobId, job: &'a Job, now: Timepoint) -> KnownJob<'a> {
-        let (described_at, details) = self.details.details(id, job).map(|(at, details)| (*at, details)).unzip();
+        let described = self.details.described(id, job);
+        let fresh = self.details.fresh(id, job, now);
+        let is_open = job.status.is_open();
         KnownJob {
             id,
             job,
-            details,
-            described_at,
-            executions: self.details.executions(id, job, now),
+            details: described.map(|described| &described.details),
+            described_at: described.map(|described| described.answered),
+            executions: fresh.map(|fresh| fresh.details.executions),
             state: self.options.details.map(|_| self.details.state(id, job, now)),
+            progress: if is_open { self.executions.progress(id, job, fresh, now) } else { Progress::default() },
+            tags: self.tags.values(id, job, now),
         }
     }
+}
+
+/// Schedules the requests for one job.
+fn schedule(
+    details: &mut DetailsCache,
+    executions: &mut ExecutionsCache,
+    next_crossing: &mut Option<Timestamp>,
+    (id, job, place): (&JobId, &Job, Place),
+    now: Timepoint,
+) {
+    if place == Place::Ended {
+        details.schedule(id, job, place, None, now);
+        return;
+    }
+    let described = details.fresh(id, job, now);
+    let crossing = described.and_then(|described| executions.crossing(id, job, described));
+    executions.schedule(id, job, described, now);
+    details.schedule(id, job, place, crossing, now);
+    // A crossing that has passed has just been scheduled.
+    let next = crossing.filter(|crossing| *crossing > now.wall);
+    *next_crossing = next_crossing.map_or(next, |known| Some(next.map_or(known, |next| next.min(known))));
 }
 
 fn ended_recently(job: &Job, since: Timestamp) -> bool {
@@ -383,7 +549,11 @@ pub struct KnownJob<'a> {
     /// Execution counts, unless they are stale.
     pub executions: Option<ExecutionCounts>,
     /// How well the job is known; `None` where jobs are not described.
-    pub state: Option<DetailsState>,
+    pub state: Option<CacheState>,
+    /// What is known of the progress of an open job.
+    pub progress: Progress<'a>,
+    /// The tags that are shown; `None` if they are not known.
+    pub tags: Option<&'a TagValues>,
 }
 
 impl KnownJob<'_> {
@@ -393,9 +563,16 @@ impl KnownJob<'_> {
         match (self.details, self.state) {
             (Some(details), _) => Some(details.groups.labels().cloned().collect()),
             (None, None) => Some(vec![self.job.thing_group_id.clone().unwrap_or_else(|| UNKNOWN.into())]),
-            (None, Some(DetailsState::Failing | DetailsState::Denied)) => Some(vec![UNKNOWN.into()]),
-            (None, Some(DetailsState::Fresh | DetailsState::Overdue)) => None,
+            (None, Some(CacheState::Failing | CacheState::Denied)) => Some(vec![UNKNOWN.into()]),
+            (None, Some(CacheState::Fresh | CacheState::Overdue)) => None,
         }
+    }
+
+    /// Whether a first request about the progress of this job has not been answered, and has not failed either.
+    #[must_use]
+    pub fn is_awaited(&self) -> bool {
+        let is_awaited = |state, is_known: bool| state == Some(CacheState::Overdue) && !is_known;
+        is_awaited(self.state, self.details.is_some()) || is_awaited(self.progress.state, self.progress.look.is_some())
     }
 
     /// Whether the job has no description, and should have one.

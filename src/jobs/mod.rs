@@ -3,39 +3,50 @@
 //! [`JobSummary`](https://docs.aws.amazon.com/iot/latest/apireference/API_JobSummary.html) and
 //! [`Job`](https://docs.aws.amazon.com/iot/latest/apireference/API_Job.html).
 
+mod abort;
 mod aggregate;
 mod arn;
 mod backoff;
 mod description;
 mod details_cache;
 mod ended_jobs;
+mod executions_cache;
 #[cfg(test)]
 mod fixtures;
 pub mod group_filter;
 mod group_limiter;
 mod job;
+mod job_queue;
 mod job_series;
 mod job_store;
+mod look;
 mod scope;
 mod status;
 mod summary;
+mod tags;
 pub mod thing_groups;
 mod time;
 mod walk;
 
-pub use aggregate::{AggregateOptions, Aggregator, Part, SeriesLimits, Shown, Snapshot};
+pub use abort::AbortCriterion;
+pub use aggregate::{AggregateOptions, Aggregator, Part, ProgressCounts, SeriesLimits, Shown, Snapshot};
 pub use arn::{AccountId, InvalidAccountId, JobArn};
 pub use backoff::FailureReason;
 pub use description::{
     Description, ExecutionCounts, ExecutionStatus, JobTarget, Schedule, Start, is_thing_group_name, parse_start_time,
+    thing_name,
 };
-pub use details_cache::{Answer, DescribeClass, DescribeRequest, Details, DetailsOptions, DetailsState};
+pub use details_cache::{DescribeAnswer, DescribeClass, Described, Details, DetailsOptions};
+pub use executions_cache::{ExecutionsOptions, LookClass, Progress};
 pub use group_limiter::GroupRow;
 pub use job::{Job, JobId, Pair};
+pub use job_queue::{Answer, CacheState, JobRequest};
 pub use job_series::JobSeries;
-pub use job_store::{JobStore, KnownJob, StoreOptions};
+pub use job_store::{CacheStates, JobStore, KnownJob, LookRequest, StoreOptions};
+pub use look::{ExecutionSummary, Look, LookResult, LookScope, OpenExecution, ThingName};
 pub use scope::Scope;
-pub use status::{NONE, OTHER, Status, TargetSelection, UNKNOWN, is_label_text};
+pub use status::{EXCLUDED, NONE, OTHER, Status, TargetSelection, UNKNOWN, is_label_text};
 pub use summary::JobSummary;
+pub use tags::{Tag, TagValues, tag_label};
 pub use time::{Timepoint, Timestamp, same_creation};
 pub use walk::{FullWalk, FullWalkResult, OpenWalk, WalkStats};

@@ -13,6 +13,9 @@ pub const NONE: &str = "<none>";
 /// What a label says for values that are folded together: too many of them, or not fit to be shown.
 pub const OTHER: &str = "<other>";
 
+/// What the label `thing_group` of a job says for groups that the configuration excludes.
+pub const EXCLUDED: &str = "<excluded>";
+
 /// Declares an enumeration of AWS: the values known today, and a room for those that AWS adds later.
 macro_rules! aws_enum {
     ($(#[$meta:meta])* $name:ident { $($(#[$value_meta:meta])* $variant:ident = $text:literal),+ $(,)? }) => {

@@ -121,24 +121,42 @@ families! {
     JOBS_START_OVERDUE: Gauge "aws_iot_jobs_start_overdue" of Jobs ("target_selection")
         "SCHEDULED jobs without maintenance windows whose start time passed more than 5 minutes ago."
         "Absent for a selection until the schedules of its SCHEDULED jobs are known.";
+    JOBS_STUCK: Gauge "aws_iot_jobs_stuck" of Jobs ("target_selection")
+        "Open jobs that are known to be stuck: they have open executions, and none has progressed for longer than jobs.stuck_after."
+        "For jobs with maintenance windows, which pause by design, the time is `jobs.stuck_after_windowed`. Progress is the start of the job, an execution that starts, reports, ends or is retried. A device that is added gives its job time, and is no progress. All times are AWS's own, so a restart forgets nothing. Absent until each job of the first walk was looked at or failed, and if the identity may not describe jobs or list their executions. `aws_iot_jobs_progress_unknown` counts the jobs of which it is not known.";
+    JOBS_PROGRESS_UNKNOWN: Gauge "aws_iot_jobs_progress_unknown" of Jobs ()
+        "Open jobs of which it is not known whether they are stuck."
+        "Absent where `aws_iot_jobs_stuck` is.";
     THING_GROUP_JOBS: Gauge "aws_iot_thing_group_jobs" of Jobs ("thing_group", "status", "target_selection")
         "Jobs that target a thing group: open ones, and those that ended within jobs.ended_within."
         "A job that targets three groups counts in each of them, so a sum over groups counts memberships, not jobs. A row appears once it is above 0 and then stays, as 0 too. `thing_group` is the group's name; `<none>`: the job targets things only; `<unknown>`: its description failed, was denied or gave no targets; `<other>`: groups beyond `limits.max_thing_groups`, or left out by `thing_groups.include` and `exclude`. A job that is still to be described is in no row.";
     THING_GROUP_JOBS_OLDEST_CREATED: Gauge "aws_iot_thing_group_jobs_oldest_created_timestamp_seconds" ["seconds"] of Jobs ("thing_group", "status", "target_selection")
         "Creation time of the oldest open job that targets a thing group, in seconds since the epoch."
         "Absent if there is no open job.";
+    THING_GROUP_JOBS_STUCK: Gauge "aws_iot_thing_group_jobs_stuck" of Jobs ("thing_group")
+        "Open jobs that target a thing group and are known to be stuck."
+        "There for each group that has rows of `aws_iot_thing_group_jobs` for open jobs. Absent where `aws_iot_jobs_stuck` is.";
     JOB_INFO: Gauge "aws_iot_job_info" of Jobs ("job_id", "target_selection")
         "An open job, or one that ended within jobs.ended_within; always 1."
-        "Series of single jobs exist for at most `limits.max_jobs` open jobs: the newest IN_PROGRESS SNAPSHOT ones first, then CONTINUOUS ones with open executions, SCHEDULED ones, the rest; and for at most `limits.max_ended_jobs` ended ones, the last to end first.";
+        "Series of single jobs exist for at most `limits.max_jobs` open jobs: stuck ones first, then the newest IN_PROGRESS SNAPSHOT ones, CONTINUOUS ones with open executions, SCHEDULED ones, the rest; and for at most `limits.max_ended_jobs` ended ones, the last to end first.";
     JOB_STATUS: Gauge "aws_iot_job_status" of Jobs ("job_id", "status")
         "The current status of a job; always 1."
         "";
     JOB_WINDOWED: Gauge "aws_iot_job_windowed" of Jobs ("job_id")
         "Whether a job runs in maintenance windows only."
         "Absent if its schedule is not known.";
+    JOB_STUCK: Gauge "aws_iot_job_stuck" of Jobs ("job_id")
+        "Whether an open job is stuck: it has open executions, and none has progressed for longer than jobs.stuck_after."
+        "See `aws_iot_jobs_stuck`. Absent if it is not known. A job becomes stuck only by answers to requests that were sent after the time was over.";
+    JOB_ABORT_CRITERIA_MET: Gauge "aws_iot_job_abort_criteria_met" of Jobs ("job_id")
+        "Whether the executions of a job meet one of its abort criteria, for which AWS cancels a job."
+        "AWS documents no field that says why a job was cancelled, so this follows from `abortConfig` and the counts of executions: of those that succeeded, failed, timed out or were rejected, the share that counts for the criterion. Absent for a job without abort criteria, and if its counts are not known.";
     JOB_THING_GROUP_INFO: Gauge "aws_iot_job_thing_group_info" of Jobs ("job_id", "thing_group")
         "A thing group that a job targets; always 1."
-        "Ten groups of a job at most, the rest as `<other>`. Groups keep their names here even if their counts are folded.";
+        "Ten groups of a job at most. `<excluded>` stands for groups that `thing_groups.exclude` names, `<other>` for the rest: groups beyond ten, and those that `thing_groups.include` leaves out. Groups keep their names here even if their counts are folded.";
+    JOB_TAGS_INFO: Gauge "aws_iot_job_tags_info" of Jobs ("job_id")
+        "The tags of a job that collectors.tags.keys names, as labels; always 1."
+        "A label is `tag_` and the key of a tag, with `_` for each character that a label cannot have. It is empty if the job does not have the tag, and cut at 256 characters. Absent if the tags are not known.";
     JOB_CREATED: Gauge "aws_iot_job_created_timestamp_seconds" ["seconds"] of Jobs ("job_id")
         "When a job was created, in seconds since the epoch."
         "";
@@ -157,6 +175,15 @@ families! {
     JOB_DESCRIBED: Gauge "aws_iot_job_described_timestamp_seconds" ["seconds"] of Jobs ("job_id")
         "When a job was last described, in seconds since the epoch."
         "Absent if it is not described. The executions of a job change only when it is described again.";
+    JOB_LAST_PROGRESS: Gauge "aws_iot_job_last_progress_timestamp_seconds" ["seconds"] of Jobs ("job_id")
+        "When a job with open executions last progressed, in seconds since the epoch."
+        "The newest of: the start of the job; the last update of an execution that is not QUEUED; the queueing of a retry; the moment when the exporter saw more executions started or ended. Absent until the executions were looked at once. Between two looks it can be too old by `collectors.executions.interval`. If a job has more than 25,000 executions, the others may have progressed at any time before the first look, so that look counts as progress.";
+    JOB_OLDEST_OPEN_EXECUTION: Gauge "aws_iot_job_oldest_open_execution_timestamp_seconds" ["seconds"] of Jobs ("job_id", "execution_status")
+        "Since when the oldest open execution of a job has been QUEUED or IN_PROGRESS, in seconds since the epoch."
+        "`queuedAt` or `startedAt`, of the last look. Absent if not all executions were listed.";
+    JOB_OPEN_EXECUTION_SINCE: Gauge "aws_iot_job_open_execution_since_timestamp_seconds" ["seconds"] of Jobs ("job_id", "thing", "execution_status")
+        "Since when the execution on a thing has been QUEUED or IN_PROGRESS, in seconds since the epoch."
+        "For a stuck job the things that hold it open, for another open job those that have been IN_PROGRESS for more than an hour: at most `limits.things_per_job` of each status, the oldest ones. A thing that is named stays until its execution ends.";
     JOB_EXECUTIONS: Gauge "aws_iot_job_executions" of Jobs ("job_id", "execution_status")
         "Executions of an open job by status."
         "These are executions, not devices: with retries a device has several, and there can be more than targets. Absent if the job was not described, or too long ago.";
@@ -198,7 +225,7 @@ families! {
         "The configured interval, or a multiple of the last duration if that is longer: twice for `open_jobs`, 10 times for `all_jobs`.";
     COLLECTOR_JOBS: Gauge "aws_iot_jobs_collector_jobs" of Target ("collector", "state")
         "Jobs by the state of what a collector knows of them."
-        "`collector` is `details`. `state`: `fresh`; `overdue`: not described yet, or too long ago; `failing`: the last request failed, or AWS did not find the job, which is no failure of a run; `denied`: the identity may not describe the job. Absent before the first walk over the open jobs.";
+        "`collector` is `details`, `executions` or `tags`; `executions` counts only jobs with open executions. `state`: `fresh`; `overdue`: no answer yet, or too long ago; `failing`: the last request failed, or AWS did not find the job, which is no failure of a run; `denied`: the identity may not send the request. Absent before the first walk over the open jobs, and for a collector that is not enabled.";
     WALK_PAGES: Gauge "aws_iot_jobs_walk_pages" of Target ("collector")
         "Pages of the last complete walk of a listing."
         "";
@@ -213,7 +240,7 @@ families! {
         "A summary without an id is not counted as a job. A missing status or selection is shown as `<unknown>`.";
     COLLECTOR_RUNS: Counter "aws_iot_jobs_exporter_collector_runs_total" of Target ("collector")
         "Runs of a collector that ended, successfully or not."
-        "A run is one walk of a listing. For `details` it is one request about one job.";
+        "A run is one walk of a listing. For `details` and `tags` it is one request about one job, for `executions` one look at a job.";
     COLLECTOR_FAILURES: Counter "aws_iot_jobs_exporter_collector_failures_total" of Target ("collector", "reason")
         "Runs of a collector that failed, by reason."
         "Reasons: `throttled`, `denied`, `credentials`, `timeout`, `network`, `unavailable` (a 5xx answer), `rejected` (any other error answer), `malformed` (an answer that cannot be read, or has no `jobs`), `token_loop`, `page_limit`, `account_mismatch`, `configuration`, `internal` (a fault in the exporter). Every reason is there from the start, as 0.";

@@ -16,8 +16,8 @@ use super::{
 };
 use crate::jobs::thing_groups::Label;
 use crate::jobs::{
-    AccountId, DetailsState, ExecutionCounts, GroupRow, JobSeries, Pair, Part, Status, TargetSelection, Timepoint,
-    Timestamp, WalkStats,
+    AccountId, CacheState, CacheStates, ExecutionCounts, ExecutionStatus, GroupRow, JobSeries, OpenExecution, Pair,
+    Part, ProgressCounts, Status, TargetSelection, Timepoint, Timestamp, WalkStats,
 };
 use crate::proptests::text;
 
@@ -112,12 +112,34 @@ fn pair(is_open: bool) -> impl Strategy<Value = Pair> {
     (prop_oneof![3 => select(known), 1 => new], selection)
 }
 
+/// The keys of the tags of each state.
+const TAG_KEYS: [&str; 2] = ["team", "cost:center"];
+
+fn open_status() -> impl Strategy<Value = ExecutionStatus> {
+    select(vec![ExecutionStatus::Queued, ExecutionStatus::InProgress])
+}
+
+fn named() -> impl Strategy<Value = OpenExecution> {
+    (timestamp(), text(), open_status()).prop_map(|(since, thing, status)| OpenExecution {
+        since,
+        thing: thing.into(),
+        status,
+    })
+}
+
 /// A job whose id no other job has.
 fn series(is_open: bool) -> impl Strategy<Value = JobSeries> {
     let times = [(); 6].map(|()| option::of(timestamp()));
     let executions = option::of(vec(option::of(0..u32::MAX), 8));
-    (text(), pair(is_open), times, option::of(any::<bool>()), vec(label(), 0..4), executions).prop_map(
-        |(id, pair, times, windowed, mut thing_groups, executions)| {
+    let flags = [(); 3].map(|()| option::of(any::<bool>()));
+    let progress = (option::of(timestamp()), btree_map(open_status(), timestamp(), 0..3), vec(named(), 0..4));
+    let tags = option::of(vec(option::of(text()), TAG_KEYS.len()));
+    (text(), pair(is_open), times, flags, vec(label(), 0..4), executions, progress, tags).prop_map(
+        |(id, pair, times, flags, mut thing_groups, executions, progress, tags)| {
+            let [windowed, is_stuck, meets_abort_criteria] = flags;
+            let (last_progress, oldest_open, mut named) = progress;
+            named.sort_by(|a, b| a.thing.cmp(&b.thing));
+            named.dedup_by(|a, b| a.thing == b.thing);
             let [created_at, last_updated_at, completed_at, scheduled_start, scheduled_end, described_at] = times;
             thing_groups.sort();
             thing_groups.dedup();
@@ -134,6 +156,12 @@ fn series(is_open: bool) -> impl Strategy<Value = JobSeries> {
                 windowed,
                 thing_groups,
                 executions,
+                is_stuck,
+                last_progress,
+                oldest_open,
+                named,
+                meets_abort_criteria,
+                tags: tags.map(|tags| tags.into_iter().map(|value| value.map(String::into_boxed_str)).collect()),
             }
         },
     )
@@ -146,27 +174,41 @@ fn any_part(is_open: bool) -> impl Strategy<Value = Part> {
     let selections = || btree_map(pair(is_open).prop_map(|(_, selection)| selection), any::<u64>(), 0..4);
     let groups = btree_map(
         label(),
-        (counts(), oldest()).prop_map(|(jobs, oldest_created)| GroupRow { jobs, oldest_created }),
+        (counts(), oldest()).prop_map(|(jobs, oldest_created)| GroupRow { jobs, oldest_created, stuck: 3 }),
         0..4,
     );
     let jobs = vec(series(is_open), 0..4);
-    (counts(), oldest(), selections(), selections(), groups, option::of(any::<u64>()), jobs, any::<u64>()).prop_map(
+    let progress =
+        option::of((selections(), any::<u64>()).prop_map(|(stuck, unknown)| ProgressCounts { stuck, unknown }));
+    let selections = (selections(), selections());
+    (counts(), oldest(), selections, groups, option::of(any::<u64>()), jobs, any::<u64>(), progress).prop_map(
         move |(
             jobs,
             oldest_created,
-            concurrent,
-            start_overdue,
+            (concurrent, start_overdue),
             thing_groups,
             undescribed,
             mut series,
             omitted_jobs,
+            progress,
         )| {
             for (n, job) in series.iter_mut().enumerate() {
                 job.id = format!("{is_open}-{n}-{}", job.id).into();
             }
             let (concurrent, start_overdue) =
                 if is_open { (concurrent, start_overdue) } else { (BTreeMap::new(), BTreeMap::new()) };
-            Part { jobs, oldest_created, concurrent, start_overdue, thing_groups, undescribed, series, omitted_jobs }
+            let progress = progress.filter(|_| is_open);
+            Part {
+                jobs,
+                oldest_created,
+                concurrent,
+                start_overdue,
+                progress,
+                thing_groups,
+                undescribed,
+                series,
+                omitted_jobs,
+            }
         },
     )
 }
@@ -193,18 +235,21 @@ fn listing() -> impl Strategy<Value = ListingState> {
 /// Any state, none of whose parts is stale at `now`.
 pub(super) fn any_state(now: Timepoint) -> impl Strategy<Value = TargetState> {
     let published = move |is_open| option::of(any_part(is_open).prop_map(move |part| published(part, now)));
-    let details = btree_map(select(DetailsState::ALL.to_vec()), any::<u64>(), 0..4);
+    let states = || option::of(btree_map(select(CacheState::ALL.to_vec()), any::<u64>(), 0..4));
+    let states = (states(), states(), states());
+    let states = states.prop_map(|(details, executions, tags)| CacheStates { details, executions, tags });
     let account = option::weighted(0.9, Just(account()));
     let listings = (listing(), option::of(listing()));
-    (account, published(true), published(false), any::<u64>(), listings, option::of(details)).prop_map(
-        |(account, open, ended, folded_thing_groups, (open_jobs, all_jobs), details)| TargetState {
+    (account, published(true), published(false), any::<u64>(), listings, states).prop_map(
+        |(account, open, ended, folded_thing_groups, (open_jobs, all_jobs), states)| TargetState {
             account,
             open,
             ended,
             folded_thing_groups,
             open_jobs,
             all_jobs,
-            details,
+            states,
+            tag_keys: TAG_KEYS.map(str::to_owned).into(),
         },
     )
 }

@@ -24,5 +24,5 @@ pub use exposition::{Exposition, Format};
 pub use reason::Reason;
 pub use samples::Labels;
 pub use target_counters::{CREDENTIAL_OPERATIONS, OPERATIONS, TargetCounters};
-pub use target_state::{Collector, Failure, ListingState, Published, RunOutcome, TargetState, WalkState};
+pub use target_state::{Collector, Failure, ListingState, Published, RunOutcome, TargetState, WalkState, by_collector};
 pub use target_states::{Identity, ShownTarget, Slot, Source, TargetStates};

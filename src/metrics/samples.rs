@@ -113,19 +113,30 @@ impl SampleWriter {
         samples: impl IntoIterator<Item = ([&'v str; LABELS], V)>,
     ) {
         debug_assert_eq!((family.labels.len(), family.family_type), (LABELS, FamilyType::Gauge), "{}", family.name);
+        let samples =
+            samples.into_iter().map(|(values, value)| (family.labels.iter().copied().zip(values), value.into()));
+        self.gauge_with_labels(family, samples);
+    }
+
+    /// The same for samples whose labels are not those of the family alone.
+    pub(super) fn gauge_with_labels<'v>(
+        &mut self,
+        family: &'static Family,
+        samples: impl IntoIterator<Item = (impl IntoIterator<Item = (&'v str, &'v str)>, Value)>,
+    ) {
         let common = std::mem::take(&mut self.common);
         self.add(family, |text| {
-            for (values, value) in samples {
+            for (labels, value) in samples {
                 text.push_str(family.name);
                 text.push('{');
                 text.push_str(&common);
-                for (name, value) in family.labels.iter().zip(values) {
+                for (name, value) in labels {
                     push_label(text, name, value);
                 }
                 // The comma after the last label.
                 text.pop();
                 // Writing to a string cannot fail. prometheus-client writes numbers the same way.
-                let _ = match value.into() {
+                let _ = match value {
                     Value::Whole(value) => writeln!(text, "}} {value}"),
                     Value::Float(value) => writeln!(text, "}} {value:?}"),
                 };

@@ -24,7 +24,8 @@ const FAMILIES: &[&catalogue::Family] =
     &[&COLLECTOR_RUNS, &COLLECTOR_FAILURES, &API_REQUESTS, &API_ERRORS, &API_REQUEST_DURATION, &API_RATE_LIMIT_WAIT];
 
 /// The operations that collectors call, by AWS's names. Their counters exist from the start.
-pub const OPERATIONS: &[&str] = &["ListJobs", "DescribeJob", "GetCallerIdentity"];
+pub const OPERATIONS: &[&str] =
+    &["ListJobs", "DescribeJob", "ListJobExecutionsForJob", "ListTagsForResource", "GetCallerIdentity"];
 
 /// The operations that get credentials, of STS and IAM Identity Center. Most targets call none of them, or one.
 pub const CREDENTIAL_OPERATIONS: &[&str] =
@@ -240,11 +241,11 @@ mod tests {
     fn what_is_known_in_advance_starts_at_0() {
         let counters = counters();
         let name = COLLECTOR_RUNS.name;
-        let expected = ["all_jobs", "details", "open_jobs"]
+        let expected = ["all_jobs", "details", "executions", "open_jobs", "tags"]
             .map(|collector| format!("{name}{{target=\"t\\\"\",collector=\"{collector}\"}} 0\n"));
         assert_eq!(lines(&counters, &COLLECTOR_RUNS), expected.concat());
         let failures = lines(&counters, &COLLECTOR_FAILURES);
-        assert_eq!(failures.lines().filter(|line| line.ends_with("} 0")).count(), 3 * Reason::ALL.len());
+        assert_eq!(failures.lines().filter(|line| line.ends_with("} 0")).count(), 5 * Reason::ALL.len());
         assert!(lines(&counters, &API_REQUESTS).contains("operation=\"DescribeJob\"} 0\n"));
         assert_eq!(lines(&counters, &API_ERRORS), "");
     }

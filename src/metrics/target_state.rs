@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::Reason;
-use crate::jobs::{AccountId, DetailsState, Part, Timepoint, Timestamp, WalkStats};
+use crate::jobs::{AccountId, CacheState, CacheStates, Part, Timepoint, Timestamp, WalkStats};
 
 /// The parts that collect what a target shows. One that fails never delays or hides what another one found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -16,11 +16,15 @@ pub enum Collector {
     AllJobs,
     /// `DescribeJob`.
     Details,
+    /// `ListJobExecutionsForJob`.
+    Executions,
+    /// `ListTagsForResource`.
+    Tags,
 }
 
 impl Collector {
     /// Every collector.
-    pub const ALL: [Self; 3] = [Self::OpenJobs, Self::AllJobs, Self::Details];
+    pub const ALL: [Self; 5] = [Self::OpenJobs, Self::AllJobs, Self::Details, Self::Executions, Self::Tags];
 
     /// The value of the label `collector`.
     #[must_use]
@@ -29,8 +33,32 @@ impl Collector {
             Self::OpenJobs => "open_jobs",
             Self::AllJobs => "all_jobs",
             Self::Details => "details",
+            Self::Executions => "executions",
+            Self::Tags => "tags",
         }
     }
+
+    /// The operation that it calls.
+    #[must_use]
+    pub const fn operation(self) -> &'static str {
+        match self {
+            Self::OpenJobs | Self::AllJobs => "ListJobs",
+            Self::Details => "DescribeJob",
+            Self::Executions => "ListJobExecutionsForJob",
+            Self::Tags => "ListTagsForResource",
+        }
+    }
+}
+
+/// The states of each collector that sends requests about single jobs.
+#[must_use]
+pub fn by_collector(states: &CacheStates) -> [(Collector, Option<&BTreeMap<CacheState, u64>>); 3] {
+    let CacheStates { details, executions, tags } = states;
+    [
+        (Collector::Details, details.as_ref()),
+        (Collector::Executions, executions.as_ref()),
+        (Collector::Tags, tags.as_ref()),
+    ]
 }
 
 /// Everything that a target shows. It is published in one step, so that data and what is said about the data agree.
@@ -48,8 +76,10 @@ pub struct TargetState {
     pub open_jobs: ListingState,
     /// The collector of all jobs; `None` if it is not enabled.
     pub all_jobs: Option<ListingState>,
-    /// Jobs by the state of their description; `None` if `details` is not enabled.
-    pub details: Option<BTreeMap<DetailsState, u64>>,
+    /// Jobs by the state of what the other collectors know of them.
+    pub states: CacheStates,
+    /// The keys of the tags that are shown, in the order of the values of each job.
+    pub tag_keys: Arc<[String]>,
 }
 
 /// Data of one collector.

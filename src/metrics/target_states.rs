@@ -89,13 +89,13 @@ impl ShownTarget {
         let labels = state.account.as_ref().map(|account| identity.job_labels(account));
         let (mut open, mut ended, mut jobs) = (None, None, None);
         if let Some(labels) = &labels {
-            let previous = previous.filter(|previous| previous.state.account == state.account);
-            open =
-                state.open.as_mut().map(|part| rendered(part, labels, previous.and_then(|shown| shown.open.as_ref())));
-            ended = state
-                .ended
-                .as_mut()
-                .map(|part| rendered(part, labels, previous.and_then(|shown| shown.ended.as_ref())));
+            let is_alike =
+                |previous: &&Self| previous.state.account == state.account && previous.state.tag_keys == state.tag_keys;
+            let previous = previous.filter(is_alike);
+            let tag_keys = &state.tag_keys;
+            let render = |part: &mut Published, previous| rendered(part, tag_keys, labels, previous);
+            open = state.open.as_mut().map(|part| render(part, previous.and_then(|shown| shown.open.as_ref())));
+            ended = state.ended.as_mut().map(|part| render(part, previous.and_then(|shown| shown.ended.as_ref())));
             jobs = Some(render::jobs_of_target(&state, labels));
         }
         let target = render::target(&state, &identity.target_labels());
@@ -135,13 +135,18 @@ impl ShownTarget {
 }
 
 /// The samples of a part. A part that is as before is neither rendered again nor kept a second time.
-fn rendered(published: &mut Published, labels: &Labels, previous: Option<&Arc<RenderedPart>>) -> Arc<RenderedPart> {
+fn rendered(
+    published: &mut Published,
+    tag_keys: &[String],
+    labels: &Labels,
+    previous: Option<&Arc<RenderedPart>>,
+) -> Arc<RenderedPart> {
     if let Some(previous) = previous.filter(|previous| previous.part == published.part) {
         published.part = Arc::clone(&previous.part);
         return Arc::clone(previous);
     }
     let part = Arc::clone(&published.part);
-    Arc::new(RenderedPart { samples: render::part(&part, labels), part })
+    Arc::new(RenderedPart { samples: render::part(&part, tag_keys, labels), part })
 }
 
 /// For each target, how many others watch the same jobs; absent until its account is known.

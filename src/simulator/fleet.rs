@@ -257,6 +257,8 @@ pub struct Job {
     pub executions: Executions,
     /// How many times an execution is tried again after it has failed or timed out, 0 to 10.
     pub max_retries: u32,
+    /// AWS cancels the job once so many percent of at least [`MIN_EXECUTED`] executions have failed; 0 for a job without abort criteria.
+    pub abort_percent: u8,
     /// When it starts and ends, where it is scheduled.
     pub scheduling: Option<Box<Scheduling>>,
     /// How long a device may work on it.
@@ -284,11 +286,22 @@ impl Job {
             targets: Arc::default(),
             executions: Executions::default(),
             max_retries: 0,
+            abort_percent: 0,
             scheduling: None,
             in_progress_timeout_minutes: None,
             force_canceled: false,
             texts: Arc::default(),
         }
+    }
+
+    /// Whether AWS cancels it for its abort criteria.
+    pub(super) fn meets_abort_criteria(&self) -> bool {
+        let count = |status| u64::from(self.executions.get(status));
+        let failed = [ExecutionStatus::Failed, ExecutionStatus::TimedOut, ExecutionStatus::Rejected].map(count);
+        let failed: u64 = failed.iter().sum();
+        let executed = failed + count(ExecutionStatus::Succeeded);
+        let percent = u64::from(self.abort_percent);
+        percent > 0 && executed >= u64::from(MIN_EXECUTED) && failed * 100 >= executed * percent
     }
 
     /// The same job as a CONTINUOUS one.
@@ -437,6 +450,9 @@ const UNGROUPED: &str = "simulated-thing";
 fn member_prefix(group: &str) -> &str {
     group.get(..117).unwrap_or(group)
 }
+
+/// How many executions have had a result before a job is aborted.
+pub(super) const MIN_EXECUTED: u32 = 10;
 
 /// What is written about a job.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

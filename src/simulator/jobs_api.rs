@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use crate::jobs::{ExecutionStatus, Status, TargetSelection};
 
 use super::Call;
-use super::fleet::{Fleet, Job, Place, Scheduling, Target, ThingGroup};
+use super::fleet::{Fleet, Job, MIN_EXECUTED, Place, Scheduling, Target, ThingGroup};
 use super::json::{epoch_seconds, schedule_time};
 use super::paging::Paging;
 use super::protocol::{ApiError, Identifier, without_nulls};
@@ -106,11 +106,22 @@ fn description(call: &Call<'_>, job: &Job) -> Value {
         "completedAt": job.completed_at.map(epoch_seconds),
         "jobProcessDetails": process_details(job, &targets),
         "jobExecutionsRetryConfig": (job.max_retries > 0).then(|| retry_config(job.max_retries)),
+        "abortConfig": (job.abort_percent > 0).then(|| abort_config(job.abort_percent)),
         "timeoutConfig": without_nulls(json!({ "inProgressTimeoutInMinutes": job.in_progress_timeout_minutes })),
         "namespaceId": job.texts.namespace_id,
         "isConcurrent": job.is_concurrent,
         "schedulingConfig": job.scheduling.as_deref().map(scheduling_config),
     }))
+}
+
+fn abort_config(percent: u8) -> Value {
+    let percent = f64::from(percent);
+    json!({ "criteriaList": [{
+        "failureType": "ALL",
+        "action": "CANCEL",
+        "thresholdPercentage": percent,
+        "minNumberOfExecutedThings": MIN_EXECUTED,
+    }] })
 }
 
 fn retry_config(max_retries: u32) -> Value {

@@ -316,7 +316,7 @@ impl Maker {
     /// Nothing is queued before the start.
     fn scheduled(&mut self, now: Timestamp, start: Timestamp) -> Job {
         let created_at = now.before(self.between(4 * HOUR, 14 * DAY));
-        retrying(self.job(Status::Scheduled, created_at).scheduled(starting(start)))
+        with_configs(self.job(Status::Scheduled, created_at).scheduled(starting(start)))
     }
 
     fn windowed(&mut self, now: Timestamp) -> Job {
@@ -339,12 +339,12 @@ impl Maker {
 
     /// A job that is created `now` and rolls out to its devices at once.
     pub(super) fn new_rollout(&mut self, now: Timestamp) -> Job {
-        retrying(self.job(Status::InProgress, now))
+        with_configs(self.job(Status::InProgress, now))
     }
 
     /// A CONTINUOUS job that is created `now`; half of them have an end.
     pub(super) fn new_continuous(&mut self, now: Timestamp) -> Job {
-        let job = retrying(self.job(Status::InProgress, now).continuous());
+        let job = with_configs(self.job(Status::InProgress, now).continuous());
         if self.one_in(2) {
             let end = now.after(self.ahead(NOTICE, 2 * HOUR));
             return job.scheduled(ending(end));
@@ -355,14 +355,14 @@ impl Maker {
     /// A job that is created `now`, and starts later.
     pub(super) fn new_scheduled(&mut self, now: Timestamp) -> Job {
         let start = now.after(self.ahead(NOTICE, 3 * HOUR));
-        retrying(self.job(Status::Scheduled, now).scheduled(starting(start)))
+        with_configs(self.job(Status::Scheduled, now).scheduled(starting(start)))
     }
 
     /// A job that is created `now`, and starts in its first maintenance window.
     pub(super) fn new_windowed(&mut self, now: Timestamp) -> Job {
         let start = now.after(self.ahead(NOTICE, HOUR));
         let window = self.window();
-        retrying(self.job(Status::Scheduled, now).scheduled(in_window(start, window)))
+        with_configs(self.job(Status::Scheduled, now).scheduled(in_window(start, window)))
     }
 
     fn window(&mut self) -> HourlyWindow {
@@ -455,10 +455,12 @@ impl Maker {
     }
 }
 
-/// Lets every third job try executions again that fail. Only for jobs without executions so far, since those of a seeded
-/// job were never tried again.
-fn retrying(mut job: Job) -> Job {
-    job.max_retries = if job.times().id.is_multiple_of(3) { 2 } else { 0 };
+/// Lets every third job try executions again that fail, and gives every second one abort criteria. Only for jobs without executions
+/// so far, since those of a seeded job were never tried again, and none was aborted.
+fn with_configs(mut job: Job) -> Job {
+    let number = job.times().id;
+    job.max_retries = if number.is_multiple_of(3) { 2 } else { 0 };
+    job.abort_percent = if number.is_multiple_of(2) { 20 } else { 0 };
     job
 }
 

@@ -6,9 +6,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::build_info::{REVISION, VERSION};
-use crate::jobs::{DetailsState, JobSeries, Part, Timepoint, Timestamp};
+use crate::jobs::{CacheState, JobSeries, Part, Timepoint, Timestamp};
 use crate::metrics::{
     Collector, Failure, Identity, ListingState, Published, RunOutcome, ShownTarget, TargetState, WalkState,
+    by_collector,
 };
 
 /// How many of a target's oldest open jobs are listed.
@@ -56,8 +57,10 @@ fn write_target(page: &mut String, identity: &Identity, state: &TargetState, now
     if let Some(listing) = &state.all_jobs {
         write_listing(page, Collector::AllJobs, listing, state.ended.as_ref(), now)?;
     }
-    if let Some(details) = &state.details {
-        write_details(page, details)?;
+    for (collector, states) in by_collector(&state.states) {
+        if let Some(states) = states {
+            write_states(page, collector, states)?;
+        }
     }
     page.push_str("</table>\n");
     for part in state.open.iter().chain(&state.ended).map(|published| &published.part) {
@@ -104,10 +107,10 @@ fn write_listing(
     Ok(())
 }
 
-fn write_details(page: &mut String, details: &BTreeMap<DetailsState, u64>) -> fmt::Result {
-    write!(page, "<tr><th>{}</th><td>", Collector::Details.as_str())?;
-    for (position, (state, jobs)) in details.iter().enumerate() {
-        let is_bad = matches!(state, DetailsState::Failing | DetailsState::Denied) && *jobs > 0;
+fn write_states(page: &mut String, collector: Collector, states: &BTreeMap<CacheState, u64>) -> fmt::Result {
+    write!(page, "<tr><th>{}</th><td>", collector.as_str())?;
+    for (position, (state, jobs)) in states.iter().enumerate() {
+        let is_bad = matches!(state, CacheState::Failing | CacheState::Denied) && *jobs > 0;
         let separator = if position == 0 { "" } else { ", " };
         let text = format!("{} {}", counted(*jobs, "job"), state.as_str());
         if is_bad {
@@ -116,8 +119,8 @@ fn write_details(page: &mut String, details: &BTreeMap<DetailsState, u64>) -> fm
             write!(page, "{separator}{text}")?;
         }
     }
-    if details.get(&DetailsState::Denied).is_some_and(|jobs| *jobs > 0) {
-        page.push_str("<p>Allow iot:DescribeJob: see config/iam.</p>");
+    if states.get(&CacheState::Denied).is_some_and(|jobs| *jobs > 0) {
+        write!(page, "<p>Allow iot:{}: see config/iam.</p>", collector.operation())?;
     }
     page.push_str("</td><td></td></tr>\n");
     Ok(())

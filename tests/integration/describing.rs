@@ -75,8 +75,7 @@ fn jobs_of(shown: &Exposition, status: &str) -> Option<f64> {
 
 /// Jobs that are fresh, overdue, failing and denied.
 fn states(shown: &Exposition) -> [f64; 4] {
-    ["fresh", "overdue", "failing", "denied"]
-        .map(|state| shown.value("aws_iot_jobs_collector_jobs", &[("state", state)]).expect("a row"))
+    ["fresh", "overdue", "failing", "denied"].map(|state| shown.in_state("details", state).expect("a row"))
 }
 
 fn failing(shown: &Exposition) -> f64 {
@@ -953,7 +952,9 @@ async fn many_targets_of_one_account_wait_for_each_other_and_describe_all_of_the
     .await;
     tokio::time::sleep(2 * MINUTE).await;
     let shown = exporter.scrape().await;
-    let fresh = shown.family("aws_iot_jobs_collector_jobs").filter(|(labels, _)| labels["state"] == "fresh");
+    let fresh = shown
+        .family("aws_iot_jobs_collector_jobs")
+        .filter(|(labels, _)| labels["collector"] == "details" && labels["state"] == "fresh");
     assert_eq!(fresh.map(|(_, jobs)| jobs).collect::<Vec<_>>(), [100.0; 4]);
     assert_eq!(all_failures(&shown), 0.0);
 }

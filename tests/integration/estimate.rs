@@ -25,6 +25,7 @@ pub struct Day {
     pub list_jobs: f64,
     /// Without those for jobs that had ended before the start.
     pub describe_job: f64,
+    pub list_executions: f64,
     pub estimate: TargetDay,
 }
 
@@ -32,9 +33,10 @@ impl Day {
     /// Compares one of the two estimates with the requests that were sent.
     #[track_caller]
     pub fn is_accurate(&self, estimated: impl FnMut(Requests) -> f64, ratios: &Range<f64>) {
-        let [list_jobs, describe_job] = self.estimate.requests_per_day.map(estimated);
-        let accuracy = [list_jobs / self.list_jobs, describe_job / self.describe_job];
-        println!("estimated / sent: {accuracy:.3?} of {} ListJobs, {} DescribeJob", self.list_jobs, self.describe_job);
+        let [list_jobs, describe_job, list_executions, _] = self.estimate.requests_per_day.map(estimated);
+        let sent = [self.list_jobs, self.describe_job, self.list_executions];
+        let accuracy = [list_jobs / sent[0], describe_job / sent[1], list_executions / sent[2]];
+        println!("estimated / sent: {accuracy:.3?} of {sent:?} ListJobs, DescribeJob, ListJobExecutionsForJob");
         assert!(accuracy.iter().all(|ratio| ratios.contains(ratio)), "{accuracy:?}: {:?}", self.estimate);
     }
 }
@@ -57,7 +59,10 @@ pub async fn a_day(
     let listings = estimate::list_all(&config, &options, clock).await.expect("valid targets");
     let estimate = Estimate::new(listings, &config, active, &[]).targets.pop().expect("a complete walk");
 
-    let requests = || [Operation::ListJobs, Operation::DescribeJob].map(|operation| simulator.requests(operation));
+    let requests = || {
+        [Operation::ListJobs, Operation::DescribeJob, Operation::ListJobExecutionsForJob]
+            .map(|operation| simulator.requests(operation))
+    };
     let before = requests();
     let setup = Setup {
         rate: config.limits.requests_per_second,
@@ -73,9 +78,9 @@ pub async fn a_day(
         change(&running, number);
         running.wire.forget_releases();
     }
-    let [list_jobs, describe_job] = std::array::from_fn(|of| (requests()[of] - before[of]) as f64);
+    let [list_jobs, describe_job, list_executions] = std::array::from_fn(|of| (requests()[of] - before[of]) as f64);
     let describe_job = describe_job - estimate.describe_requests_after_start as f64;
-    Day { list_jobs, describe_job, estimate }
+    Day { list_jobs, describe_job, list_executions, estimate }
 }
 
 /// Longer intervals than the default ones, so that a day takes few requests.
@@ -87,11 +92,12 @@ fn rare_runs(config: &mut Config) {
     collectors.details.max_interval = Duration::from_mins(20);
 }
 
-/// 600 jobs, 20 of which are open.
+/// 600 jobs, 20 of which are open and wait for a device.
 pub fn fleet() -> Vec<Job> {
     let mut fleet = jobs(600);
     for job in &mut fleet[..20] {
         job.status = Status::InProgress;
+        job.executions.set(ExecutionStatus::Queued, 1);
     }
     fleet
 }
@@ -149,7 +155,9 @@ async fn the_estimate_is_a_table_for_people() {
     assert!(row("all_jobs").starts_with("600 3 ") && row("all_jobs").ends_with(" 922.5 s"), "{table}");
     assert_eq!(row("ListJobs"), "4,496 (0.5 %) 4,496 (0.5 %)");
     assert_eq!(row("DescribeJob"), "2,880 (0.2 %) 15,840 (0.9 %)");
-    assert!(table.contains("$0.15 a day, $0.41 with 50 % active"), "{table}");
+    assert_eq!(row("ListJobExecutionsForJob"), "1,920 (0.2 %) 1,920 (0.2 %)");
+    assert!(!table.contains("ListTagsForResource"), "no tags are read: {table}");
+    assert!(table.contains("$0.19 a day, $0.45 with 50 % active"), "{table}");
     assert!(table.lines().all(|line| line.chars().count() <= 120), "{table}");
 }
 
@@ -171,7 +179,7 @@ async fn the_estimate_is_json_for_machines_and_names_the_targets_that_are_not_in
     let [target] = json["targets"].as_array().expect("targets").as_slice() else { panic!("{json}") };
     assert_eq!(target["target"], "as-role");
     assert_eq!((&target["all_jobs"]["jobs"], &target["all_jobs"]["pages"]), (&Value::from(600), &Value::from(3)));
-    let [_, describe_job] = target["requests_per_day"].as_array().expect("operations").as_slice() else {
+    let [_, describe_job, ..] = target["requests_per_day"].as_array().expect("operations").as_slice() else {
         panic!("{json}")
     };
     assert_eq!((&describe_job["operation"], &describe_job["active"]), (&"DescribeJob".into(), &Value::from(5472.0)));

@@ -8,7 +8,8 @@ use aws_iot_jobs_exporter::clock::Clock;
 use aws_iot_jobs_exporter::config::{self, Config, Loaded};
 use aws_iot_jobs_exporter::http::{self, HeaderName, HeaderValue, Listener, Response, StatusCode, header};
 use aws_iot_jobs_exporter::jobs::{
-    DetailsState, ExecutionCounts, GroupRow, JobSeries, Part, Status, TargetSelection, WalkStats,
+    CacheState, CacheStates, ExecutionCounts, ExecutionStatus, GroupRow, JobSeries, OpenExecution, Part,
+    ProgressCounts, Status, TargetSelection, WalkStats,
 };
 use aws_iot_jobs_exporter::metrics::{
     Collector, ExporterMetrics, Exposition, Failure, Format, Identity, ListingState, Published, RateInForce, Reason,
@@ -35,20 +36,37 @@ fn part(status: &Status, jobs: u32, clock: Clock) -> Published {
         windowed: Some(false),
         thing_groups: vec!["line".into()],
         executions: Some(ExecutionCounts::from_fn(|_| Some(n))),
+        is_stuck: Some(false).filter(|_| status.is_open()),
+        last_progress: Some(NOW).filter(|_| status.is_open()),
+        oldest_open: open_statuses(status).map(|status| (status, NOW)).collect(),
+        named: open_statuses(status)
+            .map(|status| OpenExecution { since: NOW, thing: "press-1".into(), status })
+            .collect(),
+        meets_abort_criteria: Some(false),
+        tags: Some([Some("say \"hi\"\\\n".into()), None].into()),
     };
     let oldest_created = if status.is_open() { BTreeMap::from([(pair.clone(), NOW)]) } else { BTreeMap::new() };
-    let row = GroupRow { jobs: counts.clone(), oldest_created: oldest_created.clone() };
+    let row = GroupRow { jobs: counts.clone(), oldest_created: oldest_created.clone(), stuck: 1 };
     let part = Part {
         jobs: counts,
         oldest_created,
         concurrent: selections(),
         start_overdue: selections(),
+        progress: status.is_open().then(|| ProgressCounts { stuck: selections(), unknown: 1 }),
         thing_groups: BTreeMap::from([("line".into(), row)]),
         undescribed: Some(0),
         series: (0..jobs).map(series).collect(),
         omitted_jobs: 0,
     };
     Published { part: Arc::new(part), collected: clock.now(), stale_after: Duration::from_hours(1) }
+}
+
+fn open_statuses(status: &Status) -> impl Iterator<Item = ExecutionStatus> {
+    ExecutionStatus::ALL.into_iter().filter(|execution| status.is_open() && execution.is_open())
+}
+
+fn states() -> BTreeMap<CacheState, u64> {
+    CacheState::ALL.into_iter().map(|state| (state, 1)).collect()
 }
 
 /// A state that uses every field.
@@ -68,7 +86,8 @@ pub fn state(jobs: u32, clock: Clock) -> TargetState {
         folded_thing_groups: 0,
         open_jobs: listing.clone(),
         all_jobs: Some(listing),
-        details: Some(DetailsState::ALL.into_iter().map(|state| (state, 1)).collect()),
+        states: CacheStates { details: Some(states()), executions: Some(states()), tags: Some(states()) },
+        tag_keys: ["team", "cost:center"].map(str::to_owned).into(),
     }
 }
 

@@ -523,6 +523,11 @@ impl Exposition {
     }
 
     /// Runs of a collector that failed for this reason, of the only target.
+    /// Jobs in one state of a collector that sends requests about single jobs.
+    pub fn in_state(&self, collector: &str, state: &str) -> Option<f64> {
+        self.value("aws_iot_jobs_collector_jobs", &[("collector", collector), ("state", state)])
+    }
+
     pub fn failures(&self, collector: &str, reason: &str) -> Option<f64> {
         let labels = [("collector", collector), ("reason", reason)];
         self.value("aws_iot_jobs_exporter_collector_failures_total", &labels)

@@ -12,6 +12,7 @@ Usage: fleet.py ENDPOINT_URL [--account ACCOUNT] COMMAND [ARGUMENT ...]
   count
   described                  counts by thing group and status, and executions by job and state, as DescribeJob tells of them;
                              in place of the counts of jobs
+  executions JOB             when each execution was last updated, by thing and status, in place of the counts of jobs
 """
 
 import collections
@@ -90,6 +91,11 @@ def main():
         iot.cancel_job(jobId=arguments[0], force=True)
     elif command == "delete":
         iot.delete_job(jobId=arguments[0], force=True)
+    elif command == "executions":
+        rows = iot.list_job_executions_for_job(jobId=arguments[0], maxResults=250)["executionSummaries"]
+        summaries = [(row["thingArn"].rsplit("/", 1)[1], row["jobExecutionSummary"]) for row in rows]
+        print(json.dumps({f"{thing} {row['status']}": row["lastUpdatedAt"].timestamp() for thing, row in summaries}))
+        return
     elif command == "described":
         print(json.dumps(described(iot)))
         return

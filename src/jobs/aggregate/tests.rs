@@ -259,7 +259,7 @@ fn series_go_to_the_jobs_that_an_operator_wants_to_see_most() {
 }
 
 #[test]
-fn a_job_names_ten_groups_and_folds_the_others() {
+fn a_job_names_ten_groups_and_says_which_others_are_excluded() {
     let mut fixture = Fixture::new(options());
     let jobs = [job("abcdefghijkl", "IN_PROGRESS")];
     fixture.open_walk(&jobs);
@@ -270,7 +270,7 @@ fn a_job_names_ten_groups_and_folds_the_others() {
         part.series[0].thing_groups.iter().map(ToString::to_string).collect::<Vec<_>>().concat()
     };
     assert_eq!(groups(filter(&[], &[])), "abcdefghij<other>");
-    assert_eq!(groups(filter(&["[a-c]"], &["a"])), "bc<other>");
+    assert_eq!(groups(filter(&["[a-c]"], &["a"])), "bc<excluded><other>");
 }
 
 #[test]

@@ -91,8 +91,8 @@ struct Listing<W> {
 
 #[derive(Debug)]
 struct Sent {
-    request: DescribeRequest,
-    answer: Option<Answer>,
+    request: JobRequest,
+    answer: Option<DescribeAnswer>,
 }
 
 struct World {
@@ -124,6 +124,8 @@ fn options(scope: Scope, details: bool) -> StoreOptions {
             max_interval: Duration::from_mins(10),
             stale_after: Duration::from_mins(30),
         }),
+        executions: None,
+        tag_keys: [].into(),
     }
 }
 
@@ -304,7 +306,7 @@ impl World {
         }
     }
 
-    fn answer(&self, id: &str) -> Answer {
+    fn answer(&self, id: &str) -> DescribeAnswer {
         let Some(job) = self.aws.get(id) else { return Answer::NotFound };
         Answer::Found(Box::new(Description { summary: job.summary(id), ..Description::default() }))
     }
@@ -315,7 +317,7 @@ impl World {
         self.sent[place].answer.get_or_insert(answer);
     }
 
-    fn deliver(&mut self, choice: u8, failure: Option<Answer>) {
+    fn deliver(&mut self, choice: u8, failure: Option<DescribeAnswer>) {
         let Some(place) = usize::from(choice).checked_rem(self.sent.len()) else { return };
         let Sent { request, answer } = self.sent.remove(place);
         let answer = failure.or(answer).unwrap_or_else(|| self.answer(&request.id));

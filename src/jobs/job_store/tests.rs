@@ -2,7 +2,7 @@ use super::super::fixtures::*;
 use super::*;
 use crate::jobs::{FailureReason, JobSummary};
 
-const DENIED: Answer = Answer::Failed(FailureReason::Denied);
+const DENIED: DescribeAnswer = Answer::Failed(FailureReason::Denied);
 
 fn in_progress(id: &str) -> JobSummary {
     job(id, "IN_PROGRESS")
@@ -242,11 +242,11 @@ fn while_all_is_denied_one_job_a_minute_is_asked_for_each_time_another_one() {
     asked.sort();
     asked.dedup();
     assert_eq!(asked.len(), 20);
-    assert_eq!(fixture.store.details_states(fixture.now).expect("states")[&DetailsState::Denied], 20);
+    assert_eq!(fixture.store.states(fixture.now).details.expect("states")[&CacheState::Denied], 20);
     fixture.wait(MINUTE);
     let answered = std::iter::from_fn(|| fixture.answer(|id| found(in_progress(id), 1))).count();
     assert_eq!(answered, 20, "the first success makes the others due");
-    assert_eq!(fixture.store.details_states(fixture.now).expect("states")[&DetailsState::Fresh], 20);
+    assert_eq!(fixture.store.states(fixture.now).details.expect("states")[&CacheState::Fresh], 20);
 }
 
 #[test]
@@ -285,10 +285,10 @@ fn jobs_that_are_denied_for_good_delay_no_others() {
     let answer = |id: &str| if id < "job-50" { DENIED } else { found(in_progress(id), 1) };
     for minute in 0..300 {
         while fixture.answer(answer).is_some() {}
-        let states = fixture.store.details_states(fixture.now).expect("states");
+        let states = fixture.store.states(fixture.now).details.expect("states");
         // At first the denied ones are asked for, one in a minute.
         if minute >= 50 {
-            assert_eq!([states[&DetailsState::Fresh], states[&DetailsState::Denied]], [50, 50], "minute {minute}");
+            assert_eq!([states[&CacheState::Fresh], states[&CacheState::Denied]], [50, 50], "minute {minute}");
         }
         fixture.wait(MINUTE);
         fixture.open_walk(&jobs);
@@ -303,8 +303,8 @@ fn jobs_that_are_described_stay_fresh_while_the_only_other_one_is_denied() {
     let answer = |id: &str| if id == "a" { DENIED } else { found(job(id, "COMPLETED"), 0) };
     for _ in 0..20 {
         while fixture.answer(answer).is_some() {}
-        let states = fixture.store.details_states(fixture.now).expect("states");
-        assert_eq!([states[&DetailsState::Fresh], states[&DetailsState::Denied]], [2, 1]);
+        let states = fixture.store.states(fixture.now).details.expect("states");
+        assert_eq!([states[&CacheState::Fresh], states[&CacheState::Denied]], [2, 1]);
         fixture.wait(MINUTE);
     }
 }
@@ -363,9 +363,9 @@ fn other_intervals_hold_at_once() {
     fixture.open_walk(&[in_progress("a")]);
     fixture.answer(|id| found(in_progress(id), 1));
     let details = options().details.map(|details| DetailsOptions { interval: MINUTE / 4, ..details });
-    fixture.store.set_options(StoreOptions { details, ..options() });
+    fixture.store.set_options(StoreOptions { details, ..options() }, fixture.now);
     assert_eq!(fixture.next(), Some(MINUTE / 4));
-    fixture.store.set_options(StoreOptions { details: None, ..options() });
+    fixture.store.set_options(StoreOptions { details: None, ..options() }, fixture.now);
     assert_eq!(fixture.next(), None);
     assert_eq!(open(&fixture, &Status::InProgress), 1);
 }

@@ -60,6 +60,9 @@ impl Lifecycle {
         }
         rollout.step(job.executions_mut(), self.maker.rng(), now);
         job.is_concurrent = rollout.is_concurrent();
+        if job.meets_abort_criteria() {
+            return self.cancel(fleet, job, false, now);
+        }
         if !rollout.is_over(job.executions_mut()) {
             self.plan(&job, Action::RollOut(rollout), now);
         } else if job.executions.open() > 0 {

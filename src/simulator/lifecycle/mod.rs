@@ -16,7 +16,7 @@
 //! - As many jobs of each [`Kind`] as the fleet had at the start are kept going: where one ends, another is created
 //!   soon after. The first of the stuck and of the stalled ones, and every other one after, never move.
 //! - A SNAPSHOT job rolls out and is COMPLETED when all its executions have ended. Some are canceled or deleted on the
-//!   way. Some stick, because devices are offline; hours later those come back, or somebody cancels the job.
+//!   way, and AWS cancels those that meet their abort criteria. Some stick, because devices are offline; hours later those come back, or somebody cancels the job.
 //! - A CONTINUOUS job stays `IN_PROGRESS`. Devices join. Some jobs stall for hours. Some have an end, and are COMPLETED
 //!   then; of the newer ones, those without an end are canceled some day.
 //! - A SCHEDULED job starts on time, or is overdue for a while, as if too many others ran.

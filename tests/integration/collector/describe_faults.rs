@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use aws_iot_jobs_exporter::http::StatusCode;
-use aws_iot_jobs_exporter::jobs::{DetailsState, Status};
+use aws_iot_jobs_exporter::jobs::{CacheState, Status};
 use aws_iot_jobs_exporter::metrics::{Collector, ListingState};
 use aws_iot_jobs_exporter::simulator::{self, Fault, Operation, Rule, Script};
 
@@ -25,7 +25,7 @@ async fn open_counts_follow(trouble: Trouble, of_one: bool) {
     let simulator = simulated(open_jobs(12).chain(ended_jobs(30, DAY)));
     let running = Running::start_with(&simulator, Setup { rate: 20.0, ..Setup::default() }).await;
     let before = running.after(MINUTE * 2).await;
-    assert_eq!(details(&before, DetailsState::Fresh), 42, "{case}");
+    assert_eq!(details(&before, CacheState::Fresh), 42, "{case}");
 
     let is_struck = move |path: &str| if of_one { path == "/jobs/open-001" } else { path.starts_with("/jobs/") };
     match trouble {
@@ -156,11 +156,11 @@ async fn details_are_back_within_90_seconds_after_a_denial_of_an_hour() {
     });
     let running = Running::start(&simulator).await;
     let state = running.after(MINUTE * 60).await;
-    assert_eq!(details(&state, DetailsState::Denied), 30);
+    assert_eq!(details(&state, CacheState::Denied), 30);
     let requests = simulator.requests(Operation::DescribeJob);
     assert!((60..80).contains(&requests), "about one request a minute while all are denied: {requests}");
     is_denied.store(false, Ordering::Relaxed);
-    assert_eq!(details(&running.after(SECOND * 90).await, DetailsState::Fresh), 30);
+    assert_eq!(details(&running.after(SECOND * 90).await, CacheState::Fresh), 30);
 }
 
 #[tokio::test(start_paused = true)]

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use aws_iot_jobs_exporter::http::StatusCode;
-use aws_iot_jobs_exporter::jobs::{DetailsState, Status};
+use aws_iot_jobs_exporter::jobs::{CacheState, Status};
 use aws_iot_jobs_exporter::metrics::Collector;
 use aws_iot_jobs_exporter::simulator::{self, Operation};
 
@@ -26,7 +26,7 @@ async fn slow_descriptions_delay_no_walk_and_hide_no_series() {
         assert_eq!(total(state.open.as_ref()), Some(80), "{at:?}");
         assert_eq!(part(state.open.as_ref()).series.len(), 80, "{at:?}");
     }
-    assert_eq!(details(&running.state(), DetailsState::Fresh), 80);
+    assert_eq!(details(&running.state(), CacheState::Fresh), 80);
 }
 
 #[tokio::test(start_paused = true)]
@@ -36,7 +36,7 @@ async fn a_description_that_hangs_delays_no_walk() {
     let state = running.after(MINUTE * 20).await;
     assert!(running.counters.runs(Collector::OpenJobs) >= 19, "{}", running.counters.runs(Collector::OpenJobs));
     assert_eq!(running.all_failures(Collector::OpenJobs), 0);
-    assert_eq!([details(&state, DetailsState::Fresh), details(&state, DetailsState::Failing)], [19, 1]);
+    assert_eq!([details(&state, CacheState::Fresh), details(&state, CacheState::Failing)], [19, 1]);
     running.add(open("another"));
     assert_eq!(total(running.after(MINUTE * 2).await.open.as_ref()), Some(21));
 }
@@ -55,7 +55,7 @@ async fn jobs_that_are_listed_and_not_found_count_and_are_shown_as_failing() {
         assert_eq!(total(state.open.as_ref()), Some(5), "{at:?}");
     }
     let state = running.state();
-    assert_eq!([details(&state, DetailsState::Fresh), details(&state, DetailsState::Failing)], [3, 2]);
+    assert_eq!([details(&state, CacheState::Fresh), details(&state, CacheState::Failing)], [3, 2]);
     assert_eq!(group_count(state.open.as_ref(), "<unknown>", &Status::InProgress), Some(2));
 }
 
@@ -68,10 +68,10 @@ async fn jobs_that_were_denied_are_described_soon_after_the_policy_is_repaired()
     });
     let running = Running::start(&simulator).await;
     let state = running.after(SECOND * 6).await;
-    assert_eq!(details(&state, DetailsState::Denied), 2);
+    assert_eq!(details(&state, CacheState::Denied), 2);
     simulator.stop_intercepting();
     let state = running.after(SECOND * 90).await;
-    assert_eq!(details(&state, DetailsState::Fresh), 2);
+    assert_eq!(details(&state, CacheState::Fresh), 2);
 }
 
 #[tokio::test(start_paused = true)]

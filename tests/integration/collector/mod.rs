@@ -1,6 +1,7 @@
 //! The worker of a target, on the paused clock against the simulator: what it publishes, and when.
 
 mod describe_faults;
+mod executions;
 mod first_version;
 mod reload;
 mod schedule;
@@ -15,7 +16,7 @@ use aws_iot_jobs_exporter::aws::{self, ClientOptions, Connection};
 use aws_iot_jobs_exporter::clock::Clock;
 use aws_iot_jobs_exporter::collector::{Settings, Spread, TargetConfig, Worker, WorkerOptions};
 use aws_iot_jobs_exporter::config::{Config, Target};
-use aws_iot_jobs_exporter::jobs::{DetailsState, Part, Scope, Status};
+use aws_iot_jobs_exporter::jobs::{CacheState, Part, Scope, Status};
 use aws_iot_jobs_exporter::metrics::{
     Collector, Identity, Published, Reason, Source, TargetCounters, TargetState, TargetStates,
 };
@@ -198,8 +199,8 @@ pub fn group_count(published: Option<&Published>, group: &str, status: &Status) 
     row.jobs.iter().filter(|((of, _), _)| of == status).map(|(_, jobs)| *jobs).reduce(|a, b| a + b)
 }
 
-pub fn details(state: &TargetState, of: DetailsState) -> u64 {
-    state.details.as_ref().expect("descriptions")[&of]
+pub fn details(state: &TargetState, of: CacheState) -> u64 {
+    state.states.details.as_ref().expect("descriptions")[&of]
 }
 
 /// A job in progress that targets the thing group `line`.

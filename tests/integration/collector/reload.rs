@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use aws_iot_jobs_exporter::jobs::{DetailsState, Status};
+use aws_iot_jobs_exporter::jobs::{CacheState, Status};
 use aws_iot_jobs_exporter::metrics::Collector;
 use aws_iot_jobs_exporter::simulator::Operation;
 
@@ -33,7 +33,7 @@ async fn no_new_setting_hides_what_is_still_shown() {
     running.after(MINUTE).await;
     for (at, state) in &running.history()[from..] {
         assert_eq!((total(state.open.as_ref()), total(state.ended.as_ref())), (Some(3), Some(5)), "{at:?}");
-        assert_eq!(details(state, DetailsState::Fresh), 8, "{at:?}");
+        assert_eq!(details(state, CacheState::Fresh), 8, "{at:?}");
         let series = [&state.open, &state.ended].map(|shown| part(shown.as_ref()).series.len());
         assert_eq!(series, [3, 5], "{at:?}");
     }
@@ -61,7 +61,7 @@ async fn collectors_can_be_turned_off_and_on_again() {
         (settings.collectors.all_jobs.enabled, settings.collectors.details.enabled) = (false, false);
     });
     let state = running.after(SECOND * 2).await;
-    assert_eq!((total(state.open.as_ref()), state.ended.as_ref(), &state.details), (Some(3), None, &None));
+    assert_eq!((total(state.open.as_ref()), state.ended.as_ref(), &state.states.details), (Some(3), None, &None));
     assert_eq!(group_count(state.open.as_ref(), "line", &Status::InProgress), None, "unknown, and not 0");
     let described = running.simulator.requests(Operation::DescribeJob);
     running.after(MINUTE * 5).await;
@@ -71,7 +71,7 @@ async fn collectors_can_be_turned_off_and_on_again() {
     });
     let state = running.after(SECOND * 5).await;
     assert_eq!((total(state.open.as_ref()), total(state.ended.as_ref())), (Some(3), Some(5)));
-    assert_eq!(details(&state, DetailsState::Fresh), 8);
+    assert_eq!(details(&state, CacheState::Fresh), 8);
 }
 
 #[tokio::test(start_paused = true)]

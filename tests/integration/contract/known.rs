@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 
-use aws_iot_jobs_exporter::jobs::{DetailsState, ExecutionStatus, NONE, OTHER, Status, TargetSelection, UNKNOWN};
+use aws_iot_jobs_exporter::jobs::{CacheState, ExecutionStatus, NONE, OTHER, Status, TargetSelection, UNKNOWN};
 use aws_iot_jobs_exporter::metrics::Collector;
 use aws_iot_jobs_exporter::metrics::catalogue::{self, Family, FamilyType};
 use aws_iot_jobs_exporter::metrics::{CREDENTIAL_OPERATIONS, OPERATIONS, Reason};
@@ -115,7 +115,7 @@ impl Known {
             }
             "execution_status" => owned(ExecutionStatus::ALL.into_iter().map(ExecutionStatus::as_str).collect()),
             "collector" => owned(Collector::ALL.into_iter().map(Collector::as_str).collect()),
-            "state" => owned(DetailsState::ALL.into_iter().map(DetailsState::as_str).collect()),
+            "state" => owned(CacheState::ALL.into_iter().map(CacheState::as_str).collect()),
             "reason" => owned(Reason::ALL.iter().map(|reason| reason.as_str()).collect()),
             "operation" => owned([OPERATIONS, CREDENTIAL_OPERATIONS].concat()),
             "job" if !self.jobs.is_empty() => Some(self.jobs.iter().cloned().collect()),

@@ -137,6 +137,14 @@ impl Daemon {
         Self { running, address }
     }
 
+    /// One for which a job is stuck after 3 seconds. It looks at executions every second.
+    async fn start_impatient(endpoint: &Server) -> Self {
+        let mut file = tempfile::NamedTempFile::new().expect("a temporary file");
+        let settings = "collectors: {executions: {interval: 1s}}\njobs: {stuck_after: 3s}\n";
+        std::io::Write::write_all(&mut file, settings.as_bytes()).expect("a written file");
+        Self::start_with(endpoint, "test", "test", &[&format!("--config.file={}", file.path().display())]).await
+    }
+
     async fn scrape(&self) -> Exposition {
         let answer = get(&self.address, "/metrics").await;
         let (head, body) = answer.split_once("\r\n\r\n").expect("a header and a body");
@@ -175,7 +183,8 @@ impl Daemon {
     async fn each_listed(&self, targets: usize) -> Exposition {
         self.until(|shown| {
             let runs = shown.family("aws_iot_jobs_exporter_collector_runs_total");
-            runs.filter(|(labels, runs)| labels["collector"] != "details" && *runs > 0.0).count() == 2 * targets
+            runs.filter(|(labels, runs)| LISTINGS.contains(&labels["collector"].as_str()) && *runs > 0.0).count()
+                == 2 * targets
         })
         .await
     }
@@ -278,7 +287,7 @@ async fn what_microburst_does_to_ministacks_answers_has_its_reason_and_heals() {
     // What one retry mends is no failure of a listing.
     let failures = |shown: &Exposition| {
         let failures = shown.family("aws_iot_jobs_exporter_collector_failures_total");
-        failures.filter(|(labels, _)| labels["collector"] != "details").map(|(_, n)| n).sum::<f64>()
+        failures.filter(|(labels, _)| LISTINGS.contains(&labels["collector"].as_str())).map(|(_, n)| n).sum::<f64>()
     };
     let before = failures(&daemon.scrape().await);
     microburst.rules(&on(r#""error": {"code": "ThrottlingException"}, "times": 1"#));
@@ -293,7 +302,7 @@ async fn what_microburst_does_to_ministacks_answers_has_its_reason_and_heals() {
 
 /// How many jobs are in a state for the collector `details`.
 fn jobs(shown: &Exposition, state: &str) -> Option<f64> {
-    shown.value("aws_iot_jobs_collector_jobs", &[("collector", "details"), ("state", state)])
+    shown.in_state("details", state)
 }
 
 /// What the daemon shows of groups and executions, as `fleet.py described` tells it.
@@ -346,6 +355,42 @@ async fn group_rows_and_executions_follow_a_continuous_job_of_ministack_that_dev
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_job_of_ministack_that_one_thing_never_asks_for_is_stuck_since_the_last_one_finished() {
+    let ministack = Server::ministack().await;
+    for step in ["things d0 d1 d2", "create slow SNAPSHOT d0 d1 d2", "finish slow d0 SUCCEEDED"] {
+        ministack.fleet(step);
+    }
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    ministack.fleet("finish slow d1 FAILED");
+    let executions = ministack.fleet("executions slow");
+    let at = |thing: &str, status: &str| executions[&(thing.to_owned(), status.to_owned())];
+    let (finished, queued) = (at("d1", "FAILED"), at("d2", "QUEUED"));
+    assert!(finished > at("d0", "SUCCEEDED") + 1.0);
+    let since = |shown: &Exposition, family: &str, labels: &[(&str, &str)], expected: f64| {
+        let value = shown.value(family, labels).unwrap_or_else(|| panic!("no {family}: {}", shown.text));
+        assert!((value - expected).abs() < 1.0, "{family}: {value}, not {expected}");
+    };
+    for _restart in 0..2 {
+        let daemon = Daemon::start_impatient(&ministack).await;
+        let stuck = daemon.until(|shown| shown.value("aws_iot_job_stuck", &[]) == Some(1.0)).await;
+        since(&stuck, "aws_iot_job_last_progress_timestamp_seconds", &[], finished);
+        let waiting = [("thing", "d2"), ("execution_status", "QUEUED")];
+        since(&stuck, "aws_iot_job_open_execution_since_timestamp_seconds", &waiting, queued);
+        assert_eq!(stuck.family("aws_iot_job_open_execution_since_timestamp_seconds").count(), 1);
+        daemon.stop().await;
+    }
+    let daemon = Daemon::start_impatient(&ministack).await;
+    ministack.fleet("finish slow d2 SUCCEEDED");
+    let shown = daemon
+        .until(|shown| shown.value("aws_iot_ended_job_executions", &[("execution_status", "FAILED")]) == Some(1.0))
+        .await;
+    assert_eq!(shown.family("aws_iot_job_stuck").count(), 0);
+    let stuck = shown.family("aws_iot_jobs_stuck").map(|(_, jobs)| jobs).reduce(|sum, jobs| sum + jobs);
+    assert_eq!(stuck, Some(0.0));
+    daemon.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn with_each_shipped_policy_it_works_and_with_one_action_less_it_shows_just_that_degradation() {
     let ministack = Server::ministack_with(&[("AUTH", "true")]).await;
     for step in ["things d0 d1", "create open SNAPSHOT group:line d0", "create done SNAPSHOT d1", "cancel done"] {
@@ -356,13 +401,20 @@ async fn with_each_shipped_policy_it_works_and_with_one_action_less_it_shows_jus
         let (id, secret) = ministack.access_key(policy, options);
         Daemon::start_as(&ministack, &id, &secret).await
     };
-    let full = start("full.json", &[]).await;
-    full.listed().await;
-    let shown = full.until(|shown| described(shown) == expected).await;
-    assert_eq!((shown.up(), shown.jobs(), jobs(&shown, "denied")), (Some(1.0), counted.clone(), Some(0.0)));
-    full.stop().await;
+    for (policy, denied) in [("details.json", 1.0), ("executions.json", 0.0), ("tags.json", 0.0)] {
+        let daemon = start(policy, &[]).await;
+        daemon.listed().await;
+        let is_known =
+            |shown: &Exposition| described(shown) == expected && shown.in_state("executions", "overdue") == Some(0.0);
+        let shown = daemon.until(is_known).await;
+        assert_eq!((shown.up(), shown.jobs(), jobs(&shown, "denied")), (Some(1.0), counted.clone(), Some(0.0)));
+        assert_eq!(shown.in_state("executions", "denied"), Some(denied), "{policy}");
+        let stuck = shown.family("aws_iot_jobs_stuck").map(|(_, jobs)| jobs).reduce(|sum, jobs| sum + jobs);
+        assert_eq!(stuck, if denied > 0.0 { None } else { Some(0.0) }, "{policy}");
+        daemon.stop().await;
+    }
 
-    for (policy, options) in [("counts.json", &[][..]), ("full.json", &["--without", "iot:DescribeJob"])] {
+    for (policy, options) in [("counts.json", &[][..]), ("executions.json", &["--without", "iot:DescribeJob"])] {
         let counts = start(policy, options).await;
         counts.listed().await;
         let shown = counts.until(|shown| jobs(shown, "denied") == Some(2.0)).await;
@@ -373,7 +425,7 @@ async fn with_each_shipped_policy_it_works_and_with_one_action_less_it_shows_jus
     }
 
     for (policy, options) in
-        [("full.json", &["--without", "iot:ListJobs"]), ("counts.json", &["--without", "iot:ListJobs"])]
+        [("tags.json", &["--without", "iot:ListJobs"]), ("counts.json", &["--without", "iot:ListJobs"])]
     {
         let none = start(policy, options).await;
         let shown = none.listed().await;
@@ -395,7 +447,7 @@ async fn a_role_of_another_account_is_assumed_with_its_external_id_only_and_its_
     for step in ["things d0", "create a SNAPSHOT d0", "create b CONTINUOUS group:line", "cancel a"] {
         ministack.fleet(&format!("--account {other_account} {step}"));
     }
-    let key = ministack.identity("full.json", &["--role-in", other_account, "--external-id", "between-us"]);
+    let key = ministack.identity("details.json", &["--role-in", other_account, "--external-id", "between-us"]);
     let role = &key["RoleArn"];
     assert!(role.contains(other_account), "{role}");
     let file = tempfile::NamedTempFile::new().expect("a temporary file");

@@ -31,7 +31,7 @@ const OPEN: u32 = 200;
 fn fleet() -> impl Iterator<Item = Job> {
     let open = (0..OPEN).map(|n| {
         let job = Job::new(format!("open-{n}"), Status::InProgress, NOW.before(n * Duration::from_hours(12)));
-        job.targeting_group("line").with_executions(ExecutionStatus::Queued, 5000)
+        job.targeting_group("line").with_executions(ExecutionStatus::Queued, 50)
     });
     let ended = (0..ENDED).map(|n| {
         let ended = NOW.before(n * (3 * 365 * DAY / ALL_ENDED));
@@ -75,7 +75,7 @@ async fn requests_of_a_day(active: u32) -> u64 {
     let shown = exporter.scrape().await;
     assert_eq!(shown.up(), Some(1.0));
     assert_eq!(shown.jobs().values().sum::<f64>(), f64::from(OPEN + ENDED));
-    assert_eq!(shown.value("aws_iot_jobs_collector_jobs", &[("state", "overdue")]), Some(0.0));
+    assert_eq!(shown.in_state("details", "overdue"), Some(0.0));
     let later = requests(&exporter);
     let of_day = |n: usize| first_hour[n] + (later[n] - first_hour[n]) * u64::from(PARTS);
     let (listed, described) = (of_day(0), of_day(1));

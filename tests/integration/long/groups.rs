@@ -82,7 +82,7 @@ async fn every_group_row_of_20000_jobs_equals_an_independent_count_also_when_gro
     let (shown, folded) = (described(&exporter).await, described(&folding).await);
     assert_eq!(shown.value("aws_iot_jobs_folded_thing_groups", &[]), Some(0.0));
     assert_eq!(folded.value("aws_iot_jobs_folded_thing_groups", &[]), Some(250.0));
-    let described = shown.value("aws_iot_jobs_collector_jobs", &[("state", "fresh")]);
+    let described = shown.in_state("details", "fresh");
     assert!(described > Some(2000.0), "{described:?}");
     let (rows, folded) = (rows(&shown), rows(&folded));
     assert_eq!(rows, truth(&exporter.simulator));

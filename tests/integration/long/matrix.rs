@@ -28,7 +28,7 @@ const MINUTE: Duration = Duration::from_mins(1);
 /// The longest interval of a collector, and time for a run that fails slowly.
 const A_RUN: Duration = Duration::from_mins(20);
 
-const COLLECTORS: [&str; 3] = ["open_jobs", "all_jobs", "details"];
+const COLLECTORS: [&str; 5] = ["open_jobs", "all_jobs", "details", "executions", "tags"];
 
 const REASONS: &str = "aws_iot_jobs_exporter_collector_failures_total";
 
@@ -129,14 +129,15 @@ fn reasons(shown: &Exposition, before: Option<&Exposition>, collector: &str) -> 
     rows.filter(is_new).map(|(labels, _)| format!("`{}`", labels["reason"])).collect::<Vec<_>>().join(" ")
 }
 
-/// Jobs by the state of their details, as the table shows them.
-fn states(shown: &Exposition) -> String {
+/// Jobs by the state of what a collector knows of them, as the table shows them.
+fn states(shown: &Exposition, collector: &str) -> String {
     let rows = shown.family("aws_iot_jobs_collector_jobs").filter(|(_, jobs)| *jobs > 0.0);
+    let rows = rows.filter(|(labels, _)| labels["collector"] == collector);
     rows.map(|(labels, jobs)| format!("{} {jobs}", labels["state"])).collect::<Vec<_>>().join(", ")
 }
 
-fn all_described(shown: &Exposition) -> bool {
-    states(shown) == format!("fresh {OPEN}") || states(shown) == format!("fresh {}", OPEN + 1)
+fn all_known(shown: &Exposition, collector: &str) -> bool {
+    [OPEN, OPEN + 1].iter().any(|jobs| states(shown, collector) == format!("fresh {jobs}"))
 }
 
 /// What was odd in the last walk of a listing.
@@ -168,9 +169,17 @@ fn is_of(request: &Request, listing: &str) -> bool {
 }
 
 async fn started(script: Option<Script>, struck: &'static str) -> Exporter {
-    let exporter = Exporter::start(simulated(fleet()), |config| config.limits.max_pages = 50).await;
-    exporter.wire.set_page_size(|_| Some(PAGE_SIZE));
-    if struck != "details" {
+    let exporter = Exporter::start(simulated(fleet()), |config| {
+        config.limits.max_pages = 50;
+        let collectors = &mut config.targets[0].collectors;
+        collectors.executions.interval = MINUTE;
+        collectors.executions.stale_after = Some(60 * MINUTE);
+        collectors.tags.keys = vec!["team".to_owned()];
+    })
+    .await;
+    // Every job has two pages of executions in progress.
+    exporter.wire.set_page_size(|request| Some(if request.uri().path() == "/jobs" { PAGE_SIZE } else { 2 }));
+    if ["open_jobs", "all_jobs"].contains(&struck) {
         exporter.wire.spare(move |request| !is_of(request, struck));
     }
     if let Some(script) = script {
@@ -181,7 +190,10 @@ async fn started(script: Option<Script>, struck: &'static str) -> Exporter {
 
 async fn started_and_described(struck: &'static str) -> (Exporter, Exposition) {
     let exporter = started(None, struck).await;
-    let is_complete = |shown: &Exposition| runs(shown, "all_jobs") >= 1.0 && all_described(shown);
+    let is_complete = |shown: &Exposition| {
+        runs(shown, "all_jobs") >= 1.0
+            && ["details", "executions", "tags"].iter().all(|collector| all_known(shown, collector))
+    };
     let shown = until(&exporter, A_RUN, is_complete).await.expect("a good start");
     (exporter, shown)
 }
@@ -244,19 +256,45 @@ async fn strike_listing(fault: Fault, listing: &'static str, position: Position,
     Some(Seen { shown: seen, success: success_seen, reasons })
 }
 
-/// A fault strikes all descriptions, from the start or later. Returns what was seen and how long it took to recover.
-async fn strike_details(fault: Fault, later: bool) -> Option<(Seen, Duration)> {
-    let what = format!("{fault} in DescribeJob, later: {later}");
-    let script = Script::new([Rule::new(fault).on(Operation::DescribeJob)]);
-    let executions = |shown: &Exposition| shown.family("aws_iot_job_executions").count();
+/// A collector that sends requests about single jobs.
+#[derive(Clone, Copy)]
+struct OfJobs {
+    collector: &'static str,
+    operation: Operation,
+    /// A family that comes from it, and how many samples each job has.
+    family: &'static str,
+    samples: usize,
+}
+
+const DETAILS: OfJobs =
+    OfJobs { collector: "details", operation: Operation::DescribeJob, family: "aws_iot_job_executions", samples: 8 };
+const EXECUTIONS: OfJobs = OfJobs {
+    collector: "executions",
+    operation: Operation::ListJobExecutionsForJob,
+    family: "aws_iot_job_stuck",
+    samples: 1,
+};
+const TAGS: OfJobs = OfJobs {
+    collector: "tags",
+    operation: Operation::ListTagsForResource,
+    family: "aws_iot_job_tags_info",
+    samples: 1,
+};
+
+/// A fault strikes all requests of a collector, from the start or later. Returns what was seen and how long it took to recover.
+async fn strike_requests(of: OfJobs, fault: Fault, later: bool) -> Option<(Seen, Duration)> {
+    let OfJobs { collector, operation, family, samples } = of;
+    let what = format!("{fault} in {}, later: {later}", operation.as_str());
+    let script = Script::new([Rule::new(fault).on(operation)]);
+    let known = |shown: &Exposition| shown.family(family).count();
     let (exporter, before) = if later {
-        let (exporter, shown) = started_and_described("details").await;
+        let (exporter, shown) = started_and_described(collector).await;
         exporter.simulator.set_script(script);
         // Until each job has been asked for at least once.
         tokio::time::sleep(15 * MINUTE).await;
         (exporter, Some(shown))
     } else {
-        let exporter = started(Some(script), "details").await;
+        let exporter = started(Some(script), collector).await;
         tokio::time::sleep(MINUTE).await;
         (exporter, None)
     };
@@ -264,17 +302,18 @@ async fn strike_details(fault: Fault, later: bool) -> Option<(Seen, Duration)> {
         return None;
     }
     let shown = exporter.scrape().await;
-    assert_others_notice_nothing(&shown, "details", &what);
+    assert_others_notice_nothing(&shown, collector, &what);
     assert_eq!(shown.up(), Some(1.0), "{what}");
     if let Some(before) = &before {
-        assert_eq!(executions(&shown), executions(before), "{what}: what is known is not shown");
+        assert_eq!(known(&shown), known(before), "{what}: what is known is not shown");
     }
-    let reasons = reasons(&shown, before.as_ref(), "details");
-    let seen = Seen { shown: states(&shown), success: None, reasons };
+    let reasons = reasons(&shown, before.as_ref(), collector);
+    let seen = Seen { shown: states(&shown, collector), success: None, reasons };
     exporter.simulator.clear_script();
     let lifted = tokio::time::Instant::now();
-    let healed = until(&exporter, A_RUN, all_described).await.unwrap_or_else(|| panic!("{what}: no recovery"));
-    assert_eq!(executions(&healed), OPEN * 8, "{what}");
+    let are_known = |shown: &Exposition| all_known(shown, collector);
+    let healed = until(&exporter, A_RUN, are_known).await.unwrap_or_else(|| panic!("{what}: no recovery"));
+    assert_eq!(known(&healed), OPEN * samples, "{what}");
     Some((seen, lifted.elapsed()))
 }
 
@@ -333,7 +372,7 @@ async fn strike_sts(fault: Fault, operation: Operation, later: bool) -> Option<S
     };
     let reasons = reasons(&shown, before.as_ref(), "open_jobs");
     exporter.simulator.clear_script();
-    let is_good = |shown: &Exposition| shown.up() == Some(1.0) && all_described(shown);
+    let is_good = |shown: &Exposition| shown.up() == Some(1.0) && all_known(shown, "details");
     until(&exporter, A_RUN, is_good).await.unwrap_or_else(|| panic!("{what}: no recovery"));
     Some(Seen { shown: seen.to_owned(), success: success_seen, reasons })
 }
@@ -384,14 +423,15 @@ async fn table_of_listing(listing: &'static str) -> String {
     table
 }
 
-async fn table_of_details() -> String {
+async fn table_of_requests(of: OfJobs, strikes_later: bool) -> String {
     let mut table = String::from(
         "| fault | from the start: jobs by state | reason | later: jobs by state | reason | good again within |\n\
          | --- | --- | --- | --- | --- | --- |\n",
     );
     let mut nowhere = Vec::new();
     for &fault in Fault::ALL {
-        let (first, later) = (strike_details(fault, false).await, strike_details(fault, true).await);
+        let first = strike_requests(of, fault, false).await;
+        let later = if strikes_later { strike_requests(of, fault, true).await } else { None };
         let recovery = [&first, &later].into_iter().flatten().map(|(_, took)| *took).max();
         let Some(recovery) = recovery else {
             nowhere.push(format!("`{fault}`"));
@@ -470,7 +510,18 @@ async fn every_fault_of_full_walks_does_what_the_document_says() {
 
 #[tokio::test(start_paused = true)]
 async fn every_fault_of_describejob_does_what_the_document_says() {
-    check("describejob", &table_of_details().await);
+    check("describejob", &table_of_requests(DETAILS, true).await);
+}
+
+#[tokio::test(start_paused = true)]
+async fn every_fault_of_listjobexecutionsforjob_does_what_the_document_says() {
+    check("listjobexecutionsforjob", &table_of_requests(EXECUTIONS, true).await);
+}
+
+/// Tags that are known are not read again within a day.
+#[tokio::test(start_paused = true)]
+async fn every_fault_of_listtagsforresource_does_what_the_document_says() {
+    check("listtagsforresource", &table_of_requests(TAGS, false).await);
 }
 
 #[tokio::test(start_paused = true)]

@@ -42,7 +42,7 @@ async fn started(endpoint: &Endpoint) -> (Running, String) {
     let deadline = Instant::now() + Duration::from_mins(2);
     loop {
         let (_, body) = exchange(&address, "GET").await;
-        if Exposition::parse(&body).value("aws_iot_jobs_collector_jobs", &[("state", "fresh")]) == Some(JOBS as f64) {
+        if Exposition::parse(&body).in_state("details", "fresh") == Some(JOBS as f64) {
             return (daemon, address);
         }
         assert!(Instant::now() < deadline, "not all jobs are described");

@@ -1,0 +1,63 @@
+//! Looks at the executions of a job, by `ListJobExecutionsForJob`.
+
+use super::walks::{Tokens, check_same_account};
+use crate::aws::Connection;
+use crate::aws::rate_limit::Class;
+use crate::clock::Clock;
+use crate::jobs::{AccountId, Look, LookClass, LookResult};
+use crate::metrics::{Failure, Reason};
+
+/// Looks at once. Each is up to [`MAX_PAGES`] requests, one after the other.
+pub(super) const MAX_IN_FLIGHT: usize = 2;
+
+/// A look reads no more pages: 25,000 executions.
+const MAX_PAGES: usize = 100;
+
+/// Looks at the executions of a job; `None` if there is no such job.
+///
+/// # Errors
+/// If a page cannot be read, a token repeats, or the credentials belong to another account at its end.
+pub(super) async fn look(
+    connection: &Connection,
+    account: &AccountId,
+    job_id: &str,
+    class: LookClass,
+    mut look: Look,
+    clock: Clock,
+) -> Result<Option<LookResult>, Failure> {
+    let class = match class {
+        LookClass::Later => Class::LaterLook,
+        LookClass::First => Class::FirstLook,
+    };
+    let mut pages = 0;
+    let mut is_complete = true;
+    for status in look.scope().statuses() {
+        let (mut tokens, mut token) = (Tokens::default(), None);
+        loop {
+            if pages == MAX_PAGES {
+                is_complete = false;
+                break;
+            }
+            pages += 1;
+            let page = connection.list_executions(job_id, *status, token, class).await;
+            let page = page.map_err(|error| Failure { reason: error.reason, message: error.to_string() })?;
+            let Some(page) = page else {
+                // Another account does not have the job either.
+                check_same_account(connection, account).await?;
+                return Ok(None);
+            };
+            for execution in &page.items {
+                look.insert(execution);
+            }
+            let Some(next) = page.next_token else { break };
+            if !tokens.is_new(&next) {
+                let message =
+                    format!("page {pages} of the executions of job {job_id} gave a token that an earlier page gave");
+                return Err(Failure { reason: Reason::TokenLoop, message });
+            }
+            token = Some(next);
+        }
+    }
+    check_same_account(connection, account).await?;
+    Ok(Some(look.finish(is_complete, clock.now())))
+}

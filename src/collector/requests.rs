@@ -1,0 +1,87 @@
+//! Requests about single jobs that are on their way.
+
+use std::fmt;
+use std::future::pending;
+
+use tokio::task::JoinSet;
+
+use super::caught;
+use crate::jobs::{Answer, FailureReason, JobRequest};
+use crate::metrics::{Failure, Reason};
+
+/// Requests on their way.
+pub(super) struct Requests<T> {
+    max_in_flight: usize,
+    in_flight: JoinSet<Answered<T>>,
+}
+
+impl<T> fmt::Debug for Requests<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Requests").field("in_flight", &self.in_flight.len()).finish_non_exhaustive()
+    }
+}
+
+/// A request that was answered, or failed.
+#[derive(Debug)]
+pub(super) struct Answered<T> {
+    pub(super) request: JobRequest,
+    /// `None`: there is no such job.
+    pub(super) outcome: Result<Option<T>, Failure>,
+}
+
+impl<T: Send + 'static> Requests<T> {
+    pub(super) fn new(max_in_flight: usize) -> Self {
+        Self { max_in_flight, in_flight: JoinSet::new() }
+    }
+
+    pub(super) fn has_room(&self) -> bool {
+        self.in_flight.len() < self.max_in_flight
+    }
+
+    /// Sends a request. A panic is its failure.
+    pub(super) fn send(
+        &mut self,
+        request: JobRequest,
+        outcome: impl Future<Output = Result<Option<T>, Failure>> + Send + 'static,
+    ) {
+        self.in_flight.spawn(async move {
+            let outcome = caught(outcome).await.unwrap_or_else(|| {
+                Err(Failure { reason: Reason::Internal, message: "the request panicked".to_owned() })
+            });
+            Answered { request, outcome }
+        });
+    }
+
+    /// Waits for an answer.
+    pub(super) async fn next(&mut self) -> Answered<T> {
+        loop {
+            match self.in_flight.join_next().await {
+                Some(Ok(answered)) => return answered,
+                Some(Err(_)) => {}
+                None => pending().await,
+            }
+        }
+    }
+}
+
+impl<T> Answered<T> {
+    pub(super) const fn failure(&self) -> Option<&Failure> {
+        match &self.outcome {
+            Ok(_) => None,
+            Err(failure) => Some(failure),
+        }
+    }
+
+    /// The answer as the store takes it.
+    pub(super) fn answer(self) -> (JobRequest, Answer<T>) {
+        let answer = match self.outcome {
+            Ok(Some(found)) => Answer::Found(found),
+            Ok(None) => Answer::NotFound,
+            Err(Failure { reason: Reason::Denied, .. }) => Answer::Failed(FailureReason::Denied),
+            Err(Failure { reason: Reason::Credentials, .. }) => Answer::Failed(FailureReason::Credentials),
+            Err(Failure { reason: Reason::Network, .. }) => Answer::Failed(FailureReason::Connection),
+            Err(_) => Answer::Failed(FailureReason::Other),
+        };
+        (self.request, answer)
+    }
+}

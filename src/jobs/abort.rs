@@ -1,0 +1,66 @@
+//! The abort criteria of a job.
+//!
+//! AWS cancels a job that meets one of them. No field of a job is documented to say so; the criteria and the counts of executions
+//! are there, so it follows from them.
+//! Source: [AbortCriteria](https://docs.aws.amazon.com/iot/latest/apireference/API_AbortCriteria.html).
+
+use super::{ExecutionCounts, ExecutionStatus};
+
+/// The executions that have had a result. Those that were removed or canceled have none.
+const EXECUTED: [ExecutionStatus; 4] =
+    [ExecutionStatus::Succeeded, ExecutionStatus::Failed, ExecutionStatus::TimedOut, ExecutionStatus::Rejected];
+
+/// When a job is aborted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct AbortCriterion {
+    /// `failureType`; `None` for `ALL`: failed, rejected and timed out.
+    pub failure: Option<ExecutionStatus>,
+    /// `thresholdPercentage` in hundredths of a percent: AWS allows two digits after the decimal point.
+    pub threshold: u32,
+    /// `minNumberOfExecutedThings`.
+    pub min_executed: u32,
+}
+
+impl AbortCriterion {
+    /// Whether these counts meet it; `None` if one of them is not known.
+    #[must_use]
+    pub fn is_met(&self, counts: &ExecutionCounts) -> Option<bool> {
+        let mut executed = 0;
+        let mut failed = 0;
+        for status in EXECUTED {
+            let count = u64::from(counts.get(status)?);
+            executed += count;
+            let is_failure = self.failure.map_or(status != ExecutionStatus::Succeeded, |failure| failure == status);
+            failed += if is_failure { count } else { 0 };
+        }
+        let reaches_share = failed > 0 && failed * 10_000 >= executed * u64::from(self.threshold);
+        Some(reaches_share && executed >= u64::from(self.min_executed))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_criterion_is_met_from_its_share_and_number_of_executions_on() {
+        let counts = |succeeded, failed, rejected| {
+            ExecutionCounts::from_fn(|status| match status {
+                ExecutionStatus::Succeeded => Some(succeeded),
+                ExecutionStatus::Failed => Some(failed),
+                ExecutionStatus::Rejected => Some(rejected),
+                _ => Some(0),
+            })
+        };
+        let failed = AbortCriterion { failure: Some(ExecutionStatus::Failed), threshold: 2050, min_executed: 10 };
+        let any = AbortCriterion { failure: None, ..failed };
+        assert_eq!(failed.is_met(&counts(7, 3, 0)), Some(true));
+        assert_eq!(failed.is_met(&counts(8, 2, 0)), Some(false), "20 %");
+        assert_eq!(failed.is_met(&counts(6, 2, 2)), Some(false), "rejected ones are of another type");
+        assert_eq!(any.is_met(&counts(6, 2, 2)), Some(true));
+        assert_eq!(any.is_met(&counts(0, 9, 0)), Some(false), "too few");
+        let always = AbortCriterion { failure: None, threshold: 0, min_executed: 1 };
+        assert_eq!(always.is_met(&counts(10, 0, 0)), Some(false), "without a failure nothing is aborted");
+        assert_eq!(always.is_met(&ExecutionCounts::default()), None);
+    }
+}

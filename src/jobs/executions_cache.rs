@@ -1,0 +1,280 @@
+//! What `ListJobExecutionsForJob` said of each job, when its executions are looked at again, and whether it is stuck.
+
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::backoff::FailureReason;
+use super::details_cache::Described;
+use super::job_queue::{Answer, CacheState, JobQueue, JobRequest, Pace};
+use super::look::{Look, LookResult, LookScope};
+use super::{Job, JobId, Status, Timepoint, Timestamp};
+
+/// A failed look is repeated after twice this, then after four times this, and so on, up to [`MAX_RETRY_INTERVAL`].
+const RETRY_INTERVAL: Duration = Duration::from_mins(1);
+
+/// So long a permission that was granted can stay unnoticed.
+const MAX_RETRY_INTERVAL: Duration = Duration::from_mins(10);
+
+/// How executions are looked at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ExecutionsOptions {
+    /// The time between two looks at a job.
+    pub interval: Duration,
+    /// What a look found is shown for so long.
+    pub stale_after: Duration,
+    /// A job is stuck when it has not progressed for longer than this.
+    pub stuck_after: Duration,
+    /// The same for jobs with maintenance windows, which pause by design.
+    pub stuck_after_windowed: Duration,
+    /// How many things of each open status are named.
+    pub things_per_job: usize,
+}
+
+impl ExecutionsOptions {
+    const fn pace(&self) -> Pace {
+        Pace {
+            interval: self.interval,
+            max_interval: self.interval,
+            retry: RETRY_INTERVAL,
+            max_retry: MAX_RETRY_INTERVAL,
+        }
+    }
+}
+
+/// What is known from the looks at one job.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Looked {
+    sent: Timepoint,
+    answered: Timepoint,
+    /// The newest sign of progress of all looks.
+    progressed: Option<Timestamp>,
+    /// Whether a look at all executions was cut off after its first pages.
+    has_too_many: bool,
+    result: LookResult,
+}
+
+/// Which jobs are looked at first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LookClass {
+    /// Jobs that were looked at before.
+    Later,
+    /// Jobs that were not.
+    First,
+}
+
+/// What is known of a job's progress.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Progress<'a> {
+    /// Whether the job is stuck; `None` if that is not known.
+    pub is_stuck: Option<bool>,
+    /// When it last progressed.
+    pub last: Option<Timestamp>,
+    /// The last look at it, unless that is stale.
+    pub look: Option<&'a LookResult>,
+    /// How well its executions are known; `None` if they are not looked at.
+    pub state: Option<CacheState>,
+}
+
+/// The looks at the executions of each job.
+#[derive(Debug, Default)]
+pub(super) struct ExecutionsCache {
+    /// `None` where executions are not looked at.
+    options: Option<ExecutionsOptions>,
+    queue: JobQueue<Option<Looked>, 2>,
+}
+
+impl ExecutionsCache {
+    /// Knows nothing yet.
+    pub(super) fn new(options: Option<ExecutionsOptions>) -> Self {
+        Self { options, ..Self::default() }
+    }
+
+    /// Goes on with other options. What is not looked at any more is forgotten.
+    pub(super) fn set_options(&mut self, options: Option<ExecutionsOptions>) {
+        match options {
+            Some(_) => self.options = options,
+            None => *self = Self::default(),
+        }
+    }
+
+    /// What is known of the progress of a job. `described` is its last description, if its counts still hold.
+    pub(super) fn progress(&self, id: &str, job: &Job, described: Option<&Described>, now: Timepoint) -> Progress<'_> {
+        let Some((options, described)) = self.options.as_ref().zip(described) else { return Progress::default() };
+        match needs_look(job, described) {
+            None => return Progress::default(),
+            Some(false) => return Progress { is_stuck: Some(false), ..Progress::default() },
+            Some(true) => {}
+        }
+        let state = Some(self.state(id, job, now));
+        let looked = self.looked(id, job).filter(|looked| now.since(looked.answered) <= options.stale_after);
+        let Some(looked) = looked else { return Progress { state, ..Progress::default() } };
+        let is_stuck = crosses_at(options, job, described, looked).and_then(|crosses_at| {
+            let is_idle = [described.sent, looked.sent].iter().all(|sent| sent.wall >= crosses_at);
+            if is_idle { looked.result.has_open } else { Some(false) }
+        });
+        let last = last_progress(job, described, looked);
+        Progress { is_stuck, last, look: Some(&looked.result), state }
+    }
+
+    fn looked(&self, id: &str, job: &Job) -> Option<&Looked> {
+        self.queue.entry(id, job)?.data.as_ref()
+    }
+
+    /// The time after which a job is stuck unless it has progressed, as long as no answers are from after that time.
+    pub(super) fn crossing(&self, id: &str, job: &Job, described: &Described) -> Option<Timestamp> {
+        let looked = self.looked(id, job).filter(|_| needs_look(job, described) == Some(true))?;
+        let crosses_at = crosses_at(self.options.as_ref()?, job, described, looked)?;
+        [described.sent, looked.sent].iter().any(|sent| sent.wall < crosses_at).then_some(crosses_at)
+    }
+
+    fn state(&self, id: &str, job: &Job, now: Timepoint) -> CacheState {
+        let Some(options) = &self.options else { return CacheState::Overdue };
+        self.queue.state(id, job, |entry| {
+            entry.data.as_ref().is_some_and(|looked| now.since(looked.answered) <= options.stale_after)
+        })
+    }
+
+    /// Whether a request is the last one for its job, and the job has been there all the time.
+    pub(super) fn is_current(&self, request: &JobRequest) -> bool {
+        self.queue.is_current(request)
+    }
+
+    /// Forgets every job that `find` does not find.
+    pub(super) fn retain<'a>(&mut self, find: impl Fn(&str) -> Option<&'a Job>) {
+        self.queue.retain(find);
+    }
+
+    /// Lets no job wait any more.
+    pub(super) fn clear_waiting(&mut self) {
+        self.queue.clear_waiting();
+    }
+
+    /// Puts a job into the queue, if it is to be looked at and is not being looked at.
+    pub(super) fn schedule(&mut self, id: &JobId, job: &Job, described: Option<&Described>, now: Timepoint) {
+        if let Some((class, due)) = self.next_request(id, job, described, now) {
+            self.queue.wait(id, job, class as usize, due);
+        }
+    }
+
+    fn next_request(
+        &self,
+        id: &JobId,
+        job: &Job,
+        described: Option<&Described>,
+        now: Timepoint,
+    ) -> Option<(LookClass, Option<Instant>)> {
+        let options = self.options.as_ref()?;
+        let described = described.filter(|described| needs_look(job, described) == Some(true))?;
+        if self.queue.is_in_flight(id) {
+            return None;
+        }
+        let Some(entry) = self.queue.entry(id, job) else { return Some((LookClass::First, None)) };
+        let class = if entry.data.is_some() { LookClass::Later } else { LookClass::First };
+        let must_look = entry.was_asked_before(self.crossing(id, job, described), now);
+        Some((class, if must_look { None } else { entry.history.due(&options.pace()) }))
+    }
+
+    /// When the next look is due; `None` if none is waiting. It can be in the past.
+    pub(super) fn next_due(&self, now: Timepoint) -> Option<Instant> {
+        self.queue.next_due(now)
+    }
+
+    /// Takes the job that is looked at next, if one is due.
+    pub(super) fn pick(&mut self, now: Timepoint) -> Option<JobId> {
+        self.queue.pick(now)
+    }
+
+    /// Starts a look at a job, if it is still due. Its answer must be recorded.
+    pub(super) fn start(
+        &mut self,
+        id: &JobId,
+        job: &Job,
+        described: Option<&Described>,
+        now: Timepoint,
+    ) -> Option<(LookClass, Look)> {
+        let options = self.options?;
+        let (class, due) = self.next_request(id, job, described, now)?;
+        if due.is_some_and(|due| due > now.instant) {
+            self.queue.wait(id, job, class as usize, due);
+            return None;
+        }
+        let last = self.looked(id, job);
+        // An execution that has ended can be deleted while another one ends, so that no count rises. If that could make a job stuck,
+        // all executions are listed, unless there are too many.
+        let is_suspect = last.zip(described).is_some_and(|(last, described)| {
+            crosses_at(&options, job, described, last).is_some_and(|crosses_at| crosses_at <= now.wall)
+        });
+        let scope = match last {
+            Some(last) if last.has_too_many || !is_suspect => LookScope::Open,
+            _ => LookScope::All,
+        };
+        let named = last.map(|last| last.result.named.clone()).unwrap_or_default();
+        self.queue.asked(id, job, now);
+        Some((class, Look::new(scope, options.things_per_job, named)))
+    }
+
+    /// Records the answer for the job of a request.
+    pub(super) fn answered(&mut self, request: &JobRequest, answer: Answer<LookResult>, job: &Job, now: Timepoint) {
+        let entry = self.queue.answered(&request.id, job);
+        entry.history = match answer {
+            Answer::Failed(reason) => entry.history.failed(now.instant, reason),
+            Answer::NotFound => entry.history.failed(now.instant, FailureReason::Other),
+            Answer::Found(result) => {
+                let before = entry.data.take();
+                let is_cut = result.scope == LookScope::All && !result.is_complete;
+                // What was not listed can have progressed at any time until now.
+                let unseen = (before.is_none() && is_cut).then_some(now.wall);
+                let (progressed, has_too_many) =
+                    before.map(|before| (before.progressed, before.has_too_many)).unwrap_or_default();
+                entry.data = Some(Looked {
+                    sent: request.sent,
+                    answered: now,
+                    progressed: progressed.max(result.progressed).max(unseen),
+                    has_too_many: has_too_many || is_cut,
+                    result,
+                });
+                entry.history.answered(now.instant, false)
+            }
+        };
+    }
+
+    /// Forgets a job that has gone.
+    pub(super) fn forget(&mut self, id: &str) {
+        self.queue.forget(id);
+    }
+
+    /// Counts an answer towards a pause. Returns whether a pause has ended.
+    pub(super) fn count_answer(&mut self, id: &str, answer: &Answer<LookResult>) -> bool {
+        self.queue.count_answer(id, answer)
+    }
+}
+
+/// Whether a job has executions that can hold it open; `None` if AWS gives no counts. One that is being deleted is not judged.
+fn needs_look(job: &Job, described: &Described) -> Option<bool> {
+    if job.status == Status::DeletionInProgress {
+        return Some(false);
+    }
+    described.details.executions.open().map(|open| open > 0)
+}
+
+/// When a job last progressed: when it started, or what its executions and their counts say. A time in the future counts as that
+/// of the last answer.
+fn last_progress(job: &Job, described: &Described, looked: &Looked) -> Option<Timestamp> {
+    let start = described.details.schedule.start().or(job.created_at);
+    let start = start.map(|start| start.min(described.answered.wall.max(looked.answered.wall)));
+    start.max(looked.progressed).max(described.progressed)
+}
+
+/// When a job is stuck if it does not progress. A device that has just been added gives it time.
+fn crosses_at(options: &ExecutionsOptions, job: &Job, described: &Described, looked: &Looked) -> Option<Timestamp> {
+    let is_windowed = described.details.schedule.windowed;
+    let threshold = if is_windowed { options.stuck_after_windowed } else { options.stuck_after };
+    let since = last_progress(job, described, looked).max(looked.result.oldest_queued_at)?;
+    Some(since.after(threshold))
+}
+
+#[cfg(test)]
+mod proptests;
+#[cfg(test)]
+mod tests;

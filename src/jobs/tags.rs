@@ -1,0 +1,164 @@
+//! The tags of each job that are shown, and when they are read again.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::backoff::FailureReason;
+use super::job_queue::{Answer, CacheState, JobQueue, JobRequest, Pace};
+use super::{Job, JobId, Timepoint};
+
+/// Tags hardly ever change.
+const PACE: Pace = Pace {
+    interval: Duration::from_hours(24),
+    max_interval: Duration::from_hours(24),
+    retry: Duration::from_mins(1),
+    max_retry: Duration::from_hours(1),
+};
+
+/// Three times the time between two answers, as for other collectors.
+const STALE_AFTER: Duration = PACE.interval.saturating_mul(3);
+
+/// Longer values are cut. AWS allows no longer ones:
+/// [Tag](https://docs.aws.amazon.com/iot/latest/apireference/API_Tag.html).
+const MAX_VALUE_CHARS: usize = 256;
+
+/// A tag: key and value.
+pub type Tag = (String, String);
+
+/// The values of the keys that are shown, in the order of the keys; `None` if a job does not have a key.
+pub type TagValues = Arc<[Option<Box<str>>]>;
+
+#[derive(Clone, Debug)]
+struct Read {
+    at: Timepoint,
+    values: TagValues,
+}
+
+/// The answers of `ListTagsForResource`.
+#[derive(Debug, Default)]
+pub(super) struct TagsCache {
+    /// The keys that are shown; none if tags are not read.
+    keys: Arc<[String]>,
+    queue: JobQueue<Option<Read>, 1>,
+}
+
+impl TagsCache {
+    /// Knows nothing yet.
+    pub(super) fn new(keys: Arc<[String]>) -> Self {
+        Self { keys, ..Self::default() }
+    }
+
+    /// Goes on with other keys. Values of other keys were not kept.
+    pub(super) fn set_keys(&mut self, keys: &Arc<[String]>) {
+        if self.keys != *keys {
+            *self = Self::new(Arc::clone(keys));
+        }
+    }
+
+    /// The values of a job, unless they are stale.
+    pub(super) fn values(&self, id: &str, job: &Job, now: Timepoint) -> Option<&TagValues> {
+        let read = self.queue.entry(id, job)?.data.as_ref()?;
+        is_fresh(read, now).then_some(&read.values)
+    }
+
+    /// How well a job is known at `now`.
+    pub(super) fn state(&self, id: &str, job: &Job, now: Timepoint) -> CacheState {
+        self.queue.state(id, job, |entry| entry.data.as_ref().is_some_and(|read| is_fresh(read, now)))
+    }
+
+    /// Whether a request is the last one for its job, and the job has been there all the time.
+    pub(super) fn is_current(&self, request: &JobRequest) -> bool {
+        self.queue.is_current(request)
+    }
+
+    /// Forgets every job that `find` does not find.
+    pub(super) fn retain<'a>(&mut self, find: impl Fn(&str) -> Option<&'a Job>) {
+        self.queue.retain(find);
+    }
+
+    /// Lets no job wait any more.
+    pub(super) fn clear_waiting(&mut self) {
+        self.queue.clear_waiting();
+    }
+
+    /// Puts a job into the queue, unless a request for it is on its way.
+    pub(super) fn schedule(&mut self, id: &JobId, job: &Job) {
+        if !self.keys.is_empty() && !self.queue.is_in_flight(id) {
+            let due = self.queue.entry(id, job).and_then(|entry| entry.history.due(&PACE));
+            self.queue.wait(id, job, 0, due);
+        }
+    }
+
+    /// When the next request is due; `None` if none is waiting. It can be in the past.
+    pub(super) fn next_due(&self, now: Timepoint) -> Option<Instant> {
+        self.queue.next_due(now)
+    }
+
+    /// Takes the job that is asked for next, if one is due. Its answer must be recorded.
+    pub(super) fn pick(&mut self, now: Timepoint) -> Option<JobId> {
+        self.queue.pick(now)
+    }
+
+    /// A request for a job is being sent.
+    pub(super) fn asked(&mut self, id: &JobId, job: &Job, now: Timepoint) {
+        self.queue.asked(id, job, now);
+    }
+
+    /// Records the answer for the job of a request.
+    pub(super) fn answered(&mut self, request: &JobRequest, answer: &Answer<Vec<Tag>>, job: &Job, now: Timepoint) {
+        let entry = self.queue.answered(&request.id, job);
+        entry.history = match answer {
+            Answer::Failed(reason) => entry.history.failed(now.instant, *reason),
+            Answer::NotFound => entry.history.failed(now.instant, FailureReason::Other),
+            Answer::Found(tags) => {
+                let value = |key: &String| tags.iter().find(|(known, _)| known == key).map(|(_, value)| shown(value));
+                entry.data = Some(Read { at: now, values: self.keys.iter().map(value).collect() });
+                entry.history.answered(now.instant, true)
+            }
+        };
+    }
+
+    /// Forgets a job that has gone.
+    pub(super) fn forget(&mut self, id: &str) {
+        self.queue.forget(id);
+    }
+
+    /// Counts an answer towards a pause. Returns whether a pause has ended.
+    pub(super) fn count_answer(&mut self, id: &str, answer: &Answer<Vec<Tag>>) -> bool {
+        self.queue.count_answer(id, answer)
+    }
+}
+
+fn is_fresh(read: &Read, now: Timepoint) -> bool {
+    now.since(read.at) <= STALE_AFTER
+}
+
+fn shown(value: &str) -> Box<str> {
+    value.chars().take(MAX_VALUE_CHARS).collect::<String>().into_boxed_str()
+}
+
+/// The label for a tag key: `tag_`, and the key with `_` in place of every character that a label cannot have.
+#[must_use]
+pub fn tag_label(key: &str) -> String {
+    let fit = |character: char| if character.is_ascii_alphanumeric() { character } else { '_' };
+    format!("tag_{}", key.chars().map(fit).collect::<String>())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_label_is_the_key_with_underscores_for_what_a_label_cannot_have() {
+        for (key, label) in [("team", "tag_team"), ("cost:center", "tag_cost_center"), ("Größe 1", "tag_Gr__e_1")] {
+            assert_eq!(tag_label(key), label);
+        }
+    }
+
+    #[test]
+    fn a_value_is_cut_at_256_characters_and_not_inside_of_one() {
+        assert_eq!(shown(&"é".repeat(300)).chars().count(), 256);
+    }
+}
