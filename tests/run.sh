@@ -12,7 +12,7 @@ It installs nothing.
 
   --all   Also run the tests against foreign servers and tools (module `foreign`) and the long ones (module `long`). On
           Debian and Ubuntu this installs what is missing: packages with apt-get, as root or with sudo, and a Python
-          environment in target/python.
+          environment in target/python. Newer versions of Prometheus and vmalert are unpacked into target/tools.
   --help  Print this text.
 USAGE
 }
@@ -40,6 +40,37 @@ install_tools() {
   promtool --version 2>&1 | head -n 1
 }
 
+# The rules must also work in Prometheus 3 and in vmalert. Debian's own releases have neither, but these packages of its
+# suite sid need only libc6. They are downloaded from the Debian mirror that this machine uses, through a list of sources and a
+# state of their own, and unpacked into target/tools. Nothing is installed.
+unpack_newer_tools() {
+  local tools="$PWD/target/tools" mirror keyring=/usr/share/keyrings/debian-archive-keyring.gpg state options deb
+  if [ -x "$tools/usr/bin/promtool" ] && [ -x "$tools/usr/bin/vmalert-tool" ]; then
+    return
+  fi
+  mirror="$(apt-get indextargets --format '$(ORIGIN) $(SITE)' 'Created-By: Packages' | sed -n 's/^Debian //p' | head -n 1)"
+  if [ -z "$mirror" ] || [ ! -r "$keyring" ]; then
+    printf 'apt has no Debian mirror. Put promtool of Prometheus 3 and vmalert-tool into target/tools/usr/bin yourself.\n' >&2
+    return
+  fi
+  state="$(mktemp -d)"
+  mkdir -p "$state/lists/partial" "$state/debs"
+  printf 'deb [signed-by=%s] %s sid main\n' "$keyring" "$mirror" >"$state/sid.list"
+  options="-o Dir::Etc::SourceList=$state/sid.list -o Dir::Etc::SourceParts=- -o Dir::Etc::Preferences=/dev/null
+    -o Dir::Etc::PreferencesParts=/dev/null -o Dir::State::Lists=$state/lists -o Dir::Cache::pkgcache= -o Dir::Cache::srcpkgcache= -o APT::Sandbox::User="
+  # shellcheck disable=SC2086  # a list of options
+  apt-get $options -qq update
+  # shellcheck disable=SC2086
+  (cd "$state/debs" && apt-get $options -qq download promtool victoria-metrics)
+  mkdir -p "$tools"
+  for deb in "$state"/debs/*.deb; do
+    dpkg-deb -x "$deb" "$tools"
+  done
+  rm -r "$state"
+  "$tools/usr/bin/promtool" --version 2>&1 | head -n 1
+  "$tools/usr/bin/vmalert" --version
+}
+
 make_python_environment() {
   [ -x target/python/bin/python3 ] || python3 -m venv target/python
   target/python/bin/python3 -m pip install --quiet --disable-pip-version-check --requirement tests/python/requirements.txt
@@ -62,6 +93,7 @@ done
 if [ -n "$all" ]; then
   step "tools"
   install_tools
+  unpack_newer_tools
   step "Python environment"
   make_python_environment
 fi
