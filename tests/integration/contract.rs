@@ -15,9 +15,10 @@ use std::collections::BTreeSet;
 use std::path::Path;
 
 use aws_iot_jobs_exporter::metrics::catalogue;
+use regex_lite::Regex;
 
 use self::known::Known;
-use self::rules::Rules;
+use self::rules::{Alert, Rules};
 
 /// Counters that a panel uses without `rate` or `increase`: dashboard, panel, name, and why.
 const RAW_COUNTERS: &[(&str, &str, &str, &str)] = &[(
@@ -47,8 +48,13 @@ const NOT_ON_DASHBOARDS: &[(&str, &str)] = &[
 ];
 
 /// Variables that an alert's link leaves at all, though the alert has the label, and why.
-const NOT_HANDED_OVER: &[(&str, &str, &str)] =
-    &[("AwsIotJobsExporterDown", "instance", "whether another exporter watches the same targets is the question")];
+const NOT_HANDED_OVER: &[(&str, &str, &str)] = &[];
+
+/// The headings of a runbook after its title.
+const RUNBOOK_HEADINGS: [&str; 3] = ["## Meaning", "## What to check", "## What to do"];
+
+/// The most lines of a runbook: a page.
+const RUNBOOK_LINES: usize = 65;
 
 /// A file of the repository.
 #[derive(Clone, Debug)]
@@ -95,7 +101,9 @@ impl Shipped {
                 "config/prometheus/alertmanager.yml",
                 "config/prometheus/prometheus.yml",
                 "docs/architecture.md",
+                "docs/alerts.md",
                 "docs/metrics.md",
+                "docs/scaling.md",
             ]
             .map(file)
             .to_vec(),
@@ -187,10 +195,16 @@ fn check_alerts(shipped: &Shipped, rules: &Rules) -> Vec<String> {
         }
         match shipped.runbooks.iter().find(|page| page.path == runbook) {
             None => complain(format!("there is no {runbook}")),
-            Some(page) if !page.text.contains(&format!("Severity `{}`.", alert.severity)) => {
-                complain(format!("{runbook} does not say \"Severity `{}`.\"", alert.severity));
+            Some(page) if !severities(page).contains(&format!("`{}`", alert.severity)) => {
+                complain(format!("{runbook} does not have the severity `{}`", alert.severity));
             }
             Some(_) => {}
+        }
+        let template = Regex::new(r"(?s)\{\{.*?\}\}").expect("a regular expression");
+        for (name, annotation) in &alert.annotations {
+            if template.replace_all(annotation, "").contains(['<', '>']) {
+                complain(format!("{name}: has an angle bracket, which receivers of HTML refuse"));
+            }
         }
         if !shipped.tests.iter().any(|test| test.path.ends_with(&format!("/{}.yml", alert.name))) {
             complain("has no test of its own name".to_owned());
@@ -207,12 +221,40 @@ fn check_alerts(shipped: &Shipped, rules: &Rules) -> Vec<String> {
             !is_code && line.starts_with('#')
         };
         let headings: Vec<&str> = page.text.lines().filter(is_heading).collect();
-        let expected = [&*format!("# {name}"), "## Meaning", "## Impact", "## Diagnosis", "## Mitigation"];
-        if headings != expected {
+        let title = format!("# {name}");
+        if headings != [&[&*title], &RUNBOOK_HEADINGS[..]].concat() {
             complaints.push(format!("{}: its headings are {headings:?}", page.path));
+        }
+        let lines = page.text.lines().count();
+        if lines > RUNBOOK_LINES {
+            complaints.push(format!("{}: {lines} lines are more than a page", page.path));
         }
     }
     complaints
+}
+
+/// The paragraph of a runbook about the alert's severity.
+fn severities(page: &File) -> &str {
+    page.text.split("\n\n").find(|paragraph| paragraph.starts_with("Severity ")).unwrap_or_default()
+}
+
+/// The thresholds of the table at the head of a file of alerts: alert, severity, and the comparison.
+fn listed_thresholds(file: &File) -> BTreeSet<(String, String, String)> {
+    let row = Regex::new(r"(?m)^#   (AwsIot\w+) +(\w+) +([<>]=?) ([0-9.]+)(?: |$)").expect("a regular expression");
+    let rows = row.captures_iter(&file.text);
+    rows.map(|row| (row[1].to_owned(), row[2].to_owned(), format!("{} {}", &row[3], &row[4]))).collect()
+}
+
+/// The comparisons of the alerts with numbers. A comparison with 0 or 1 asks for a state.
+fn used_thresholds(alerts: &[Alert]) -> BTreeSet<(String, String, String)> {
+    let comparison = Regex::new(r"([<>=!]=|[<>]) *([0-9.]+)").expect("a regular expression");
+    let of = |alert: &Alert| {
+        let found = comparison.captures_iter(&alert.expression).filter(|found| !["0", "1"].contains(&&found[2]));
+        let each =
+            found.map(|found| (alert.name.clone(), alert.severity.clone(), format!("{} {}", &found[1], &found[2])));
+        each.collect::<Vec<_>>()
+    };
+    alerts.iter().flat_map(of).collect()
 }
 
 /// What is wrong with the lists of exceptions, and with what is nowhere used.
@@ -257,6 +299,22 @@ fn rules_and_alerts_name_what_there_is_and_use_it_as_its_type_allows() {
     assert!(rules.recorded.len() > 10 && rules.alerts.len() > 10, "{rules:?}");
     assert_none(&rules.complaints);
     assert_none(&check_alerts(&shipped, &rules));
+}
+
+#[test]
+fn the_thresholds_at_the_head_of_the_alerts_are_those_of_the_expressions() {
+    let shipped = Shipped::read();
+    let listed: BTreeSet<_> = shipped.rules.iter().flat_map(listed_thresholds).collect();
+    assert!(listed.len() > 10, "{listed:?}");
+    assert_eq!(listed, used_thresholds(&known(&shipped).alerts));
+}
+
+#[test]
+fn only_the_recording_rules_remove_the_labels_that_tell_processes_apart() {
+    let stripped = |text: &str| known::OF_PROCESSES.iter().any(|label| text.contains(&format!("{label}, ")));
+    for alert in known(&Shipped::read()).alerts {
+        assert!(!stripped(&alert.expression) && !alert.expression.contains("instance"), "{alert:?}");
+    }
 }
 
 #[test]

@@ -135,7 +135,7 @@ pub fn series_of(family: &Family) -> Vec<String> {
 }
 
 /// The values that stand in angle brackets where they are a thing group's.
-pub const SPECIAL_GROUPS: [&str; 3] = [NONE, UNKNOWN, OTHER];
+pub const SPECIAL_GROUPS: [&str; 4] = [NONE, UNKNOWN, OTHER, "<excluded>"];
 
 pub fn labels<'a>(names: impl IntoIterator<Item = &'a str>) -> Labels {
     names.into_iter().map(str::to_owned).collect()

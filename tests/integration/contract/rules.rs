@@ -14,6 +14,7 @@ pub struct Alert {
     pub path: String,
     pub name: String,
     pub severity: String,
+    pub expression: String,
     pub labels: Labels,
     pub annotations: BTreeMap<String, String>,
 }
@@ -101,6 +102,7 @@ fn alert(file: &File, name: &str, rule: &Value, shape: &Shape) -> Alert {
         path: file.path.clone(),
         name: name.to_owned(),
         severity: text(&rule["labels"]["severity"]),
+        expression: text(&rule["expr"]),
         labels: all_labels(&with(shape, &own_labels(rule))),
         annotations: annotations.map(|(key, value)| (key.clone(), text(value))).collect(),
     }

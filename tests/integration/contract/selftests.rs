@@ -59,8 +59,8 @@ groups:
         expr: max without (instance) (aws_iot_jobs_undescribed)
 "#;
 
-const RUNBOOK: &str = "# AwsIotJobsOpen\n\nSeverity `info`.\n\n## Meaning\n\n`aws_iot_jobs_up` is 1.\n\n## Impact\n\n## Diagnosis\n\n\
-    ```promql\nsum by (status) (aws_iot_jobs)  # all\ntime() - aws_iot_jobs_collector_last_success_timestamp_seconds\n```\n\n## Mitigation\n";
+const RUNBOOK: &str = "# AwsIotJobsOpen\n\nSeverity `info`.\n\n## Meaning\n\n`aws_iot_jobs_up` is 1.\n\n## What to check\n\n\
+    ```promql\nsum by (status) (aws_iot_jobs)  # all\ntime() - aws_iot_jobs_collector_last_success_timestamp_seconds\n```\n\n## What to do\n";
 
 const TESTS: &str =
     "tests: [{input_series: [{series: 'aws_iot_jobs{instance=\"a\", team=\"x\", status=\"SCHEDULED\"}'}]}]";
@@ -315,6 +315,7 @@ fn a_rule_or_an_alert_that_names_what_there_is_not_is_told_by_its_name() {
             "",
             &alert("dashboard: the alert has target, and does not hand over \"target\""),
         ),
+        ("has open jobs", "has <open> jobs", &alert("summary: has an angle bracket, which receivers of HTML refuse")),
         ("severity: info", "severity: page", &alert("\"page\" is no severity")),
         (
             "/AwsIotJobsOpen.md\n",
@@ -346,22 +347,22 @@ fn a_page_that_names_what_there_is_not_is_told_with_the_line() {
         (
             "(aws_iot_jobs)  # all",
             "(aws_iot_jobs{statsu=\"COMPLETED\"})  # all",
-            &runbook("line 13: aws_iot_jobs has no label \"statsu\" (did you mean \"status\"?)"),
+            &runbook("line 11: aws_iot_jobs has no label \"statsu\" (did you mean \"status\"?)"),
         ),
         (
             "`aws_iot_jobs_up` is 1",
             "`aws_iot_jobs_up{target=\"x\", job_id=\"y\"}` is 1",
             &runbook("line 7: aws_iot_jobs_up has no label \"job_id\""),
         ),
-        ("```promql", "```", &runbook("line 13: the block does not say that it is promql")),
-        ("## Impact\n\n", "", &{
-            let headings = ["# AwsIotJobsOpen", "## Meaning", "## Diagnosis", "## Mitigation"];
+        ("```promql", "```", &runbook("line 11: the block does not say that it is promql")),
+        ("## What to check\n\n", "", &{
+            let headings = ["# AwsIotJobsOpen", "## Meaning", "## What to do"];
             runbook(&format!("its headings are {headings:?}"))
         }),
         (
             "Severity `info`.",
             "Severity `page`.",
-            "rules/jobs.yml: alert AwsIotJobsOpen: docs/runbooks/AwsIotJobsOpen.md does not say \"Severity `info`.\"",
+            "rules/jobs.yml: alert AwsIotJobsOpen: docs/runbooks/AwsIotJobsOpen.md does not have the severity `info`",
         ),
         (
             "- job_name: aws-iot-jobs\n",
