@@ -65,10 +65,9 @@ unpack_newer_tools() {
   mkdir -p "$tools"
   for deb in "$state"/debs/*.deb; do
     dpkg-deb -x "$deb" "$tools"
+    dpkg-deb -W "$deb"
   done
   rm -r "$state"
-  "$tools/usr/bin/promtool" --version 2>&1 | head -n 1
-  "$tools/usr/bin/vmalert" --version
 }
 
 make_python_environment() {

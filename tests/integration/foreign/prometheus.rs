@@ -10,7 +10,7 @@ use aws_iot_jobs_exporter::simulator::Fleet;
 use tokio::io::AsyncWriteExt as _;
 
 use super::settled;
-use super::tools::tool;
+use super::tools::{newer_tool, tool};
 use crate::support::{
     Endpoint, Listening, NOW, REGION, account, config, free_port, output, simulator as simulated, target, truth,
 };
@@ -149,9 +149,39 @@ fn shipped(folder: &str) -> Vec<std::path::PathBuf> {
 
 #[test]
 fn promtool_accepts_the_shipped_rules_and_their_own_tests_pass() {
-    let checked =
-        output(tool("promtool").args(["check", "rules", "--lint=all", "--lint-fatal"]).args(shipped("rules")));
-    assert!(checked.contains("SUCCESS"), "{checked}");
-    let tested = output(tool("promtool").args(["test", "rules"]).args(shipped("tests")));
-    assert!(tested.contains("SUCCESS"), "{tested}");
+    let of_release = output(newer_tool("promtool").arg("--version"));
+    assert!(of_release.contains("version 3."), "{of_release}");
+    for promtool in [|| tool("promtool"), || newer_tool("promtool")] {
+        let checked = output(promtool().args(["check", "rules", "--lint=all", "--lint-fatal"]).args(shipped("rules")));
+        assert!(checked.contains("SUCCESS"), "{checked}");
+        let tested = output(promtool().args(["test", "rules"]).args(shipped("tests")));
+        assert!(tested.contains("SUCCESS"), "{tested}");
+    }
+}
+
+#[test]
+fn vmalert_accepts_the_shipped_rules_and_their_own_tests_pass() {
+    let rules = shipped("rules").into_iter().map(|path| format!("-rule={}", path.display()));
+    output(newer_tool("vmalert").arg("-dryRun").args(rules));
+
+    // The format of promtool, but for the name of one key.
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    std::fs::create_dir(folder.path().join("rules")).expect("a folder");
+    std::fs::create_dir(folder.path().join("tests")).expect("a folder");
+    for path in shipped("rules") {
+        let copy = folder.path().join("rules").join(path.file_name().expect("a name"));
+        std::fs::copy(&path, copy).expect("a copied file");
+    }
+    let mut tests = 0;
+    for path in shipped("tests") {
+        let text = std::fs::read_to_string(&path).expect("a test");
+        let copy = folder.path().join("tests").join(path.file_name().expect("a name"));
+        std::fs::write(&copy, text.replace("promql_expr_test:", "metricsql_expr_test:")).expect("a written test");
+        let mut unittest = newer_tool("vmalert-tool");
+        let tested =
+            output(unittest.args(["unittest", "--disableAlertgroupLabel"]).arg(format!("--files={}", copy.display())));
+        assert!(tested.contains("SUCCESS"), "{}: {tested}", path.display());
+        tests += 1;
+    }
+    assert!(tests > 10, "only {tests} files of tests");
 }

@@ -13,6 +13,13 @@ pub fn tool(name: &str) -> Command {
     Command::new(name)
 }
 
+/// A tool that Debian's own release has too old or not at all. It is unpacked, and not installed.
+pub fn newer_tool(name: &str) -> Command {
+    let path = format!("{}/target/tools/usr/bin/{name}", env!("CARGO_MANIFEST_DIR"));
+    assert!(Path::new(&path).exists(), "there is no {path}: run tests/run.sh --all, which unpacks it");
+    Command::new(path)
+}
+
 /// The Python of the tests' own environment.
 pub fn python() -> Command {
     let path = concat!(env!("CARGO_MANIFEST_DIR"), "/target/python/bin/python3");
