@@ -27,9 +27,12 @@ aws() {{ case "$1" in {NOT_SIMULATED}) ;; *) command aws "$@" ;; esac; }}
 
 # What each runbook is about: the status of its job, and of the executions that have to be there, with how many.
 SUBJECTS = {
-    "AwsIotJobDeletionSlow": ("DELETION_IN_PROGRESS", "SUCCEEDED", 1),
-    "AwsIotJobExecutionsFailing": ("IN_PROGRESS", "FAILED", 1),
+    "AwsIotJobDeletionsNearLimit": ("DELETION_IN_PROGRESS", "SUCCEEDED", 1),
+    "AwsIotJobExecutionLong": ("IN_PROGRESS", "IN_PROGRESS", 1),
     "AwsIotJobStartOverdue": ("SCHEDULED", None, 0),
+    "AwsIotRolloutAborted": ("CANCELED", "FAILED", 1),
+    "AwsIotRolloutEndedWithFailures": ("COMPLETED", "FAILED", 1),
+    "AwsIotRolloutFailing": ("IN_PROGRESS", "FAILED", 1),
 }
 OTHER_SUBJECTS = ("IN_PROGRESS", "QUEUED", 1)
 

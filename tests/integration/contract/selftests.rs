@@ -5,7 +5,10 @@ use std::collections::BTreeSet;
 use regex_lite::Regex;
 
 use super::known::all_labels;
-use super::{File, Shipped, check_alerts, check_dashboards, check_texts, check_uses, dashboards, known, promql};
+use super::{
+    File, Shipped, check_alerts, check_dashboards, check_texts, check_uses, dashboards, known, listed_thresholds,
+    promql, used_thresholds,
+};
 
 const DASHBOARD: &str = r#"{
     "uid": "jobs", "schemaVersion": 41, "tags": ["jobs"],
@@ -338,6 +341,21 @@ fn a_rule_or_an_alert_that_names_what_there_is_not_is_told_by_its_name() {
             "tests/AwsIotJobsOpen.yml: aws_iot_jobs has no label \"state\"",
         ),
     ]);
+}
+
+#[test]
+fn a_threshold_is_read_from_the_table_and_from_the_expression() {
+    let (table, is_state) = ("#   AwsIotJobsOpen  info  >= 0.5  a share\n", "> 0");
+    let listed = listed_thresholds(&File::new("rules/jobs.yml", table));
+    let used = |comparison: &str| {
+        let mut shipped = faultless();
+        shipped.rules[0].text = shipped.rules[0].text.replace(is_state, comparison);
+        used_thresholds(&known(&shipped).alerts)
+    };
+    assert_eq!(used(">= 0.5"), listed);
+    assert_ne!(used(">= 0.6"), listed);
+    assert_ne!(used("> 0.5"), listed);
+    assert!(used(is_state).is_empty(), "a state is no threshold");
 }
 
 #[test]
