@@ -341,7 +341,7 @@ async fn a_job_that_is_late_becomes_a_ticket_and_once_it_has_started_that_is_ove
     let annotation = |name: &str| alert["annotations"][name].as_str().expect("an annotation").to_owned();
     assert_eq!(annotation("summary"), "1 scheduled AWS IoT job did not start in time");
     let description = annotation("description");
-    assert!(description.contains("is still SCHEDULED. fw-late is late by 2h "), "{description}");
+    assert!(description.ends_with("Up to 5 jobs: fw-late."), "{description}");
     assert!(annotation("runbook_url").ends_with("/docs/runbooks/AwsIotJobStartOverdue.md"), "{alert}");
     assert_eq!(
         annotation("dashboard"),
@@ -390,22 +390,34 @@ async fn alerts_that_follow_from_another_one_are_held_back_and_no_others() {
     let alertmanager = Alertmanager::start(folder.path(), "http://127.0.0.1:9/");
     let url = format!("http://127.0.0.1:{}/api/v2/alerts", alertmanager.port);
     let of_target = |alert: &str, target: &str| json!({"alertname": alert, "job": "aws-iot-jobs", "target": target, "aws_region": REGION, "severity": "warning"});
-    let of_collector = |alert: &str, target: &str, collector: &str| {
-        let mut labels = of_target(alert, target);
-        labels["collector"] = json!(collector);
+    let with = |mut labels: Value, name: &str, value: &str| {
+        labels[name] = json!(value);
         labels
     };
-    let failing = "AwsIotJobsCollectorFailing";
+    let of_collector =
+        |alert: &str, target: &str, collector: &str| with(of_target(alert, target), "collector", collector);
+    let of_job = |alert: &str, job: &str| with(of_target(alert, "jobs"), "job_id", job);
+    let critical = |labels: Value| with(labels, "severity", "critical");
+    let (failing, stale) = ("AwsIotJobsCollectorFailing", "AwsIotJobsDataStale");
+    let (rollout, ended) = ("AwsIotRolloutFailing", "AwsIotRolloutEndedWithFailures");
     let labels = [
-        of_collector("AwsIotJobsDataStale", "stale", "open_jobs"),
-        of_collector(failing, "stale", "open_jobs"),
-        of_collector(failing, "stale", "all_jobs"),
+        of_collector(stale, "stale", "open_jobs"),
+        of_collector(failing, "stale", "details"),
+        of_collector(stale, "ended", "all_jobs"),
+        of_collector(failing, "ended", "all_jobs"),
+        of_collector(failing, "ended", "details"),
         of_collector("AwsIotJobsPermissionMissing", "denied", "details"),
         of_collector(failing, "denied", "details"),
         of_collector(failing, "denied", "open_jobs"),
-        json!({"alertname": "AwsIotJobsExporterDown", "job": "aws-iot-jobs", "instance": "a:10114", "severity": "warning"}),
-        of_collector("AwsIotJobsWalkSlow", "slow", "all_jobs"),
-        of_target("AwsIotJobsSeriesLeftOut", "large"),
+        critical(json!({"alertname": "AwsIotJobsExporterDown"})),
+        json!({"alertname": "AwsIotJobsExporterDown", "job": "aws-iot-jobs", "severity": "warning"}),
+        critical(of_job(rollout, "worse")),
+        of_job(rollout, "worse"),
+        of_job(ended, "other"),
+        critical(of_job(ended, "worse")),
+        of_job("AwsIotJobStuck", "stuck"),
+        with(of_job("AwsIotJobExecutionLong", "stuck"), "thing", "device-1"),
+        with(of_job("AwsIotJobExecutionLong", "open"), "thing", "device-1"),
         of_target("AwsIotJobStartOverdue", "late"),
     ];
     let count = labels.len();
@@ -421,20 +433,25 @@ async fn alerts_that_follow_from_another_one_are_held_back_and_no_others() {
         sleep(Duration::from_millis(200)).await;
     }
     let held_back = [
-        (failing, "denied", "details"),
-        (failing, "stale", "open_jobs"),
-        ("AwsIotJobsSeriesLeftOut", "large", ""),
-        ("AwsIotJobsWalkSlow", "slow", "all_jobs"),
+        (failing, "denied", "details", "warning"),
+        (failing, "ended", "all_jobs", "warning"),
+        (failing, "stale", "details", "warning"),
+        (rollout, "jobs", "worse", "warning"),
+        (ended, "jobs", "worse", "critical"),
+        ("AwsIotJobExecutionLong", "jobs", "stuck", "warning"),
     ];
     let held_back =
-        BTreeSet::from(held_back.map(|(alert, target, collector)| [alert, target, collector].map(str::to_owned)));
+        BTreeSet::from(held_back.map(|(alert, target, of, severity)| [alert, target, of, severity].map(str::to_owned)));
     loop {
         let all = fetch(&url, &[]);
         let all: Vec<&Value> = all.as_array().expect("alerts").iter().collect();
         let inhibited = all.iter().filter(|alert| alert["status"]["inhibitedBy"] != json!([]));
         let label = |alert: &Value, name: &str| alert["labels"][name].as_str().unwrap_or_default().to_owned();
-        let inhibited: BTreeSet<_> =
-            inhibited.map(|alert| ["alertname", "target", "collector"].map(|name| label(alert, name))).collect();
+        let identity = |alert: &Value| {
+            let of = label(alert, "collector") + &label(alert, "job_id");
+            [label(alert, "alertname"), label(alert, "target"), of, label(alert, "severity")]
+        };
+        let inhibited: BTreeSet<_> = inhibited.map(|alert| identity(alert)).collect();
         if all.len() == count && inhibited == held_back {
             return;
         }

@@ -177,11 +177,6 @@ fn probes_ports_labels_and_names_are_those_that_the_others_have() {
     let scraping = &yaml("config/prometheus/prometheus.yml")["global"];
     assert_eq!(endpoint["interval"], scraping["scrape_interval"]);
     assert_eq!(endpoint["scrapeTimeout"], scraping["scrape_timeout"]);
-    // What the operator names the scrape job by, and AwsIotJobsExporterDown looks for.
-    let alert = Regex::new(r#"up\{job=~"([^"]*)"\}"#).expect("a regular expression");
-    let alerts = text(RULES[0]);
-    let job = Regex::new(&format!("^(?:{})$", &alert.captures(&alerts).expect("the alert")[1])).expect("a matcher");
-    assert!(job.is_match(service["metadata"]["name"].as_str().expect("a name")));
     // The labels that the operator adds for each pod, or a pod that is replaced would be another exporter's series.
     let recording = text(RULES[1]);
     let without = Regex::new(r"max without \(instance([^)]*)\)").expect("a regular expression");
@@ -195,6 +190,15 @@ fn probes_ports_labels_and_names_are_those_that_the_others_have() {
     assert!(account["annotations"]["eks.amazonaws.com/role-arn"].is_string(), "{account}");
     let version = concat!("aws-iot-jobs-exporter:", env!("CARGO_PKG_VERSION"));
     assert_eq!(container["image"], version);
+}
+
+#[test]
+fn two_pods_never_watch_the_same_targets() {
+    let manifests = built("base");
+    let deployment = &only(&manifests, "Deployment")["spec"];
+    assert_eq!((&deployment["replicas"], &deployment["strategy"]["type"]), (&1.into(), &"Recreate".into()));
+    // Pods of a StatefulSet are replaced one by one, and have targets of their own.
+    assert!(only(&built("sharded"), "StatefulSet")["spec"]["strategy"].is_null());
 }
 
 #[test]
