@@ -17,6 +17,8 @@ It installs nothing.
 USAGE
 }
 
+as_root() { [ "$(id -u)" = 0 ] || echo sudo; }
+
 step() { printf '\n== %s\n' "$*"; }
 
 # Debian starts the Prometheus and the Alertmanager that it installs where there is systemd. The tests start their own and
@@ -24,20 +26,26 @@ step() { printf '\n== %s\n' "$*"; }
 install_tools() {
   # Command and the Debian package that has it.
   local tools="curl:curl promtool:prometheus amtool:prometheus-alertmanager unshare:util-linux systemd-analyze:systemd"
-  local tool missing="" sudo=""
+  local tool missing=""
   for tool in $tools; do
     type -P "${tool%%:*}" >/dev/null || missing="$missing ${tool##*:}"
   done
   # Debian without python3-venv has the module venv, but not ensurepip.
   python3 -c 'import ensurepip, venv' 2>/dev/null || missing="$missing python3-venv"
   if [ -n "$missing" ]; then
-    [ "$(id -u)" = 0 ] || sudo="sudo"
     export DEBIAN_FRONTEND=noninteractive
-    $sudo apt-get update -qq
+    $(as_root) apt-get update -qq
     # shellcheck disable=SC2086  # a list of packages
-    $sudo apt-get install -y -qq --no-install-recommends $missing >/dev/null
+    $(as_root) apt-get install -y -qq --no-install-recommends $missing >/dev/null
   fi
   promtool --version 2>&1 | head -n 1
+}
+
+# The first mirror of a release of Debian itself, not of its updates.
+debian_mirror() {
+  # shellcheck disable=SC2016  # fields of apt
+  apt-get indextargets --format '$(ORIGIN) $(RELEASE) $(SITE)' 'Created-By: Packages' |
+    awk '$1 == "Debian" && $2 !~ /-/ && !found { print $3; found = 1 }'
 }
 
 # The rules must also work in Prometheus 3 and in vmalert. Debian's own releases have neither, but these packages of its
@@ -48,7 +56,12 @@ unpack_newer_tools() {
   if [ -x "$tools/usr/bin/promtool" ] && [ -x "$tools/usr/bin/vmalert-tool" ]; then
     return
   fi
-  mirror="$(apt-get indextargets --format '$(ORIGIN) $(SITE)' 'Created-By: Packages' | sed -n 's/^Debian //p' | head -n 1)"
+  mirror="$(debian_mirror)"
+  if [ -z "$mirror" ]; then
+    # Without the lists of a mirror, apt does not know that it is Debian's.
+    $(as_root) apt-get update -qq
+    mirror="$(debian_mirror)"
+  fi
   if [ -z "$mirror" ] || [ ! -r "$keyring" ]; then
     printf 'apt has no Debian mirror. Put promtool of Prometheus 3 and vmalert-tool into target/tools/usr/bin yourself.\n' >&2
     return
