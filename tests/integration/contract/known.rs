@@ -3,7 +3,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 
-use aws_iot_jobs_exporter::jobs::{CacheState, ExecutionStatus, NONE, OTHER, Status, TargetSelection, UNKNOWN};
+use aws_iot_jobs_exporter::jobs::{
+    CacheState, EXCLUDED, ExecutionStatus, NONE, OTHER, Status, TargetSelection, UNKNOWN,
+};
 use aws_iot_jobs_exporter::metrics::Collector;
 use aws_iot_jobs_exporter::metrics::catalogue::{self, Family, FamilyType};
 use aws_iot_jobs_exporter::metrics::{CREDENTIAL_OPERATIONS, OPERATIONS, Reason};
@@ -135,7 +137,7 @@ pub fn series_of(family: &Family) -> Vec<String> {
 }
 
 /// The values that stand in angle brackets where they are a thing group's.
-pub const SPECIAL_GROUPS: [&str; 4] = [NONE, UNKNOWN, OTHER, "<excluded>"];
+pub const SPECIAL_GROUPS: [&str; 4] = [NONE, UNKNOWN, OTHER, EXCLUDED];
 
 pub fn labels<'a>(names: impl IntoIterator<Item = &'a str>) -> Labels {
     names.into_iter().map(str::to_owned).collect()
