@@ -84,7 +84,7 @@ fn exposed(jobs: &[JobSummary], descriptions: &[Description]) -> Result<Bytes, S
     }
     let options = AggregateOptions {
         max_thing_groups: 2,
-        series: Some(SeriesLimits { open: 4, ended: 4 }),
+        series: Some(SeriesLimits { open: 4, ended: 4, things: 5 }),
         ..AggregateOptions::default()
     };
     let snapshot = Aggregator::default().aggregate(&store, &options, Shown { open: true, ended: true }, now);

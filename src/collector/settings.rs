@@ -93,8 +93,8 @@ impl Settings {
     }
 
     pub(super) fn aggregate_options(&self) -> AggregateOptions {
-        let Limits { max_thing_groups, max_jobs, max_ended_jobs, .. } = self.limits;
-        let series = SeriesLimits { open: size(max_jobs), ended: size(max_ended_jobs) };
+        let Limits { max_thing_groups, max_jobs, max_ended_jobs, things_per_job, .. } = self.limits;
+        let series = SeriesLimits { open: size(max_jobs), ended: size(max_ended_jobs), things: size(things_per_job) };
         AggregateOptions {
             filter: self.thing_groups.clone(),
             max_thing_groups: size(max_thing_groups),

@@ -104,13 +104,18 @@ pub(super) struct Cursor<'a> {
 impl<'a> Cursor<'a> {
     /// A key in this section, or in the global one if it is left out here.
     pub(super) fn key(&self, name: &str) -> Self {
-        let entry = self.value.and_then(Value::as_dict).and_then(|entries| entries.get(name));
-        let own = self.at(self.path.key(name), entry);
+        let own = self.own_key(name);
         match self.global.as_ref().map(|global| global.key(name)) {
             Some(global) if own.is_given() => Self { global: Some(Box::new(global)), ..own },
             Some(global) => global,
             None => own,
         }
+    }
+
+    /// A key in this section, also if it is left out here.
+    fn own_key(&self, name: &str) -> Self {
+        let entry = self.value.and_then(Value::as_dict).and_then(|entries| entries.get(name));
+        self.at(self.path.key(name), entry)
     }
 
     /// This section, with the keys that are left out here read from the section `global`.
@@ -200,7 +205,7 @@ impl<'a> Cursor<'a> {
                         Some(meant) => format!("did you mean {meant}?"),
                         None => format!("known here: {}", names.join(", ")),
                     };
-                    self.key(name).report(format!("unknown key; {hint}"));
+                    self.own_key(name).report(format!("unknown key; {hint}"));
                 }
             }
             Some(other) => {

@@ -369,6 +369,10 @@ fn an_unknown_key_is_reported_with_the_nearest_known_one() {
         ("colectors: {interval: 1m, x: 5}", "colectors: unknown key; did you mean collectors?"),
         ("targets: [{}, {regoin: x}]", "targets[1].regoin: unknown key; did you mean targets[1].region?"),
         ("targets: [{timeout: x}]", "targets[0].timeout: unknown key; did you mean collectors.all_jobs.timeout?"),
+        (
+            "targets: [{collectors: {details: {intervals: }}}]",
+            "targets[0].collectors.details.intervals: unknown key; did you mean targets[0].collectors.details.interval?",
+        ),
         ("thing_groups: {includes: []}", "thing_groups.includes: unknown key; did you mean thing_groups.include?"),
         ("thing_group: {}", "thing_group: unknown key; did you mean thing_groups?"),
         ("job: {}", "job: unknown key; did you mean jobs?"),

@@ -38,6 +38,8 @@ pub struct SeriesLimits {
     pub open: usize,
     /// Ended jobs.
     pub ended: usize,
+    /// Things that are named for a job, of each open status.
+    pub things: usize,
 }
 
 /// Which parts are fresh enough to be shown.
@@ -127,14 +129,14 @@ impl Aggregator {
             let are_known = self.first_jobs.are_known(jobs) && store.looks();
             part.progress = are_known.then(|| progress(jobs, scope, &labels)).flatten();
             if let Some(limits) = options.series {
-                part.set_series(choose_open(jobs, &options.filter, limits.open, &labels, now.wall), jobs);
+                part.set_series(choose_open(jobs, &options.filter, limits, &labels, now.wall), jobs);
             }
             part
         });
         let mut ended = ended_counts.zip(ended_jobs.as_deref()).map(|(counts, jobs)| {
             let mut part = part(&counts, jobs, false, store.options(), &labels);
             if let Some(limits) = options.series {
-                part.set_series(choose_ended(jobs, &options.filter, limits.ended, &labels, now.wall), jobs);
+                part.set_series(choose_ended(jobs, &options.filter, limits, &labels, now.wall), jobs);
             }
             part
         });

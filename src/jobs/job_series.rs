@@ -4,7 +4,7 @@ use std::cmp::Reverse;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use super::aggregate::ShownLabels;
+use super::aggregate::{SeriesLimits, ShownLabels};
 use super::group_filter::GroupFilter;
 use super::thing_groups::{Label, is_group};
 use super::{
@@ -55,7 +55,7 @@ pub struct JobSeries {
 const LONG_EXECUTION: Duration = Duration::from_hours(1);
 
 impl JobSeries {
-    fn new(known: &KnownJob, filter: &GroupFilter, labels: &ShownLabels, now: Timestamp) -> Self {
+    fn new(known: &KnownJob, filter: &GroupFilter, limits: SeriesLimits, labels: &ShownLabels, now: Timestamp) -> Self {
         let KnownJob { id, job, details, described_at, executions, progress, .. } = known;
         let has_ended = !job.status.is_open();
         let is_named = |execution: &&OpenExecution| {
@@ -78,7 +78,14 @@ impl JobSeries {
             is_stuck: progress.is_stuck,
             last_progress: progress.last,
             oldest_open: complete.map(|look| look.oldest.clone()).unwrap_or_default(),
-            named: progress.look.iter().flat_map(|look| &look.named).filter(is_named).cloned().collect(),
+            named: progress
+                .look
+                .iter()
+                .flat_map(|look| &look.named)
+                .filter(is_named)
+                .take(2 * limits.things)
+                .cloned()
+                .collect(),
             meets_abort_criteria: details.filter(|_| executions.is_some()).and_then(Details::meets_abort_criteria),
             tags: known.tags.cloned(),
         }
@@ -89,26 +96,26 @@ impl JobSeries {
 pub(super) fn choose_open(
     jobs: &[KnownJob],
     filter: &GroupFilter,
-    limit: usize,
+    limits: SeriesLimits,
     labels: &ShownLabels,
     now: Timestamp,
 ) -> Vec<JobSeries> {
     let mut chosen: Vec<&KnownJob> = jobs.iter().collect();
     chosen.sort_by_cached_key(|known| (kind(known), Reverse(known.job.created_at), JobId::clone(known.id)));
-    chosen.into_iter().take(limit).map(|known| JobSeries::new(known, filter, labels, now)).collect()
+    chosen.into_iter().take(limits.open).map(|known| JobSeries::new(known, filter, limits, labels, now)).collect()
 }
 
 /// The ended jobs that ended last.
 pub(super) fn choose_ended(
     jobs: &[KnownJob],
     filter: &GroupFilter,
-    limit: usize,
+    limits: SeriesLimits,
     labels: &ShownLabels,
     now: Timestamp,
 ) -> Vec<JobSeries> {
     let mut chosen: Vec<&KnownJob> = jobs.iter().collect();
     chosen.sort_by(|a, b| b.job.ended_at().cmp(&a.job.ended_at()).then_with(|| a.id.cmp(b.id)));
-    chosen.into_iter().take(limit).map(|known| JobSeries::new(known, filter, labels, now)).collect()
+    chosen.into_iter().take(limits.ended).map(|known| JobSeries::new(known, filter, limits, labels, now)).collect()
 }
 
 /// What an open job is chosen by, the first to be chosen first.

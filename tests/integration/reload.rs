@@ -234,10 +234,36 @@ fn is_of_details(series: &str) -> bool {
         "aws_iot_job_scheduled_start_timestamp_seconds",
     ];
     let collector = label_of(series, "collector") == Some("details") && !is_counter(series);
+    let executions = is_of_executions(series);
     // No CONTINUOUS job is scheduled.
     let overdue = name_of(series) == "aws_iot_jobs_start_overdue";
     let is_unknown = overdue && label_of(series, "target_selection") == Some("SNAPSHOT");
-    collector || is_unknown || is_of_group(series, &["line", "ring"]) || FAMILIES.contains(&name_of(series))
+    collector
+        || executions
+        || is_unknown
+        || is_of_group(series, &["line", "ring"])
+        || FAMILIES.contains(&name_of(series))
+}
+
+/// What the collector `executions` gives, without its counters.
+fn is_of_executions(series: &str) -> bool {
+    const FAMILIES: [&str; 7] = [
+        "aws_iot_jobs_stuck",
+        "aws_iot_jobs_progress_unknown",
+        "aws_iot_thing_group_jobs_stuck",
+        "aws_iot_job_stuck",
+        "aws_iot_job_last_progress_timestamp_seconds",
+        "aws_iot_job_oldest_open_execution_timestamp_seconds",
+        "aws_iot_job_open_execution_since_timestamp_seconds",
+    ];
+    let collector = label_of(series, "collector") == Some("executions") && !is_counter(series);
+    collector || FAMILIES.contains(&name_of(series))
+}
+
+/// What the collector `tags` gives, without its counters.
+fn is_of_tags(series: &str) -> bool {
+    let collector = label_of(series, "collector") == Some("tags") && !is_counter(series);
+    collector || name_of(series) == "aws_iot_job_tags_info"
 }
 
 fn pattern(text: &str) -> Pattern {
@@ -257,7 +283,26 @@ const KEYS: &[Key] = &[
     key("collectors.details.max_interval", |config| config.collectors.details.max_interval = MINUTE * 5),
     key("collectors.details.stale_after", |config| config.collectors.details.stale_after = Some(MINUTE * 20)),
     removing("collectors.details.enabled", |config| config.collectors.details.enabled = false, is_of_details),
-    key("targets[].collectors", |config| config.targets[0].collectors.open_jobs.interval = SECOND * 20),
+    key("collectors.executions.interval", |config| config.collectors.executions.interval = MINUTE),
+    key("collectors.executions.stale_after", |config| config.collectors.executions.stale_after = Some(MINUTE * 60)),
+    removing("collectors.executions.enabled", |config| config.collectors.executions.enabled = false, is_of_executions),
+    removing("collectors.tags.keys", |config| config.collectors.tags.keys.clear(), is_of_tags),
+    // A job that is not stuck any more names no things.
+    removing(
+        "jobs.stuck_after",
+        |config| config.jobs.stuck_after = Duration::from_hours(48),
+        |series| label_of(series, "thing").is_some(),
+    ),
+    key("jobs.stuck_after_windowed", |config| config.jobs.stuck_after_windowed = Duration::from_hours(48)),
+    removing(
+        "limits.things_per_job",
+        |config| config.limits.things_per_job = 0,
+        |series| label_of(series, "thing").is_some(),
+    ),
+    key("targets[].collectors", |config| {
+        config.targets[0].collectors = config.collectors.clone();
+        config.targets[0].collectors.open_jobs.interval = SECOND * 20;
+    }),
     removing(
         "thing_groups.include",
         |config| config.thing_groups.include = vec![pattern("line")],
@@ -346,6 +391,7 @@ async fn a_reload_of_any_key_hides_no_series_that_stays_and_takes_no_counter_bac
         let exporter = Exporter::start(watched_fleet(), |config| {
             let other = Scope { target_selection: Some(TargetSelection::Snapshot), ..Scope::default() };
             config.targets.push(Target { scope: other, ..target("other", URL) });
+            config.collectors.tags.keys = vec!["team".to_owned()];
         })
         .await;
         exporter.wire.decide(|_| Fate::Late(SECOND / 10));

@@ -4,12 +4,14 @@ use proptest::prelude::*;
 use super::super::fixtures::*;
 use super::*;
 use crate::jobs::group_filter::tests::filter;
-use crate::jobs::{Answer, FailureReason, JobSummary, OTHER, Schedule, UNKNOWN};
+use crate::jobs::{
+    Answer, ExecutionStatus, ExecutionSummary, FailureReason, JobSummary, LookRequest, OTHER, Schedule, UNKNOWN,
+};
 
 const BOTH: Shown = Shown { open: true, ended: true };
 
 fn limits() -> AggregateOptions {
-    let series = Some(SeriesLimits { open: 500, ended: 100 });
+    let series = Some(SeriesLimits { open: 500, ended: 100, things: 5 });
     AggregateOptions { max_thing_groups: 200, series, ..AggregateOptions::default() }
 }
 
@@ -241,7 +243,7 @@ fn series_go_to_the_jobs_that_an_operator_wants_to_see_most() {
         .is_some()
     {}
     let ids = |open, ended| {
-        let options = AggregateOptions { series: Some(SeriesLimits { open, ended }), ..limits() };
+        let options = AggregateOptions { series: Some(SeriesLimits { open, ended, things: 5 }), ..limits() };
         let snapshot = Aggregator::default().aggregate(&fixture.store, &options, BOTH, fixture.now);
         let ids = |part: Option<Part>| {
             part.map(|part| {
@@ -343,4 +345,49 @@ proptest! {
         let other = parts().filter_map(|part| part.thing_groups.get(OTHER)).flat_map(|row| row.jobs.clone());
         prop_assert_eq!(above_zero(other.collect()), folded);
     }
+}
+
+#[test]
+fn stuck_jobs_are_not_counted_before_each_first_job_is_known_nor_without_permission() {
+    let job_of = |id: &str| job(id, "IN_PROGRESS");
+    let jobs = ["a", "b"].map(job_of);
+    let mut fixture = Fixture::new(options_with_looks());
+    let mut aggregator = Aggregator::default();
+    fixture.open_walk(&jobs);
+    fixture.wait(2 * DAY);
+    fixture.open_walk(&jobs);
+    let describe = |fixture: &mut Fixture| while fixture.answer(|id| found(job_of(id), 1)).is_some() {};
+    let mut progress = |fixture: &Fixture| {
+        aggregator.aggregate(&fixture.store, &limits(), BOTH, fixture.now).open.expect("a part").progress
+    };
+    assert_eq!(progress(&fixture), None);
+    describe(&mut fixture);
+    assert_eq!(progress(&fixture), None, "described, but not looked at");
+    let look = |fixture: &mut Fixture, answer: Option<FailureReason>| {
+        let LookRequest { request, mut look, .. } = fixture.store.next_look(fixture.now).expect("a look");
+        let queued = ExecutionSummary {
+            thing: Some("press".into()),
+            status: Some(ExecutionStatus::Queued),
+            queued_at: Some(START),
+            ..ExecutionSummary::default()
+        };
+        look.insert(&queued);
+        let found = || Answer::Found(look.finish(true, fixture.now));
+        let answer = answer.map_or_else(found, Answer::Failed);
+        fixture.store.looked(&request, answer, fixture.now);
+    };
+    look(&mut fixture, None);
+    assert_eq!(progress(&fixture), None, "one of two is known");
+    look(&mut fixture, Some(FailureReason::Other));
+    let counts = progress(&fixture).expect("each job is known, or failed once");
+    assert_eq!((counts.stuck[&TargetSelection::Snapshot], counts.unknown), (1, 1));
+    fixture.open_walk(&["a", "b", "new"].map(job_of));
+    assert_eq!(progress(&fixture).map(|counts| counts.unknown), Some(2), "it stays from then on");
+
+    let mut denied = Fixture::new(options_with_looks());
+    denied.open_walk(&jobs);
+    describe(&mut denied);
+    look(&mut denied, Some(FailureReason::Denied));
+    look(&mut denied, Some(FailureReason::Denied));
+    assert_eq!(progress(&denied), None, "nothing is known, which is not 0");
 }
