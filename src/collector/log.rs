@@ -61,7 +61,11 @@ impl RequestLog {
     /// `states` says how many jobs failed when they were last asked for.
     pub(super) fn checked(&mut self, target: &str, states: &CacheStates) {
         for (collector, states) in by_collector(states) {
-            let has_failed = |state| states.and_then(|states| states.get(&state)).is_some_and(|jobs| *jobs > 0);
+            let Some(states) = states else {
+                self.reasons.retain(|(failed, _)| *failed != collector);
+                continue;
+            };
+            let has_failed = |state| states.get(&state).is_some_and(|jobs| *jobs > 0);
             if has_failed(CacheState::Failing) || has_failed(CacheState::Denied) {
                 continue;
             }

@@ -58,7 +58,7 @@ pub struct WorkerOptions {
     pub config: watch::Receiver<TargetConfig>,
 }
 
-/// Requests about single jobs of the collectors `tags` that are on their way at most.
+/// At most so many requests of the collector `tags` are on their way.
 const MAX_TAG_REQUESTS: usize = 2;
 
 /// The requests about single jobs that are on their way.

@@ -301,8 +301,8 @@ define_section! {
         /// How long a job is shown after its end: by thing group, and in series of its own. A longer time costs one DescribeJob
         /// request for each further job, once per start.
         pub ended_within: Duration => duration(Duration::ZERO..=TEN_YEARS).default("7d");
-        /// A job with open executions is stuck when none of its executions has progressed for longer than this, and no device was
-        /// added meanwhile.
+        /// A job with open executions is stuck when none of its executions has progressed for longer than this, and its oldest open
+        /// execution was queued longer ago.
         pub stuck_after: Duration => duration(Duration::from_secs(1)..=TEN_YEARS).default("1d");
         /// The same for jobs with maintenance windows, which pause between them.
         pub stuck_after_windowed: Duration => duration(Duration::from_secs(1)..=TEN_YEARS).default("14d");
@@ -323,12 +323,13 @@ define_section! {
         /// `<other>`. Groups that `thing_groups.include` names always get theirs.
         pub max_thing_groups: u32 => whole(0..=100_000).default("200");
         /// How many open jobs of a target get series of their own: stuck ones first, then the newest that are in progress. Each costs
-        /// Prometheus about 16 series.
+        /// Prometheus about 20 series, and more where things are named.
         pub max_jobs: u32 => whole(0..=100_000).default("500");
         /// How many ended jobs of a target get series of their own: those that ended last. Each costs Prometheus about 16 series.
         pub max_ended_jobs: u32 => whole(0..=100_000).default("100");
         /// How many things of each open status are named for a stuck job, and how many that have been `IN_PROGRESS` for more than
-        /// an hour for any other open job: the oldest ones.
+        /// an hour for any other open job: the oldest ones. Those that were named before stay until their executions end, up to as
+        /// many again.
         pub things_per_job: u32 => whole(0..=100).default("5");
     }
 }

@@ -7,7 +7,7 @@
 use super::{ExecutionCounts, ExecutionStatus};
 
 /// The executions that have had a result. Those that were removed or canceled have none.
-const EXECUTED: [ExecutionStatus; 4] =
+const FINISHED: [ExecutionStatus; 4] =
     [ExecutionStatus::Succeeded, ExecutionStatus::Failed, ExecutionStatus::TimedOut, ExecutionStatus::Rejected];
 
 /// When a job is aborted.
@@ -25,16 +25,17 @@ impl AbortCriterion {
     /// Whether these counts meet it; `None` if one of them is not known.
     #[must_use]
     pub fn is_met(&self, counts: &ExecutionCounts) -> Option<bool> {
-        let mut executed = 0;
-        let mut failed = 0;
-        for status in EXECUTED {
+        let (mut finished, mut failed) = (0, 0);
+        for status in FINISHED {
             let count = u64::from(counts.get(status)?);
-            executed += count;
+            finished += count;
             let is_failure = self.failure.map_or(status != ExecutionStatus::Succeeded, |failure| failure == status);
             failed += if is_failure { count } else { 0 };
         }
-        let reaches_share = failed > 0 && failed * 10_000 >= executed * u64::from(self.threshold);
-        Some(reaches_share && executed >= u64::from(self.min_executed))
+        let reaches_share = failed > 0 && failed * 10_000 >= finished * u64::from(self.threshold);
+        // The things that "must receive job execution notifications".
+        let notified = finished + u64::from(counts.get(ExecutionStatus::InProgress)?);
+        Some(reaches_share && notified >= u64::from(self.min_executed))
     }
 }
 
@@ -59,6 +60,11 @@ mod tests {
         assert_eq!(failed.is_met(&counts(6, 2, 2)), Some(false), "rejected ones are of another type");
         assert_eq!(any.is_met(&counts(6, 2, 2)), Some(true));
         assert_eq!(any.is_met(&counts(0, 9, 0)), Some(false), "too few");
+        let with_one_in_progress = |status| match status {
+            ExecutionStatus::Failed => Some(9),
+            status => Some(u32::from(status == ExecutionStatus::InProgress)),
+        };
+        assert_eq!(any.is_met(&ExecutionCounts::from_fn(with_one_in_progress)), Some(true));
         let always = AbortCriterion { failure: None, threshold: 0, min_executed: 1 };
         assert_eq!(always.is_met(&counts(10, 0, 0)), Some(false), "without a failure nothing is aborted");
         assert_eq!(always.is_met(&ExecutionCounts::default()), None);

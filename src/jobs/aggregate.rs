@@ -91,7 +91,7 @@ pub struct Part {
 pub struct ProgressCounts {
     /// Stuck jobs, of those that are known.
     pub stuck: BTreeMap<TargetSelection, u64>,
-    /// Jobs that are not known to be stuck, nor not to be.
+    /// Jobs of which it is not known whether they are stuck.
     pub unknown: u64,
 }
 
@@ -126,8 +126,12 @@ impl Aggregator {
             part.oldest_created = oldest_created(jobs, &labels);
             part.concurrent = concurrent(jobs, scope, &labels);
             part.start_overdue = self.overdue.count(jobs, scope, &labels, now.wall);
-            let are_known = self.first_jobs.are_known(jobs) && store.looks();
-            part.progress = are_known.then(|| progress(jobs, scope, &labels)).flatten();
+            if store.looks() {
+                let are_known = self.first_jobs.are_known(jobs);
+                part.progress = are_known.then(|| progress(jobs, scope, &labels)).flatten();
+            } else {
+                self.first_jobs = FirstJobs::default();
+            }
             if let Some(limits) = options.series {
                 part.set_series(choose_open(jobs, &options.filter, limits, &labels, now.wall), jobs);
             }
@@ -223,9 +227,8 @@ fn concurrent(jobs: &[KnownJob], scope: &Scope, labels: &ShownLabels) -> BTreeMa
 
 /// `None` where the identity may not describe jobs or list executions: then nobody is known to be stuck, and that is not 0.
 fn progress(jobs: &[KnownJob], scope: &Scope, labels: &ShownLabels) -> Option<ProgressCounts> {
-    let (described, looked_at) =
-        (jobs.iter().filter_map(|known| known.state), jobs.iter().filter_map(|known| known.progress.state));
-    if are_all_denied(described) || are_all_denied(looked_at) {
+    let is_denied = |known: &KnownJob| [known.state, known.progress.state].contains(&Some(CacheState::Denied));
+    if jobs.iter().any(is_denied) && jobs.iter().all(|known| known.progress.look.is_none()) {
         return None;
     }
     let stuck = scope.selections().iter().map(|selection| (selection.clone(), 0)).collect();
@@ -239,11 +242,6 @@ fn progress(jobs: &[KnownJob], scope: &Scope, labels: &ShownLabels) -> Option<Pr
         }
     }
     Some(counts)
-}
-
-fn are_all_denied(states: impl Iterator<Item = CacheState>) -> bool {
-    let mut states = states.peekable();
-    states.peek().is_some() && states.all(|state| state == CacheState::Denied)
 }
 
 fn group_rows<'a>(jobs: impl Iterator<Item = &'a KnownJob<'a>>, labels: &ShownLabels) -> BTreeMap<Label, GroupRow> {
@@ -265,7 +263,7 @@ struct FirstJobs(Option<BTreeSet<JobId>>);
 
 impl FirstJobs {
     fn are_known(&mut self, jobs: &[KnownJob]) -> bool {
-        let mut awaited = jobs.iter().filter(|known| known.is_awaited()).map(|known| known.id);
+        let mut awaited = jobs.iter().filter(|known| known.is_awaited).map(|known| known.id);
         match &mut self.0 {
             None => self.0 = Some(awaited.cloned().collect()),
             Some(first) if first.is_empty() => {}

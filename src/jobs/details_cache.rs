@@ -52,8 +52,7 @@ pub struct Details {
 
 impl Details {
     /// Whether the executions meet an abort criterion; `None` if there is no criterion or the counts are not known.
-    #[must_use]
-    pub fn meets_abort_criteria(&self) -> Option<bool> {
+    fn meets_abort_criteria(&self) -> Option<bool> {
         let met = self.abort_criteria.iter().map(|criterion| criterion.is_met(&self.executions));
         met.reduce(|one, other| Some(one? || other?)).flatten()
     }
@@ -75,6 +74,9 @@ pub struct Described {
     pub details: Details,
     /// When an answer last counted more executions that have started or ended than the answer before it.
     pub progressed: Option<Timestamp>,
+    /// Whether the executions meet an abort criterion, or have met one before; `None` if there is no criterion or the counts are not
+    /// known. Executions that go on after AWS has cancelled the job can lower the share again.
+    pub meets_abort_criteria: Option<bool>,
 }
 
 impl Described {
@@ -164,6 +166,11 @@ impl DetailsCache {
         self.described(id, job).filter(|described| described.is_fresh(job, options, now))
     }
 
+    /// Whether the first answer about a job is awaited.
+    pub(super) fn is_awaited(&self, id: &str, job: &Job) -> bool {
+        self.options.is_some() && self.queue.is_awaited(id, job)
+    }
+
     /// Whether the identity may not describe a job, or nothing is described.
     pub(super) fn is_denied(&self, id: &str) -> bool {
         self.options.is_none() || self.queue.is_denied(id)
@@ -205,9 +212,8 @@ impl DetailsCache {
         crossing: Option<Timestamp>,
         now: Timepoint,
     ) {
-        if let Some((class, due)) = self.next_request(id, job, place, crossing, now) {
-            self.queue.wait(id, job, class as usize, due);
-        }
+        let request = self.next_request(id, job, place, crossing, now);
+        self.queue.wait(id, job, request.map(|(class, due)| (class as usize, due)));
     }
 
     /// The class of a job, and when it is due (`None` for at once). It follows from the history of the job.
@@ -220,9 +226,6 @@ impl DetailsCache {
         now: Timepoint,
     ) -> Option<(DescribeClass, Option<Instant>)> {
         let options = self.options.as_ref()?;
-        if self.queue.is_in_flight(id) {
-            return None;
-        }
         let is_unchanged = |entry: &&Entry<DetailsEntry>| {
             entry.history != History::NotAsked && entry.data.listed_update == job.last_updated_at
         };
@@ -288,7 +291,10 @@ impl DetailsCache {
                     let has_progressed = details.executions.show_progress_since(&before.details.executions);
                     if has_progressed { Some(now.wall) } else { before.progressed }
                 });
-                entry.data.described = Some(Described { sent: request.sent, answered: now, details, progressed });
+                let has_met_criteria = before.and_then(|before| before.meets_abort_criteria) == Some(true);
+                let meets_abort_criteria = if has_met_criteria { Some(true) } else { details.meets_abort_criteria() };
+                let (sent, answered) = (request.sent, now);
+                entry.data.described = Some(Described { sent, answered, details, progressed, meets_abort_criteria });
                 entry.history.answered(at, is_equal)
             }
         };

@@ -13,7 +13,7 @@ use super::{Job, JobId, Status, Timepoint, Timestamp};
 /// A failed look is repeated after twice this, then after four times this, and so on, up to [`MAX_RETRY_INTERVAL`].
 const RETRY_INTERVAL: Duration = Duration::from_mins(1);
 
-/// So long a permission that was granted can stay unnoticed.
+/// A permission that is granted is noticed after this time at the latest.
 const MAX_RETRY_INTERVAL: Duration = Duration::from_mins(10);
 
 /// How executions are looked at.
@@ -74,6 +74,8 @@ pub struct Progress<'a> {
     pub look: Option<&'a LookResult>,
     /// How well its executions are known; `None` if they are not looked at.
     pub state: Option<CacheState>,
+    /// Whether the first look is still to end.
+    pub is_awaited: bool,
 }
 
 /// The looks at the executions of each job.
@@ -106,15 +108,15 @@ impl ExecutionsCache {
             Some(false) => return Progress { is_stuck: Some(false), ..Progress::default() },
             Some(true) => {}
         }
-        let state = Some(self.state(id, job, now));
+        let (state, is_awaited) = (Some(self.state(id, job, now)), self.queue.is_awaited(id, job));
         let looked = self.looked(id, job).filter(|looked| now.since(looked.answered) <= options.stale_after);
-        let Some(looked) = looked else { return Progress { state, ..Progress::default() } };
+        let Some(looked) = looked else { return Progress { state, is_awaited, ..Progress::default() } };
         let is_stuck = crosses_at(options, job, described, looked).and_then(|crosses_at| {
             let is_idle = [described.sent, looked.sent].iter().all(|sent| sent.wall >= crosses_at);
             if is_idle { looked.result.has_open } else { Some(false) }
         });
         let last = last_progress(job, described, looked);
-        Progress { is_stuck, last, look: Some(&looked.result), state }
+        Progress { is_stuck, last, look: Some(&looked.result), state, is_awaited }
     }
 
     fn looked(&self, id: &str, job: &Job) -> Option<&Looked> {
@@ -152,9 +154,8 @@ impl ExecutionsCache {
 
     /// Puts a job into the queue, if it is to be looked at and is not being looked at.
     pub(super) fn schedule(&mut self, id: &JobId, job: &Job, described: Option<&Described>, now: Timepoint) {
-        if let Some((class, due)) = self.next_request(id, job, described, now) {
-            self.queue.wait(id, job, class as usize, due);
-        }
+        let request = self.next_request(id, job, described, now);
+        self.queue.wait(id, job, request.map(|(class, due)| (class as usize, due)));
     }
 
     fn next_request(
@@ -166,9 +167,6 @@ impl ExecutionsCache {
     ) -> Option<(LookClass, Option<Instant>)> {
         let options = self.options.as_ref()?;
         let described = described.filter(|described| needs_look(job, described) == Some(true))?;
-        if self.queue.is_in_flight(id) {
-            return None;
-        }
         let Some(entry) = self.queue.entry(id, job) else { return Some((LookClass::First, None)) };
         let class = if entry.data.is_some() { LookClass::Later } else { LookClass::First };
         let must_look = entry.was_asked_before(self.crossing(id, job, described), now);
@@ -185,7 +183,7 @@ impl ExecutionsCache {
         self.queue.pick(now)
     }
 
-    /// Starts a look at a job, if it is still due. Its answer must be recorded.
+    /// Starts a look at a job that was picked, if it still needs one. Its answer must be recorded.
     pub(super) fn start(
         &mut self,
         id: &JobId,
@@ -194,19 +192,16 @@ impl ExecutionsCache {
         now: Timepoint,
     ) -> Option<(LookClass, Look)> {
         let options = self.options?;
-        let (class, due) = self.next_request(id, job, described, now)?;
-        if due.is_some_and(|due| due > now.instant) {
-            self.queue.wait(id, job, class as usize, due);
-            return None;
-        }
+        let (class, _) = self.next_request(id, job, described, now)?;
         let last = self.looked(id, job);
-        // An execution that has ended can be deleted while another one ends, so that no count rises. If that could make a job stuck,
-        // all executions are listed, unless there are too many.
-        let is_suspect = last.zip(described).is_some_and(|(last, described)| {
-            crosses_at(&options, job, described, last).is_some_and(|crosses_at| crosses_at <= now.wall)
+        // An execution that has ended can be deleted while another one ends, so that no count rises. Before a job becomes stuck, all
+        // executions are listed, unless there are too many.
+        let becomes_stuck = last.zip(described).is_some_and(|(last, described)| {
+            let crosses_at = crosses_at(&options, job, described, last);
+            crosses_at.is_some_and(|crosses_at| crosses_at <= now.wall && last.sent.wall < crosses_at)
         });
         let scope = match last {
-            Some(last) if last.has_too_many || !is_suspect => LookScope::Open,
+            Some(last) if last.has_too_many || !becomes_stuck => LookScope::Open,
             _ => LookScope::All,
         };
         let named = last.map(|last| last.result.named.clone()).unwrap_or_default();
@@ -266,7 +261,7 @@ fn last_progress(job: &Job, described: &Described, looked: &Looked) -> Option<Ti
     start.max(looked.progressed).max(described.progressed)
 }
 
-/// When a job is stuck if it does not progress. A device that has just been added gives it time.
+/// When a job is stuck if it does not progress. The oldest execution that holds it open gets the whole time too.
 fn crosses_at(options: &ExecutionsOptions, job: &Job, described: &Described, looked: &Looked) -> Option<Timestamp> {
     let is_windowed = described.details.schedule.windowed;
     let threshold = if is_windowed { options.stuck_after_windowed } else { options.stuck_after };

@@ -4,7 +4,7 @@
 //! rarer, and a pause while everything fails for one reason.
 
 use std::cmp::Reverse;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::time::Duration;
 
 use tokio::time::Instant;
@@ -129,6 +129,16 @@ pub(super) struct Entry<T> {
     pub(super) data: T,
 }
 
+impl<T: Default> Entry<T> {
+    /// Drops what is known of another job with the same id.
+    fn belongs_to(&mut self, job: &Job) {
+        if !same_creation(self.created_at, job.created_at) {
+            (self.history, self.data) = (History::default(), T::default());
+        }
+        self.created_at = job.created_at;
+    }
+}
+
 impl<T> Entry<T> {
     /// Whether `crossing` has passed, and the job was last asked for before it.
     pub(super) fn was_asked_before(&self, crossing: Option<Timestamp>, now: Timepoint) -> bool {
@@ -154,6 +164,8 @@ const LOWEST_CLASS_EVERY: u32 = 5;
 pub(super) struct JobQueue<T, const CLASSES: usize> {
     entries: BTreeMap<JobId, Entry<T>>,
     waiting: [BTreeSet<Waiting>; CLASSES],
+    /// Where each job waits. It waits once at most.
+    places: HashMap<JobId, (usize, Waiting)>,
     in_flight: usize,
     picks: u32,
     backoff: CollectorBackoff,
@@ -164,6 +176,7 @@ impl<T, const CLASSES: usize> Default for JobQueue<T, CLASSES> {
         Self {
             entries: BTreeMap::new(),
             waiting: [const { BTreeSet::new() }; CLASSES],
+            places: HashMap::new(),
             in_flight: 0,
             picks: 0,
             backoff: CollectorBackoff::default(),
@@ -202,8 +215,14 @@ impl<T: Default, const CLASSES: usize> JobQueue<T, CLASSES> {
         self.entries.get(&request.id).is_some_and(|entry| entry.asked_at == Some(request.sent))
     }
 
+    /// Whether the first request for a job is still to be answered, or to fail. If everything is denied, no answer is awaited.
+    pub(super) fn is_awaited(&self, id: &str, job: &Job) -> bool {
+        let was_answered = self.entry(id, job).is_some_and(|entry| entry.history != History::NotAsked);
+        !was_answered && self.paused() != Some(FailureReason::Denied)
+    }
+
     /// Whether a request for a job is on its way.
-    pub(super) fn is_in_flight(&self, id: &str) -> bool {
+    fn is_in_flight(&self, id: &str) -> bool {
         self.entries.get(id).is_some_and(|entry| entry.is_in_flight)
     }
 
@@ -216,16 +235,24 @@ impl<T: Default, const CLASSES: usize> JobQueue<T, CLASSES> {
     /// Lets no job wait any more.
     pub(super) fn clear_waiting(&mut self) {
         self.waiting = [const { BTreeSet::new() }; CLASSES];
+        self.places.clear();
     }
 
-    /// Lets a job wait until it is `due`; `None` for at once.
-    pub(super) fn wait(&mut self, id: &JobId, job: &Job, class: usize, due: Option<Instant>) {
+    /// Lets a job wait in a class until it is due (`None` for at once), or wait no more. It stays where it is if a request for it is
+    /// on its way.
+    pub(super) fn wait(&mut self, id: &JobId, job: &Job, request: Option<(usize, Option<Instant>)>) {
+        if let Some((class, waiting)) = self.places.remove(id) {
+            self.waiting[class].remove(&waiting);
+        }
+        let Some((class, due)) = request.filter(|_| !self.is_in_flight(id)) else { return };
         let newest = Reverse(job.completed_at.or(job.created_at));
-        self.waiting[class].insert(Waiting { due, newest, id: JobId::clone(id) });
+        let waiting = Waiting { due, newest, id: JobId::clone(id) };
+        self.waiting[class].insert(waiting.clone());
+        self.places.insert(JobId::clone(id), (class, waiting));
     }
 
     fn jobs(&self) -> usize {
-        self.in_flight + self.waiting.iter().map(BTreeSet::len).sum::<usize>()
+        self.in_flight + self.places.len()
     }
 
     fn paused(&self) -> Option<FailureReason> {
@@ -251,6 +278,7 @@ impl<T: Default, const CLASSES: usize> JobQueue<T, CLASSES> {
         let (class, job) = self.choose(now).map(|(class, job)| (class, job.clone()))?;
         self.picks = (self.picks + 1) % LOWEST_CLASS_EVERY;
         self.waiting[class].remove(&job);
+        self.places.remove(&job.id);
         Some(job.id)
     }
 
@@ -278,20 +306,17 @@ impl<T: Default, const CLASSES: usize> JobQueue<T, CLASSES> {
         self.backoff.asked(now.instant);
         let entry = self.entries.entry(JobId::clone(id)).or_default();
         self.in_flight += usize::from(!entry.is_in_flight);
-        entry.created_at = job.created_at;
+        entry.belongs_to(job);
         entry.asked_at = Some(now);
         entry.is_in_flight = true;
         entry
     }
 
-    /// The entry of a job whose answer has come, or a new one. The data of another job with the same id is dropped.
+    /// The entry of a job whose answer has come, or a new one.
     pub(super) fn answered(&mut self, id: &JobId, job: &Job) -> &mut Entry<T> {
         let entry = self.entries.entry(JobId::clone(id)).or_default();
         self.in_flight -= usize::from(std::mem::take(&mut entry.is_in_flight));
-        if !same_creation(entry.created_at, job.created_at) {
-            entry.data = T::default();
-        }
-        entry.created_at = job.created_at;
+        entry.belongs_to(job);
         entry
     }
 

@@ -6,10 +6,11 @@ use std::time::Duration;
 
 use super::aggregate::{SeriesLimits, ShownLabels};
 use super::group_filter::GroupFilter;
+use super::look::NAMED_PER_LIMIT;
 use super::thing_groups::{Label, is_group};
 use super::{
-    Details, EXCLUDED, ExecutionCounts, ExecutionStatus, JobId, KnownJob, OTHER, OpenExecution, Pair, Status,
-    TagValues, TargetSelection, Timestamp,
+    EXCLUDED, ExecutionCounts, ExecutionStatus, JobId, KnownJob, OTHER, OpenExecution, Pair, Status, TagValues,
+    TargetSelection, Timestamp,
 };
 
 /// A job that has series of its own.
@@ -83,10 +84,10 @@ impl JobSeries {
                 .iter()
                 .flat_map(|look| &look.named)
                 .filter(is_named)
-                .take(2 * limits.things)
+                .take(NAMED_PER_LIMIT * limits.things)
                 .cloned()
                 .collect(),
-            meets_abort_criteria: details.filter(|_| executions.is_some()).and_then(Details::meets_abort_criteria),
+            meets_abort_criteria: known.meets_abort_criteria,
             tags: known.tags.cloned(),
         }
     }

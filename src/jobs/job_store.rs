@@ -120,6 +120,11 @@ impl Jobs {
         self.recent.get(id).filter(|_| !self.is_gone(id)).map(|job| (job, Place::Ended))
     }
 
+    /// A job that is listed as open, or has left the list and may still be open.
+    fn find_open(&self, id: &str) -> Option<&Job> {
+        self.find(id).filter(|(_, place)| *place != Place::Ended).map(|(job, _)| job)
+    }
+
     fn is_gone(&self, id: &str) -> bool {
         self.moved.get(id).is_some_and(|moved| moved.job.is_none())
     }
@@ -173,10 +178,9 @@ impl JobStore {
     /// Schedules every job anew.
     fn reschedule(&mut self, now: Timepoint) {
         let Self { jobs, details, executions, tags, next_crossing, .. } = self;
-        let find = |id: &str| jobs.find(id).map(|(job, _)| job);
-        details.retain(find);
-        executions.retain(find);
-        tags.retain(find);
+        details.retain(|id| jobs.find(id).map(|(job, _)| job));
+        executions.retain(|id| jobs.find_open(id));
+        tags.retain(|id| jobs.find(id).map(|(job, _)| job));
         details.clear_waiting();
         executions.clear_waiting();
         tags.clear_waiting();
@@ -274,8 +278,8 @@ impl JobStore {
     pub fn looked(&mut self, request: &JobRequest, answer: Answer<LookResult>, now: Timepoint) {
         let ends_pause = self.executions.count_answer(&request.id, &answer);
         if self.executions.is_current(request) {
-            match self.jobs.find(&request.id) {
-                Some((job, _)) => self.executions.answered(request, answer, job, now),
+            match self.jobs.find_open(&request.id) {
+                Some(job) => self.executions.answered(request, answer, job, now),
                 None => self.executions.forget(&request.id),
             }
             self.schedule(&request.id, now);
@@ -397,7 +401,7 @@ impl JobStore {
     pub fn next_look(&mut self, now: Timepoint) -> Option<LookRequest> {
         loop {
             let id = self.executions.pick(now)?;
-            let Some((job, _)) = self.jobs.find(&id) else { continue };
+            let Some(job) = self.jobs.find_open(&id) else { continue };
             let described = self.details.fresh(&id, job, now);
             if let Some((class, look)) = self.executions.start(&id, job, described, now) {
                 return Some(LookRequest { request: JobRequest { id, sent: now }, class, look });
@@ -497,6 +501,7 @@ impl JobStore {
         let described = self.details.described(id, job);
         let fresh = self.details.fresh(id, job, now);
         let is_open = job.status.is_open();
+        let progress = if is_open { self.executions.progress(id, job, fresh, now) } else { Progress::default() };
         KnownJob {
             id,
             job,
@@ -504,7 +509,9 @@ impl JobStore {
             described_at: described.map(|described| described.answered),
             executions: fresh.map(|fresh| fresh.details.executions),
             state: self.options.details.map(|_| self.details.state(id, job, now)),
-            progress: if is_open { self.executions.progress(id, job, fresh, now) } else { Progress::default() },
+            progress,
+            is_awaited: progress.is_awaited || self.details.is_awaited(id, job),
+            meets_abort_criteria: fresh.and_then(|fresh| fresh.meets_abort_criteria),
             tags: self.tags.values(id, job, now),
         }
     }
@@ -552,6 +559,10 @@ pub struct KnownJob<'a> {
     pub state: Option<CacheState>,
     /// What is known of the progress of an open job.
     pub progress: Progress<'a>,
+    /// Whether the first description or the first look is still to be answered, or to fail.
+    pub is_awaited: bool,
+    /// Whether its executions meet one of its abort criteria; `None` if it has none, or that is not known.
+    pub meets_abort_criteria: Option<bool>,
     /// The tags that are shown; `None` if they are not known.
     pub tags: Option<&'a TagValues>,
 }
@@ -566,13 +577,6 @@ impl KnownJob<'_> {
             (None, Some(CacheState::Failing | CacheState::Denied)) => Some(vec![UNKNOWN.into()]),
             (None, Some(CacheState::Fresh | CacheState::Overdue)) => None,
         }
-    }
-
-    /// Whether a first request about the progress of this job has not been answered, and has not failed either.
-    #[must_use]
-    pub fn is_awaited(&self) -> bool {
-        let is_awaited = |state, is_known: bool| state == Some(CacheState::Overdue) && !is_known;
-        is_awaited(self.state, self.details.is_some()) || is_awaited(self.progress.state, self.progress.look.is_some())
     }
 
     /// Whether the job has no description, and should have one.

@@ -55,6 +55,9 @@ impl ExecutionSummary {
     }
 }
 
+/// At most so many times the limit are named: that many of each open status, and as many that were named before.
+pub(super) const NAMED_PER_LIMIT: usize = 3;
+
 /// An execution that is not finished. The order is by age.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct OpenExecution {
@@ -111,18 +114,19 @@ pub struct LookResult {
     pub is_complete: bool,
     /// The newest sign of progress.
     pub progressed: Option<Timestamp>,
-    /// Whether any execution was open; `None` if none is known to be, and one that was not listed or has a new status can be.
+    /// Whether any execution was open; `None` if that is not known, because not all were listed or one has a new status.
     pub has_open: Option<bool>,
     /// `queuedAt` of the oldest open execution.
     pub oldest_queued_at: Option<Timestamp>,
     /// Since when the oldest execution of each open status has had it.
     pub oldest: BTreeMap<ExecutionStatus, Timestamp>,
-    /// Executions that are shown by name: the oldest ones, and those that were shown before.
+    /// Executions that are named: the oldest ones of each open status, and those that were named before.
     pub named: Vec<OpenExecution>,
 }
 
 impl Look {
-    /// Names `limit` executions of each open status. Those in `named` were named by the last look.
+    /// Names the `limit` oldest executions of each open status, and as long as they are open those in `named`, which the last look
+    /// named.
     #[must_use]
     pub fn new(scope: LookScope, limit: usize, named: Vec<OpenExecution>) -> Self {
         Self {
@@ -178,16 +182,13 @@ impl Look {
                 execution.clone_from(now);
             }
         }
-        let capacity = 2 * self.limit;
-        for (status, executions) in &self.oldest {
-            for execution in executions {
-                let is_full = named.iter().filter(|named| named.status == *status).count() >= self.limit;
-                let is_named = named.iter().any(|named| named.thing == execution.thing);
-                if !is_full && !is_named && named.len() < capacity {
-                    named.push(execution.clone());
-                }
-            }
-        }
+        let oldest: Vec<OpenExecution> =
+            self.oldest.values().flat_map(|oldest| oldest.iter().take(self.limit)).cloned().collect();
+        // One that was queued long ago and has just started is none of the oldest.
+        named.retain(|execution| oldest.iter().all(|oldest| oldest.thing != execution.thing));
+        named.sort();
+        named.truncate((NAMED_PER_LIMIT * self.limit).saturating_sub(oldest.len()));
+        named.extend(oldest);
         named.sort();
         let oldest = self.oldest.into_iter().filter_map(|(status, executions)| {
             let first = executions.first()?;

@@ -85,9 +85,9 @@ impl TagsCache {
 
     /// Puts a job into the queue, unless a request for it is on its way.
     pub(super) fn schedule(&mut self, id: &JobId, job: &Job) {
-        if !self.keys.is_empty() && !self.queue.is_in_flight(id) {
+        if !self.keys.is_empty() {
             let due = self.queue.entry(id, job).and_then(|entry| entry.history.due(&PACE));
-            self.queue.wait(id, job, 0, due);
+            self.queue.wait(id, job, Some((0, due)));
         }
     }
 

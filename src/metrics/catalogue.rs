@@ -123,7 +123,7 @@ families! {
         "Absent for a selection until the schedules of its SCHEDULED jobs are known.";
     JOBS_STUCK: Gauge "aws_iot_jobs_stuck" of Jobs ("target_selection")
         "Open jobs that are known to be stuck: they have open executions, and none has progressed for longer than jobs.stuck_after."
-        "For jobs with maintenance windows, which pause by design, the time is `jobs.stuck_after_windowed`. Progress is the start of the job, an execution that starts, reports, ends or is retried. A device that is added gives its job time, and is no progress. All times are AWS's own, so a restart forgets nothing. Absent until each job of the first walk was looked at or failed, and if the identity may not describe jobs or list their executions. `aws_iot_jobs_progress_unknown` counts the jobs of which it is not known.";
+        "For jobs with maintenance windows, which pause by design, the time is `jobs.stuck_after_windowed`. Progress is the start of the job, an execution that starts, reports, ends or is retried. A device that is added is no progress, but the oldest open execution must have been queued longer ago than that, too. All times are AWS's own, so a restart forgets nothing. Absent until each job of the first walk was looked at or failed, and if the identity may not describe jobs or list their executions. `aws_iot_jobs_progress_unknown` counts the jobs of which it is not known.";
     JOBS_PROGRESS_UNKNOWN: Gauge "aws_iot_jobs_progress_unknown" of Jobs ()
         "Open jobs of which it is not known whether they are stuck."
         "Absent where `aws_iot_jobs_stuck` is.";
@@ -150,7 +150,7 @@ families! {
         "See `aws_iot_jobs_stuck`. Absent if it is not known. A job becomes stuck only by answers to requests that were sent after the time was over.";
     JOB_ABORT_CRITERIA_MET: Gauge "aws_iot_job_abort_criteria_met" of Jobs ("job_id")
         "Whether the executions of a job meet one of its abort criteria, for which AWS cancels a job."
-        "AWS documents no field that says why a job was cancelled, so this follows from `abortConfig` and the counts of executions: of those that succeeded, failed, timed out or were rejected, the share that counts for the criterion. Absent for a job without abort criteria, and if its counts are not known.";
+        "AWS documents no field that says why a job was cancelled, so this follows from `abortConfig` and the counts of executions: of those that succeeded, failed, timed out or were rejected, the share that counts for the criterion. Executions in progress count towards the minimum number. Once it is 1 it stays 1 until a restart. Absent for a job without abort criteria, and if its counts are not known.";
     JOB_THING_GROUP_INFO: Gauge "aws_iot_job_thing_group_info" of Jobs ("job_id", "thing_group")
         "A thing group that a job targets; always 1."
         "Ten groups of a job at most. `<excluded>` stands for groups that `thing_groups.exclude` names, `<other>` for the rest: groups beyond ten, and those that `thing_groups.include` leaves out. Groups keep their names here even if their counts are folded.";
@@ -183,7 +183,7 @@ families! {
         "`queuedAt` or `startedAt`, of the last look. Absent if not all executions were listed.";
     JOB_OPEN_EXECUTION_SINCE: Gauge "aws_iot_job_open_execution_since_timestamp_seconds" ["seconds"] of Jobs ("job_id", "thing", "execution_status")
         "Since when the execution on a thing has been QUEUED or IN_PROGRESS, in seconds since the epoch."
-        "For a stuck job the things that hold it open, for another open job those that have been IN_PROGRESS for more than an hour: at most `limits.things_per_job` of each status, the oldest ones. A thing that is named stays until its execution ends.";
+        "For a stuck job the things that hold it open, for another open job those that have been IN_PROGRESS for more than an hour: the `limits.things_per_job` oldest of each status, and as many again that were named before and are still open.";
     JOB_EXECUTIONS: Gauge "aws_iot_job_executions" of Jobs ("job_id", "execution_status")
         "Executions of an open job by status."
         "These are executions, not devices: with retries a device has several, and there can be more than targets. Absent if the job was not described, or too long ago.";

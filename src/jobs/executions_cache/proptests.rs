@@ -19,6 +19,8 @@ struct Execution {
     key: u32,
     summary: ExecutionSummary,
     deleted_at: Option<Timestamp>,
+    /// When it last started or ended, which changes a count.
+    moved_at: Option<Timestamp>,
 }
 
 impl Execution {
@@ -46,7 +48,7 @@ enum Event {
     LoseDescription,
     AskLook,
     Page,
-    LoseLook,
+    LoseLook(u8),
     Restart,
 }
 
@@ -68,7 +70,7 @@ fn events() -> impl Strategy<Value = Vec<Event>> {
         1 => Just(Event::LoseDescription),
         6 => Just(Event::AskLook),
         12 => Just(Event::Page),
-        1 => Just(Event::LoseLook),
+        1 => (0..4_u8).prop_map(Event::LoseLook),
         1 => Just(Event::Restart),
     ];
     vec(event, 1..200)
@@ -91,10 +93,17 @@ struct World {
     page_size: usize,
     max_pages: usize,
     fixture: Fixture,
-    described: Option<(JobRequest, Option<DescribeAnswer>)>,
+    described: Option<(JobRequest, Option<(Timestamp, DescribeAnswer)>)>,
     looking: Option<Pages>,
     /// Whether a look at all executions was cut off since the last start.
     was_cut: bool,
+    /// Whether an execution was deleted since the last start: what it showed is gone.
+    has_deleted: bool,
+    /// When AWS handled the last request of `DescribeJob` whose answer arrived, and when the last look that was complete began.
+    known_until: [Option<Timestamp>; 2],
+    /// The last progress that was shown since the last start, and whether the job was stuck.
+    shown: Option<Timestamp>,
+    was_stuck: bool,
 }
 
 impl World {
@@ -109,6 +118,10 @@ impl World {
             described: None,
             looking: None,
             was_cut: false,
+            has_deleted: false,
+            known_until: [None; 2],
+            shown: None,
+            was_stuck: false,
         };
         for _ in 0..3 {
             world.happens(Event::Join);
@@ -142,6 +155,7 @@ impl World {
                 ..ExecutionSummary::default()
             },
             deleted_at: None,
+            moved_at: None,
         });
     }
 
@@ -155,6 +169,7 @@ impl World {
                     let summary = &mut execution.summary;
                     summary.status = Some(ExecutionStatus::InProgress);
                     (summary.started_at, summary.last_updated_at) = (Some(now), Some(now));
+                    execution.moved_at = Some(now);
                 }
             }
             Event::Report(choice) => {
@@ -173,6 +188,7 @@ impl World {
                 if let Some(execution) = self.pick(choice, Execution::is_open) {
                     execution.summary.status = Some(ended[usize::from(how)]);
                     execution.summary.last_updated_at = Some(now);
+                    execution.moved_at = Some(now);
                 }
             }
             Event::Retry(choice) => {
@@ -186,6 +202,7 @@ impl World {
             Event::Delete(choice) => {
                 if let Some(execution) = self.pick(choice, |execution| !execution.is_open()) {
                     execution.deleted_at = Some(now);
+                    self.has_deleted = true;
                 }
             }
             Event::FlipWindow => self.is_scheduled ^= self.windowed,
@@ -198,7 +215,7 @@ impl World {
                 }
             }
             Event::HandleDescription => {
-                let answer = self.description();
+                let answer = (now, self.description());
                 if let Some((_, handled)) = &mut self.described {
                     handled.get_or_insert(answer);
                 }
@@ -214,20 +231,30 @@ impl World {
                 }
             }
             Event::Page => self.page(),
-            Event::LoseLook => {
+            Event::LoseLook(reason) => {
+                let reasons = [
+                    FailureReason::Denied,
+                    FailureReason::Credentials,
+                    FailureReason::Connection,
+                    FailureReason::Other,
+                ];
                 if let Some(Pages { request, .. }) = self.looking.take() {
-                    self.fixture.store.looked(&request, Answer::Failed(FailureReason::Other), self.fixture.now);
+                    let answer = Answer::Failed(reasons[usize::from(reason)]);
+                    self.fixture.store.looked(&request, answer, self.fixture.now);
                 }
             }
             Event::Restart => self.restart(),
         }
         self.fixture.store.check_crossings(self.fixture.now);
+        self.check();
     }
 
     fn restart(&mut self) {
         let now = self.fixture.now;
         self.fixture = Fixture { now, ..Fixture::new(options_with_looks()) };
         (self.described, self.looking, self.was_cut) = (None, None, false);
+        (self.has_deleted, self.known_until) = (false, [None; 2]);
+        (self.shown, self.was_stuck) = (None, false);
         self.fixture.open_walk(&[self.job()]);
     }
 
@@ -248,8 +275,33 @@ impl World {
 
     fn deliver_description(&mut self, failure: Option<DescribeAnswer>) {
         let Some((request, handled)) = self.described.take() else { return };
-        let answer = failure.or(handled).unwrap_or_else(|| self.description());
-        self.fixture.store.described(&request, &answer, self.fixture.now);
+        let (handled_at, handled) = handled.unwrap_or_else(|| (self.now(), self.description()));
+        if failure.is_none() {
+            self.known_until[0] = Some(handled_at);
+        }
+        self.fixture.store.described(&request, &failure.unwrap_or(handled), self.fixture.now);
+    }
+
+    /// Checks what is shown after each event.
+    fn check(&mut self) {
+        let Progress { is_stuck, last, .. } = self.progress();
+        let Some(last) = last else { return };
+        assert!(Some(last) >= self.shown, "last progress goes back from {:?} to {last:?}", self.shown);
+        self.shown = Some(last);
+        let [Some(described), Some(looked)] = self.known_until else { return };
+        // A start or an end is seen by the counts, or by the look that came after them.
+        let moved = self.existing().filter_map(|execution| execution.moved_at);
+        let moved = moved.filter(|moved| *moved <= described).max();
+        if !self.has_deleted {
+            assert!(Some(last) >= moved, "last progress {last:?} is older than {moved:?}");
+        }
+        let becomes_stuck = is_stuck == Some(true) && !self.was_stuck;
+        self.was_stuck = is_stuck == Some(true);
+        if becomes_stuck && !self.was_cut {
+            let idle_since = self.idle_since(described.min(looked));
+            let idle = described.min(looked).since(idle_since);
+            assert!(idle >= self.threshold(), "stuck by answers from {idle:?} after {idle_since:?}");
+        }
     }
 
     /// Reads the next page of the look that is under way.
@@ -278,6 +330,7 @@ impl World {
     fn end_look(&mut self, request: &JobRequest, look: Look, is_complete: bool) {
         let (scope, now) = (look.scope(), self.fixture.now);
         self.was_cut |= scope == LookScope::All && !is_complete;
+        self.known_until[1] = Some(request.sent.wall);
         self.fixture.store.looked(request, Answer::Found(look.finish(is_complete, now)), now);
         let there = |execution: &&Execution| {
             let was_there = execution.summary.queued_at.is_some_and(|queued| queued <= request.sent.wall);
@@ -306,9 +359,10 @@ impl World {
         if self.windowed { 14 * DAY } else { DAY }
     }
 
-    /// Since when nothing has progressed, and no device was added that holds the job open, by all that AWS says now.
-    fn idle_since(&self) -> Timestamp {
+    /// Since when nothing had progressed at a time, and no device had been added that holds the job open, by all that AWS says now.
+    fn idle_since(&self, at: Timestamp) -> Timestamp {
         let progressed = self.existing().filter_map(|execution| progressed_at(&execution.summary));
+        let progressed = progressed.filter(|progressed| *progressed <= at);
         let oldest_open =
             self.existing().filter(|execution| execution.is_open()).filter_map(|it| it.summary.queued_at).min();
         progressed.chain(oldest_open).fold(START, Timestamp::max)
@@ -324,6 +378,7 @@ impl World {
             }
             let answer = self.description();
             if self.fixture.answer(|_| answer).is_some() {
+                self.known_until[0] = Some(self.now());
                 continue;
             }
             let Some(LookRequest { request, look, .. }) = self.fixture.store.next_look(self.fixture.now) else {
@@ -367,7 +422,7 @@ proptest! {
                 world.restart();
             }
             world.settle();
-            let idle = world.now().since(world.idle_since());
+            let idle = world.now().since(world.idle_since(world.now()));
             let open = world.existing().filter(|execution| execution.is_open()).count();
             let Progress { is_stuck, last, .. } = world.progress();
             // A request that failed is repeated later.
@@ -375,7 +430,8 @@ proptest! {
             if open == 0 {
                 prop_assert!(is_stuck != Some(true), "stuck without open executions");
             } else if is_stuck == Some(true) {
-                prop_assert!(world.was_cut || idle >= world.threshold(), "stuck after {:?}", idle);
+                let is_known = !world.was_cut && !world.has_deleted;
+                prop_assert!(!is_known || idle >= world.threshold(), "stuck after {:?}", idle);
             } else if is_restarted && !world.was_cut {
                 prop_assert!(idle < world.threshold(), "not stuck after {:?}; last progress {:?}", idle, last);
             }

@@ -236,6 +236,46 @@ fn a_thing_that_is_named_stays_named_until_its_execution_ends() {
     one.wait(HOUR);
     one.answer();
     assert_eq!(one.named(), ["a", "d", "b"], "c has ended");
+    let older = |thing: &str, after| execution(thing, ExecutionStatus::InProgress, after);
+    one.executions.extend([older("long-1", 2 * MINUTE), older("long-2", 3 * MINUTE)]);
+    one.wait(HOUR);
+    one.answer();
+    assert_eq!(one.named(), ["a", "long-1", "long-2", "d", "b"], "the oldest of each status, and b");
+}
+
+#[test]
+fn jobs_that_may_not_be_looked_at_are_asked_for_one_by_one_and_never_hold_up_the_worker() {
+    for jobs in [1, 2, 3, 8, 9, 12] {
+        let ids: Vec<String> = (0..jobs).map(|n| format!("job-{n}")).collect();
+        let summaries: Vec<JobSummary> = ids.iter().map(|id| job(id, "IN_PROGRESS")).collect();
+        let mut fixture = Fixture::new(options_with_looks());
+        fixture.open_walk(&summaries);
+        let mut asked = 0;
+        for _minute in 0..120 {
+            fixture.wait(MINUTE);
+            while fixture.answer(|id| found(job(id, "IN_PROGRESS"), 1)).is_some() {}
+            while let Some(LookRequest { request, .. }) = fixture.store.next_look(fixture.now) {
+                fixture.store.looked(&request, Answer::Failed(FailureReason::Denied), fixture.now);
+                asked += 1;
+            }
+        }
+        assert!((119..=135).contains(&asked), "{jobs} jobs were asked for {asked} times in two hours");
+    }
+}
+
+#[test]
+fn a_job_that_has_the_id_of_an_earlier_one_starts_without_its_looks() {
+    let mut one = OneJob::new(options_with_looks());
+    one.executions = vec![queued("old-device", Duration::ZERO)];
+    one.wait(2 * DAY);
+    one.answer();
+    assert_eq!(one.named(), ["old-device"]);
+    one.summary.created_at = Some(one.fixture.now.wall);
+    one.summary.last_updated_at = one.summary.created_at;
+    one.fixture.open_walk(std::slice::from_ref(&one.summary));
+    one.answer_descriptions();
+    assert!(one.look(|_, _| Answer::Failed(FailureReason::Other)));
+    assert_eq!((one.progress().is_stuck, one.progress().look), (None, None));
 }
 
 #[test]

@@ -6,7 +6,8 @@ use proptest::collection::vec;
 use proptest::prelude::*;
 
 use super::*;
-use crate::jobs::{Description, FailureReason, JobSummary, TargetSelection};
+use crate::jobs::fixtures::options_with_looks;
+use crate::jobs::{Description, ExecutionStatus, FailureReason, JobSummary, TargetSelection};
 
 const START: Timestamp = Timestamp::from_secs(1_700_000_000);
 const SECOND: Duration = Duration::from_secs(1);
@@ -124,7 +125,7 @@ fn options(scope: Scope, details: bool) -> StoreOptions {
             max_interval: Duration::from_mins(10),
             stale_after: Duration::from_mins(30),
         }),
-        executions: None,
+        executions: options_with_looks().executions,
         tag_keys: [].into(),
     }
 }
@@ -304,11 +305,16 @@ impl World {
             self.sent.push(Sent { request, answer: None });
             self.advance(SECOND);
         }
+        // A look changes when a job is described, and nothing else.
+        if let Some(LookRequest { request, look, .. }) = self.store.next_look(self.now) {
+            self.store.looked(&request, Answer::Found(look.finish(true, self.now)), self.now);
+        }
     }
 
     fn answer(&self, id: &str) -> DescribeAnswer {
         let Some(job) = self.aws.get(id) else { return Answer::NotFound };
-        Answer::Found(Box::new(Description { summary: job.summary(id), ..Description::default() }))
+        let executions = ExecutionCounts::from_fn(|status| Some(u32::from(status == ExecutionStatus::Queued)));
+        Answer::Found(Box::new(Description { summary: job.summary(id), executions, ..Description::default() }))
     }
 
     fn handle(&mut self, choice: u8) {
