@@ -376,6 +376,7 @@ impl World {
             while self.looking.is_some() {
                 self.page();
             }
+            self.check();
             let answer = self.description();
             if self.fixture.answer(|_| answer).is_some() {
                 self.known_until[0] = Some(self.now());
@@ -415,6 +416,7 @@ proptest! {
         for event in events {
             world.happens(event);
         }
+        world.settle();
         world.fixture.wait(idle_hours * 60 * MINUTE);
         world.fixture.open_walk(&[world.job()]);
         for is_restarted in [false, true] {
