@@ -13,8 +13,8 @@ use tokio::time::Instant;
 
 use super::*;
 use crate::jobs::{
-    AggregateOptions, Aggregator, Answer, DetailsOptions, FailureReason, JobStore, OpenWalk, Part, Scope, SeriesLimits,
-    Shown, StoreOptions, Timepoint, UNKNOWN,
+    AggregateOptions, Aggregator, Answer, DetailsOptions, ExecutionsOptions, FailureReason, JobStore, LookRequest,
+    OpenWalk, Part, Scope, SeriesLimits, Shown, StoreOptions, Timepoint, UNKNOWN,
 };
 use crate::metrics::{self, ExporterMetrics, Format, Identity, Published, Source, TargetState, TargetStates};
 use crate::proptests::answers::{self, Answer as HttpAnswer, Json};
@@ -57,7 +57,12 @@ fn fault_of(error: &ApiError) -> Option<String> {
 }
 
 /// The exposition of these jobs, once walks have listed them and descriptions have answered for some of them.
-fn exposed(jobs: &[JobSummary], descriptions: &[Description]) -> Result<Bytes, String> {
+fn exposed(
+    jobs: &[JobSummary],
+    descriptions: &[Description],
+    executions: &[ExecutionSummary],
+    tags: &[Tag],
+) -> Result<Bytes, String> {
     let now = Timepoint { instant: Instant::now(), wall: NOW };
     let (minute, hour) = (Duration::from_mins(1), Duration::from_hours(1));
     let mut store = JobStore::new(StoreOptions {
@@ -66,8 +71,14 @@ fn exposed(jobs: &[JobSummary], descriptions: &[Description]) -> Result<Bytes, S
         lists_ended: true,
         ended_within: hour * 100,
         details: Some(DetailsOptions { interval: minute, max_interval: minute, stale_after: hour }),
-        executions: None,
-        tag_keys: [].into(),
+        executions: Some(ExecutionsOptions {
+            interval: hour,
+            stale_after: hour,
+            stuck_after: hour,
+            stuck_after_windowed: hour,
+            things_per_job: 2,
+        }),
+        tag_keys: ["team".to_owned()].into(),
     });
     let (mut open, mut full) = (OpenWalk::default(), store.start_full_walk(now));
     for job in jobs {
@@ -82,6 +93,15 @@ fn exposed(jobs: &[JobSummary], descriptions: &[Description]) -> Result<Bytes, S
             .map_or(Answer::Failed(FailureReason::Other), |description| Answer::Found(Box::new(description.clone())));
         store.described(&request, &answer, now);
     }
+    while let Some(LookRequest { request, mut look, .. }) = store.next_look(now) {
+        for execution in executions {
+            look.insert(execution);
+        }
+        store.looked(&request, Answer::Found(look.finish(true, now)), now);
+    }
+    while let Some(request) = store.next_tags(now) {
+        store.tags_read(&request, &Answer::Found(tags.to_vec()), now);
+    }
     let options = AggregateOptions {
         max_thing_groups: 2,
         series: Some(SeriesLimits { open: 4, ended: 4, things: 5 }),
@@ -94,6 +114,7 @@ fn exposed(jobs: &[JobSummary], descriptions: &[Description]) -> Result<Bytes, S
         account: AccountId::parse("012345678901").ok(),
         open: published(snapshot.open),
         ended: published(snapshot.ended),
+        tag_keys: Arc::clone(&store.options().tag_keys),
         ..TargetState::default()
     };
     let states = Arc::new(TargetStates::default());
@@ -190,7 +211,7 @@ proptest! {
             }
         };
         let ids: BTreeSet<&str> = jobs.iter().filter_map(JobSummary::id).collect();
-        let shown = run(async { exposed(&jobs, &[]) }).map_err(failed)?;
+        let shown = run(async { exposed(&jobs, &[], &[], &[]) }).map_err(failed)?;
         let shown = Exposition::read(&shown, false).map_err(failed)?;
         prop_assert_eq!(shown.sum("aws_iot_jobs"), Some(number(ids.len())));
     }
@@ -212,7 +233,7 @@ proptest! {
             let selection = label(job.target_selection.as_ref().map(TargetSelection::as_str));
             *expected.entry((status, selection)).or_default() += 1.0;
         }
-        let shown = run(async { exposed(&jobs, &[]) }).map_err(failed)?;
+        let shown = run(async { exposed(&jobs, &[], &[], &[]) }).map_err(failed)?;
         let shown = Exposition::read(&shown, false).map_err(failed)?;
         let rows = shown.family("aws_iot_jobs").filter(|(_, jobs)| *jobs > 0.0);
         let rows = rows.map(|(labels, jobs)| ((labels.of("status").to_owned(), labels.of("target_selection").to_owned()), jobs));
@@ -220,6 +241,35 @@ proptest! {
         for (labels, _) in shown.family("aws_iot_job_info") {
             prop_assert!(last.contains_key(labels.of("job_id")), "{:?}", labels);
         }
+    }
+
+    #[test]
+    fn any_answer_about_executions_and_tags_is_one_that_can_be_shown_or_an_error_of_one_short_line(
+        executions in answers::answer(answers::executions()), tags in answers::answer(answers::tags()), job in valid_job(),
+    ) {
+        let account = AccountId::parse("012345678901").expect("an account id");
+        let (executions, tags) = run(async {
+            let connection = fake_http::connection(&in_turn(vec![executions]), counters()).await;
+            let executions = connection.list_executions("job-1", None, None, Class::FirstLook).await;
+            let connection = fake_http::connection(&in_turn(vec![tags]), counters()).await;
+            (executions, connection.list_tags(&account, "job-1", Class::OpenJob).await)
+        });
+        for error in executions.as_ref().err().into_iter().chain(tags.as_ref().err()) {
+            prop_assert_eq!(fault_of(error), None);
+        }
+        let executions = executions.ok().flatten().map(|page| page.items).unwrap_or_default();
+        let tags = tags.ok().flatten().unwrap_or_default();
+        let job = JobSummary { job_id: Some("job-1".to_owned()), status: Some(Status::InProgress), ..job };
+        let description = Description {
+            summary: job.clone(),
+            executions: ExecutionCounts::from_fn(|_| Some(1)),
+            ..Description::default()
+        };
+        let shown = run(async { exposed(&[job], &[description], &executions, &tags) }).map_err(failed)?;
+        let shown = Exposition::read(&shown, false).map_err(failed)?;
+        prop_assert_eq!(shown.sum("aws_iot_job_tags_info"), Some(1.0));
+        let stuck = shown.sum("aws_iot_job_stuck");
+        prop_assert!(stuck.is_none_or(|stuck| stuck == 0.0 || !executions.is_empty()), "stuck without an execution");
     }
 
     #[test]
@@ -258,7 +308,7 @@ proptest! {
             ..JobSummary::default()
         });
         let ids: BTreeSet<&str> = jobs.iter().filter_map(JobSummary::id).collect();
-        let shown = run(async { exposed(&jobs, &descriptions) }).map_err(failed)?;
+        let shown = run(async { exposed(&jobs, &descriptions, &[], &[]) }).map_err(failed)?;
         let shown = Exposition::read(&shown, false).map_err(failed)?;
         prop_assert_eq!(shown.sum("aws_iot_jobs"), Some(number(ids.len())));
         for (labels, _) in shown.family("aws_iot_job_thing_group_info") {

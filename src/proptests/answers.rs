@@ -1,4 +1,4 @@
-//! Answers of `ListJobs` and `DescribeJob` in any shape: what AWS documents, with fields of another type, twice, missing or
+//! Answers of all operations about jobs in any shape: what AWS documents, with fields of another type, twice, missing or
 //! unheard of, in JSON that is not quite JSON, and errors of somebody else's.
 
 use proptest::collection::vec;
@@ -324,11 +324,68 @@ pub(crate) fn description() -> impl Strategy<Value = Fields> {
         at_times(0.8, field("targets", mostly(targets))),
         at_times(0.8, field("jobProcessDetails", mostly(details))),
         at_times(0.4, field("schedulingConfig", mostly(schedule))),
+        at_times(0.3, field("abortConfig", mostly(abort_config()))),
     );
-    job.prop_map(|(job, targets, details, schedule)| {
+    job.prop_map(|(job, targets, details, schedule, abort)| {
         let job = job.into_iter().filter(|(name, _)| name != "jobId").collect();
-        joined(vec![job, targets, details, schedule])
+        joined(vec![job, targets, details, schedule, abort])
     })
+}
+
+fn abort_config() -> impl Strategy<Value = Json> {
+    let number = || {
+        let numbers = &["0", "20", "20.05", "100", "1e300", "-1", "-0.0", "\"NaN\"", "2147483647", "null"];
+        select(&numbers[..]).prop_map(|number| Json::Raw((*number).to_owned()))
+    };
+    let criterion = (
+        at_times(0.9, field("failureType", mostly(texts(&["ALL", "FAILED", "TIMED_OUT", "LOST", ""])))),
+        at_times(0.9, field("action", texts(&["CANCEL", "PAUSE"]))),
+        at_times(0.9, field("thresholdPercentage", number())),
+        at_times(0.9, field("minNumberOfExecutedThings", number())),
+    );
+    let criterion =
+        criterion.prop_map(|(of, action, share, least)| Json::Object(joined(vec![of, action, share, least])));
+    field("criteriaList", vec(criterion, 0..3).prop_map(Json::List)).prop_map(Json::Object)
+}
+
+/// The fields of an answer of `ListJobExecutionsForJob`.
+pub(crate) fn executions() -> impl Strategy<Value = Fields> {
+    let things: &[&str] =
+        &["arn:aws:iot:eu-west-1:012345678901:thing/press-1", "thing/x", "arn:aws:iot:::thing/a\nb", ""];
+    let statuses: &[&str] = &["QUEUED", "QUEUED", "IN_PROGRESS", "SUCCEEDED", "FAILED", "PAUSED", ""];
+    let number =
+        || mostly(select(vec!["0", "1", "2", "-1", "9223372036854775807"]).prop_map(|n| Json::Raw(n.to_owned())));
+    let summary = (
+        at_times(0.95, field("status", mostly(texts(statuses)))),
+        at_times(0.95, field("queuedAt", mostly(time()))),
+        at_times(0.6, field("startedAt", mostly(time()))),
+        at_times(0.95, field("lastUpdatedAt", mostly(time()))),
+        at_times(0.5, field("executionNumber", number())),
+        at_times(0.5, field("retryAttempt", number())),
+    );
+    let summary = summary.prop_map(|(status, queued, started, updated, number, retry)| {
+        Json::Object(joined(vec![status, queued, started, updated, number, retry]))
+    });
+    let execution = (
+        at_times(0.95, field("thingArn", mostly(texts(things)))),
+        at_times(0.95, field("jobExecutionSummary", mostly(summary))),
+    );
+    let execution = execution.prop_map(|(thing, summary)| Json::Object(joined(vec![thing, summary])));
+    let list = field("executionSummaries", vec(mostly(execution), 0..6).prop_map(Json::List));
+    (at_times(0.97, list), at_times(0.2, field("nextToken", mostly(texts(&["", "t"])))))
+        .prop_map(|(a, b)| joined(vec![a, b]))
+}
+
+/// The fields of an answer of `ListTagsForResource`.
+pub(crate) fn tags() -> impl Strategy<Value = Fields> {
+    let tag = (
+        at_times(0.9, field("Key", mostly(texts(&["team", "cost:center", ""])))),
+        at_times(0.9, field("Value", prop_oneof![3 => text().prop_map(Json::Text), 1 => odd()])),
+    );
+    let tag = tag.prop_map(|(key, value)| Json::Object(joined(vec![key, value])));
+    let list = field("tags", vec(mostly(tag), 0..4).prop_map(Json::List));
+    (at_times(0.9, list), at_times(0.2, field("nextToken", mostly(texts(&["", "t"])))))
+        .prop_map(|(a, b)| joined(vec![a, b]))
 }
 
 /// The body of an answer that describes the job with this id.

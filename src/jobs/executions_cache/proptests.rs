@@ -95,13 +95,19 @@ struct World {
     fixture: Fixture,
     described: Option<(JobRequest, Option<(Timestamp, DescribeAnswer)>)>,
     looking: Option<Pages>,
-    /// Whether a look at all executions was cut off since the last start.
+    since_start: SinceStart,
+}
+
+/// What happened since the exporter started.
+#[derive(Debug, Default)]
+struct SinceStart {
+    /// Whether a look at all executions was cut off.
     was_cut: bool,
-    /// Whether an execution was deleted since the last start: what it showed is gone.
+    /// Whether an execution was deleted: what it showed is gone.
     has_deleted: bool,
-    /// When AWS handled the last request of `DescribeJob` whose answer arrived, and when the last look that was complete began.
+    /// When AWS handled the last request of `DescribeJob` whose answer arrived, and when the last look that ended began.
     known_until: [Option<Timestamp>; 2],
-    /// The last progress that was shown since the last start, and whether the job was stuck.
+    /// The last progress that was shown, and whether the job was stuck.
     shown: Option<Timestamp>,
     was_stuck: bool,
 }
@@ -117,11 +123,7 @@ impl World {
             fixture: Fixture::new(options_with_looks()),
             described: None,
             looking: None,
-            was_cut: false,
-            has_deleted: false,
-            known_until: [None; 2],
-            shown: None,
-            was_stuck: false,
+            since_start: SinceStart::default(),
         };
         for _ in 0..3 {
             world.happens(Event::Join);
@@ -202,7 +204,7 @@ impl World {
             Event::Delete(choice) => {
                 if let Some(execution) = self.pick(choice, |execution| !execution.is_open()) {
                     execution.deleted_at = Some(now);
-                    self.has_deleted = true;
+                    self.since_start.has_deleted = true;
                 }
             }
             Event::FlipWindow => self.is_scheduled ^= self.windowed,
@@ -252,9 +254,7 @@ impl World {
     fn restart(&mut self) {
         let now = self.fixture.now;
         self.fixture = Fixture { now, ..Fixture::new(options_with_looks()) };
-        (self.described, self.looking, self.was_cut) = (None, None, false);
-        (self.has_deleted, self.known_until) = (false, [None; 2]);
-        (self.shown, self.was_stuck) = (None, false);
+        (self.described, self.looking, self.since_start) = (None, None, SinceStart::default());
         self.fixture.open_walk(&[self.job()]);
     }
 
@@ -277,7 +277,7 @@ impl World {
         let Some((request, handled)) = self.described.take() else { return };
         let (handled_at, handled) = handled.unwrap_or_else(|| (self.now(), self.description()));
         if failure.is_none() {
-            self.known_until[0] = Some(handled_at);
+            self.since_start.known_until[0] = Some(handled_at);
         }
         self.fixture.store.described(&request, &failure.unwrap_or(handled), self.fixture.now);
     }
@@ -286,18 +286,22 @@ impl World {
     fn check(&mut self) {
         let Progress { is_stuck, last, .. } = self.progress();
         let Some(last) = last else { return };
-        assert!(Some(last) >= self.shown, "last progress goes back from {:?} to {last:?}", self.shown);
-        self.shown = Some(last);
-        let [Some(described), Some(looked)] = self.known_until else { return };
+        assert!(
+            Some(last) >= self.since_start.shown,
+            "last progress goes back from {:?} to {last:?}",
+            self.since_start.shown
+        );
+        self.since_start.shown = Some(last);
+        let [Some(described), Some(looked)] = self.since_start.known_until else { return };
         // A start or an end is seen by the counts, or by the look that came after them.
         let moved = self.existing().filter_map(|execution| execution.moved_at);
         let moved = moved.filter(|moved| *moved <= described).max();
-        if !self.has_deleted {
+        if !self.since_start.has_deleted {
             assert!(Some(last) >= moved, "last progress {last:?} is older than {moved:?}");
         }
-        let becomes_stuck = is_stuck == Some(true) && !self.was_stuck;
-        self.was_stuck = is_stuck == Some(true);
-        if becomes_stuck && !self.was_cut {
+        let becomes_stuck = is_stuck == Some(true) && !self.since_start.was_stuck;
+        self.since_start.was_stuck = is_stuck == Some(true);
+        if becomes_stuck && !self.since_start.was_cut {
             let idle_since = self.idle_since(described.min(looked));
             let idle = described.min(looked).since(idle_since);
             assert!(idle >= self.threshold(), "stuck by answers from {idle:?} after {idle_since:?}");
@@ -329,8 +333,8 @@ impl World {
 
     fn end_look(&mut self, request: &JobRequest, look: Look, is_complete: bool) {
         let (scope, now) = (look.scope(), self.fixture.now);
-        self.was_cut |= scope == LookScope::All && !is_complete;
-        self.known_until[1] = Some(request.sent.wall);
+        self.since_start.was_cut |= scope == LookScope::All && !is_complete;
+        self.since_start.known_until[1] = Some(request.sent.wall);
         self.fixture.store.looked(request, Answer::Found(look.finish(is_complete, now)), now);
         let there = |execution: &&Execution| {
             let was_there = execution.summary.queued_at.is_some_and(|queued| queued <= request.sent.wall);
@@ -379,7 +383,7 @@ impl World {
             self.check();
             let answer = self.description();
             if self.fixture.answer(|_| answer).is_some() {
-                self.known_until[0] = Some(self.now());
+                self.since_start.known_until[0] = Some(self.now());
                 continue;
             }
             let Some(LookRequest { request, look, .. }) = self.fixture.store.next_look(self.fixture.now) else {
@@ -432,9 +436,9 @@ proptest! {
             if open == 0 {
                 prop_assert!(is_stuck != Some(true), "stuck without open executions");
             } else if is_stuck == Some(true) {
-                let is_known = !world.was_cut && !world.has_deleted;
+                let is_known = !world.since_start.was_cut && !world.since_start.has_deleted;
                 prop_assert!(!is_known || idle >= world.threshold(), "stuck after {:?}", idle);
-            } else if is_restarted && !world.was_cut {
+            } else if is_restarted && !world.since_start.was_cut {
                 prop_assert!(idle < world.threshold(), "not stuck after {:?}; last progress {:?}", idle, last);
             }
         }
