@@ -23,8 +23,7 @@ use crate::support::{Exposition, Listening, scrape_handler};
 async fn settled(listening: &Listening) -> Exposition {
     for _ in 0..600 {
         let shown = scrape_handler(&listening.handler).await;
-        let runs = shown.family("aws_iot_jobs_exporter_collector_runs_total");
-        let have_run = runs.into_iter().all(|(_, runs)| runs > 0.0);
+        let have_run = ["open_jobs", "all_jobs"].iter().all(|listing| shown.runs(listing) > Some(0.0));
         let undescribed: f64 = shown.family("aws_iot_jobs_undescribed").map(|(_, jobs)| jobs).sum();
         if have_run && undescribed == 0.0 {
             return shown;
