@@ -58,6 +58,9 @@ def strictly(shape, value, path):
     elif kind in ("integer", "long"):
         demand(isinstance(value, int) and not isinstance(value, bool), "not a whole number")
         demand(shape.metadata.get("min", value) <= value <= shape.metadata.get("max", value), "out of range")
+    elif kind in ("double", "float"):
+        demand(isinstance(value, (int, float, Decimal)) and not isinstance(value, bool), "not a number")
+        demand(value <= shape.metadata.get("max", value), "out of range")
     elif kind == "timestamp":
         demand(isinstance(value, (int, Decimal)), "not epoch seconds")
         demand(value == round(value, 3), "more precise than a millisecond")

@@ -19,16 +19,20 @@ use std::time::Duration;
 
 use crate::support::{Exposition, Listening, scrape_handler};
 
-/// What an exporter shows once both listings have run and every job is described.
+/// What an exporter shows once both listings have run and every job is known to the other collectors.
 async fn settled(listening: &Listening) -> Exposition {
     for _ in 0..600 {
         let shown = scrape_handler(&listening.handler).await;
-        let have_run = ["open_jobs", "all_jobs"].iter().all(|listing| shown.runs(listing) > Some(0.0));
-        let undescribed: f64 = shown.family("aws_iot_jobs_undescribed").map(|(_, jobs)| jobs).sum();
-        if have_run && undescribed == 0.0 {
+        let is_listing = |collector: &str| ["open_jobs", "all_jobs"].contains(&collector);
+        let have_run = shown
+            .family("aws_iot_jobs_exporter_collector_runs_total")
+            .all(|(labels, runs)| runs > 0.0 || !is_listing(&labels["collector"]));
+        let states = shown.family("aws_iot_jobs_collector_jobs");
+        let overdue: f64 = states.filter(|(labels, _)| labels["state"] == "overdue").map(|(_, jobs)| jobs).sum();
+        if have_run && overdue == 0.0 {
             return shown;
         }
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
-    panic!("not every job is described after 30 s");
+    panic!("not every job is known after 30 s");
 }
