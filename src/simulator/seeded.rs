@@ -58,6 +58,10 @@ pub(super) enum Kind {
     Overdue,
     /// Runs in its maintenance windows, and is `SCHEDULED` between them.
     Windowed,
+    /// A SNAPSHOT job of which some executions have been in progress for hours.
+    Hanging,
+    /// A SNAPSHOT job of which a third of the executions failed.
+    Failing,
     /// Goes away.
     Deleting,
 }
@@ -68,7 +72,7 @@ impl Kind {
 }
 
 /// The kinds in the proportions in which a fleet has them; the first few are what a small one has.
-const PROPORTIONS: [Kind; 20] = [
+const PROPORTIONS: [Kind; 22] = [
     Kind::RollingOut,
     Kind::Continuous,
     Kind::Stuck,
@@ -89,14 +93,50 @@ const PROPORTIONS: [Kind; 20] = [
     Kind::Stuck,
     Kind::RollingOut,
     Kind::Continuous,
+    Kind::Hanging,
+    Kind::Failing,
 ];
+
+/// How jobs ended during the last days. Each of these is in every fleet with enough ended jobs; what others do is left to chance.
+#[derive(Clone, Copy, Debug)]
+enum Ending {
+    /// COMPLETED, and every execution succeeded.
+    Clean,
+    /// COMPLETED, and one in twelve failed.
+    SomeFailures,
+    /// COMPLETED, and every second one failed.
+    ManyFailures,
+    /// A rollout to a few devices first: 4 of 4 failed.
+    FailedCanary,
+    /// CANCELED by AWS, because the executions met the abort criteria.
+    Aborted,
+    /// CANCELED by somebody, because a newer version is out.
+    Superseded,
+}
+
+const RECENT_ENDINGS: [Ending; 10] = [
+    Ending::Clean,
+    Ending::FailedCanary,
+    Ending::Aborted,
+    Ending::SomeFailures,
+    Ending::Clean,
+    Ending::ManyFailures,
+    Ending::Superseded,
+    Ending::Clean,
+    Ending::SomeFailures,
+    Ending::Clean,
+];
+
+/// How long ago the first of [`RECENT_ENDINGS`] was, and how far apart they are.
+const RECENT_SPACING: Duration = Duration::from_hours(14);
 
 impl Fleet {
     /// A fleet of `size` jobs, and the groups that they target, as it could look at the time `now`. The same arguments
     /// always give the same fleet.
     ///
     /// Half of a small fleet is open, and some 60 to 200 jobs of a large one; the rest was completed or canceled during
-    /// the last 730 days. The execution counts of each job fit its status.
+    /// the last 730 days, ten of them during the last week, with every kind of result. The execution counts of each job fit its
+    /// status.
     #[must_use]
     pub fn seeded(seed: u64, size: usize, now: Timestamp) -> Self {
         Seeded::new(seed, size, NonZeroU32::MIN, now).fleet
@@ -114,7 +154,8 @@ pub(super) struct Seeded {
 impl Seeded {
     pub(super) fn new(seed: u64, size: usize, pace: NonZeroU32, now: Timestamp) -> Self {
         let (mut maker, groups) = Maker::new(seed, pace, now);
-        let (mut kinds, mut open) = (open_kinds(size), Vec::new());
+        let (mut kinds, mut endings, mut open) = (open_kinds(size), RECENT_ENDINGS.into_iter(), Vec::new());
+        let mut recent = now;
         // One by one into the fleet, because a million jobs take room.
         let jobs = (0..size).map(|_| match kinds.next() {
             Some(kind) => {
@@ -122,7 +163,13 @@ impl Seeded {
                 open.push((job.id.clone(), kind));
                 job
             }
-            None => maker.ended(now),
+            None => match endings.next() {
+                Some(ending) => {
+                    recent = recent.before(RECENT_SPACING);
+                    maker.ended_recently(ending, recent)
+                }
+                None => maker.ended(now),
+            },
         });
         Self { fleet: Fleet::new(jobs, groups), open, maker }
     }
@@ -232,6 +279,8 @@ impl Maker {
                 self.scheduled(now, start)
             }
             Kind::Windowed => self.windowed(now),
+            Kind::Hanging => self.hanging(now),
+            Kind::Failing => self.failing(now),
             Kind::Deleting => self.deleting(now),
         }
     }
@@ -251,6 +300,33 @@ impl Maker {
             job = job.continuous().scheduled(scheduling);
         }
         job.updated(completed_at)
+    }
+
+    fn ended_recently(&mut self, ending: Ending, completed_at: Timestamp) -> Job {
+        let status = match ending {
+            Ending::Aborted | Ending::Superseded => Status::Canceled,
+            _ => Status::Completed,
+        };
+        let created_at = completed_at.before(self.between(HOUR, 20 * HOUR));
+        let things = if matches!(ending, Ending::FailedCanary) { 4 } else { self.rng.u32(120..=1200) };
+        let mut job = self.job(status, created_at);
+        if matches!(ending, Ending::Aborted) {
+            // Nobody wrote a reason.
+            job.texts = Arc::new(Texts { reason_code: None, comment: None, ..Texts::clone(&job.texts) });
+            job.abort_percent = 20;
+        }
+        let (failed, canceled) = match ending {
+            Ending::Clean => (0, 0),
+            Ending::SomeFailures => (things / 12, 0),
+            Ending::ManyFailures => (things / 2, 0),
+            Ending::FailedCanary => (things, 0),
+            Ending::Aborted => (things / 5, things / 2),
+            Ending::Superseded => (things / 100, things / 3),
+        };
+        job.with_executions(ExecutionStatus::Succeeded, things - failed - canceled)
+            .with_executions(ExecutionStatus::Failed, failed)
+            .with_executions(ExecutionStatus::Canceled, canceled)
+            .updated(completed_at)
     }
 
     /// Without force, executions in progress go on, so some of them may never end.
@@ -286,6 +362,27 @@ impl Maker {
         job.executions = self.finished(done);
         let offline = self.rng.u32(1..=5);
         job.with_executions(ExecutionStatus::Queued, offline).updated(now.before(age).after(DAY))
+    }
+
+    /// Some devices began hours ago, and never report. The rest has ended.
+    fn hanging(&mut self, now: Timestamp) -> Job {
+        let age = self.between(10 * HOUR, 20 * HOUR);
+        let mut job = self.job(Status::InProgress, now.before(age));
+        let (done, in_progress) = (self.rng.u32(200..=900), self.rng.u32(1..=4));
+        job.executions = self.finished(done);
+        job.in_progress_timeout_minutes = None;
+        job.with_executions(ExecutionStatus::InProgress, in_progress).updated(now.before(age).after(HOUR))
+    }
+
+    /// Every third device failed within the last hours, and some are left.
+    fn failing(&mut self, now: Timestamp) -> Job {
+        let age = self.between(2 * HOUR, 4 * HOUR);
+        let mut job = self.job(Status::InProgress, now.before(age));
+        let things = self.rng.u32(60..=240);
+        job.executions.set(ExecutionStatus::Succeeded, things);
+        job.executions.shift(ExecutionStatus::Succeeded, ExecutionStatus::Failed, things / 3);
+        job.executions.shift(ExecutionStatus::Succeeded, ExecutionStatus::TimedOut, things / 30);
+        job.with_executions(ExecutionStatus::Queued, things / 10).updated(now.before(HOUR / 4))
     }
 
     /// Half of them end some day.
@@ -456,7 +553,7 @@ impl Maker {
 }
 
 /// Lets every third job try executions again that fail, and gives every second one abort criteria. Only for jobs without executions
-/// so far, since those of a seeded job were never tried again, and none was aborted.
+/// so far, since those of a seeded job were never tried again, and of those only one was aborted.
 fn with_configs(mut job: Job) -> Job {
     let number = job.times().id;
     job.max_retries = if number.is_multiple_of(3) { 2 } else { 0 };
@@ -630,6 +727,21 @@ pub(super) mod tests {
             assert!(fleet.jobs().any(|job| job.id.starts_with(style)), "{style}");
         }
         assert!(fleet.jobs().any(|job| job.texts.namespace_id.is_some()), "Greengrass deployments");
+    }
+
+    #[test]
+    fn the_last_week_has_every_ending() {
+        let fleet = fleet(200);
+        let is_recent = |job: &&Job| job.completed_at.is_some_and(|at| NOW.since(at) < 7 * DAY);
+        let recent: Vec<&Job> = fleet.jobs().filter(is_recent).collect();
+        let failed = |job: &Job| u64::from(job.executions.get(ExecutionStatus::Failed)) * 100 / job.executions.total();
+        let completed = |low, high| {
+            recent.iter().any(|job| job.status == Status::Completed && (low..=high).contains(&failed(job)))
+        };
+        assert!(completed(0, 0) && completed(5, 24) && completed(25, 99) && completed(100, 100), "{recent:?}");
+        let is_canceled = |job: &&Job| job.status == Status::Canceled;
+        assert!(recent.iter().copied().filter(is_canceled).any(Job::meets_abort_criteria), "{recent:?}");
+        assert!(!recent.iter().copied().filter(is_canceled).all(Job::meets_abort_criteria), "{recent:?}");
     }
 
     #[test]

@@ -14,7 +14,8 @@
 //!
 //! # What happens
 //! - As many jobs of each [`Kind`] as the fleet had at the start are kept going: where one ends, another is created
-//!   soon after. The first of the stuck and of the stalled ones, and every other one after, never move.
+//!   soon after. The first of the stuck and of the stalled ones, and every other one after, never move; nor do the hanging and the
+//!   failing ones of the start.
 //! - A SNAPSHOT job rolls out and is COMPLETED when all its executions have ended. Some are canceled or deleted on the
 //!   way, and AWS cancels those that meet their abort criteria. Some stick, because devices are offline; hours later those come back, or somebody cancels the job.
 //! - A CONTINUOUS job stays `IN_PROGRESS`. Devices join. Some jobs stall for hours. Some have an end, and are COMPLETED
@@ -254,6 +255,7 @@ impl Lifecycle {
         for (id, kind) in open {
             let Some(job) = fleet.job(&id) else { continue };
             let action = match kind {
+                Kind::Hanging | Kind::Failing => continue,
                 Kind::Stuck | Kind::Stalled => {
                     let seen = kept_still.of_mut(kind);
                     *seen += 1;
@@ -320,7 +322,7 @@ impl Lifecycle {
     /// late: those others become.
     fn keep_going(&mut self, kind: Kind, now: Timestamp) {
         let pause = match kind {
-            Kind::Stuck | Kind::Stalled | Kind::Overdue => return,
+            Kind::Stuck | Kind::Stalled | Kind::Overdue | Kind::Hanging | Kind::Failing => return,
             Kind::RollingOut | Kind::Continuous | Kind::Deleting => self.maker.ahead(5 * SECOND, MINUTE),
             // There are few of these, and each kind should always be there.
             Kind::Scheduled | Kind::Windowed => self.maker.ahead(SECOND, 5 * SECOND),
@@ -338,7 +340,7 @@ impl Lifecycle {
     fn create(&mut self, fleet: &mut Fleet, kind: Kind, now: Timestamp) {
         let devices = self.maker.things();
         let (mut job, action) = match kind {
-            Kind::RollingOut | Kind::Stuck => {
+            Kind::RollingOut | Kind::Stuck | Kind::Hanging | Kind::Failing => {
                 let mut job = self.maker.new_rollout(now);
                 let rollout = self.begin_rollout(&mut job, devices, now);
                 (job, Action::RollOut(rollout))
