@@ -28,7 +28,16 @@ const RANGE: Duration = Duration::from_secs(18367);
 const IN_LINKS: &[&str] = &["__all", "__all_variables", "__data", "__field", "__series", "__url_time_range", "__value"];
 
 /// What is read of each transformation. One that is not here would go unchecked.
-const TRANSFORMATIONS: &[&str] = &["groupingToMatrix", "joinByField", "merge", "organize", "renameByRegex", "sortBy"];
+const TRANSFORMATIONS: &[&str] = &[
+    "filterByValue",
+    "groupingToMatrix",
+    "joinByField",
+    "merge",
+    "organize",
+    "partitionByValues",
+    "renameByRegex",
+    "sortBy",
+];
 
 /// Panels without a query.
 const SILENT: &[&str] = &["row", "text"];
@@ -95,6 +104,8 @@ fn variable(declared: &Value) -> Variable {
     let filling = match declared["type"].as_str() {
         Some("textbox" | "constant" | "custom") => query.split(',').next().unwrap_or_default().trim().to_owned(),
         Some("interval") => "5m".to_owned(),
+        // Not escaped, so that it can be a matcher.
+        _ if declared["includeAll"] == true && !text(&declared["allValue"]).is_empty() => text(&declared["allValue"]),
         _ if is_several => ".*".to_owned(),
         _ => ANY.to_owned(),
     };
@@ -122,7 +133,8 @@ pub struct Query {
     pub expression: String,
 }
 
-/// Every query of a dashboard's panels. A variable has the value that is given for it, or else one that says nothing.
+/// Every query of a dashboard's panels and annotations. A variable has the value that is given for it, or else one that says
+/// nothing.
 pub fn queries(dashboard: &Dashboard, values: &[(&str, &str)]) -> Vec<Query> {
     let name = dashboard.path.rsplit('/').next().and_then(|name| name.strip_suffix(".json")).unwrap_or_default();
     let targets = panels(&dashboard.document).into_iter().flat_map(|panel| {
@@ -133,7 +145,13 @@ pub fn queries(dashboard: &Dashboard, values: &[(&str, &str)]) -> Vec<Query> {
             expression: filled_with(dashboard, &text(&target["expr"]), values),
         })
     });
-    targets.collect()
+    let annotations = items(&dashboard.document["annotations"]["list"]).map(|annotation| Query {
+        place: format!("{name} annotation {}", text(&annotation["name"])),
+        title: text(&annotation["name"]),
+        is_instant: false,
+        expression: filled_with(dashboard, &text(&annotation["expr"]), values),
+    });
+    targets.chain(annotations).collect()
 }
 
 /// What a dashboard's variables list: each one's name, and the query of which the values of a label are listed.
@@ -376,6 +394,16 @@ impl Fields {
                 self.names = self.names.iter().map(|name| regex.replace(name, &*to).into_owned()).collect();
             }
             "joinByField" => self.need(&text(&options["byField"]), "joinByField", place, found),
+            "filterByValue" => {
+                for name in items(&options["filters"]).map(|filter| text(&filter["fieldName"])) {
+                    self.need(&name, "filterByValue", place, found);
+                }
+            }
+            "partitionByValues" => {
+                for name in items(&options["fields"]).map(text) {
+                    self.need(&name, "partitionByValues", place, found);
+                }
+            }
             _ => {}
         }
     }
@@ -419,9 +447,13 @@ fn check_link(
     place: &str,
     found: &mut Found,
 ) {
+    let field = Regex::new(r"\$\{__data\.fields\.(\w+)(?::\w+)?\}").expect("a regular expression");
     let Some(path) = url.strip_prefix("/d/") else {
         if !url.starts_with("https://") {
             found.complain(place, &format!("the link {url} is neither to a dashboard nor https"));
+        }
+        for name in field.captures_iter(url).map(|field| field[1].to_owned()).filter(|name| label_of(name).is_none()) {
+            found.complain(place, &format!("a link asks for the field \"{name}\", which there is not"));
         }
         return;
     };
