@@ -127,13 +127,18 @@ def state(chosen):
     return f"(\n  ({joined}) unless ({some} unless {others})\n  or {plain}\n)"
 
 
-# Filters of the variables for groups, tags and states. A job without groups or tags passes where All is chosen.
-FILTERS = (
-    f'\nand on ({JOB}) {{__name__=~"aws_iot_job_info|aws_iot_job_thing_group_info", {CHOSEN}, thing_group=~"$thing_group"}}'
-    f'\nand on ({JOB}) {{__name__=~"aws_iot_job_info|aws_iot_job_tags_info", {CHOSEN}, ${{tag:raw}}}}'
-    f'\nand on ({JOB}) aws_iot_job_status{{{CHOSEN}, status=~"$status"}}'
-)
-GROUP_FILTER = f'\nand on ({JOB}) {{__name__=~"aws_iot_job_info|aws_iot_job_thing_group_info", {CHOSEN}, thing_group=~"$thing_group"}}'
+def filters(at=""):
+    """The variables for groups, tags and states. A job without groups or tags passes where All is chosen."""
+    info = "aws_iot_job_info|aws_iot_job"
+    return (
+        f'\nand on ({JOB}) {{__name__=~"{info}_thing_group_info", {CHOSEN}, thing_group=~"$thing_group"}}{at}'
+        f'\nand on ({JOB}) {{__name__=~"{info}_tags_info", {CHOSEN}, ${{tag:raw}}}}{at}'
+        f'\nand on ({JOB}) aws_iot_job_status{{{CHOSEN}, status=~"$status"}}{at}'
+    )
+
+
+FILTERS = filters()
+GROUP_FILTER = FILTERS.splitlines()[1].join(("\n", ""))
 THIS_WEEK = f"\nand on ({JOB}) ({completed(CHOSEN)} > time() - {WEEK})"
 
 
@@ -184,8 +189,14 @@ ABOUT_FRESHNESS = (
 # Panels.
 
 DATA_SOURCE = {"type": "prometheus", "uid": "${datasource}"}
-UNKNOWN = {"type": "special", "options": {"match": "null", "result": {"text": "–", "color": GREY, "index": 98}}}
-NONE_YET = {"type": "special", "options": {"match": "nan", "result": {"text": "–", "color": GREY, "index": 99}}}
+
+
+def special(match, text, color):
+    return {"type": "special", "options": {"match": match, "result": {"text": text, "color": color, "index": 99}}}
+
+
+# The share of no executions is not a number.
+NO_EXECUTIONS = special("nan", "none yet", CLEAR)
 
 
 def query(expression, ref="A", legend="", kind="instant"):
@@ -248,7 +259,7 @@ def tile(title, description, size, targets, unit="none", thresholds=None, mappin
         "noValue": "unknown",
         "color": {"mode": "thresholds"},
         "thresholds": thresholds or steps(CLEAR),
-        "mappings": [*mappings, {"type": "special", "options": {"match": "null+nan", "result": {"text": "unknown", "color": GREY, "index": 99}}}],
+        "mappings": [*mappings, special("null+nan", "unknown", GREY)],
         "links": list(links),
     }
     if decimals is not None:
@@ -379,10 +390,10 @@ def table(title, description, size, targets, columns, sort=(), hide=(), keep=(),
     overrides += [override(title, custom__hidden=True, custom__hideFrom={"viz": True, "legend": False, "tooltip": True}) for _, title in keep]
     defaults = {
         "unit": "string", "noValue": no_value, "color": {"mode": "thresholds"}, "thresholds": steps(TEXT),
-        "mappings": [UNKNOWN, NONE_YET],
+        "mappings": [special("null+nan", "–", GREY)],
         "custom": {"align": "auto", "cellOptions": {"type": "auto"}, "inspect": False, "filterable": False},
     }
-    options = {"showHeader": True, "cellHeight": "sm", "enablePagination": False, "sortBy": []}
+    options = {"showHeader": True, "cellHeight": "sm", "sortBy": []}
     return panel("table", title, description, size, targets, defaults, overrides, options, transformations)
 
 
@@ -440,7 +451,7 @@ def variable(name, label, description, source, several=True, choose_all=None, re
         "type": "query", "name": name, "label": label, "description": description, "datasource": DATA_SOURCE,
         "definition": source, "query": {"qryType": 1, "query": source, "refId": "PrometheusVariableQueryEditor-VariableQuery"},
         "regex": regex, "sort": 1, "refresh": 2, "multi": several, "includeAll": choose_all, "hide": hide, "skipUrlSync": False,
-        "options": [], "current": {},
+        "options": [],
     }
     if choose_all:
         value = (["All"], ["$__all"]) if several else ("All", "$__all")
@@ -452,7 +463,7 @@ def variable(name, label, description, source, several=True, choose_all=None, re
 SOURCE = {
     "type": "datasource", "name": "datasource", "label": "Data source", "description": "The Prometheus that scrapes the exporter",
     "query": "prometheus", "regex": "", "multi": False, "includeAll": False, "hide": 0, "refresh": 1, "skipUrlSync": False,
-    "options": [], "current": {},
+    "options": [],
 }
 PLACES = [
     variable("account", "Account", "AWS account", "label_values(aws_iot_jobs_target_info, aws_account_id)"),
@@ -557,20 +568,20 @@ def rollouts(title, filters, height, console_link=True):
         query(console(f"max by ({JOB}) (aws_iot_job_info{{{chosen}}})"), "M", kind="table"),
     ]
     columns = [
-        state_column("Value #A", 112),
-        Column("job_id", "Job", 190, links=[link("Rollout", to_dashboard("aws-iot-jobs-rollout", *PLACE_OF_ROW, ("job", "Job")))]),
-        Column("Value #B", "Progress", 84, "percentunit", min=0, max=1, decimals=0, color={"mode": "fixed", "fixedColor": BLUE},
+        state_column("Value #A", 118),
+        Column("job_id", "Job", 220, links=[link("Rollout", to_dashboard("aws-iot-jobs-rollout", *PLACE_OF_ROW, ("job", "Job")))]),
+        Column("Value #B", "Progress", 72, "percentunit", min=0, max=1, decimals=0, color={"mode": "fixed", "fixedColor": BLUE},
                custom__cellOptions={"type": "gauge", "mode": "basic", "valueDisplayMode": "hidden"}),
-        Column("done_of_total", "Done", 100, custom__align="right"),
-        Column("Value #D", "Succeeded", 84, "percentunit", decimals=0),
-        Column("Value #E", "Failed", 62, "percentunit", decimals=0, **SHARE_OF_FAILURES),
-        Column("Value #F", "Open", 56, "locale"),
-        Column("Value #G", "Per hour", 70, "locale"),
-        Column("Value #H", "No progress", 118, "dtdhms"),
+        Column("done_of_total", "Done", 98, custom__align="right"),
+        Column("Value #D", "Success", 68, "percentunit", decimals=0),
+        Column("Value #E", "Failed", 58, "percentunit", decimals=0, **SHARE_OF_FAILURES),
+        Column("Value #F", "Open", 54, "locale"),
+        Column("Value #G", "Per hour", 68, "locale"),
+        Column("Value #H", "No progress", 114, "dtdhms"),
         Column("groups", "Groups", links=[link("Thing group", to_dashboard("aws-iot-jobs-thing-group", *PLACE_OF_ROW, ("thing_group", "Group")))]),
-        Column("Value #K", "Started", 94, "time:MM-DD HH:mm"),
-        Column("Value #L", "Duration", 118, "dtdhms"),
-        Column("Value #M", "AWS", 58, "none", mappings=[mapped({1: ("open", TEXT)})],
+        Column("Value #K", "Started", 92, "time:MM-DD HH:mm"),
+        Column("Value #L", "Duration", 114, "dtdhms"),
+        Column("Value #M", "AWS", 50, "none", mappings=[mapped({1: ("open", TEXT)})],
                links=[link("AWS console", CONSOLE + "${__data.fields.Job}", True)]),
     ]
     description = (
@@ -608,15 +619,15 @@ def home():
     names = '__name__=~"aws_iot_job_executions|aws_iot_ended_job_executions"'
     largest = (
         f"\nand on ({JOB}) topk(15, sum by ({JOB}) (max by ({JOB}, execution_status) (last_over_time({{{names}, {chosen}}}[$__range] @ end()))) "
-        f"and on ({JOB}) (last_over_time(aws_iot_job_created_timestamp_seconds{{{chosen}}}[$__range] @ end()) > $__from / 1000))"
+        f"and on ({JOB}) (last_over_time(aws_iot_job_created_timestamp_seconds{{{chosen}}}[$__range] @ end()) > $__from / 1000){filters(' @ end()')})"
     )
     comparison = panel(
         "xychart", "Comparison: share that succeeded, by hours since the start",
         "A line for each of the 15 largest rollouts that were created within the time range and pass the filters. A line ends where its rollout ended. Of all executions. A "
         "line that stays below the others is slow; one that stays flat early has failures.",
         (12, 11),
-        [query(hours + largest + FILTERS, "A", kind="range table"),
-         query(f"{executions(chosen, 'SUCCEEDED')} / {executions(chosen)}" + largest + FILTERS, "B", kind="range table")],
+        [query(hours + largest, "A", kind="range table"),
+         query(f"{executions(chosen, 'SUCCEEDED')} / {executions(chosen)}" + largest, "B", kind="range table")],
         {
             "unit": "percentunit", "noValue": "No rollout was created within the time range, or it is not known", "min": 0, "max": 1, "color": {"mode": "palette-classic-by-name"},
             "custom": {
@@ -642,6 +653,8 @@ def home():
             {"id": "partitionByValues", "options": {"fields": ["Job"], "keepFields": False, "naming": {"asLabels": False}}},
         ],
     )
+    # Enough for a line, and few enough to be fast in a large fleet.
+    comparison["maxDataPoints"] = 100
     results = bars(
         "How the rollouts of the last 7 days ended", "Ended rollouts that pass the filters, each once. Some failed: from 5 % of the "
         "executions and 3 on; Failed: from 25 %. Aborted by AWS: it was canceled, and meets its own abort criteria. The exporter shows "
@@ -675,19 +688,19 @@ def home():
         ],
         [
             Column("target", "Target", links=[link("Exporter", to_dashboard("aws-iot-jobs-exporter", ("region", "Region"), ("target", "Target")))]),
-            Column("aws_account_id", "Account", 120),
-            Column("aws_region", "Region", 120),
-            Column("Value #A", "Data", 170, "none", mappings=[mapped(FRESHNESS)], custom__align="center", custom__cellOptions=ON_COLOR),
-            Column("Value #B", "Open listed", 105, "dtdhms"),
-            Column("Value #C", "All listed", 105, "dtdhms"),
-            Column("Value #D", "Open jobs", 90, "locale"),
-            Column("Value #E", "Stuck", 70, "locale", **RED_FROM_1),
-            Column("Value #F", "Not known", 90, "locale", **AMBER_FROM_1),
-            Column("Value #G", "Not described", 110, "locale"),
-            Column("Value #H", "Left out", 80, "locale", **AMBER_FROM_1),
-            Column("Value #I", "Twice", 65, "locale", **AMBER_FROM_1),
+            Column("aws_account_id", "Account", 118),
+            Column("aws_region", "Region", 105),
+            Column("Value #A", "Data", 150, "none", mappings=[mapped(FRESHNESS)], custom__align="center", custom__cellOptions=ON_COLOR),
+            Column("Value #B", "Open listed", 98, "dtdhms"),
+            Column("Value #C", "All listed", 98, "dtdhms"),
+            Column("Value #D", "Open jobs", 84, "locale"),
+            Column("Value #E", "Stuck", 62, "locale", **RED_FROM_1),
+            Column("Value #F", "Not known", 84, "locale", **AMBER_FROM_1),
+            Column("Value #G", "Not described", 104, "locale"),
+            Column("Value #H", "Left out", 74, "locale", **AMBER_FROM_1),
+            Column("Value #I", "Twice", 60, "locale", **AMBER_FROM_1),
         ],
-        sort=[("Value #B", True), ("Value #A", True)], no_value="Prometheus has nothing of an exporter",
+        sort=[("target", False), ("Value #A", True)], no_value="Prometheus has nothing of an exporter",
     )
     more = [
         graph("Open jobs by selection", "SNAPSHOT jobs end; CONTINUOUS ones stay open for devices that join later.", (8, 8),
@@ -761,22 +774,22 @@ def rollout():
         tile("Progress", "Executions that have ended, of all. Executions, not devices: one that is tried again counts each time.", (4, 4),
              [query(f"{done} / {everything}", "A", "progress"),
               query(f"max by (done_of_total) ({with_count(done, everything, 'done_of_total')})", "B", "{{done_of_total}}")],
-             unit="percentunit", mode="value_and_name", decimals=1,
+             unit="percentunit", mode="value_and_name", decimals=1, mappings=[NO_EXECUTIONS],
              overrides=[{"matcher": {"id": "byFrameRefID", "options": "B"}, "properties": [{"id": "mappings", "value": [mapped({1: (" ", CLEAR)})]}]},
                         override("progress", displayName=" ")]),
-        tile("Succeeded", "Of all executions.", (4, 4), f"{executions(chosen, 'SUCCEEDED')} / {everything}", unit="percentunit", decimals=1),
+        tile("Succeeded", "Of all executions.", (4, 4), f"{executions(chosen, 'SUCCEEDED')} / {everything}", unit="percentunit", decimals=1, mappings=[NO_EXECUTIONS]),
         tile("Failed", "FAILED, TIMED_OUT and REJECTED, of all executions. Amber from 5 %, red from 25 %, as the alerts.", (4, 4),
-             f"{executions(chosen, BAD)} / {everything}", unit="percentunit", decimals=1, thresholds=steps(CLEAR, (0.05, AMBER), (0.25, RED))),
+             f"{executions(chosen, BAD)} / {everything}", unit="percentunit", decimals=1, mappings=[NO_EXECUTIONS], thresholds=steps(CLEAR, (0.05, AMBER), (0.25, RED))),
         tile("No progress for", "Since an execution last started, reported, ended or was retried, or since the start. AWS's own timestamps. Unknown until the executions were looked at once.", (4, 4),
              f"max(time() - {of_job('aws_iot_job_last_progress_timestamp_seconds', chosen)} {is_open})\nor -1 * max({status_is(chosen, 'COMPLETED|CANCELED')})\n"
              f"or -2 * max({status_is(chosen, OPEN_JOBS)} unless on ({JOB}) ({still_open} > 0))",
-             unit="dtdhms", mappings=[mapped({-1: ("ended", TEXT), -2: ("none open", TEXT)})]),
+             unit="dtdhms", mappings=[mapped({-1: ("ended", CLEAR), -2: ("none open", CLEAR)})]),
     ]
     shares = bars(
         "Executions by state", "The share of each state now; of an ended job, when it ended. States without executions are left out.", (8, 9),
         [query(f"(sum by (execution_status) (max by ({JOB}, execution_status) ({{__name__=~\"aws_iot_job_executions|aws_iot_ended_job_executions\", {chosen}}})) > 0)\n"
                f"/ on () group_left () sum({everything})", legend="{{execution_status}}")],
-        unit="percentunit", decimals=1, colors=EXECUTIONS, maximum=1, order=in_order(EXECUTIONS), no_value="Not known, or no executions yet",
+        unit="percentunit", decimals=1, colors=EXECUTIONS, maximum=1, order=in_order(EXECUTIONS), no_value="None yet, or not known",
     )
     over_time = graph(
         "Executions by state over time", "Shares of all executions. It goes on for as long as the ended job is shown, and ends where data is stale.", (16, 9),
@@ -791,7 +804,7 @@ def rollout():
         unit="locale", colors=EXECUTIONS, decimals=0,
     )
     kinds = graph(
-        "Failures by kind", "Of all executions. A kind that never occurs is left out.", (8, 8),
+        "Failures by kind", "Of all executions. A kind that never occurs is left out.", (7, 8),
         [query(f"{by_state(chosen + f', execution_status=~{json.dumps(BAD)}')}\n/ on () group_left () (sum({everything}) > 0)".replace(
             "sum by (execution_status)", "(sum by (execution_status)", 1).replace("> 0)\n/", "> 0))\n/", 1), legend="{{execution_status}}", kind="range"),
          query(f"sum({executions(chosen, BAD)}) / (sum({everything}) > 0)", "B", "all failures", "range")],
@@ -806,10 +819,10 @@ def rollout():
         "Oldest open executions",
         "Things that hold the job open, the longest first. The exporter names those of a stuck job, and those in progress for more than an hour: "
         "`limits.things_per_job` of each state. The oldest of all is of a state, whether its thing is named or not.",
-        (8, 8),
+        (9, 8),
         [query(f"time() - max by (thing, execution_status) (aws_iot_job_open_execution_since_timestamp_seconds{{{chosen}}})\n"
                f'or label_replace(time() - max by (execution_status) (aws_iot_job_oldest_open_execution_timestamp_seconds{{{chosen}}}), "thing", "the oldest of all", "", "")', kind="table")],
-        [Column("thing", "Thing"), Column("execution_status", "State", 115, mappings=[text_colors(EXECUTIONS)], custom__cellOptions={"type": "color-text"}),
+        [Column("thing", "Thing"), Column("execution_status", "State", 110, mappings=[text_colors(EXECUTIONS)], custom__cellOptions={"type": "color-text"}),
          Column("Value", "For", 112, "dtdhms")],
         sort=[("Value", True)], no_value="No execution has been open for long, or it is not known",
     )
@@ -865,6 +878,8 @@ def rollout():
         variable("thing_group", "Group", "Lists only the jobs of these thing groups", f"label_values(aws_iot_job_thing_group_info{{{CHOSEN}}}, thing_group)"),
         variable("job", "Job", "Its id", f'label_values({{__name__=~"aws_iot_job_info|aws_iot_job_thing_group_info", {CHOSEN}, thing_group=~"$thing_group"}}, job_id)', several=False),
     ]
+    for one in (over_time, rate, kinds, remaining):
+        one["fieldConfig"]["defaults"]["noValue"] = "No executions to show, or they are not known"
     of = lambda name: f"max by ({JOB}) (aws_iot_job_{name}_timestamp_seconds{{{chosen}}})"
     annotations = [
         moment("Created", GREY, of("created")),
@@ -903,7 +918,7 @@ def thing_groups():
          query(jobs("COMPLETED|CANCELED"), "H", kind="table")],
         [Column("thing_group", "Thing group", links=[link("This group", to_dashboard("aws-iot-jobs-thing-group", *PLACE_OF_ROW, ("thing_group", "Thing group")))]),
          Column("target", "Target", 150),
-         Column("Value #B", "Need attention", 120, "locale", **RED_FROM_1), Column("Value #F", "Stuck", 75, "locale", **RED_FROM_1),
+         Column("Value #B", "Need attention", 120, "locale", **AMBER_FROM_1), Column("Value #F", "Stuck", 75, "locale", **RED_FROM_1),
          Column("Value #A", "In progress", 100, "locale"), Column("Value #C", "Scheduled", 95, "locale"),
          Column("Value #D", "Success share", 130, "percentunit", min=0, max=1, decimals=0, color={"mode": "fixed", "fixedColor": GREEN},
                 custom__cellOptions={"type": "gauge", "mode": "basic", "valueDisplayMode": "text"}),
@@ -991,19 +1006,19 @@ def exporter():
          query(f"time() - max by ({by}, collector) (aws_iot_jobs_collector_last_success_timestamp_seconds{{{chosen}}})", "B", kind="table"),
          *(query(f"max by ({by}, collector) (aws_iot_jobs_{name}{{{chosen}}})", ref, kind="table") for ref, name in (
              ("C", "collector_duration_seconds"), ("D", "collector_interval_seconds"), ("E", "walk_pages"), ("F", "walk_jobs"), ("H", "walk_duplicates"), ("K", "walk_malformed")))],
-        [Column("target", "Target"), Column("aws_region", "Region", 120), Column("collector", "Listing", 95),
-         Column("Value #A", "Last run", 100, "none", mappings=[mapped({0: FRESHNESS[0], 1: FRESHNESS[1], 3: FRESHNESS[3]})], custom__align="center", custom__cellOptions=ON_COLOR),
-         Column("Value #B", "Age of data", 110, "dtdhms"), Column("Value #C", "Duration", 90, "s", decimals=1), Column("Value #D", "Interval", 85, "s"),
-         Column("Value #E", "Pages", 70, "locale"), Column("Value #F", "Jobs", 75, "locale"), Column("Value #H", "Duplicates", 95, "locale"),
-         Column("Value #K", "Malformed", 95, "locale", **AMBER_FROM_1), Column("instance", "Exporter", 150)],
+        [Column("target", "Target"), Column("aws_region", "Region", 100), Column("collector", "Listing", 85),
+         Column("Value #A", "Last run", 90, "none", mappings=[mapped({0: FRESHNESS[0], 1: FRESHNESS[1], 3: FRESHNESS[3]})], custom__align="center", custom__cellOptions=ON_COLOR),
+         Column("Value #B", "Age of data", 92, "dtdhms"), Column("Value #C", "Duration", 80, "s", decimals=1), Column("Value #D", "Interval", 72, "s"),
+         Column("Value #E", "Pages", 60, "locale"), Column("Value #F", "Jobs", 65, "locale"), Column("Value #H", "Duplicates", 88, "locale"),
+         Column("Value #K", "Malformed", 88, "locale", **AMBER_FROM_1), Column("instance", "Exporter", 124)],
         sort=[("target", False), ("Value #A", True)], no_value="Prometheus has nothing of an exporter",
     )
     states = table(
         "Jobs by what is known of them", "Jobs of the collectors that send a request for each job. Overdue: no answer yet, or too long ago. Failing: the last request failed. Denied: AWS refuses it.", (12, 8),
         [query(f"max by (target, aws_region, collector) (aws_iot_jobs_collector_jobs{{{chosen}, state=\"{name}\"}})", ref, kind="table")
          for ref, name in (("A", "fresh"), ("B", "overdue"), ("C", "failing"), ("D", "denied"))],
-        [Column("target", "Target"), Column("collector", "Collector", 100), Column("Value #A", "Fresh", 75, "locale"), Column("Value #B", "Overdue", 85, "locale", **AMBER_FROM_1),
-         Column("Value #C", "Failing", 80, "locale", **AMBER_FROM_1), Column("Value #D", "Denied", 75, "locale", **RED_FROM_1)],
+        [Column("target", "Target", 220), Column("collector", "Collector"), Column("Value #A", "Fresh", 64, "locale"), Column("Value #B", "Overdue", 72, "locale", **AMBER_FROM_1),
+         Column("Value #C", "Failing", 66, "locale", **AMBER_FROM_1), Column("Value #D", "Denied", 66, "locale", **RED_FROM_1)],
         sort=[("target", False), ("Value #B", True), ("Value #C", True), ("Value #D", True)], keep=[("aws_region", "Region")], no_value="Not known: no walk over the open jobs has ended",
     )
     limits = table(
@@ -1014,8 +1029,8 @@ def exporter():
          query(f"max by (target, aws_region) (aws_iot_jobs_omitted_jobs{{{chosen}, collector=\"all_jobs\"}})", "C", kind="table"),
          query(f"max by (target, aws_region) (aws_iot_jobs_undescribed{{{chosen}}})", "D", kind="table"),
          query(f"max by (target, aws_region) (aws_iot_jobs_overlapping_targets{{{chosen}}})", "E", kind="table")],
-        [Column("target", "Target"), Column("Value #A", "Folded", 75, "locale", **AMBER_FROM_1), Column("Value #B", "Open", 70, "locale", **AMBER_FROM_1), Column("Value #C", "Ended", 75, "locale"),
-         Column("Value #D", "Not described", 110, "locale"), Column("Value #E", "Twice", 70, "locale", **AMBER_FROM_1)],
+        [Column("target", "Target", 220), Column("Value #A", "Folded", 68, "locale", **AMBER_FROM_1), Column("Value #B", "Open", 60, "locale", **AMBER_FROM_1), Column("Value #C", "Ended", 66, "locale"),
+         Column("Value #D", "Not described", None, "locale"), Column("Value #E", "Twice", 60, "locale", **AMBER_FROM_1)],
         sort=[("target", False), ("Value #B", True)], keep=[("aws_region", "Region")], no_value="Nothing is known",
     )
     rate = lambda name, more="": f"rate({name}{{{chosen}{more}}}[$__rate_interval])"
@@ -1041,7 +1056,7 @@ def exporter():
                query(f"min(aws_iot_jobs_exporter_api_rate_limit_requests_per_second{{{here}, aws_region=~\"$region\"}})", "B", "rate in force", "range")],
               unit="reqps", colors={"rate in force": TEXT}, overrides=[override("rate in force", custom__lineStyle={"fill": "dash", "dash": [8, 6]})]),
         graph("Errors by code", "Failed requests a second, retries included. A code appears once it has occurred; all is the sum.", (8, 8),
-              [query(f"sum({rate(errors)}) or 0 * sum({rate(api)})", "A", "all", "range"), query(f"sum by (code) ({rate(errors)}) > 0", "B", "{{code}}", "range")], unit="reqps", colors={"all": TEXT}),
+              [query(f"sum({rate(errors)}) or 0 * sum({rate(api)})", "A", "all", "range"), query(f"sum by (code) ({rate(errors)})", "B", "{{code}}", "range")], unit="reqps", colors={"all": TEXT}),
         graph("Throttled share of requests", "A few are normal in a shared account. From 5 % on an alert fires.", (8, 8),
               [query(f"sum by (operation) ({rate(errors, ', ' + throttling)}) / (sum by (operation) ({rate(api)}) > 0)\nor 0 * sum by (operation) ({rate(api)})", legend="{{operation}}", kind="range")], unit="percentunit"),
         graph("AWS latency, 90th percentile", "How long AWS takes to answer, without the wait for the budget. An attempt is given up after 10 s.", (8, 8),

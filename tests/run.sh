@@ -48,12 +48,12 @@ debian_mirror() {
     awk '$1 == "Debian" && $2 !~ /-/ && !found { print $3; found = 1 }'
 }
 
-# The rules must also work in Prometheus 3 and in vmalert. Debian's own releases have neither, but these packages of its
+# The rules and the dashboards must also work in Prometheus 3, and the rules in vmalert. Debian's own releases have neither, but these packages of its
 # suite sid need only libc6. They are downloaded from the Debian mirror that this machine uses, through a list of sources and a
 # state of their own, and unpacked into target/tools. Nothing is installed.
 unpack_newer_tools() {
   local tools="$PWD/target/tools" mirror keyring=/usr/share/keyrings/debian-archive-keyring.gpg state options deb
-  if [ -x "$tools/usr/bin/promtool" ] && [ -x "$tools/usr/bin/vmalert-tool" ]; then
+  if [ -x "$tools/usr/bin/prometheus" ] && [ -x "$tools/usr/bin/promtool" ] && [ -x "$tools/usr/bin/vmalert-tool" ]; then
     return
   fi
   mirror="$(debian_mirror)"
@@ -63,7 +63,7 @@ unpack_newer_tools() {
     mirror="$(debian_mirror)"
   fi
   if [ -z "$mirror" ] || [ ! -r "$keyring" ]; then
-    printf 'apt has no Debian mirror. Put promtool of Prometheus 3 and vmalert-tool into target/tools/usr/bin yourself.\n' >&2
+    printf 'apt has no Debian mirror. Put prometheus and promtool of Prometheus 3 and vmalert-tool into target/tools/usr/bin yourself.\n' >&2
     return
   fi
   state="$(mktemp -d)"
@@ -74,7 +74,7 @@ unpack_newer_tools() {
   # shellcheck disable=SC2086  # a list of options
   apt-get $options -qq update
   # shellcheck disable=SC2086
-  (cd "$state/debs" && apt-get $options -qq download promtool victoria-metrics)
+  (cd "$state/debs" && apt-get $options -qq download prometheus promtool victoria-metrics)
   mkdir -p "$tools"
   for deb in "$state"/debs/*.deb; do
     dpkg-deb -x "$deb" "$tools"

@@ -516,9 +516,9 @@ impl Maker {
         let mut executions = Executions::default();
         executions.set(ExecutionStatus::Succeeded, things);
         for (status, percent) in [
-            (ExecutionStatus::Failed, 8),
-            (ExecutionStatus::TimedOut, 4),
-            (ExecutionStatus::Rejected, 2),
+            (ExecutionStatus::Failed, 2),
+            (ExecutionStatus::TimedOut, 1),
+            (ExecutionStatus::Rejected, 1),
             (ExecutionStatus::Removed, 1),
         ] {
             let count = things * self.rng.u32(0..=percent) / 100;
@@ -735,9 +735,8 @@ pub(super) mod tests {
         let is_recent = |job: &&Job| job.completed_at.is_some_and(|at| NOW.since(at) < 7 * DAY);
         let recent: Vec<&Job> = fleet.jobs().filter(is_recent).collect();
         let failed = |job: &Job| u64::from(job.executions.get(ExecutionStatus::Failed)) * 100 / job.executions.total();
-        let completed = |low, high| {
-            recent.iter().any(|job| job.status == Status::Completed && (low..=high).contains(&failed(job)))
-        };
+        let completed =
+            |low, high| recent.iter().any(|job| job.status == Status::Completed && (low..=high).contains(&failed(job)));
         assert!(completed(0, 0) && completed(5, 24) && completed(25, 99) && completed(100, 100), "{recent:?}");
         let is_canceled = |job: &&Job| job.status == Status::Canceled;
         assert!(recent.iter().copied().filter(is_canceled).any(Job::meets_abort_criteria), "{recent:?}");

@@ -211,7 +211,7 @@ impl Lifecycle {
     pub(super) fn rollout(&mut self, job: &Job, waiting: u32) -> Rollout {
         let steps = self.maker.rng().u32(8..=24);
         let interval = self.maker.ahead(5 * SECOND, MINUTE / 2);
-        let failing_percent = if self.maker.one_in(12) { 60 } else { 6 };
+        let failing_percent = if self.maker.one_in(12) { 60 } else { 1 };
         let has_timeout = job.in_progress_timeout_minutes.is_some();
         Rollout {
             waiting,

@@ -87,12 +87,12 @@ impl Rollout {
     fn end(&self, devices: u32, executions: &mut TrackedExecutions, rng: &mut Rng, now: Timestamp) {
         let mut advance =
             |to, count| executions.advance((ExecutionStatus::InProgress, to), count, self.max_retries, now);
-        let too_late = if self.has_timeout { 3 } else { 0 };
+        let too_late = u32::from(self.has_timeout);
         let mut left = devices;
         for (status, percent) in [
             (ExecutionStatus::Failed, self.failing_percent),
             (ExecutionStatus::TimedOut, too_late),
-            (ExecutionStatus::Rejected, 2),
+            (ExecutionStatus::Rejected, 1),
             (ExecutionStatus::Removed, 1),
         ] {
             let some = percent_of(devices, percent, rng).min(left);

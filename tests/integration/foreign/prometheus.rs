@@ -1,7 +1,7 @@
 //! A real Prometheus scrapes the daemon, and promtool judges what it serves.
 
 use std::path::Path;
-use std::process::Stdio;
+use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -22,12 +22,18 @@ pub struct Prometheus {
 }
 
 impl Prometheus {
+    /// That of the system.
     pub fn start(folder: &Path, scrape: &str) -> Self {
+        Self::start_release(tool, folder, scrape)
+    }
+
+    /// `release` finds the programs of a release: [`tool`] or [`newer_tool`].
+    pub fn start_release(release: fn(&str) -> Command, folder: &Path, scrape: &str) -> Self {
         let port = free_port();
         let file = folder.join("prometheus.yml");
         std::fs::write(&file, scrape).expect("a written configuration");
-        output(tool("promtool").args(["check", "config"]).arg(&file));
-        let process = tokio::process::Command::from(tool("prometheus"))
+        output(release("promtool").args(["check", "config"]).arg(&file));
+        let process = tokio::process::Command::from(release("prometheus"))
             .arg(format!("--config.file={}", file.display()))
             .arg(format!("--storage.tsdb.path={}", folder.join("data").display()))
             .arg(format!("--web.listen-address=127.0.0.1:{port}"))

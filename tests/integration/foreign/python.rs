@@ -74,3 +74,9 @@ fn a_json_schema_validator_underlines_what_is_wrong_in_a_configuration_and_nothi
     let checked = output(command.arg(shipped("config/exporter.yml")).args([example, printed]));
     assert!(checked.starts_with("3 files"), "{checked}");
 }
+
+#[test]
+fn the_dashboards_are_those_that_their_script_makes() {
+    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/dashboards/generate.py");
+    output(super::tools::tool("python3").args([script, "--check"]));
+}
