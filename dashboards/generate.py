@@ -390,7 +390,7 @@ def table(title, description, size, targets, columns, sort=(), hide=(), keep=(),
     overrides += [override(title, custom__hidden=True, custom__hideFrom={"viz": True, "legend": False, "tooltip": True}) for _, title in keep]
     defaults = {
         "unit": "string", "noValue": no_value, "color": {"mode": "thresholds"}, "thresholds": steps(TEXT),
-        "mappings": [special("null+nan", "–", GREY)],
+        "mappings": [special("null", "–", GREY), special("nan", "–", CLEAR)],
         "custom": {"align": "auto", "cellOptions": {"type": "auto"}, "inspect": False, "filterable": False},
     }
     options = {"showHeader": True, "cellHeight": "sm", "sortBy": []}
@@ -568,19 +568,19 @@ def rollouts(title, filters, height, console_link=True):
         query(console(f"max by ({JOB}) (aws_iot_job_info{{{chosen}}})"), "M", kind="table"),
     ]
     columns = [
-        state_column("Value #A", 118),
-        Column("job_id", "Job", 220, links=[link("Rollout", to_dashboard("aws-iot-jobs-rollout", *PLACE_OF_ROW, ("job", "Job")))]),
+        state_column("Value #A", 114),
+        Column("job_id", "Job", 196, links=[link("Rollout", to_dashboard("aws-iot-jobs-rollout", *PLACE_OF_ROW, ("job", "Job")))]),
         Column("Value #B", "Progress", 72, "percentunit", min=0, max=1, decimals=0, color={"mode": "fixed", "fixedColor": BLUE},
                custom__cellOptions={"type": "gauge", "mode": "basic", "valueDisplayMode": "hidden"}),
-        Column("done_of_total", "Done", 98, custom__align="right"),
+        Column("done_of_total", "Done", 96, custom__align="right"),
         Column("Value #D", "Success", 68, "percentunit", decimals=0),
         Column("Value #E", "Failed", 58, "percentunit", decimals=0, **SHARE_OF_FAILURES),
         Column("Value #F", "Open", 54, "locale"),
         Column("Value #G", "Per hour", 68, "locale"),
-        Column("Value #H", "No progress", 114, "dtdhms"),
+        Column("Value #H", "No progress", 112, "dtdhms"),
         Column("groups", "Groups", links=[link("Thing group", to_dashboard("aws-iot-jobs-thing-group", *PLACE_OF_ROW, ("thing_group", "Group")))]),
         Column("Value #K", "Started", 92, "time:MM-DD HH:mm"),
-        Column("Value #L", "Duration", 114, "dtdhms"),
+        Column("Value #L", "Duration", 112, "dtdhms"),
         Column("Value #M", "AWS", 50, "none", mappings=[mapped({1: ("open", TEXT)})],
                links=[link("AWS console", CONSOLE + "${__data.fields.Job}", True)]),
     ]
@@ -621,6 +621,8 @@ def home():
         f"\nand on ({JOB}) topk(15, sum by ({JOB}) (max by ({JOB}, execution_status) (last_over_time({{{names}, {chosen}}}[$__range] @ end()))) "
         f"and on ({JOB}) (last_over_time(aws_iot_job_created_timestamp_seconds{{{chosen}}}[$__range] @ end()) > $__from / 1000){filters(' @ end()')})"
     )
+    # An id can be used again, so an older job of the same id is left out.
+    largest += f"\nand on ({JOB}) ({of_job('aws_iot_job_created_timestamp_seconds', chosen)} > $__from / 1000)"
     comparison = panel(
         "xychart", "Comparison: share that succeeded, by hours since the start",
         "A line for each of the 15 largest rollouts that were created within the time range and pass the filters. A line ends where its rollout ended. Of all executions. A "
