@@ -793,6 +793,8 @@ def rollout():
                f"/ on () group_left () sum({everything})", legend="{{execution_status}}")],
         unit="percentunit", decimals=1, colors=EXECUTIONS, maximum=1, order=in_order(EXECUTIONS), no_value="None yet, or not known",
     )
+    # A bar that is alone would have no name.
+    shares["fieldConfig"]["defaults"]["displayName"] = "${__field.labels.execution_status}"
     over_time = graph(
         "Executions by state over time", "Shares of all executions. It goes on for as long as the ended job is shown, and ends where data is stale.", (16, 9),
         [query(by_state(chosen), legend="{{execution_status}}", kind="range")], unit="locale", colors=EXECUTIONS, stack="percent", transformations=in_order(EXECUTIONS),

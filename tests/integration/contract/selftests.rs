@@ -13,6 +13,8 @@ use super::{
 const DASHBOARD: &str = r#"{
     "uid": "jobs", "schemaVersion": 41, "tags": ["jobs"],
     "links": [{"type": "dashboards", "title": "Others", "tags": ["jobs"]}],
+    "annotations": {"list": [{"name": "Alerts", "datasource": {"type": "prometheus", "uid": "${datasource}"},
+        "expr": "max by (alertname) (ALERTS{target=~\"$target\"})"}]},
     "templating": {"list": [
         {"type": "datasource", "name": "datasource", "query": "prometheus"},
         {"type": "query", "name": "target", "multi": true, "datasource": {"type": "prometheus", "uid": "${datasource}"},
@@ -34,8 +36,10 @@ const DASHBOARD: &str = r#"{
              "fieldConfig": {"defaults": {"unit": "reqps", "mappings": [
                  {"type": "value", "options": {"1": {"text": "IN_PROGRESS", "color": "blue"}}}]}, "overrides": [
                  {"matcher": {"id": "byName", "options": "Where"}, "properties": [{"id": "links", "value": [
-                     {"title": "There", "url": "/d/jobs?var-datasource=${datasource}&var-target=${__value.raw}&${__url_time_range}"}]}]}]},
-             "transformations": [{"id": "organize", "options": {"renameByName": {"target": "Where", "Value": "Rate"}}}],
+                     {"title": "There", "url": "/d/jobs?var-datasource=${datasource}&var-target=${__value.raw}&${__url_time_range}"},
+                     {"title": "Elsewhere", "url": "https://example.org/${__data.fields.Where}"}]}]}]},
+             "transformations": [{"id": "filterByValue", "options": {"filters": [{"fieldName": "Value"}]}},
+                 {"id": "organize", "options": {"renameByName": {"target": "Where", "Value": "Rate"}}}],
              "targets": [{"refId": "A", "datasource": {"type": "prometheus", "uid": "${datasource}"}, "format": "table",
                           "expr": "sum by (target) (rate(aws_iot_jobs_exporter_api_requests_total[$__rate_interval]))"}]}
         ]}
@@ -119,6 +123,24 @@ fn assert_each_is_told(faults: &[(&str, &str, &str)]) {
             complaints.join("\n")
         );
     }
+}
+
+#[test]
+fn a_misspelt_annotation_filter_or_field_of_a_link_is_told() {
+    let requests = |complaint: &str| format!("dashboards/jobs.json: panel \"Requests\": {complaint}");
+    assert_each_is_told(&[
+        (
+            "by (alertname) (ALERTS",
+            "by (alertnaem) (ALERTS",
+            "dashboards/jobs.json: annotation \"Alerts\": `by`: ALERTS has no label \"alertnaem\" there (did you mean \"alertname\"?)",
+        ),
+        (
+            "\"fieldName\": \"Value\"",
+            "\"fieldName\": \"Valeu\"",
+            &requests("filterByValue: no field is called \"Valeu\" (did you mean \"Value\"?)"),
+        ),
+        ("fields.Where}", "fields.Were}", &requests("a link asks for the field \"Were\", which there is not")),
+    ]);
 }
 
 #[test]
