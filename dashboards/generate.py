@@ -569,8 +569,8 @@ def rollouts(title, filters, height, console_link=True):
     ]
     columns = [
         state_column("Value #A", 114),
-        Column("job_id", "Job", 196, links=[link("Rollout", to_dashboard("aws-iot-jobs-rollout", *PLACE_OF_ROW, ("job", "Job")))]),
-        Column("Value #B", "Progress", 72, "percentunit", min=0, max=1, decimals=0, color={"mode": "fixed", "fixedColor": BLUE},
+        Column("job_id", "Job", 200, links=[link("Rollout", to_dashboard("aws-iot-jobs-rollout", *PLACE_OF_ROW, ("job", "Job")))]),
+        Column("Value #B", "Progress", 78, "percentunit", min=0, max=1, decimals=0, color={"mode": "fixed", "fixedColor": BLUE},
                custom__cellOptions={"type": "gauge", "mode": "basic", "valueDisplayMode": "hidden"}),
         Column("done_of_total", "Done", 96, custom__align="right"),
         Column("Value #D", "Success", 68, "percentunit", decimals=0),
@@ -578,10 +578,10 @@ def rollouts(title, filters, height, console_link=True):
         Column("Value #F", "Open", 54, "locale"),
         Column("Value #G", "Per hour", 68, "locale"),
         Column("Value #H", "No progress", 112, "dtdhms"),
-        Column("groups", "Groups", links=[link("Thing group", to_dashboard("aws-iot-jobs-thing-group", *PLACE_OF_ROW, ("thing_group", "Group")))]),
+        Column("groups", "Groups", 126, links=[link("Thing group", to_dashboard("aws-iot-jobs-thing-group", *PLACE_OF_ROW, ("thing_group", "Group")))]),
         Column("Value #K", "Started", 92, "time:MM-DD HH:mm"),
         Column("Value #L", "Duration", 112, "dtdhms"),
-        Column("Value #M", "AWS", 50, "none", mappings=[mapped({1: ("open", TEXT)})],
+        Column("Value #M", "AWS", None, "none", custom__align="left", mappings=[mapped({1: ("open", TEXT)})],
                links=[link("AWS console", CONSOLE + "${__data.fields.Job}", True)]),
     ]
     description = (
@@ -656,7 +656,7 @@ def home():
         ],
     )
     # Enough for a line, and few enough to be fast in a large fleet.
-    comparison["maxDataPoints"] = 100
+    comparison["maxDataPoints"] = 50
     results = bars(
         "How the rollouts of the last 7 days ended", "Ended rollouts that pass the filters, each once. Some failed: from 5 % of the "
         "executions and 3 on; Failed: from 25 %. Aborted by AWS: it was canceled, and meets its own abort criteria. The exporter shows "

@@ -5,7 +5,7 @@ use aws_iot_jobs_exporter::jobs::AccountId;
 use aws_iot_jobs_exporter::simulator::{Fleet, Role};
 
 use super::settled;
-use super::tools::python;
+use super::tools::{python, tool};
 use crate::support::{
     ACCESS_KEY_ID, Endpoint, Listening, NOW, REGION, account, config, output, shipped, simulator as simulated, target,
     text,
@@ -77,6 +77,5 @@ fn a_json_schema_validator_underlines_what_is_wrong_in_a_configuration_and_nothi
 
 #[test]
 fn the_dashboards_are_those_that_their_script_makes() {
-    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/dashboards/generate.py");
-    output(super::tools::tool("python3").args([script, "--check"]));
+    output(tool("python3").arg(shipped("dashboards/generate.py")).arg("--check"));
 }
