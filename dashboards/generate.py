@@ -569,17 +569,17 @@ def rollouts(title, filters, height, console_link=True):
     ]
     columns = [
         state_column("Value #A", 114),
-        Column("job_id", "Job", 200, links=[link("Rollout", to_dashboard("aws-iot-jobs-rollout", *PLACE_OF_ROW, ("job", "Job")))]),
+        Column("job_id", "Job", 194, links=[link("Rollout", to_dashboard("aws-iot-jobs-rollout", *PLACE_OF_ROW, ("job", "Job")))]),
         Column("Value #B", "Progress", 78, "percentunit", min=0, max=1, decimals=0, color={"mode": "fixed", "fixedColor": BLUE},
                custom__cellOptions={"type": "gauge", "mode": "basic", "valueDisplayMode": "hidden"}),
-        Column("done_of_total", "Done", 96, custom__align="right"),
+        Column("done_of_total", "Done", 100, custom__align="right"),
         Column("Value #D", "Success", 68, "percentunit", decimals=0),
         Column("Value #E", "Failed", 58, "percentunit", decimals=0, **SHARE_OF_FAILURES),
         Column("Value #F", "Open", 54, "locale"),
         Column("Value #G", "Per hour", 68, "locale"),
         Column("Value #H", "No progress", 112, "dtdhms"),
         Column("groups", "Groups", 126, links=[link("Thing group", to_dashboard("aws-iot-jobs-thing-group", *PLACE_OF_ROW, ("thing_group", "Group")))]),
-        Column("Value #K", "Started", 92, "time:MM-DD HH:mm"),
+        Column("Value #K", "Started", 94, "time:MM-DD HH:mm"),
         Column("Value #L", "Duration", 112, "dtdhms"),
         Column("Value #M", "AWS", None, "none", custom__align="left", mappings=[mapped({1: ("open", TEXT)})],
                links=[link("AWS console", CONSOLE + "${__data.fields.Job}", True)]),
@@ -617,12 +617,14 @@ def home():
     opened = f', status=~"{OPEN_JOBS}"'
     hours = f"(({completed(chosen)} or 0 * {start(chosen)} + time()) - {start(chosen)}) / 3600 > 0"
     names = '__name__=~"aws_iot_job_executions|aws_iot_ended_job_executions"'
+    created = f"aws_iot_job_created_timestamp_seconds{{{chosen}}}"
+    # Chosen once, at the end of the time range.
     largest = (
-        f"\nand on ({JOB}) topk(15, sum by ({JOB}) (max by ({JOB}, execution_status) (last_over_time({{{names}, {chosen}}}[$__range] @ end()))) "
-        f"and on ({JOB}) (last_over_time(aws_iot_job_created_timestamp_seconds{{{chosen}}}[$__range] @ end()) > $__from / 1000){filters(' @ end()')})"
+        f"\nand on ({JOB}) topk(15, sum by ({JOB}) (max by ({JOB}, execution_status) ({{{names}, {chosen}}} @ end())) "
+        f"and on ({JOB}) ({created} @ end() > $__from / 1000){filters(' @ end()')})"
     )
     # An id can be used again, so an older job of the same id is left out.
-    largest += f"\nand on ({JOB}) ({of_job('aws_iot_job_created_timestamp_seconds', chosen)} > $__from / 1000)"
+    largest += f"\nand on ({JOB}) ({created} > $__from / 1000)"
     comparison = panel(
         "xychart", "Comparison: share that succeeded, by hours since the start",
         "A line for each of the 15 largest rollouts that were created within the time range and pass the filters. A line ends where its rollout ended. Of all executions. A "
@@ -656,7 +658,7 @@ def home():
         ],
     )
     # Enough for a line, and few enough to be fast in a large fleet.
-    comparison["maxDataPoints"] = 50
+    comparison["maxDataPoints"] = 30
     results = bars(
         "How the rollouts of the last 7 days ended", "Ended rollouts that pass the filters, each once. Some failed: from 5 % of the "
         "executions and 3 on; Failed: from 25 %. Aborted by AWS: it was canceled, and meets its own abort criteria. The exporter shows "
