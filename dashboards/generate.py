@@ -691,7 +691,7 @@ def home():
             query(f"{per_target} (aws_iot_jobs_target_info{{{chosen}}}) * on (target, aws_region) group_left () max by (target, aws_region) (aws_iot_jobs_overlapping_targets{{{CHOSEN_TARGETS}}})", "I", kind="table"),
         ],
         [
-            Column("target", "Target", links=[link("Exporter", to_dashboard("aws-iot-jobs-exporter", ("region", "Region"), ("target", "Target")))]),
+            Column("target", "Target", 228, links=[link("Exporter", to_dashboard("aws-iot-jobs-exporter", ("region", "Region"), ("target", "Target")))]),
             Column("aws_account_id", "Account", 118),
             Column("aws_region", "Region", 105),
             Column("Value #A", "Data", 150, "none", mappings=[mapped(FRESHNESS)], custom__align="center", custom__cellOptions=ON_COLOR),
@@ -702,7 +702,7 @@ def home():
             Column("Value #F", "Not known", 84, "locale", **AMBER_FROM_1),
             Column("Value #G", "Not described", 104, "locale"),
             Column("Value #H", "Left out", 74, "locale", **AMBER_FROM_1),
-            Column("Value #I", "Twice", 60, "locale", **AMBER_FROM_1),
+            Column("Value #I", "Twice", None, "locale", **AMBER_FROM_1),
         ],
         sort=[("target", False), ("Value #A", True)], no_value="Prometheus has nothing of an exporter",
     )
