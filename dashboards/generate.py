@@ -596,13 +596,11 @@ def rollouts(title, filters, height, console_link=True):
     )
 
 
-def by_state(chosen, range_only=True):
+def by_state(chosen):
     """Executions by state, of states that occur within the time range."""
-    names = '__name__=~"aws_iot_job_executions|aws_iot_ended_job_executions"'
-    return (
-        f"sum by (execution_status) (max by ({JOB}, execution_status) ({{{names}, {chosen}}}))\n"
-        f"and on (execution_status) (max by (execution_status) (max_over_time({{{names}, {chosen}}}[$__range] @ end())) > 0)"
-    )
+    families = ("aws_iot_job_executions", "aws_iot_ended_job_executions")
+    occurs = " or ".join(f"max by (execution_status) (max_over_time({name}{{{chosen}}}[$__range] @ end())) > 0" for name in families)
+    return f"{executions(chosen, by='execution_status')}\nand on (execution_status) ({occurs})"
 
 
 def home():

@@ -411,6 +411,10 @@ async fn a_job_that_is_late_becomes_a_ticket_and_once_it_has_started_that_is_ove
     });
     let left = unanswered(&prometheus, of_ended, PATIENCE).await;
     assert!(left.is_empty(), "no data for\n{}", listed(&left));
+    // Now there is a job with series of both families of executions. No query may be an error.
+    for query in &queries(&prometheus, &[("job", "fw-late"), ("thing_group", "line-1")]) {
+        has_data(&prometheus, query);
+    }
     change(|job| job.status = Status::Canceled);
     let left = unanswered(&prometheus, of_canceled, PATIENCE).await;
     assert!(left.is_empty(), "no data for\n{}", listed(&left));
