@@ -1,8 +1,9 @@
 //! What a client's certificate says about its owner, as far as rustls does not read it.
 //!
-//! Nothing here decides whether a certificate is valid. Bytes that are no certificate say nothing.
+//! Bytes that are no certificate say nothing.
 
 use std::net::{Ipv4Addr, Ipv6Addr};
+use std::ops::RangeInclusive;
 
 use x509_parser::certificate::X509Certificate;
 use x509_parser::extensions::GeneralName;
@@ -39,6 +40,17 @@ pub(super) fn is_authority(certificate: &[u8]) -> bool {
     let Ok((_, certificate)) = X509Certificate::from_der(certificate) else { return false };
     let says_so = || certificate.basic_constraints().ok().flatten().is_some_and(|constraints| constraints.value.ca);
     certificate.version() == X509Version::V1 || says_so()
+}
+
+/// Seconds since the epoch, both ends included.
+pub(super) type Validity = RangeInclusive<u64>;
+
+/// When the certificate is valid.
+pub(super) fn validity(certificate: &[u8]) -> Option<Validity> {
+    let (_, certificate) = X509Certificate::from_der(certificate).ok()?;
+    let [start, end] = [certificate.validity().not_before, certificate.validity().not_after]
+        .map(|time| u64::try_from(time.timestamp()).unwrap_or_default());
+    Some(start..=end)
 }
 
 /// As Go writes it, and so the exporter-toolkit: an IPv4 address in an IPv6 one is shown as IPv4.

@@ -7,14 +7,14 @@ use std::collections::BTreeSet;
 
 use rustls::client::danger::HandshakeSignatureValid;
 use rustls::crypto::{WebPkiSupportedAlgorithms, aws_lc_rs, verify_tls12_signature, verify_tls13_signature};
-use rustls::pki_types::{CertificateDer, UnixTime};
+use rustls::pki_types::{CertificateDer, TrustAnchor, UnixTime};
 use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
 use rustls::{
     CertificateError, DigitallySignedStruct, DistinguishedName, Error, OtherError, RootCertStore, SignatureScheme,
 };
 use webpki::{EndEntityCert, KeyUsage};
 
-use super::certificate::{alternative_names, is_authority, is_for_clients};
+use super::certificate::{Validity, alternative_names, is_authority, is_for_clients, validity};
 
 /// What is asked of a client.
 ///
@@ -50,8 +50,8 @@ impl ClientAuth {
 #[derive(Debug)]
 pub(super) struct Clients {
     policy: ClientAuth,
-    /// The authorities that may have issued it.
-    authorities: RootCertStore,
+    /// The authorities that may have issued it, and when: rustls knows no such time of an anchor.
+    authorities: Vec<(TrustAnchor<'static>, Validity)>,
     /// The certificates that were given as authorities, whether they are or not: Go takes a client that shows one of
     /// them. Self-signed certificates are used in this way.
     trusted: BTreeSet<Vec<u8>>,
@@ -70,14 +70,15 @@ impl Clients {
         certificates: &[CertificateDer<'static>],
         names: Option<BTreeSet<String>>,
     ) -> Result<Self, usize> {
-        let (mut all, mut authorities) = (RootCertStore::empty(), RootCertStore::empty());
+        let mut all = RootCertStore::empty();
         for (index, certificate) in certificates.iter().enumerate() {
             all.add(certificate.clone()).map_err(|_| index + 1)?;
-            // An anchor can issue, whatever its certificate says of itself; a client's certificate must not be one.
-            if is_authority(certificate) {
-                authorities.add(certificate.clone()).map_err(|_| index + 1)?;
-            }
         }
+        // An anchor can issue, whatever its certificate says of itself; a client's certificate must not be one.
+        let authorities = all.roots.iter().cloned().zip(certificates);
+        let authorities = authorities.filter(|(_, certificate)| is_authority(certificate));
+        let authorities =
+            authorities.filter_map(|(anchor, certificate)| Some((anchor, validity(certificate)?))).collect();
         Ok(Self {
             policy,
             authorities,
@@ -95,9 +96,10 @@ impl Clients {
         now: UnixTime,
     ) -> Result<(), Error> {
         let parsed = EndEntityCert::try_from(certificate).map_err(|error| refused(&error))?;
-        let anchors = &self.authorities.roots;
+        let valid = self.authorities.iter().filter(|(_, validity)| validity.contains(&now.as_secs()));
+        let anchors: Vec<_> = valid.map(|(anchor, _)| anchor.clone()).collect();
         let verified =
-            parsed.verify_for_usage(self.algorithms.all, anchors, others, now, KeyUsage::client_auth(), None, None);
+            parsed.verify_for_usage(self.algorithms.all, &anchors, others, now, KeyUsage::client_auth(), None, None);
         match verified {
             Ok(_) => Ok(()),
             // By then its time has been seen to be right, and for the second its use. See `trusted`.

@@ -731,3 +731,17 @@ async fn too_many_guesses_of_one_client_are_put_off() {
     assert_eq!(statuses.into_iter().collect::<Vec<_>>(), [UNAUTHORIZED, "HTTP/1.1 429 Too Many Requests"]);
     assert_eq!(server.connect().await.status("/", &login("alice", "hunter2")).await, OK, "later, it is checked again");
 }
+
+#[tokio::test]
+async fn an_expired_authority_issues_nothing() {
+    let keys = Keys::new();
+    let lines = ["client_auth_type: RequireAndVerifyClientCert", "client_ca_file: ca.pem"];
+    let expired = Authority::with("expired", |params| params.not_after = rcgen::date_time_ymd(2001, 1, 1));
+    let early = Authority::with("early", |params| params.not_before = rcgen::date_time_ymd(3000, 1, 1));
+    keys.trust(&[expired.pem(), early.pem(), keys.authority.pem()]);
+    let (server, _) = guarded(keys.tls(&lines)).await;
+    for (authority, expected) in [(&expired, false), (&early, false), (&keys.authority, true)] {
+        let client = Arc::new(authority.client(&[]));
+        assert_eq!(keys.client().showing(&client).is_let_in(&server).await, expected);
+    }
+}
