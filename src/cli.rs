@@ -11,6 +11,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use clap::{Arg, ArgAction, ArgMatches, Args, FromArgMatches, Parser, Subcommand, ValueEnum};
+use tokio::runtime::Runtime;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::oneshot;
 use tracing::{error, info};
@@ -38,6 +39,13 @@ const HEALTH_PATIENCE: Duration = Duration::from_secs(3);
 
 /// How long tasks that block, a name resolution for one, may hold up the end of the process.
 const RUNTIME_GRACE: Duration = Duration::from_millis(100);
+
+/// One thread for a walk, which parses and counts, and one that a scrape finds free. More only cost memory.
+const WORKER_THREADS: usize = 2;
+
+/// Threads for what blocks: compression, checks of passwords, files and name resolution. tokio's default of 512 is beyond what
+/// the systemd unit (`TasksMax`) and many containers allow, and a thread that cannot be started would panic.
+const MAX_BLOCKING_THREADS: usize = 32;
 
 /// Prometheus exporter for AWS IoT Jobs: jobs by status and thing group, and the progress of each rollout
 #[derive(Parser)]
@@ -305,9 +313,7 @@ fn dispatch(arguments: impl Iterator<Item = OsString>) -> u8 {
         return FAILURE;
     }
 
-    // One thread for a walk, which parses and counts, and one that a scrape finds free. More only cost memory.
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
-    let runtime = match runtime {
+    let runtime = match runtime() {
         Ok(runtime) => runtime,
         Err(error) => {
             error!(%error, "the runtime can't be started: check the limits on threads and open files");
@@ -339,6 +345,11 @@ fn dispatch(arguments: impl Iterator<Item = OsString>) -> u8 {
     });
     runtime.shutdown_timeout(RUNTIME_GRACE);
     status
+}
+
+fn runtime() -> std::io::Result<Runtime> {
+    let mut builder = tokio::runtime::Builder::new_multi_thread();
+    builder.worker_threads(WORKER_THREADS).max_blocking_threads(MAX_BLOCKING_THREADS).enable_all().build()
 }
 
 /// Prints the problems of a configuration, as log lines if it asks for JSON.
@@ -589,9 +600,38 @@ async fn either(interrupt: &mut Signal, terminate: &mut Signal) -> &'static str 
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Mutex;
+
     use clap::CommandFactory as _;
 
     use super::*;
+
+    #[test]
+    fn blocking_threads_are_bounded_and_fit_into_the_systemd_unit() {
+        /// For the main thread, and for programs that give credentials.
+        const OTHER_TASKS: usize = 1 + 16;
+        let unit = include_str!("../config/systemd/aws-iot-jobs-exporter.service");
+        let tasks_max = unit.lines().find_map(|line| line.strip_prefix("TasksMax=")).expect("a limit");
+        let tasks_max: usize = tasks_max.parse().expect("a number");
+        assert!(WORKER_THREADS + MAX_BLOCKING_THREADS + OTHER_TASKS <= tasks_max);
+
+        let runtime = runtime().expect("a runtime");
+        let (started, starts) = std::sync::mpsc::channel();
+        let hung = Arc::new(Mutex::new(()));
+        let hangs = hung.lock().expect("no panic");
+        for _ in 0..4 * MAX_BLOCKING_THREADS {
+            let (started, hung) = (started.clone(), Arc::clone(&hung));
+            runtime.spawn_blocking(move || {
+                let _ = started.send(());
+                drop(hung.lock());
+            });
+        }
+        for _ in 0..MAX_BLOCKING_THREADS {
+            starts.recv_timeout(Duration::from_secs(20)).expect("a thread");
+        }
+        starts.recv_timeout(Duration::from_millis(200)).expect_err("all threads hang");
+        drop(hangs);
+    }
 
     #[test]
     fn the_command_line_is_consistent() {

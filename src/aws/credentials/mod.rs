@@ -26,6 +26,7 @@ use aws_credential_types::provider::error::CredentialsError;
 use aws_sdk_iot::config::retry::{RetryPartition, TokenBucket};
 use aws_sdk_iot::config::timeout::TimeoutConfig;
 use aws_smithy_async::time::TimeSource;
+use tokio::sync::Semaphore;
 use tokio::task::spawn_blocking;
 
 use super::CONNECT_TIMEOUT;
@@ -107,8 +108,18 @@ fn retries() -> RetryPartition {
     RetryPartition::custom("credentials").token_bucket(TokenBucket::unlimited()).build()
 }
 
+/// How many threads can read files for credentials at once: a quarter of those that block, so that a file system that hangs
+/// leaves the others to scrapes and logins.
+static FILE_READS: Semaphore = Semaphore::const_new(8);
+
 /// Runs `work`, which reads files, on a thread of its own: a file on a network can hang, and would hang the runtime.
 pub(super) async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, SourceError> {
+    let permit = FILE_READS.acquire().await;
+    let work = move || {
+        // Held until the thread is free, however long the caller waits.
+        let _permit = permit;
+        work()
+    };
     spawn_blocking(work).await.map_err(|_| SourceError::new("files could not be read: a fault in the exporter"))
 }
 
