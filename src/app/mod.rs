@@ -91,10 +91,10 @@ impl App {
         let guard = Arc::new(Guard::new(loaded.web.clone(), PROBES));
         let mut listeners = Vec::new();
         for address in &config.web.listen_addresses {
-            listeners.push(bind(address).await?.guarded(&guard));
+            listeners.push(bind(address, &listeners).await?.guarded(&guard));
         }
         if let Some(address) = &config.web.probe_address {
-            listeners.push(bind(address).await?.only(PROBES));
+            listeners.push(bind(address, &listeners).await?.only(PROBES));
         }
 
         let limiters = Arc::new(RateLimiters::new(config.limits.requests_per_second));
@@ -247,6 +247,6 @@ fn warn_about(config: &Config) {
     }
 }
 
-async fn bind(address: &ListenAddress) -> Result<Listener, BindError> {
-    Listener::bind(address.host.as_deref(), address.port).await
+async fn bind(address: &ListenAddress, bound: &[Listener]) -> Result<Listener, BindError> {
+    Listener::bind(address.host.as_deref(), address.port).await.map_err(|error| error.or_overlap(bound))
 }

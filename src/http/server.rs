@@ -28,16 +28,19 @@ pub async fn serve(listeners: Vec<Listener>, limits: Limits, handler: Handler, s
     let mut servers = JoinSet::new();
     for listener in listeners {
         let address = listener.local_addr();
-        let (socket, entrance) = listener.into_parts();
-        let connections = Connections {
-            protocol: protocol.clone(),
-            entrance: Arc::new(entrance),
-            graceful: GracefulShutdown::new(),
-            stopped: stopped.clone(),
-            tasks: JoinSet::new(),
-        };
-        let acceptor = Acceptor::new(socket);
-        servers.spawn(serve_listener(address, acceptor, limits.clone(), connections, seats.clone(), stopped.clone()));
+        let (sockets, entrance) = listener.into_parts();
+        let entrance = Arc::new(entrance);
+        for socket in sockets {
+            let connections = Connections {
+                protocol: protocol.clone(),
+                entrance: entrance.clone(),
+                graceful: GracefulShutdown::new(),
+                stopped: stopped.clone(),
+                tasks: JoinSet::new(),
+            };
+            let (acceptor, seats) = (Acceptor::new(socket), seats.clone());
+            servers.spawn(serve_listener(address, acceptor, limits.clone(), connections, seats, stopped.clone()));
+        }
     }
     shutdown.await;
     drop(running);

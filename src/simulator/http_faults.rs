@@ -70,8 +70,8 @@ pub(super) async fn serve(listeners: Vec<Listener>, handler: FaultHandler, shutd
     let server = Arc::new(Server { handler, refuses_until: Mutex::default() });
     // Owned by this future: if it is dropped, so is all that it started.
     let mut tasks = JoinSet::new();
-    for listener in listeners {
-        tasks.spawn(Arc::clone(&server).accept_all(listener.into_socket()));
+    for socket in listeners.into_iter().flat_map(Listener::into_sockets) {
+        tasks.spawn(Arc::clone(&server).accept_all(socket));
     }
     shutdown.await;
 }
