@@ -3,7 +3,7 @@
 
 use std::convert::Infallible;
 use std::net::SocketAddr;
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
@@ -14,9 +14,8 @@ use hyper::body::{Body as _, Frame, Incoming, SizeHint};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
-use hyper_util::server::graceful::Watcher;
 use tokio::net::TcpStream;
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 
 use super::entrance::Entrance;
 use super::patience::{Patient, Phase};
@@ -25,8 +24,8 @@ use super::{Handler, Limits, Response, ResponseBody, short};
 
 type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
-/// hyper refuses, by a panic, to work with a smaller buffer.
-const SMALLEST_BUFFER: usize = 8192;
+/// The buffers of a connection, in bytes. With the default of hyper, 512 connections could take 200 MB.
+const BUFFER_BYTES: usize = 16 * 1024;
 
 /// Everything that connections have in common.
 pub(super) struct Protocol {
@@ -44,38 +43,50 @@ impl Protocol {
             .header_read_timeout(limits.idle_timeout)
             // A client that has closed its side asks for nothing more, and still gets its answer (RFC 9112, section 9.6).
             .half_close(true)
-            .max_buf_size(limits.max_header_bytes.max(SMALLEST_BUFFER));
+            .max_header_size(limits.max_header_bytes)
+            .max_buf_size(BUFFER_BYTES);
         Self { http1, limits, handler }
     }
 
-    /// Serves `stream` until either side closes it, or `graceful` tells it to finish, or `stopped` resolves while it is
-    /// not ready yet.
+    /// Serves `stream` until either side closes it. Once it is too old, or `stopped` resolves, the request under way is
+    /// its last one.
     ///
     /// # Errors
-    /// Where it ends in any other way.
+    /// If it ends in any other way.
     pub(super) async fn serve(
         self: Arc<Self>,
         stream: TcpStream,
         peer: SocketAddr,
         entrance: Arc<Entrance>,
         phase: Phase,
-        graceful: Watcher,
         stopped: impl Future<Output = ()>,
     ) -> Result<(), BoxError> {
+        let too_old = sleep(self.limits.max_connection_age);
+        let mut last = pin!(async {
+            tokio::select! {
+                () = stopped => {}
+                () = too_old => {}
+            }
+        });
         let tls = entrance.tls();
         if tls.is_some() {
             phase.header_is_awaited();
         }
         let stream = tokio::select! {
             stream = Stream::open(stream, tls, self.limits.header_timeout) => stream?,
-            () = stopped => return Ok(()),
+            () = &mut last => return Ok(()),
         };
         let io = TokioIo::new(Patient::new(stream, phase.clone(), &self.limits));
         let protocol = Arc::clone(&self);
         let service = service_fn(move |request| {
             respond(request, peer, phase.clone(), Arc::clone(&entrance), Arc::clone(&protocol))
         });
-        Ok(graceful.watch(self.http1.serve_connection(io, service)).await?)
+        let mut connection = pin!(self.http1.serve_connection(io, service));
+        tokio::select! {
+            ended = &mut connection => return Ok(ended?),
+            () = last => connection.as_mut().graceful_shutdown(),
+        }
+        Ok(connection.await?)
     }
 }
 
@@ -89,16 +100,16 @@ async fn respond(
     phase.header_is_complete();
     let (mut head, body) = request.into_parts();
     let mut response = match entrance.admit(&mut head, peer).await {
-        // Nobody's body is read who may not come in.
+        // The body of a request that is not let in is not read.
         Err(refusal) if body.is_end_stream() => refusal,
-        Err(refusal) => closing(refusal),
+        Err(refusal) => closing(refusal, &phase),
         Ok(()) => match read_whole(body, &protocol.limits).await {
             Ok(body) => {
                 head.extensions.insert(peer);
                 (protocol.handler)(super::Request::from_parts(head, body)).await
             }
-            Err(BodyFault::TooLarge) => closing(short(StatusCode::PAYLOAD_TOO_LARGE)),
-            Err(BodyFault::TooSlow) => closing(short(StatusCode::REQUEST_TIMEOUT)),
+            Err(BodyFault::TooLarge) => closing(short(StatusCode::PAYLOAD_TOO_LARGE), &phase),
+            Err(BodyFault::TooSlow) => closing(short(StatusCode::REQUEST_TIMEOUT), &phase),
             Err(BodyFault::Broken(error)) => return Err(error),
         },
     };
@@ -158,7 +169,8 @@ async fn read_whole(body: Incoming, limits: &Limits) -> Result<Bytes, BodyFault>
 }
 
 /// A response that ends its connection, because the rest of a body still stands between this request and the next.
-fn closing(mut response: Response) -> Response {
+fn closing(mut response: Response, phase: &Phase) -> Response {
+    phase.refuse();
     response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
     response
 }

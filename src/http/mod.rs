@@ -76,7 +76,10 @@ pub struct Limits {
     pub body_timeout: Duration,
     /// How long a client may refuse to take more of a response.
     pub write_timeout: Duration,
-    /// Largest header, in bytes. One that is larger gets 431. Under 8192, 8192 holds: hyper takes no less.
+    /// A connection that is older ends after the request under way. A client certificate is only checked when a connection
+    /// is made, so this is how long one that is no longer accepted can still be used.
+    pub max_connection_age: Duration,
+    /// Largest header, in bytes: 16 KiB at most. One that is larger gets 431.
     pub max_header_bytes: usize,
     /// Largest body, in bytes. One that is larger gets 413.
     pub max_body_bytes: usize,
@@ -95,6 +98,7 @@ impl Default for Limits {
             idle_timeout: Duration::from_mins(3),
             body_timeout: Duration::from_secs(5),
             write_timeout: Duration::from_secs(30),
+            max_connection_age: Duration::from_mins(15),
             max_header_bytes: 16 * 1024,
             max_body_bytes: 64 * 1024,
             max_connections: MAX_CONNECTIONS,

@@ -10,10 +10,11 @@ use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::sync::Notify;
 use tokio::time::{Instant, Sleep};
 
 use super::Limits;
@@ -32,6 +33,8 @@ struct State {
     accepted: Instant,
     /// When the phase began, in milliseconds after `accepted`.
     since: AtomicU64,
+    /// Notified when the connection can be ended for another.
+    evictable: Arc<Notify>,
 }
 
 /// How much a connection would be missed, least first.
@@ -56,10 +59,13 @@ impl Phase {
     const SENDING: u8 = 3;
     /// Nothing has come since the last response.
     const IDLE: u8 = 4;
+    /// A request is refused, and its client may still be sending the rest of it.
+    const REFUSED: u8 = 5;
 
-    pub(super) fn fresh() -> Self {
+    /// The state of a connection that was accepted just now; whoever waits for one to end for another waits for `evictable`.
+    pub(super) fn fresh(evictable: Arc<Notify>) -> Self {
         let phase = AtomicU8::new(Self::FRESH);
-        Self(Arc::new(State { phase, accepted: Instant::now(), since: AtomicU64::new(0) }))
+        Self(Arc::new(State { phase, accepted: Instant::now(), since: AtomicU64::new(0), evictable }))
     }
 
     /// What has come has been read, and there is no whole header yet.
@@ -71,6 +77,18 @@ impl Phase {
         self.enter(Self::BUSY);
     }
 
+    /// The connection ends with a response to a request that was not read to its end.
+    pub(super) fn refuse(&self) {
+        self.enter(Self::REFUSED);
+    }
+
+    /// hyper answers before it has a request only to refuse a header that it cannot read.
+    fn response_has_begun(&self) {
+        if self.is_header() {
+            self.refuse();
+        }
+    }
+
     pub(super) fn response_is_whole(&self) {
         self.go(Self::BUSY, Self::SENDING);
     }
@@ -78,7 +96,7 @@ impl Phase {
     /// What the connection is worth, and for how long it has been by `now`.
     pub(super) fn worth(&self, now: Instant) -> (Worth, Duration) {
         let worth = match self.now() {
-            Self::HEADER => Worth::Unfinished,
+            Self::HEADER | Self::REFUSED => Worth::Unfinished,
             Self::IDLE => Worth::Idle,
             _ => Worth::UnderWay,
         };
@@ -115,6 +133,9 @@ impl Phase {
         let since = u64::try_from(self.0.accepted.elapsed().as_millis()).unwrap_or(u64::MAX);
         self.0.since.store(since, Ordering::Relaxed);
         self.0.phase.store(phase, Ordering::Relaxed);
+        if matches!(phase, Self::HEADER | Self::IDLE | Self::REFUSED) {
+            self.0.evictable.notify_waiters();
+        }
     }
 }
 
@@ -124,12 +145,16 @@ pub(super) struct Patient<S> {
     phase: Phase,
     header: Timer,
     write: Timer,
+    /// Bounds the time after the shutdown in which the rest of a refused request is discarded.
+    discard: Timer,
+    is_shut: bool,
 }
 
 impl<S> Patient<S> {
     pub(super) fn new(stream: S, phase: Phase, limits: &Limits) -> Self {
-        let (header, write) = (Timer::new(limits.header_timeout), Timer::new(limits.write_timeout));
-        Self { stream, phase, header, write }
+        let [header, write, discard] =
+            [limits.header_timeout, limits.write_timeout, limits.body_timeout].map(Timer::new);
+        Self { stream, phase, header, write, discard, is_shut: false }
     }
 
     /// Bounds the time without any progress: starts with the first write that has to wait, ends with the next one that
@@ -140,6 +165,24 @@ impl<S> Patient<S> {
             return written;
         }
         self.write.poll(cx).map(|()| Err(timed_out("the client does not take the response")))
+    }
+}
+
+impl<S: AsyncRead + Unpin> Patient<S> {
+    /// Discards what the client still sends, until it closes its side or the time is over. Closing the socket before that
+    /// would reset the connection, and the client would lose the response (RFC 9112, section 9.6).
+    fn poll_discard(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let mut buffer = [0; 4096];
+        loop {
+            if self.discard.poll(cx).is_ready() {
+                return Poll::Ready(());
+            }
+            let mut buffer = ReadBuf::new(&mut buffer);
+            let read = ready!(Pin::new(&mut self.stream).poll_read(cx, &mut buffer));
+            if read.is_err() || buffer.filled().is_empty() {
+                return Poll::Ready(());
+            }
+        }
     }
 }
 
@@ -167,9 +210,10 @@ impl<S: AsyncRead + Unpin> AsyncRead for Patient<S> {
     }
 }
 
-impl<S: AsyncWrite + Unpin> AsyncWrite for Patient<S> {
+impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Patient<S> {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
+        this.phase.response_has_begun();
         let written = Pin::new(&mut this.stream).poll_write(cx, buf);
         this.bounded(cx, written)
     }
@@ -180,6 +224,7 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Patient<S> {
         bufs: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
+        this.phase.response_has_begun();
         let written = Pin::new(&mut this.stream).poll_write_vectored(cx, bufs);
         this.bounded(cx, written)
     }
@@ -199,8 +244,15 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Patient<S> {
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
-        let shut = Pin::new(&mut this.stream).poll_shutdown(cx);
-        this.bounded(cx, shut)
+        if !this.is_shut {
+            let shut = Pin::new(&mut this.stream).poll_shutdown(cx);
+            ready!(this.bounded(cx, shut))?;
+            this.is_shut = true;
+        }
+        if this.phase.now() == Phase::REFUSED {
+            ready!(this.poll_discard(cx));
+        }
+        Poll::Ready(Ok(()))
     }
 }
 
@@ -234,7 +286,7 @@ mod tests {
 
     fn patient() -> (Patient<DuplexStream>, Phase, DuplexStream) {
         let (stream, client) = duplex(16);
-        let phase = Phase::fresh();
+        let phase = Phase::fresh(Arc::default());
         let patient = Patient::new(stream, phase.clone(), &Limits::default());
         (patient, phase, client)
     }
@@ -339,7 +391,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_response_that_is_not_passed_on_is_under_way_and_bounded() {
-        let phase = Phase::fresh();
+        let phase = Phase::fresh(Arc::default());
         let mut patient = Patient::new(Unsent, phase.clone(), &Limits::default());
         phase.header_is_complete();
         patient.write_all(b"a response").await.expect("it is taken");

@@ -6,20 +6,19 @@
 
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::future::pending;
+use std::pin::pin;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, sleep_until};
 use tracing::{debug, info};
 
 use super::patience::{Phase, Worth};
 
 /// For so long a request is under way undisturbed: Prometheus gives a scrape up after this time, unless told otherwise.
 const UNDISTURBED: Duration = Duration::from_secs(10);
-
-/// How often a newcomer looks again for somebody who can leave.
-const AGAIN: Duration = Duration::from_millis(20);
 
 /// How often it is told that places are short.
 const TELL_EVERY: Duration = Duration::from_mins(1);
@@ -34,6 +33,7 @@ pub(super) struct Seats {
     free: Arc<Semaphore>,
     /// How many are kept free.
     spare: usize,
+    evictable: Arc<Notify>,
     taken: Mutex<Taken>,
 }
 
@@ -41,6 +41,8 @@ pub(super) struct Seats {
 struct Taken {
     next: u64,
     by: BTreeMap<u64, Sitter>,
+    /// How many wait for a place.
+    waiting: usize,
     /// How many have been asked to leave, and have not left.
     leaving: usize,
     told: Option<Instant>,
@@ -66,44 +68,79 @@ impl Seats {
     pub(super) fn new(number: usize) -> Arc<Self> {
         let number = number.clamp(1, Semaphore::MAX_PERMITS);
         let free = Arc::new(Semaphore::new(number));
-        Arc::new(Self { free, spare: number / ONE_SPARE_IN, taken: Mutex::default() })
+        Arc::new(Self { free, spare: number / ONE_SPARE_IN, evictable: Arc::default(), taken: Mutex::default() })
     }
 
-    /// A place for a new connection, once there is one. While each of the others has a request under way that has not
-    /// taken unduly long, there is none.
+    /// A place for a new connection, in the order in which they were asked for. While each of the others has a request under
+    /// way that has not taken unduly long, there is none.
     pub(super) async fn take(self: &Arc<Self>) -> Seat {
+        let mut place = pin!(Arc::clone(&self.free).acquire_owned());
+        let _waiting = Waiting::new(self);
         loop {
-            self.make_room();
+            let mut evictable = pin!(self.evictable.notified());
+            // Before the look, so that none is missed that becomes evictable after it.
+            evictable.as_mut().enable();
+            let next = self.make_room();
+            let overdue = async {
+                match next {
+                    Some(next) => sleep_until(next).await,
+                    None => pending().await,
+                }
+            };
             tokio::select! {
                 // It fails where the semaphore is closed, and nobody does that.
-                Ok(place) = Arc::clone(&self.free).acquire_owned() => return self.seat(place),
-                () = sleep(AGAIN) => {}
+                Ok(place) = &mut place => return self.seat(place),
+                () = evictable => {}
+                () = overdue => {}
             }
         }
     }
 
     fn seat(self: &Arc<Self>, place: OwnedSemaphorePermit) -> Seat {
-        let (phase, leave) = (Phase::fresh(), Arc::new(Notify::new()));
-        let mut taken = self.taken.lock().unwrap_or_else(PoisonError::into_inner);
+        let (phase, leave) = (Phase::fresh(Arc::clone(&self.evictable)), Arc::new(Notify::new()));
+        let mut taken = self.taken();
         let number = taken.next;
         taken.next += 1;
         taken.by.insert(number, Sitter { phase: phase.clone(), leave: Arc::clone(&leave) });
         Seat { number, phase, leave, seats: Arc::clone(self), _place: place }
     }
 
-    /// Asks as many to leave as it takes for the spare places to be free once a newcomer has one, as far as that many can.
-    fn make_room(&self) {
-        let mut taken = self.taken.lock().unwrap_or_else(PoisonError::into_inner);
-        let wanted = (self.spare + 1).saturating_sub(self.free.available_permits() + taken.leaving);
+    /// Asks as many to leave as it takes for the spare places to be free once all who wait have one, as far as that many can.
+    /// Returns when the next one can.
+    fn make_room(&self) -> Option<Instant> {
+        let now = Instant::now();
+        let mut taken = self.taken();
+        let wanted = (self.spare + taken.waiting).saturating_sub(self.free.available_permits() + taken.leaving);
         for _ in 0..wanted {
-            taken.ask_one_to_leave();
+            taken.ask_one_to_leave(now);
         }
+        let standing = taken.by.values().map(|sitter| sitter.phase.worth(now));
+        standing.map(|(_, time)| now + UNDISTURBED.saturating_sub(time)).filter(|at| *at > now).min()
+    }
+
+    fn taken(&self) -> MutexGuard<'_, Taken> {
+        self.taken.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Counts one who waits.
+struct Waiting<'a>(&'a Seats);
+
+impl<'a> Waiting<'a> {
+    fn new(seats: &'a Seats) -> Self {
+        seats.taken().waiting += 1;
+        Self(seats)
+    }
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        self.0.taken().waiting -= 1;
     }
 }
 
 impl Taken {
-    fn ask_one_to_leave(&mut self) {
-        let now = Instant::now();
+    fn ask_one_to_leave(&mut self, now: Instant) {
         let candidates = self.by.iter().map(|(number, sitter)| (*number, sitter.phase.worth(now)));
         let found = candidates
             .filter(|(_, (worth, time))| *worth < Worth::UnderWay || *time >= UNDISTURBED)
@@ -136,7 +173,7 @@ impl Seat {
 
 impl Drop for Seat {
     fn drop(&mut self) {
-        let mut taken = self.seats.taken.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut taken = self.seats.taken();
         if taken.by.remove(&self.number).is_none() {
             taken.leaving -= 1;
         }
@@ -145,7 +182,12 @@ impl Drop for Seat {
 
 #[cfg(test)]
 mod tests {
+    use tokio::time::sleep;
+
     use super::*;
+
+    /// Time for tasks that need none.
+    const MOMENT: Duration = Duration::from_millis(1);
 
     async fn wait(seconds: u64) {
         sleep(Duration::from_secs(seconds)).await;
@@ -189,9 +231,9 @@ mod tests {
             let seats = Arc::clone(seats);
             async move { seats.take().await }
         });
-        sleep(AGAIN / 2).await;
+        sleep(MOMENT).await;
         let left = inside.iter_mut().enumerate().filter_map(|(index, seat)| leaves(seat).then_some(index)).collect();
-        sleep(AGAIN / 4).await;
+        sleep(MOMENT).await;
         let seat = if taking.is_finished() { taking.await.ok() } else { None };
         (left, seat)
     }
@@ -236,9 +278,40 @@ mod tests {
         let start = Instant::now();
         slow.has_to_leave().await;
         let waited = start.elapsed();
-        assert!((UNDISTURBED..UNDISTURBED + 2 * AGAIN).contains(&waited), "{waited:?}");
+        assert!((UNDISTURBED..UNDISTURBED + 2 * MOMENT).contains(&waited), "{waited:?}");
         drop(slow);
         taking.await.expect("no panic");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_place_that_becomes_free_goes_at_once_to_who_has_waited_longest() {
+        let seats = Seats::new(2);
+        let [first, second] = [busy(&seats).await, busy(&seats).await];
+        let order: Arc<Mutex<Vec<usize>>> = Arc::default();
+        for number in 0..4 {
+            let (seats, order) = (Arc::clone(&seats), Arc::clone(&order));
+            tokio::spawn(async move {
+                let _seat = busy(&seats).await;
+                order.lock().expect("no panic").push(number);
+                pending::<()>().await;
+            });
+            // Longer than it took for one that waits to give up its place in the queue.
+            sleep(Duration::from_millis(30)).await;
+        }
+        let start = Instant::now();
+        drop(first);
+        sleep(MOMENT).await;
+        assert_eq!(*order.lock().expect("no panic"), [0]);
+        second.phase().response_is_whole();
+        second.phase().everything_is_sent();
+        second.has_to_leave().await;
+        assert_eq!(start.elapsed(), MOMENT, "it is asked as soon as it is idle");
+        drop(second);
+        sleep(MOMENT).await;
+        assert_eq!(*order.lock().expect("no panic"), [0, 1]);
+        sleep(2 * UNDISTURBED).await;
+        assert_eq!(order.lock().expect("no panic").len(), 2, "nobody else has left");
+        assert_eq!(seats.taken().waiting, 2);
     }
 
     #[tokio::test(start_paused = true)]

@@ -3,7 +3,6 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use hyper_util::server::graceful::GracefulShutdown;
 use tokio::net::TcpStream;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
@@ -34,7 +33,6 @@ pub async fn serve(listeners: Vec<Listener>, limits: Limits, handler: Handler, s
             let connections = Connections {
                 protocol: protocol.clone(),
                 entrance: entrance.clone(),
-                graceful: GracefulShutdown::new(),
                 stopped: stopped.clone(),
                 tasks: JoinSet::new(),
             };
@@ -77,7 +75,6 @@ async fn accept_all(mut acceptor: Acceptor, connections: &mut Connections, seats
 struct Connections {
     protocol: Arc<Protocol>,
     entrance: Arc<Entrance>,
-    graceful: GracefulShutdown,
     stopped: watch::Receiver<()>,
     tasks: JoinSet<()>,
 }
@@ -91,15 +88,8 @@ impl Connections {
         }
         let mut stopped = self.stopped.clone();
         let stopped = async move { drop(stopped.changed().await) };
-        let connection = self.protocol.clone().serve(
-            stream,
-            peer,
-            self.entrance.clone(),
-            seat.phase().clone(),
-            // Made before the task is spawned, or a shutdown between the two would not be heard.
-            self.graceful.watcher(),
-            stopped,
-        );
+        let connection =
+            self.protocol.clone().serve(stream, peer, self.entrance.clone(), seat.phase().clone(), stopped);
         self.tasks.spawn(async move {
             tokio::select! {
                 ended = connection => {
@@ -123,9 +113,9 @@ impl Connections {
 
     async fn drain(mut self, limits: &Limits) {
         self.reap();
-        if timeout(limits.drain, self.graceful.shutdown()).await.is_err() {
+        let all = async { while self.tasks.join_next().await.is_some() {} };
+        if timeout(limits.drain, all).await.is_err() {
             info!(drain = ?limits.drain, "dropping connections that have not finished in time");
         }
-        self.tasks.abort_all();
     }
 }

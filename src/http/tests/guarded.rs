@@ -732,6 +732,20 @@ async fn too_many_guesses_of_one_client_are_put_off() {
     assert_eq!(server.connect().await.status("/", &login("alice", "hunter2")).await, OK, "later, it is checked again");
 }
 
+/// More than the buffers of both sockets hold.
+const LARGE: usize = 3_000_000;
+
+#[tokio::test]
+async fn a_large_body_without_a_login_is_answered_with_401() {
+    let keys = Keys::new();
+    let (plain, _) = guarded(keys.load(&users(&[("alice", HASHES[0])]))).await;
+    let (encrypted, _) = guarded(keys.load(&(tls(&[]) + &users(&[("alice", HASHES[0])])))).await;
+    for _ in 0..5 {
+        plain.connect().await.post_large_is_refused(UNAUTHORIZED).await;
+        keys.client().connect(&encrypted).await.expect("a handshake").post_large_is_refused(UNAUTHORIZED).await;
+    }
+}
+
 #[tokio::test]
 async fn an_expired_authority_issues_nothing() {
     let keys = Keys::new();
@@ -744,4 +758,30 @@ async fn an_expired_authority_issues_nothing() {
         let client = Arc::new(authority.client(&[]));
         assert_eq!(keys.client().showing(&client).is_let_in(&server).await, expected);
     }
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
+    /// Sends a large body to its end before it reads, as simple clients do.
+    async fn post_large_is_refused(&mut self, status: &str) {
+        self.send(&format!("POST / HTTP/1.1\r\nhost: test\r\ncontent-length: {LARGE}\r\n\r\n")).await;
+        for _ in 0..LARGE / 10_000 {
+            self.send(&"x".repeat(10_000)).await;
+        }
+        assert_eq!(self.receive().await.0, status);
+    }
+}
+
+#[tokio::test]
+async fn a_client_certificate_that_is_no_longer_accepted_is_of_no_use_once_its_connection_is_too_old() {
+    let keys = Keys::new();
+    let limits = Limits { max_connection_age: 4 * SHORT, ..Limits::default() };
+    let lines = ["client_auth_type: RequireAndVerifyClientCert", "client_ca_file: ca.pem"];
+    let (server, guard) = guarded_within(keys.tls(&lines), limits).await;
+    let dial = keys.client().showing(&Arc::new(keys.authority.client(&[])));
+    let mut client = dial.connect(&server).await.expect("a handshake");
+    assert_eq!(client.get().await.0, OK);
+    keys.trust(&[Authority::new("another").pem()]);
+    guard.replace(keys.tls(&lines));
+    client.closed().await;
+    assert!(!dial.is_let_in(&server).await);
 }
