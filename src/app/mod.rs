@@ -88,7 +88,13 @@ impl App {
         let config = &loaded.config;
         // Addresses first: a probe waits for an answer meanwhile instead of being refused.
         let watcher = WebConfigWatcher::new(config.web.config_file.clone());
-        let guard = Arc::new(Guard::new(loaded.web.clone(), PROBES));
+        let limiters = Arc::new(RateLimiters::new(config.limits.requests_per_second));
+        let rates = Arc::clone(&limiters);
+        let metrics = Arc::new(ExporterMetrics::new(move || rates.in_force()));
+        let counters = Arc::clone(&metrics);
+        let guard =
+            Guard::new(loaded.web.clone(), PROBES).on_login_failure(move |failure| counters.http_login_failed(failure));
+        let guard = Arc::new(guard);
         let mut listeners = Vec::new();
         for address in &config.web.listen_addresses {
             listeners.push(bind(address, &listeners).await?.guarded(&guard));
@@ -97,9 +103,6 @@ impl App {
             listeners.push(bind(address, &listeners).await?.only(PROBES));
         }
 
-        let limiters = Arc::new(RateLimiters::new(config.limits.requests_per_second));
-        let rates = Arc::clone(&limiters);
-        let metrics = Arc::new(ExporterMetrics::new(move || rates.in_force()));
         metrics.config_applied(&loaded, clock.now().wall);
         warn_about(config);
         let states = Arc::new(TargetStates::default());

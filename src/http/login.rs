@@ -26,15 +26,39 @@ use crate::config::web_config::PasswordHash;
 /// of one client do not hold up the first scrape of another for long.
 const MAX_WAITING: usize = 8;
 
-/// What becomes of a request.
+/// Whether a request has the login of a user.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Verdict {
-    /// It may pass.
+    /// It has, or needs none.
     Admitted,
-    /// It names no user with the right password.
-    Unknown,
-    /// Too many guesses of the same client wait already.
-    TooMany,
+    /// It has not.
+    Failed(LoginFailure),
+}
+
+/// Why a login fails.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LoginFailure {
+    /// The request has no credentials. A browser sends its first request without.
+    NoCredentials,
+    /// No user has these credentials.
+    WrongCredentials,
+    /// Too many guesses of the same client wait already, so this one is not checked.
+    TooManyAttempts,
+}
+
+impl LoginFailure {
+    /// Every reason.
+    pub const ALL: [Self; 3] = [Self::NoCredentials, Self::WrongCredentials, Self::TooManyAttempts];
+
+    /// The name of the reason, in the log and in metrics.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::NoCredentials => "no_credentials",
+            Self::WrongCredentials => "wrong_credentials",
+            Self::TooManyAttempts => "too_many_attempts",
+        }
+    }
 }
 
 /// The users, and what is remembered of them.
@@ -79,14 +103,18 @@ impl Logins {
         if self.users.is_empty() {
             return Verdict::Admitted;
         }
-        let Some((name, password)) = credentials(headers) else { return Verdict::Unknown };
+        if !headers.contains_key(header::AUTHORIZATION) {
+            return Verdict::Failed(LoginFailure::NoCredentials);
+        }
+        let wrong = Verdict::Failed(LoginFailure::WrongCredentials);
+        let Some((name, password)) = credentials(headers) else { return wrong };
         let known = self.users.get(&name);
-        let Some(user) = known.or_else(|| self.stand_in(&name)) else { return Verdict::Unknown };
-        let admitted = match self.check(&name, password, user, peer).await {
-            Some(matches) => matches && known.is_some(),
-            None => return Verdict::TooMany,
-        };
-        if admitted { Verdict::Admitted } else { Verdict::Unknown }
+        let Some(user) = known.or_else(|| self.stand_in(&name)) else { return wrong };
+        match self.check(&name, password, user, peer).await {
+            Some(true) if known.is_some() => Verdict::Admitted,
+            Some(_) => wrong,
+            None => Verdict::Failed(LoginFailure::TooManyAttempts),
+        }
     }
 
     /// Whether the password is that of `user`; `None` where there is no turn to be had.
@@ -231,6 +259,8 @@ mod tests {
     const HASH: &str = "$2b$04$Zyxwvutsrqponmlkjihgfe91EVTbipYuSP7HB4a0NH55cMj08u5tG";
     const PEER: IpAddr = IpAddr::V4(std::net::Ipv4Addr::LOCALHOST);
 
+    const UNKNOWN: Verdict = Verdict::Failed(LoginFailure::WrongCredentials);
+
     fn hash(text: &str) -> PasswordHash {
         PasswordHash::parse(text).expect("a hash")
     }
@@ -253,11 +283,11 @@ mod tests {
         for (name, password, verdict) in [
             ("alice", "hunter2", Verdict::Admitted),
             ("", "hunter2", Verdict::Admitted),
-            ("alice", "hunter3", Verdict::Unknown),
-            ("alice", "", Verdict::Unknown),
-            ("alice", "hunter2:", Verdict::Unknown),
-            ("Alice", "hunter2", Verdict::Unknown),
-            ("bob", "hunter2", Verdict::Unknown),
+            ("alice", "hunter3", UNKNOWN),
+            ("alice", "", UNKNOWN),
+            ("alice", "hunter2:", UNKNOWN),
+            ("Alice", "hunter2", UNKNOWN),
+            ("bob", "hunter2", UNKNOWN),
         ] {
             // The second time it may be remembered.
             for _ in 0..2 {
@@ -277,12 +307,13 @@ mod tests {
         for wrong in
             ["", "Basic", "Basic ", "Basic !", &format!("Basic {no_colon}"), &format!("Bearer {encoded}"), &encoded]
         {
-            assert_eq!(logins.judge(&authorization(wrong), PEER).await, Verdict::Unknown, "{wrong}");
+            assert_eq!(logins.judge(&authorization(wrong), PEER).await, UNKNOWN, "{wrong}");
         }
-        assert_eq!(logins.judge(&HeaderMap::new(), PEER).await, Verdict::Unknown);
+        let none = Verdict::Failed(LoginFailure::NoCredentials);
+        assert_eq!(logins.judge(&HeaderMap::new(), PEER).await, none);
         let mut twice = login("alice", "hunter2");
         twice.append(header::AUTHORIZATION, HeaderValue::from_static("Basic x"));
-        assert_eq!(logins.judge(&twice, PEER).await, Verdict::Unknown);
+        assert_eq!(logins.judge(&twice, PEER).await, UNKNOWN);
     }
 
     #[tokio::test]
@@ -331,13 +362,13 @@ mod tests {
         let remembers = |logins: &Logins| logins.users["alice"].remembered.lock().expect("no panic").is_some();
         let more = first.replaced(users(&["alice", "carol"]));
         assert!(remembers(&more));
-        assert_eq!(more.judge(&login("bob", "hunter2"), PEER).await, Verdict::Unknown, "he is gone");
+        assert_eq!(more.judge(&login("bob", "hunter2"), PEER).await, UNKNOWN, "he is gone");
         let mut changed = users(&["alice"]);
         let other = "$2y$05$abcdefghijklmnopqrstuuZVEMa1pjhlynBQ1qXmSvGBJpN9h1w8G";
         changed.insert("alice".to_owned(), hash(other));
         let changed = more.replaced(changed);
         assert!(!remembers(&changed));
-        assert_eq!(changed.judge(&login("alice", "hunter2"), PEER).await, Verdict::Unknown);
+        assert_eq!(changed.judge(&login("alice", "hunter2"), PEER).await, UNKNOWN);
         assert_eq!(changed.judge(&login("alice", "pässwörd"), PEER).await, Verdict::Admitted);
         let back = changed.replaced(users(&["alice"]));
         assert!(!remembers(&back), "nothing is remembered of a hash that was gone");

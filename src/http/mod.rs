@@ -34,6 +34,7 @@ pub use ::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header}
 pub use body::ResponseBody;
 pub use guard::Guard;
 pub use listen::{BindError, Listener};
+pub use login::LoginFailure;
 pub use probe::{ProbeError, probe};
 pub use server::serve;
 

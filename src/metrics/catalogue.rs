@@ -262,6 +262,9 @@ families! {
     HTTP_REQUESTS: Counter "aws_iot_jobs_exporter_http_requests_total" of Exporter ("handler", "code")
         "Requests to the exporter, by the pattern of the path and the status of the response."
         "A request that is refused before it reaches a handler, for its credentials or its size, is not counted.";
+    HTTP_LOGIN_FAILURES: Counter "aws_iot_jobs_exporter_http_login_failures_total" of Exporter ("reason")
+        "Requests to the exporter without the login of a user, by reason."
+        "`reason` is `no_credentials`, `wrong_credentials`, or `too_many_attempts` for one that was not checked because too many attempts of the same client were waiting. A browser sends its first request without credentials. Always 0 if the web configuration has no users.";
     BUILD_INFO: Gauge "aws_iot_jobs_exporter_build_info" of Exporter ("version", "revision", "rustc")
         "What this exporter was built from; always 1."
         "`revision` is `unknown` in a build outside a git checkout.";

@@ -11,15 +11,15 @@ use prometheus_client::metrics::gauge::{ConstGauge, Gauge};
 use prometheus_client::registry::{Metric, Registry};
 
 use super::catalogue::{
-    self, API_RATE_LIMIT, BUILD_INFO, CONFIG_HASH, CONFIG_SUCCESS_TIME, CONFIG_SUCCESSFUL, HTTP_REQUESTS, SHARD_INDEX,
-    SHARD_TOTAL, Subject, WEB_CONFIG_SUCCESSFUL,
+    self, API_RATE_LIMIT, BUILD_INFO, CONFIG_HASH, CONFIG_SUCCESS_TIME, CONFIG_SUCCESSFUL, HTTP_LOGIN_FAILURES,
+    HTTP_REQUESTS, SHARD_INDEX, SHARD_TOTAL, Subject, WEB_CONFIG_SUCCESSFUL,
 };
 use super::process::Process;
 use super::samples::Samples;
 use super::target_counters::LabelSet;
 use crate::build_info::{REVISION, RUSTC, VERSION};
 use crate::config::Loaded;
-use crate::http::StatusCode;
+use crate::http::{LoginFailure, StatusCode};
 use crate::jobs::{AccountId, Timestamp};
 
 /// The exporter's own metrics.
@@ -27,6 +27,7 @@ use crate::jobs::{AccountId, Timestamp};
 pub struct ExporterMetrics {
     registry: Registry,
     http_requests: Family<LabelSet, Counter>,
+    http_login_failures: Family<LabelSet, Counter>,
     config_successful: Gauge,
     config_success_time: Gauge<f64, AtomicU64>,
     config_hash: Gauge,
@@ -49,6 +50,7 @@ impl ExporterMetrics {
         register(&mut registry, &BUILD_INFO, build);
         let metrics = Self {
             http_requests: Family::default(),
+            http_login_failures: Family::default(),
             config_successful: Gauge::default(),
             config_success_time: Gauge::default(),
             config_hash: Gauge::default(),
@@ -58,7 +60,11 @@ impl ExporterMetrics {
             registry: Registry::default(),
         };
         metrics.web_config_successful.set(1);
+        for failure in LoginFailure::ALL {
+            drop(metrics.http_login_failures.get_or_create(&login_failure(failure)));
+        }
         register(&mut registry, &HTTP_REQUESTS, metrics.http_requests.clone());
+        register(&mut registry, &HTTP_LOGIN_FAILURES, metrics.http_login_failures.clone());
         register(&mut registry, &CONFIG_SUCCESSFUL, metrics.config_successful.clone());
         register(&mut registry, &CONFIG_SUCCESS_TIME, metrics.config_success_time.clone());
         register(&mut registry, &CONFIG_HASH, metrics.config_hash.clone());
@@ -72,6 +78,11 @@ impl ExporterMetrics {
     pub fn http_request(&self, handler: &str, status: StatusCode) {
         let labels = vec![("handler", handler.to_owned()), ("code", status.as_str().to_owned())];
         self.http_requests.get_or_create(&labels).inc();
+    }
+
+    /// A request had not the login of a user.
+    pub fn http_login_failed(&self, failure: LoginFailure) {
+        self.http_login_failures.get_or_create(&login_failure(failure)).inc();
     }
 
     /// A configuration was applied.
@@ -105,6 +116,10 @@ impl ExporterMetrics {
             catalogue::ALL.iter().copied().filter(|family| family.subject == Subject::Exporter).collect();
         Samples::of_registry(&self.registry, &families)
     }
+}
+
+fn login_failure(failure: LoginFailure) -> LabelSet {
+    vec![("reason", failure.as_str().to_owned())]
 }
 
 fn register(registry: &mut Registry, family: &catalogue::Family, metric: impl Metric) {
@@ -186,6 +201,12 @@ mod tests {
         metrics.http_request("/metrics", StatusCode::OK);
         let http = line(&metrics, &HTTP_REQUESTS);
         assert_eq!(http, format!("{}{{handler=\"/metrics\",code=\"200\"}} 2\n", HTTP_REQUESTS.name));
+        metrics.http_login_failed(LoginFailure::WrongCredentials);
+        let name = HTTP_LOGIN_FAILURES.name;
+        let failures = line(&metrics, &HTTP_LOGIN_FAILURES);
+        for (reason, count) in [("no_credentials", 0), ("wrong_credentials", 1), ("too_many_attempts", 0)] {
+            assert!(failures.contains(&format!("{name}{{reason=\"{reason}\"}} {count}\n")), "{failures}");
+        }
         let rates = line(&metrics, &API_RATE_LIMIT);
         assert!(
             rates.ends_with("{aws_account_id=\"012345678901\",aws_region=\"eu-west-1\",operation=\"ListJobs\"} 2.5\n")

@@ -34,6 +34,10 @@ const NOT_ON_DASHBOARDS: &[(&str, &str)] = &[
         "aws_iot_jobs_exporter_config_hash",
         "it only compares configurations: of processes, or before and after a change",
     ),
+    (
+        "aws_iot_jobs_exporter_http_login_failures_total",
+        "a failed login is a log line; the counter is for alerts of one's own",
+    ),
     ("process_virtual_memory_bytes", "address space that is reserved and not used says nothing of the exporter"),
     ("process_virtual_memory_max_bytes", "the limit of the above"),
 ];

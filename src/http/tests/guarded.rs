@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::io;
+use std::sync::Mutex;
 
 use base64::Engine as _;
 use rcgen::{BasicConstraints, CertificateParams, ExtendedKeyUsagePurpose, IsCa};
@@ -20,6 +21,7 @@ use tokio_rustls::client::TlsStream;
 use super::*;
 use crate::config::web_config::test_certs::{Authority, Issued};
 use crate::config::web_config::{self, WebConfig};
+use crate::logging::captured;
 
 type TlsClient = Client<TlsStream<TcpStream>>;
 
@@ -784,4 +786,41 @@ async fn a_client_certificate_that_is_no_longer_accepted_is_of_no_use_once_its_c
     guard.replace(keys.tls(&lines));
     client.closed().await;
     assert!(!dial.is_let_in(&server).await);
+}
+
+#[test]
+fn failed_logins_are_counted_and_logged_once_a_minute_for_each_reason() {
+    let keys = Keys::new();
+    let counted: Arc<Mutex<Vec<&str>>> = Arc::default();
+    let count = Arc::clone(&counted);
+    let guard = Guard::new(keys.load(&users(&[("alice", HASHES[0])])), &[])
+        .on_login_failure(move |failure| count.lock().expect("no panic").push(failure.as_str()));
+    let is_let_in = async |headers: &str| {
+        let value = headers.strip_prefix("authorization: ").map(str::trim);
+        let request =
+            value.into_iter().fold(::http::Request::get("/"), |request, value| request.header("authorization", value));
+        let (mut head, ()) = request.body(()).expect("a request").into_parts();
+        guard.admit(&mut head, ([192, 0, 2, 1], 5).into()).await.is_ok()
+    };
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build();
+    let ((), log, _) = captured::capture(|| {
+        runtime.expect("a runtime").block_on(async {
+            for _ in 0..3 {
+                assert!(!is_let_in(&login("alice", "hunter3")).await);
+            }
+            assert!(is_let_in(&login("alice", "hunter2")).await);
+            assert!(!is_let_in("").await);
+            sleep(Duration::from_secs(59)).await;
+            assert!(!is_let_in(&login("bob", "hunter2")).await);
+            sleep(Duration::from_secs(1)).await;
+            assert!(!is_let_in("authorization: Bearer x").await);
+        });
+    });
+    let log = String::from_utf8(log).expect("text");
+    let lines: Vec<&str> =
+        log.lines().filter_map(|line| line.split_once(" WARN ").map(|(_, line)| line.trim())).collect();
+    let line = |reason, count| format!("logins failed reason=\"{reason}\" count={count} last_peer=192.0.2.1");
+    assert_eq!(lines, [line("wrong_credentials", 1), line("no_credentials", 1), line("wrong_credentials", 4)]);
+    let wrong = counted.lock().expect("no panic").iter().filter(|reason| **reason == "wrong_credentials").count();
+    assert_eq!((counted.lock().expect("no panic").len(), wrong), (6, 5));
 }
