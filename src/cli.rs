@@ -403,7 +403,7 @@ fn check_health(mut sources: Sources) -> u8 {
 fn advice(error: &http::ProbeError) -> &'static str {
     match error {
         // The second is what this exporter says to who speaks no TLS with it.
-        http::ProbeError::Unintelligible(_) | http::ProbeError::Unwell { status: 400, .. } => {
+        http::ProbeError::NotHttp(_) | http::ProbeError::Unhealthy { status: 400, .. } => {
             ": where it speaks TLS, ask at its --web.probe-address"
         }
         _ => "",
