@@ -1,4 +1,4 @@
-//! What to do when `accept` fails: some failures are one client's, others are the machine's.
+//! Accepts connections, whatever fails.
 
 use std::io;
 use std::net::SocketAddr;
@@ -7,35 +7,36 @@ use std::time::Duration;
 use tokio::net::{TcpListener, TcpStream};
 use tracing::{debug, info, warn};
 
-/// How long nothing is accepted once the machine has run out of something. The pending connection stays in the kernel's
-/// queue, so without a pause the same failure comes back at once, and the loop takes a whole core.
+/// How long nothing is accepted when the machine lacks a resource. The connection stays in the kernel's queue, so without a pause the
+/// loop would fail again at once, and use a whole core.
 const PAUSE: Duration = Duration::from_millis(250);
 
-/// Accepts from one socket, and outlives every failure to.
+/// Accepts connections from one socket.
 pub(super) struct Acceptor {
     socket: TcpListener,
-    episode: Episode,
+    /// Whether the last attempt failed. Logged once when it starts and once when it ends: there are four failures a second.
+    is_failing: bool,
 }
 
 impl Acceptor {
     pub(super) fn new(socket: TcpListener) -> Self {
-        Self { socket, episode: Episode::default() }
+        Self { socket, is_failing: false }
     }
 
-    /// The next connection. Loses none when it is dropped before it is ready.
+    /// The next connection. Can be cancelled without losing one.
     pub(super) async fn accept(&mut self) -> (TcpStream, SocketAddr) {
         loop {
             match self.socket.accept().await {
                 Ok(connection) => {
-                    if self.episode.end() {
+                    if std::mem::take(&mut self.is_failing) {
                         info!("accepting connections again");
                     }
                     return connection;
                 }
-                Err(error) if is_one_clients(&error) => debug!(%error, "a connection ended before it was accepted"),
+                Err(error) if is_of_one_connection(&error) => debug!(%error, "connection ended before it was accepted"),
                 Err(error) => {
-                    if self.episode.begin() {
-                        warn!(%error, "cannot accept connections; trying again until it works");
+                    if !std::mem::replace(&mut self.is_failing, true) {
+                        warn!(%error, "cannot accept connections; retrying");
                     }
                     tokio::time::sleep(PAUSE).await;
                 }
@@ -44,9 +45,8 @@ impl Acceptor {
     }
 }
 
-/// Whether a failure to accept belongs to the connection that was about to be accepted, so that the next one can be
-/// fine. Linux hands pending network errors of the new connection over in this way, see `accept(2)`.
-fn is_one_clients(error: &io::Error) -> bool {
+/// Whether only one connection failed. Linux reports network errors of a new connection in this way, see `accept(2)`.
+fn is_of_one_connection(error: &io::Error) -> bool {
     use io::ErrorKind as Kind;
     matches!(
         error.kind(),
@@ -60,50 +60,22 @@ fn is_one_clients(error: &io::Error) -> bool {
     )
 }
 
-/// A run of failures that is told once when it begins and once when it is over: at four failures a second, a line for
-/// each would bury its own reason.
-#[derive(Debug, Default)]
-struct Episode {
-    running: bool,
-}
-
-impl Episode {
-    /// Whether this failure is the first of its episode.
-    fn begin(&mut self) -> bool {
-        !std::mem::replace(&mut self.running, true)
-    }
-
-    /// Whether an episode was running.
-    fn end(&mut self) -> bool {
-        std::mem::replace(&mut self.running, false)
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn a_client_that_went_away_does_not_stop_the_loop() {
+    fn a_failed_connection_does_not_pause_the_loop() {
         for kind in [io::ErrorKind::ConnectionAborted, io::ErrorKind::ConnectionReset, io::ErrorKind::Interrupted] {
-            assert!(is_one_clients(&kind.into()), "{kind}");
+            assert!(is_of_one_connection(&kind.into()), "{kind}");
         }
     }
 
     #[cfg(target_os = "linux")]
     #[test]
-    fn a_machine_out_of_something_makes_it_pause() {
+    fn a_missing_resource_pauses_the_loop() {
         for (name, code) in [("EMFILE", 24), ("ENFILE", 23), ("ENOBUFS", 105), ("ENOMEM", 12)] {
-            assert!(!is_one_clients(&io::Error::from_raw_os_error(code)), "{name}");
+            assert!(!is_of_one_connection(&io::Error::from_raw_os_error(code)), "{name}");
         }
-    }
-
-    #[test]
-    fn an_episode_is_told_once() {
-        let mut episode = Episode::default();
-        assert!(!episode.end(), "nothing failed yet");
-        assert_eq!([episode.begin(), episode.begin(), episode.begin()], [true, false, false]);
-        assert_eq!([episode.end(), episode.end()], [true, false]);
-        assert!(episode.begin(), "a new episode is told again");
     }
 }
