@@ -19,7 +19,7 @@ use crate::aws::rate_limit::RateLimiters;
 use crate::build_info::{REVISION, VERSION};
 use crate::clock::Clock;
 use crate::config::{self, Config, ListenAddress, Loaded, Problems};
-use crate::http::{self, BindError, Guard, Listener};
+use crate::http::{self, AccessControl, BindError, Listener};
 use crate::metrics::{ExporterMetrics, TargetStates};
 use crate::web::{PROBES, Reloads, Site};
 pub use targets::TargetError;
@@ -67,7 +67,7 @@ pub type Load = Arc<dyn Fn() -> Result<Loaded, Problems> + Send + Sync>;
 #[derive(Debug)]
 pub struct App {
     listeners: Vec<Listener>,
-    guard: Arc<Guard>,
+    access_control: Arc<AccessControl>,
     watcher: WebConfigWatcher,
     site: Arc<Site>,
     targets: TargetManager,
@@ -79,7 +79,7 @@ pub struct App {
 }
 
 impl App {
-    /// Binds the addresses, guarded as the web configuration says, and finds what each target needs. Nothing is asked of
+    /// Binds the addresses, applies the web configuration, and finds what each target needs. Nothing is asked of
     /// AWS IoT yet.
     ///
     /// # Errors
@@ -92,15 +92,15 @@ impl App {
         let rates = Arc::clone(&limiters);
         let metrics = Arc::new(ExporterMetrics::new(move || rates.in_force()));
         let counters = Arc::clone(&metrics);
-        let guard =
-            Guard::new(loaded.web.clone(), PROBES).on_login_failure(move |failure| counters.http_login_failed(failure));
-        let guard = Arc::new(guard);
+        let access_control = AccessControl::new(loaded.web.clone(), PROBES)
+            .on_login_failure(move |failure| counters.http_login_failed(failure));
+        let access_control = Arc::new(access_control);
         let mut listeners = Vec::new();
         for address in &config.web.listen_addresses {
-            listeners.push(bind(address, &listeners).await?.guarded(&guard));
+            listeners.push(bind(address, &listeners).await?.with_access_control(&access_control));
         }
         if let Some(address) = &config.web.probe_address {
-            listeners.push(bind(address, &listeners).await?.only(PROBES));
+            listeners.push(bind(address, &listeners).await?.only_paths(PROBES));
         }
 
         metrics.config_applied(&loaded, clock.now().wall);
@@ -121,7 +121,7 @@ impl App {
         let lifecycle = config.web.enable_lifecycle.then(|| reloads.clone());
         let path = config.web.telemetry_path.clone();
         let site = Arc::new(Site::new(states, Arc::clone(&metrics), clock, path, lifecycle));
-        Ok(Self { listeners, guard, watcher, site, targets, loaded, metrics, clock, reloads, asked })
+        Ok(Self { listeners, access_control, watcher, site, targets, loaded, metrics, clock, reloads, asked })
     }
 
     /// The addresses that are listened on, with their real ports.
@@ -155,7 +155,7 @@ impl App {
             // A sender that is gone means the same as one that has sent.
             let _ = draining.await;
         });
-        let Self { guard, mut watcher, site, mut targets, mut loaded, metrics, clock, mut asked, .. } = self;
+        let Self { access_control, mut watcher, site, mut targets, mut loaded, metrics, clock, mut asked, .. } = self;
         let until_stopped = async move {
             let mut stop = std::pin::pin!(stop);
             let outcome = loop {
@@ -168,7 +168,7 @@ impl App {
                         let accepted = watcher.accept(read, &loaded.web);
                         metrics.web_config_in_use(accepted.is_ok());
                         if let Ok(Some(web)) = accepted {
-                            guard.replace(web.clone());
+                            access_control.replace(web.clone());
                             loaded.set_web(web);
                             metrics.config_in_use(&loaded);
                         }
@@ -177,7 +177,7 @@ impl App {
                 };
                 systemd::reloading();
                 let reloaded = tokio::select! {
-                    reloaded = reload(&load, &mut loaded, &mut targets, &guard, &mut watcher) => reloaded,
+                    reloaded = reload(&load, &mut loaded, &mut targets, &access_control, &mut watcher) => reloaded,
                     () = &mut stop => break Ok(()),
                 };
                 match &reloaded {
@@ -214,7 +214,7 @@ async fn reload(
     load: &Load,
     loaded: &mut Loaded,
     targets: &mut TargetManager,
-    guard: &Guard,
+    access_control: &AccessControl,
     watcher: &mut WebConfigWatcher,
 ) -> Result<String, ReloadError> {
     let load = Arc::clone(load);
@@ -233,7 +233,7 @@ async fn reload(
     if let Some(protection) = new.web.opens(&loaded.web) {
         warn!(protection, "reload removes protection from the web server, as the web configuration says");
     }
-    guard.replace(new.web.clone());
+    access_control.replace(new.web.clone());
     watcher.reloaded();
     let outcome = new.changes_since(loaded);
     *loaded = new;

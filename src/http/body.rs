@@ -9,6 +9,8 @@ use std::task::{Context, Poll};
 use bytes::{Bytes, BytesMut};
 use hyper::body::{Frame, SizeHint};
 
+use super::timeouts::ConnectionState;
+
 /// The body of a response: pieces that are sent one after the other and never copied together.
 ///
 /// Responses can share a list of pieces. So a client that reads slowly costs the list of its own pieces, however long the body is.
@@ -20,6 +22,18 @@ pub struct ResponseBody {
     own: VecDeque<Bytes>,
     /// Bytes that are still to be sent.
     remaining: usize,
+    /// Dropped with the body.
+    _tracker: Option<Arc<Tracker>>,
+}
+
+/// Reports that a body is complete: hyper drops it then.
+#[derive(Debug)]
+struct Tracker(ConnectionState);
+
+impl Drop for Tracker {
+    fn drop(&mut self) {
+        self.0.response_complete();
+    }
 }
 
 impl ResponseBody {
@@ -27,7 +41,12 @@ impl ResponseBody {
     pub fn new(shared: Arc<[Bytes]>, own: impl IntoIterator<Item = Bytes>) -> Self {
         let own: VecDeque<Bytes> = own.into_iter().collect();
         let remaining = shared.iter().chain(&own).map(Bytes::len).sum();
-        Self { shared, sent: 0, own, remaining }
+        Self { shared, sent: 0, own, remaining, _tracker: None }
+    }
+
+    /// Reports to `state` when the body is complete.
+    pub(super) fn tracked_by(self, state: ConnectionState) -> Self {
+        Self { _tracker: Some(Arc::new(Tracker(state))), ..self }
     }
 
     /// The length in bytes.

@@ -7,8 +7,9 @@ use std::sync::Arc;
 use socket2::{Domain, Protocol, Socket, Type};
 use tokio::net::{TcpListener, lookup_host};
 
-use super::Guard;
-use super::entrance::Entrance;
+use super::AccessControl;
+use super::security::ListenerPolicy;
+use crate::config::WebConfig;
 
 /// How many connections the kernel keeps until they are accepted; `net.core.somaxconn` bounds it. Where there are more,
 /// it drops them, and a client tries again after a second: with the usual 128, a scanner that opens some hundreds at once
@@ -23,7 +24,7 @@ const MAX_PORTS_TRIED: usize = 16;
 pub struct Listener {
     sockets: Vec<TcpListener>,
     local_addr: SocketAddr,
-    entrance: Entrance,
+    policy: ListenerPolicy,
 }
 
 impl Listener {
@@ -74,7 +75,8 @@ impl Listener {
     }
 
     fn of((socket, local_addr): (TcpListener, SocketAddr)) -> Self {
-        Self { sockets: vec![socket], local_addr, entrance: Entrance::default() }
+        let access_control = Arc::new(AccessControl::new(WebConfig::default(), &[]));
+        Self { sockets: vec![socket], local_addr, policy: ListenerPolicy { access_control, only_paths: None } }
     }
 
     /// The address that is listened on, with the real port if 0 was asked for. Without a host, that of one family.
@@ -83,28 +85,28 @@ impl Listener {
         self.local_addr
     }
 
-    /// Lets nobody in but past `guard`. Without this, it speaks plain HTTP and lets everybody in.
+    /// Applies `access_control`. Without this, the listener serves plain HTTP to everybody.
     #[must_use]
-    pub fn guarded(mut self, guard: &Arc<Guard>) -> Self {
-        self.entrance.guard = Some(Arc::clone(guard));
+    pub fn with_access_control(mut self, access_control: &Arc<AccessControl>) -> Self {
+        self.policy.access_control = Arc::clone(access_control);
         self
     }
 
-    /// Serves nothing but what has one of these `paths`, letter by letter.
+    /// Serves only these `paths`, compared exactly.
     #[must_use]
-    pub fn only(mut self, paths: &'static [&'static str]) -> Self {
-        self.entrance.only = Some(paths);
+    pub fn only_paths(mut self, paths: &'static [&'static str]) -> Self {
+        self.policy.only_paths = Some(paths);
         self
     }
 
-    /// The sockets alone, for a server of another kind. Guards and paths are dropped with the rest.
+    /// The sockets alone, for another server. Access control and paths do not apply to them.
     #[must_use]
     pub fn into_sockets(self) -> Vec<TcpListener> {
         self.sockets
     }
 
-    pub(super) fn into_parts(self) -> (Vec<TcpListener>, Entrance) {
-        (self.sockets, self.entrance)
+    pub(super) fn into_parts(self) -> (Vec<TcpListener>, ListenerPolicy) {
+        (self.sockets, self.policy)
     }
 }
 

@@ -1,28 +1,25 @@
-//! HTTP/1.1 as this program serves it: sockets, the accept loop, what a client may take up, and how it all ends.
+//! The HTTP/1.1 server: sockets, the accept loop, limits on clients, and the drain.
 //!
-//! This is the only place that knows hyper, but for the simulator's faults. Everything else sees a [`Request`] whose body
-//! is already there, gives back a [`Response`], and can be called without any socket. What is served belongs elsewhere.
+//! Only this module knows hyper, apart from the simulator's faults. Everything else gets a [`Request`] with its body, returns a
+//! [`Response`], and needs no socket.
 //!
-//! - [`Listener`]: binds an address, and says why where that fails.
-//! - [`serve`]: accepts until it is told to stop, then drains.
-//! - [`Guard`]: the web configuration at work, for listeners that are not open to everybody: TLS, logins, headers.
-//! - [`Limits`]: every bound on what one client, or all of them, can hold.
-//! - [`probe()`]: asks another process of this program whether it lives.
+//! - [`Listener`]: binds an address, and explains failures.
+//! - [`serve`]: accepts until the shutdown, then drains.
+//! - [`AccessControl`]: TLS, logins and headers of the web configuration.
+//! - [`Limits`]: every bound on one client, or on all of them.
+//! - [`probe()`]: checks the health of another exporter on this machine.
 
 mod accept;
 mod body;
 mod connection;
-mod entrance;
-mod guard;
+mod connection_limit;
 mod listen;
-mod login;
-mod patience;
 mod probe;
-mod seats;
+mod security;
 mod server;
-mod stream;
 #[cfg(test)]
 mod tests;
+mod timeouts;
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -32,29 +29,27 @@ use bytes::Bytes;
 
 pub use ::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
 pub use body::ResponseBody;
-pub use guard::Guard;
 pub use listen::{BindError, Listener};
-pub use login::LoginFailure;
 pub use probe::{ProbeError, probe};
+pub use security::{AccessControl, LoginFailure};
 pub use server::serve;
 
-/// A request with its whole body, read within [`Limits`] before the handler runs. The peer's [`std::net::SocketAddr`]
-/// is among its extensions where the request came over a socket.
+/// A request with its whole body, which is read within [`Limits`] before the handler runs. Its extensions have the peer's
+/// [`std::net::SocketAddr`] if it came over a socket.
 pub type Request = ::http::Request<Bytes>;
 
-/// A response with its whole body. `Content-Length` is added when it is sent, and `Date` where it has none.
+/// A response with its whole body. `Content-Length`, and `Date` if it is missing, are added when it is sent.
 pub type Response = ::http::Response<ResponseBody>;
 
 /// A boxed future that can be spawned.
 pub type BoxFuture<T> = Pin<Box<dyn Future<Output = T> + Send>>;
 
-/// What answers requests, on every connection of every listener. See [`handler`] for how to make one.
+/// Answers the requests of all listeners. [`handler`] makes one.
 ///
-/// It is dropped half way when its client goes away, or when the drain is over. A panic ends the connection it was
-/// called on, and no other.
+/// Its future is cancelled when the client disconnects or the drain ends. A panic closes its own connection only.
 pub type Handler = Arc<dyn Fn(Request) -> BoxFuture<Response> + Send + Sync>;
 
-/// Makes a [`Handler`] of an asynchronous function.
+/// Makes a [`Handler`] from an asynchronous function.
 pub fn handler<F, Answer>(answer: F) -> Handler
 where
     F: Fn(Request) -> Answer + Send + Sync + 'static,
@@ -63,32 +58,32 @@ where
     Arc::new(move |request| Box::pin(answer(request)))
 }
 
-/// What a client, or all of them together, can take up.
+/// Bounds on one client, or on all of them.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Limits {
-    /// From the first byte of a request to the end of its header; on a fresh connection, from its start, or from the end
-    /// of its TLS handshake, for which there is as long again. A client that takes longer is cut without an answer.
+    /// From the first byte of a header to its end; for a new connection from its start, or from the end of its TLS handshake,
+    /// which has the same bound. A client that takes longer is disconnected without a response.
     pub header_timeout: Duration,
-    /// From the end of one response to the end of the next request's header. Longer than the longest useful scrape
-    /// interval (two minutes: Prometheus takes a series for gone after five), so that a scraper's connection lives from
-    /// one scrape to the next.
+    /// From the end of a response to the end of the next header. Longer than the longest useful scrape interval (two minutes,
+    /// because Prometheus drops a series after five), so that a scraper keeps its connection.
     pub idle_timeout: Duration,
-    /// From the end of the header to the end of the body. A client that takes longer gets 408.
+    /// From the end of the header to the end of the body. A client that takes longer gets 408. Also how long the rest of a
+    /// refused request is discarded.
     pub body_timeout: Duration,
-    /// How long a client may refuse to take more of a response.
+    /// How long a client may read nothing of a response.
     pub write_timeout: Duration,
-    /// A connection that is older ends after the request under way. A client certificate is only checked when a connection
+    /// The age at which a connection ends, after the request under way. A client certificate is checked only when a connection
     /// is made, so this is how long one that is no longer accepted can still be used.
     pub max_connection_age: Duration,
-    /// Largest header, in bytes: 16 KiB at most. One that is larger gets 431.
+    /// The largest header, 16 KiB at most. A larger one gets 431.
     pub max_header_bytes: usize,
-    /// Largest body, in bytes. One that is larger gets 413.
+    /// The largest body. A larger one gets 413.
     pub max_body_bytes: usize,
-    /// Connections at once, over all listeners; at least one. Where there are as many, a new one takes the place of one
-    /// that is idle or has not sent a whole header. While none is, each listener holds one further connection in hand
-    /// without reading from it, and the rest wait in the kernel's queue.
+    /// Connections at once, over all listeners; at least one. Beyond that, a new connection replaces one that is idle or has no
+    /// complete header. If there is none, each listener holds one new connection until a slot is free, and the others wait in
+    /// the kernel's queue.
     pub max_connections: usize,
-    /// How long connections may take to finish after the shutdown; those that do not are dropped.
+    /// How long connections may take to finish after the shutdown, before they are dropped.
     pub drain: Duration,
 }
 
@@ -108,12 +103,12 @@ impl Default for Limits {
     }
 }
 
-/// Far more than the scrapers of one exporter need, and with TLS about 20 MB.
+/// Far more than the scrapers of one exporter need; about 20 MB with TLS.
 const MAX_CONNECTIONS: usize = 512;
 
 impl Limits {
-    /// As the default, with no more connections than half of the files that this process may open, as far as the system
-    /// tells (`RLIMIT_NOFILE`). The other half is for what the exporter calls and reads itself.
+    /// The default, with at most half as many connections as this process may open files (`RLIMIT_NOFILE`). The other half is for
+    /// requests to AWS and for files.
     #[must_use]
     pub fn of_this_process() -> Self {
         Self { max_connections: connections(open_files()), ..Self::default() }
@@ -125,7 +120,7 @@ fn connections(open_files: Option<u64>) -> usize {
     half.clamp(1, MAX_CONNECTIONS)
 }
 
-/// How many files this process may open; `None` where there is no bound, or none that can be found.
+/// How many files this process may open; `None` if it is not bounded, or the bound is not known.
 #[cfg(target_os = "linux")]
 fn open_files() -> Option<u64> {
     use procfs::process::{LimitValue, Process};
@@ -140,8 +135,8 @@ fn open_files() -> Option<u64> {
     None
 }
 
-/// A response that says its status and no more.
-fn short(status: StatusCode) -> Response {
+/// A response that has only its status.
+fn status_response(status: StatusCode) -> Response {
     let mut response = Response::new(status.canonical_reason().unwrap_or_default().into());
     *response.status_mut() = status;
     response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));

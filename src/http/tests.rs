@@ -1,7 +1,6 @@
-//! What a server promises its clients, over real loopback sockets and in real time: the paused clock would let every
-//! timeout fire while a socket is waited for.
+//! The server over real loopback sockets and in real time: with the paused clock, timeouts would fire while a socket is waited for.
 
-mod guarded;
+mod security;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -15,10 +14,10 @@ use tokio::time::{Instant, sleep, timeout};
 
 use super::*;
 
-/// Longer than anything here takes on a busy machine; a test that waits for so long has failed.
-const PATIENCE: Duration = Duration::from_secs(20);
+/// Longer than anything here takes on a busy machine.
+const DEADLINE: Duration = Duration::from_secs(20);
 
-/// A bound that is to be seen at work.
+/// A limit under test.
 const SHORT: Duration = Duration::from_millis(200);
 
 struct Server {
@@ -43,11 +42,11 @@ impl Server {
         Client(TcpStream::connect(self.address).await.expect("a connection"))
     }
 
-    /// Tells it to stop; gives back how long it took to.
+    /// Stops it, and returns how long that took.
     async fn stop(self) -> Duration {
         let start = Instant::now();
         self.shutdown.send(()).expect("the server runs");
-        timeout(PATIENCE, self.task).await.expect("the server stops").expect("the server did not panic");
+        timeout(DEADLINE, self.task).await.expect("the server stops").expect("the server did not panic");
         start.elapsed()
     }
 }
@@ -66,7 +65,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
 
     /// The status line and the body of one response.
     async fn receive(&mut self) -> (String, String) {
-        timeout(PATIENCE, self.try_receive()).await.expect("a response in time").expect("a whole response")
+        timeout(DEADLINE, self.try_receive()).await.expect("a response in time").expect("a whole response")
     }
 
     async fn try_receive(&mut self) -> Option<(String, String)> {
@@ -90,7 +89,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
         let start = Instant::now();
         let mut rest = Vec::new();
         // A reset closes it, too.
-        let _ = timeout(PATIENCE, self.0.read_to_end(&mut rest)).await.expect("the server closes the connection");
+        let _ = timeout(DEADLINE, self.0.read_to_end(&mut rest)).await.expect("the server closes the connection");
         start.elapsed()
     }
 }
@@ -102,7 +101,7 @@ fn echo() -> Handler {
 const OK: &str = "HTTP/1.1 200 OK";
 
 #[tokio::test]
-async fn a_connection_lives_from_one_scrape_to_the_next() {
+async fn a_connection_stays_open_between_scrapes() {
     let limits = Limits { header_timeout: SHORT, ..Limits::default() };
     let server = Server::start(limits, echo()).await;
     let mut client = server.connect().await;
@@ -112,7 +111,7 @@ async fn a_connection_lives_from_one_scrape_to_the_next() {
 }
 
 #[tokio::test]
-async fn a_connection_that_stays_idle_is_closed_in_the_end() {
+async fn an_idle_connection_times_out() {
     let limits = Limits { idle_timeout: SHORT, ..Limits::default() };
     let server = Server::start(limits, echo()).await;
     let mut client = server.connect().await;
@@ -140,7 +139,7 @@ async fn a_connection_that_is_too_old_ends_after_the_request_under_way() {
 }
 
 #[tokio::test]
-async fn a_client_that_sends_half_a_header_is_cut() {
+async fn an_incomplete_header_times_out() {
     let limits = Limits { header_timeout: SHORT, ..Limits::default() };
     let server = Server::start(limits, echo()).await;
     let mut client = server.connect().await;
@@ -149,7 +148,7 @@ async fn a_client_that_sends_half_a_header_is_cut() {
 }
 
 #[tokio::test]
-async fn half_a_header_is_cut_after_a_whole_request_too() {
+async fn an_incomplete_header_times_out_after_a_request_too() {
     let limits = Limits { header_timeout: SHORT, ..Limits::default() };
     let server = Server::start(limits, echo()).await;
     let mut client = server.connect().await;
@@ -160,7 +159,7 @@ async fn half_a_header_is_cut_after_a_whole_request_too() {
 }
 
 #[tokio::test]
-async fn a_client_that_sends_nothing_is_cut() {
+async fn a_silent_connection_times_out() {
     let limits = Limits { header_timeout: SHORT, ..Limits::default() };
     let server = Server::start(limits, echo()).await;
     server.connect().await.closed().await;
@@ -177,7 +176,7 @@ async fn pipelined_requests_are_answered_in_order() {
 }
 
 #[tokio::test]
-async fn a_handler_slower_than_the_header_timeout_is_not_cut() {
+async fn a_slow_handler_does_not_time_out() {
     let limits = Limits { header_timeout: SHORT, idle_timeout: SHORT, ..Limits::default() };
     let slow = handler(async |_| {
         sleep(3 * SHORT).await;
@@ -248,7 +247,7 @@ async fn too_large_a_header_is_refused() {
 }
 
 #[tokio::test]
-async fn a_panic_in_a_handler_costs_its_own_connection_only() {
+async fn a_panic_of_a_handler_closes_only_its_connection() {
     let panics = handler(async |request: Request| {
         assert!(request.body().is_empty(), "a panic that belongs to this test");
         Response::new("".into())
@@ -279,7 +278,7 @@ fn hanging() -> (Handler, Arc<Notify>) {
 }
 
 #[tokio::test]
-async fn the_cap_on_connections_holds_over_all_listeners() {
+async fn the_connection_limit_applies_to_all_listeners_together() {
     let limits = Limits { max_connections: 1, ..Limits::default() };
     let mut listeners = Vec::new();
     for _ in 0..2 {
@@ -294,17 +293,17 @@ async fn the_cap_on_connections_holds_over_all_listeners() {
     entered.notified().await;
     let mut waiting = Client(TcpStream::connect(second).await.expect("the kernel accepts it"));
     waiting.send("GET / HTTP/1.1\r\nhost: test\r\n\r\n").await;
-    timeout(SHORT, waiting.try_receive()).await.expect_err("no answer while the cap is reached");
+    timeout(SHORT, waiting.try_receive()).await.expect_err("no response while the limit is reached");
     drop(inside);
-    assert_eq!(waiting.receive().await.0, OK, "served once there is room");
-    let mut newcomer = Client(TcpStream::connect(first).await.expect("a connection"));
-    assert_eq!(newcomer.get().await.0, OK, "served in place of one that is idle, on whichever listener");
+    assert_eq!(waiting.receive().await.0, OK, "served when a slot is free");
+    let mut new = Client(TcpStream::connect(first).await.expect("a connection"));
+    assert_eq!(new.get().await.0, OK, "an idle connection of the other listener is evicted");
     waiting.closed().await;
     server.abort();
 }
 
 #[tokio::test]
-async fn a_newcomer_gets_in_however_many_connections_are_held_open() {
+async fn idle_connections_cannot_hold_every_slot() {
     let server = Server::start(Limits { max_connections: 8, ..Limits::default() }, echo()).await;
     let mut held = Vec::new();
     for n in 0..100 {
@@ -321,13 +320,13 @@ async fn a_newcomer_gets_in_however_many_connections_are_held_open() {
         if n % 10 == 0 {
             let start = Instant::now();
             assert_eq!(server.connect().await.get().await.0, OK);
-            assert!(start.elapsed() < PATIENCE / 4, "{:?}", start.elapsed());
+            assert!(start.elapsed() < DEADLINE / 4, "{:?}", start.elapsed());
         }
     }
 }
 
 #[tokio::test]
-async fn a_request_under_way_is_not_ended_for_a_newcomer() {
+async fn a_request_under_way_is_not_evicted() {
     let (handler, entered) = hanging();
     let server = Server::start(Limits { max_connections: 2, ..Limits::default() }, handler).await;
     let mut under_way = server.connect().await;
@@ -340,7 +339,7 @@ async fn a_request_under_way_is_not_ended_for_a_newcomer() {
 }
 
 #[tokio::test]
-async fn a_response_that_is_taken_slowly_is_not_ended_for_a_newcomer() {
+async fn a_response_that_is_read_slowly_is_not_evicted() {
     let size = 20 << 20;
     let large = handler(move |_| std::future::ready(Response::new("x".repeat(size).into())));
     let server = Server::start(Limits { max_connections: 2, ..Limits::default() }, large).await;
@@ -360,9 +359,9 @@ async fn a_response_without_a_body_leaves_its_connection_idle() {
     head.send("HEAD / HTTP/1.1\r\nhost: test\r\nx-pad: 1\r\n\r\n").await;
     let mut text = String::new();
     while !text.ends_with("\r\n\r\n") {
-        text.push(char::from(timeout(PATIENCE, head.0.read_u8()).await.expect("in time").expect("a response")));
+        text.push(char::from(timeout(DEADLINE, head.0.read_u8()).await.expect("in time").expect("a response")));
     }
-    assert_eq!(server.connect().await.get().await.0, OK, "a newcomer takes its place");
+    assert_eq!(server.connect().await.get().await.0, OK, "it is evicted");
     head.closed().await;
 }
 
@@ -378,13 +377,13 @@ fn connections_leave_half_of_the_open_files_to_others() {
 
 #[tokio::test]
 async fn a_shutdown_closes_idle_connections_at_once() {
-    let server = Server::start(Limits { drain: PATIENCE, ..Limits::default() }, echo()).await;
+    let server = Server::start(Limits { drain: DEADLINE, ..Limits::default() }, echo()).await;
     let address = server.address;
     let mut fresh = server.connect().await;
     let mut idle = server.connect().await;
     idle.get().await;
     let took = server.stop().await;
-    assert!(took < PATIENCE / 2, "{took:?}");
+    assert!(took < DEADLINE / 2, "{took:?}");
     fresh.closed().await;
     idle.closed().await;
     TcpStream::connect(address).await.expect_err("nobody listens any more");
@@ -404,7 +403,7 @@ async fn a_shutdown_lets_a_request_under_way_finish() {
             }
         })
     };
-    let server = Server::start(Limits { drain: PATIENCE, ..Limits::default() }, waits).await;
+    let server = Server::start(Limits { drain: DEADLINE, ..Limits::default() }, waits).await;
     let address = server.address;
     let mut client = server.connect().await;
     client.send("GET / HTTP/1.1\r\nhost: test\r\n\r\n").await;
@@ -428,7 +427,7 @@ async fn a_drain_is_bounded() {
     client.send("GET / HTTP/1.1\r\nhost: test\r\n\r\n").await;
     sleep(SHORT / 2).await;
     let took = server.stop().await;
-    assert!((SHORT..PATIENCE / 2).contains(&took), "{took:?}");
+    assert!((SHORT..DEADLINE / 2).contains(&took), "{took:?}");
     client.closed().await;
 }
 
@@ -440,7 +439,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
     /// What comes until the server closes the connection, and the error that it does so with.
     async fn rest(&mut self) -> (Vec<u8>, Option<std::io::ErrorKind>) {
         let mut rest = Vec::new();
-        let read = timeout(PATIENCE, self.0.read_to_end(&mut rest)).await.expect("the server closes the connection");
+        let read = timeout(DEADLINE, self.0.read_to_end(&mut rest)).await.expect("the server closes the connection");
         (rest, read.err().map(|error| error.kind()))
     }
 

@@ -199,7 +199,7 @@ async fn no_spelling_of_a_path_gets_past_a_login() {
     std::fs::write(&file, format!("basic_auth_users: {{prometheus: '{HASH}'}}\n")).expect("a written file");
     let web = web_config::load(&file).expect("a valid web configuration");
     let endpoint = Endpoint::start(simulated(jobs(300))).await;
-    let listening = Listening::start_guarded(config(&endpoint.url()), web).await;
+    let listening = Listening::start_with_web_config(config(&endpoint.url()), web).await;
     for target in [
         "/metrics",
         "/",

@@ -438,11 +438,11 @@ pub struct Listening {
 impl Listening {
     /// Starts it, and waits until every target has ended a walk over its open jobs and, where there are any, one over all jobs.
     pub async fn start(config: Config) -> Self {
-        Self::start_guarded(config, WebConfig::default()).await
+        Self::start_with_web_config(config, WebConfig::default()).await
     }
 
     /// The same behind locks.
-    pub async fn start_guarded(mut config: Config, web: WebConfig) -> Self {
+    pub async fn start_with_web_config(mut config: Config, web: WebConfig) -> Self {
         config.web.listen_addresses = vec!["127.0.0.1:0".parse().expect("an address")];
         let access = ClientOptions::local(ACCESS_KEY_ID, "secret");
         let app = Box::pin(App::start(Loaded { web, ..loaded(config.clone()) }, &access, Clock::system()))

@@ -6,12 +6,12 @@ mod compose;
 mod curl;
 mod emulators;
 mod end_to_end;
-mod guarded;
 mod kubernetes;
 mod metrics;
 mod pid_1;
 mod prometheus;
 mod python;
+mod security;
 mod systemd;
 mod tools;
 

@@ -1,4 +1,4 @@
-//! The exporter behind locks, as clients that nobody here wrote find it: curl, and a real Prometheus over mutual TLS.
+//! TLS and logins, as curl and a real Prometheus with a client certificate use them.
 
 use std::path::Path;
 
@@ -13,12 +13,12 @@ use crate::test_certs::certificates;
 /// Of `hunter2`, with a low cost.
 const HASH: &str = "$2b$04$Zyxwvutsrqponmlkjihgfe91EVTbipYuSP7HB4a0NH55cMj08u5tG";
 
-async fn guarded(folder: &Path, web: &str) -> (Endpoint, Listening) {
+async fn listening(folder: &Path, web: &str) -> (Endpoint, Listening) {
     let file = folder.join("web.yml");
     std::fs::write(&file, web).expect("a written file");
     let web = web_config::load(&file).unwrap_or_else(|problems| panic!("{problems}"));
     let endpoint = Endpoint::start(simulated(jobs(10))).await;
-    let listening = Listening::start_guarded(config(&endpoint.url()), web).await;
+    let listening = Listening::start_with_web_config(config(&endpoint.url()), web).await;
     (endpoint, listening)
 }
 
@@ -31,7 +31,8 @@ fn curl(arguments: &[&str], url: &str) -> String {
 #[tokio::test(flavor = "multi_thread")]
 async fn without_the_right_password_curl_is_401_everywhere_but_at_the_probes() {
     let folder = tempfile::tempdir().expect("a temporary folder");
-    let (_endpoint, listening) = guarded(folder.path(), &format!("basic_auth_users: {{prometheus: '{HASH}'}}\n")).await;
+    let (_endpoint, listening) =
+        listening(folder.path(), &format!("basic_auth_users: {{prometheus: '{HASH}'}}\n")).await;
     for path in ["/metrics", "/", "/-/reload", "/nothing"] {
         assert_eq!(curl(&[], &listening.url(path)), "401", "{path}");
         assert_eq!(curl(&["--user", "prometheus:wrong"], &listening.url(path)), "401", "{path}");
@@ -54,7 +55,7 @@ async fn a_real_prometheus_scrapes_over_mutual_tls_and_a_login_and_nobody_gets_i
         "tls_server_config:\n  cert_file: server.pem\n  key_file: server.key\n  client_ca_file: ca.pem\n\
          \x20 client_auth_type: RequireAndVerifyClientCert\n  min_version: TLS13\nbasic_auth_users: {{prometheus: '{HASH}'}}\n"
     );
-    let (_endpoint, listening) = guarded(path, &web).await;
+    let (_endpoint, listening) = listening(path, &web).await;
     let file = |name: &str| path.join(name).display().to_string();
     let scrape = format!(
         "global: {{scrape_interval: 1s, scrape_timeout: 1s}}\nscrape_configs:\n- job_name: locked\n  scheme: https\n\
