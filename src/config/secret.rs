@@ -2,23 +2,35 @@
 
 use std::fmt;
 
-/// A secret text. Neither `Debug` nor `Display` shows it, so it can stand in anything that is logged.
-#[derive(Clone, PartialEq, Eq)]
-pub struct Secret(String);
+use secrecy::{ExposeSecret as _, SecretString};
+
+/// A secret text, which is erased from memory when it is dropped. Neither `Debug` nor `Display` shows it, so it can stand in
+/// anything that is logged.
+#[derive(Clone)]
+pub struct Secret(SecretString);
 
 impl Secret {
     /// Takes `text` for a secret.
     #[must_use]
     pub fn new(text: impl Into<String>) -> Self {
-        Self(text.into())
+        Self(text.into().into())
     }
 
     /// The secret itself, for the one call that needs it.
     #[must_use]
     pub fn expose(&self) -> &str {
-        &self.0
+        self.0.expose_secret()
     }
 }
+
+/// Tells a changed configuration from an equal one; nothing that a client sends is compared.
+impl PartialEq for Secret {
+    fn eq(&self, other: &Self) -> bool {
+        self.expose() == other.expose()
+    }
+}
+
+impl Eq for Secret {}
 
 impl fmt::Debug for Secret {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

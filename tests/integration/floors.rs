@@ -40,6 +40,7 @@ const SECLUDED: &[(&str, &[&str])] = &[
     ("webpki", &["config"]),
     ("indicatif", &["estimate"]),
     ("bcrypt", &["config"]),
+    ("secrecy", &["config"]),
     ("socket2", &["http"]),
     ("regex_lite", &["jobs", "config"]),
     ("saphyr_parser", &["config"]),
