@@ -455,7 +455,7 @@ async fn daemon(
         }
     };
     // The last one may serve the probes alone, and is nothing to look at.
-    listening(&app.addresses()[..web_addresses]);
+    listening(app.addresses().get(..web_addresses).unwrap_or_default());
     let reloads = app.reloads();
     let reloading = async move {
         while hangups.recv().await.is_some() {

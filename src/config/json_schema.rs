@@ -1,5 +1,7 @@
 //! The JSON Schema of the configuration file, for editors.
 
+#![expect(clippy::indexing_slicing, reason = "an assignment by name adds to an object, which every schema is")]
+
 use serde_json::{Map, Value as Json, json};
 
 use super::key::{Field, Section as _, Shape};

@@ -128,6 +128,7 @@ impl<T: Clone + 'static> Scalar<T> {
     }
 
     /// A key that is `text` if it is left out.
+    #[expect(clippy::panic, reason = "a default is written in the schema, and a test reads all of them")]
     pub(super) fn default(self, text: &'static str) -> Key<T> {
         let default = self.parse(text).unwrap_or_else(|reason| panic!("the default {text} {reason}"));
         let mut key = Key::new(self.shape(), move |cursor| self.read(cursor).unwrap_or_else(|| default.clone()));
@@ -158,6 +159,7 @@ pub(super) fn list<T: Clone + PartialEq + 'static>(of: Scalar<T>) -> Key<Vec<T>>
 }
 
 /// A list; `default` if it is left out, as an environment variable would give it.
+#[expect(clippy::panic, reason = "a default is written in the schema, and a test reads all of them")]
 pub(super) fn list_or<T: Clone + PartialEq + 'static>(of: Scalar<T>, default: &'static str) -> Key<Vec<T>> {
     let parse = |text: &str| of.parse(text).unwrap_or_else(|reason| panic!("the default {text} {reason}"));
     let items: Vec<T> = default.split(',').map(parse).collect();

@@ -134,6 +134,7 @@ impl ThingGroups {
 }
 
 impl Default for Config {
+    #[expect(clippy::expect_used, reason = "the defaults do not depend on anything, and a test loads them")]
     fn default() -> Self {
         load(&Sources::default()).expect("the defaults are valid, as a test confirms")
     }

@@ -154,8 +154,8 @@ fn targets_have_different_names(config: &Config, root: &Cursor<'_>) {
         for target in spec.expanded() {
             match target.known_name().map(str::to_owned) {
                 Some(name) if taken.contains_key(&name) => {
-                    let reason =
-                        format!("{name:?} is the name of {} too; give each target its own name", taken[&name].path);
+                    let other = taken.get(&name).map(|other| other.path.to_string()).unwrap_or_default();
+                    let reason = format!("{name:?} is the name of {other} too; give each target its own name");
                     at.key(from).report(reason);
                 }
                 // Two of one item are reported as monitoring the same jobs.

@@ -70,7 +70,7 @@ impl Provider for Layer {
         let lines = self.lines.clone();
         // The interpolater says where in its source a key stands. Here that is its line, or that of the section around it.
         Metadata::named(self.name.clone()).interpolater(move |_, keys| {
-            let path = |length: usize| KeyPath(keys[..length].iter().map(|&key| key.to_owned()).collect());
+            let path = |length: usize| KeyPath(keys.iter().take(length).map(|&key| key.to_owned()).collect());
             let line = (0..=keys.len()).rev().find_map(|length| lines.get(&path(length)));
             line.map(ToString::to_string).unwrap_or_default()
         })

@@ -59,7 +59,7 @@ fn ask(address: SocketAddr, path: &str, timeout: Duration) -> io::Result<Vec<u8>
         socket.set_read_timeout(Some(left()?))?;
         match socket.read(&mut part) {
             Ok(0) => break,
-            Ok(read) => answer.extend_from_slice(&part[..read]),
+            Ok(read) => answer.extend(part.iter().take(read)),
             Err(error) if error.kind() == ErrorKind::Interrupted => {}
             // Systems differ in the name of a timeout.
             Err(error) if error.kind() == ErrorKind::WouldBlock => return Err(ErrorKind::TimedOut.into()),

@@ -139,7 +139,7 @@ impl ExecutionCounts {
     /// How many are in a state; `None` if AWS does not say.
     #[must_use]
     pub fn get(&self, status: ExecutionStatus) -> Option<u32> {
-        Some(self.0[status as usize]).filter(|count| *count != Self::UNKNOWN)
+        self.0.get(status as usize).copied().filter(|count| *count != Self::UNKNOWN)
     }
 
     /// Whether more executions have started or ended than at the time of `before`. A device that is added is QUEUED, and is no

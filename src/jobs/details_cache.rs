@@ -248,7 +248,7 @@ impl DetailsCache {
 
     /// The class of the job that is described next, if one is due.
     pub(super) fn next_class(&self, now: Timepoint) -> Option<DescribeClass> {
-        self.queue.next_class(now).map(|class| DescribeClass::ALL[class])
+        self.queue.next_class(now).and_then(|class| DescribeClass::ALL.get(class).copied())
     }
 
     /// Takes the job that is described next, if one is due. Its answer must be recorded.

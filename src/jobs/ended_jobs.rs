@@ -57,6 +57,7 @@ impl EndedJobsBuilder {
     }
 
     /// Merges from the end, so that the sorted jobs need no second copy.
+    #[expect(clippy::indexing_slicing, reason = "places are found by a search, or counted down from the lengths")]
     fn merge(&mut self) {
         // Stable: the last sighting of an id comes last, and is kept.
         self.tail.sort_by_key(|job| job.hash());
@@ -98,7 +99,9 @@ impl EndedJobsBuilder {
         jobs.shrink_to_fit();
         let mut counts = vec![0; labels.pairs.len()];
         for job in &jobs {
-            counts[usize::from(job.pair())] += 1;
+            if let Some(count) = counts.get_mut(usize::from(job.pair())) {
+                *count += 1;
+            }
         }
         EndedJobs { hasher, jobs, labels, counts }
     }
@@ -118,7 +121,7 @@ impl EndedJobs {
     fn find(&self, id: &str) -> Option<PackedJob> {
         let hash = PackedJob::new(self.hasher.hash_one(id), 0).hash();
         let place = self.jobs.binary_search_by_key(&hash, |job| job.hash()).ok()?;
-        Some(self.jobs[place])
+        self.jobs.get(place).copied()
     }
 
     /// Whether the walk saw a job as ended.
@@ -135,9 +138,10 @@ impl EndedJobs {
     pub(super) fn counts_without<'a>(&self, ids: impl Iterator<Item = &'a str>) -> BTreeMap<Pair, u64> {
         let mut counts = self.counts.clone();
         for job in ids.filter_map(|id| self.find(id)) {
-            let count = &mut counts[usize::from(job.pair())];
-            // Two ids with the same 56 bits must not make it negative.
-            *count = count.saturating_sub(1);
+            if let Some(count) = counts.get_mut(usize::from(job.pair())) {
+                // Two ids with the same 56 bits must not make it negative.
+                *count = u64::saturating_sub(*count, 1);
+            }
         }
         let mut by_pair = BTreeMap::new();
         for ((pair, jobs), seen) in self.labels.pairs.iter().zip(counts).zip(&self.counts) {

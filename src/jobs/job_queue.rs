@@ -242,12 +242,12 @@ impl<T: Default, const CLASSES: usize> JobQueue<T, CLASSES> {
     /// on its way.
     pub(super) fn wait(&mut self, id: &JobId, job: &Job, request: Option<(usize, Option<Instant>)>) {
         if let Some((class, waiting)) = self.places.remove(id) {
-            self.waiting[class].remove(&waiting);
+            self.waiting.get_mut(class).map(|of_class| of_class.remove(&waiting));
         }
         let Some((class, due)) = request.filter(|_| !self.is_in_flight(id)) else { return };
         let newest = Reverse(job.completed_at.or(job.created_at));
         let waiting = Waiting { due, newest, id: JobId::clone(id) };
-        self.waiting[class].insert(waiting.clone());
+        self.waiting.get_mut(class).map(|of_class| of_class.insert(waiting.clone()));
         self.places.insert(JobId::clone(id), (class, waiting));
     }
 
@@ -277,7 +277,7 @@ impl<T: Default, const CLASSES: usize> JobQueue<T, CLASSES> {
     pub(super) fn pick(&mut self, now: Timepoint) -> Option<JobId> {
         let (class, job) = self.choose(now).map(|(class, job)| (class, job.clone()))?;
         self.picks = (self.picks + 1) % LOWEST_CLASS_EVERY;
-        self.waiting[class].remove(&job);
+        self.waiting.get_mut(class).map(|of_class| of_class.remove(&job));
         self.places.remove(&job.id);
         Some(job.id)
     }

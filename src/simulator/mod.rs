@@ -42,6 +42,8 @@
 //! assumed by every known caller that has its external id. The request id is in a header, and not in the XML of STS as
 //! well.
 
+#![expect(clippy::indexing_slicing, reason = "it serves clients on this machine only, and its indexes are its own")]
+
 mod changes_api;
 mod credentials;
 mod executions;

@@ -9,6 +9,13 @@
 
 #![allow(unreachable_pub, reason = "nothing outside can reach into a test binary")]
 #![allow(
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::unwrap_used,
+    reason = "a test that cannot go on fails"
+)]
+#![allow(
     clippy::cast_precision_loss,
     clippy::float_cmp,
     clippy::unchecked_time_subtraction,

@@ -75,9 +75,12 @@ struct User {
 }
 
 impl BasicAuth {
+    #[expect(
+        clippy::expect_used,
+        reason = "without random numbers nothing can be authenticated, and TLS needs them too"
+    )]
     pub(super) fn new(users: BTreeMap<String, PasswordHash>) -> Self {
-        let key = hmac::Key::generate(hmac::HMAC_SHA256, &SystemRandom::new())
-            .expect("the system has random numbers, as TLS needs them too");
+        let key = hmac::Key::generate(hmac::HMAC_SHA256, &SystemRandom::new()).expect("the system has random numbers");
         let empty = Self { users: HashMap::new(), dummies: Vec::new(), key, queue: VerifyQueue::default() };
         empty.with_users(users)
     }
