@@ -190,6 +190,9 @@ impl Look {
         named.truncate((NAMED_PER_LIMIT * self.limit).saturating_sub(oldest.len()));
         named.extend(oldest);
         named.sort();
+        // A thing can have two open executions, and one that starts meanwhile is seen twice.
+        let mut shown = BTreeSet::new();
+        named.retain(|execution| shown.insert((ThingName::clone(&execution.thing), execution.status)));
         let oldest = self.oldest.into_iter().filter_map(|(status, executions)| {
             let first = executions.first()?;
             Some((status, first.since))
@@ -234,6 +237,22 @@ mod tests {
         assert_eq!(has_open(&[succeeded], true), Some(false));
         assert_eq!(has_open(&[succeeded], false), None);
         assert_eq!(has_open(&[succeeded, None], true), None);
+    }
+
+    #[test]
+    fn a_thing_with_two_open_executions_is_named_once_by_the_older_one() {
+        let now = Timepoint { instant: Instant::now(), wall: Timestamp::from_secs(9) };
+        let mut look = Look::new(LookScope::Open, 5, Vec::new());
+        for started in [4, 2] {
+            look.insert(&ExecutionSummary {
+                thing: Some("press".into()),
+                status: Some(ExecutionStatus::InProgress),
+                started_at: Some(Timestamp::from_secs(started)),
+                ..ExecutionSummary::default()
+            });
+        }
+        let named = look.finish(true, now).named;
+        assert_eq!(named.iter().map(|named| named.since).collect::<Vec<_>>(), [Timestamp::from_secs(2)]);
     }
 
     #[test]
