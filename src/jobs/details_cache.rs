@@ -88,7 +88,7 @@ impl Described {
 }
 
 #[derive(Clone, Debug, Default)]
-struct DetailsEntry {
+pub(super) struct DetailsEntry {
     described: Option<Described>,
     /// `lastUpdatedAt` when the job was last asked for.
     listed_update: Option<Timestamp>,
@@ -137,7 +137,7 @@ impl DescribeClass {
 pub(super) struct DetailsCache {
     /// `None` where jobs are not described.
     options: Option<DetailsOptions>,
-    queue: JobQueue<DetailsEntry, 4>,
+    pub(super) queue: JobQueue<DetailsEntry, 4>,
     interner: Interner,
 }
 
@@ -186,20 +186,10 @@ impl DetailsCache {
         })
     }
 
-    /// Whether a request is the last one for its job, and the job has been there all the time.
-    pub(super) fn is_current(&self, request: &JobRequest) -> bool {
-        self.queue.is_current(request)
-    }
-
     /// Forgets every job that `find` does not find.
     pub(super) fn retain<'a>(&mut self, find: impl Fn(&str) -> Option<&'a Job>) {
         self.queue.retain(find);
         self.interner.sweep();
-    }
-
-    /// Lets no job wait any more.
-    pub(super) fn clear_waiting(&mut self) {
-        self.queue.clear_waiting();
     }
 
     /// Puts a job into the queue, unless a request for it is on its way or it needs none. A `crossing` is a time after which it has
@@ -241,19 +231,9 @@ impl DetailsCache {
         }
     }
 
-    /// When the next request is due; `None` if none is waiting. It can be in the past.
-    pub(super) fn next_due(&self, now: Timepoint) -> Option<Instant> {
-        self.queue.next_due(now)
-    }
-
     /// The class of the job that is described next, if one is due.
     pub(super) fn next_class(&self, now: Timepoint) -> Option<DescribeClass> {
         self.queue.next_class(now).and_then(|class| DescribeClass::ALL.get(class).copied())
-    }
-
-    /// Takes the job that is described next, if one is due. Its answer must be recorded.
-    pub(super) fn pick(&mut self, now: Timepoint) -> Option<JobId> {
-        self.queue.pick(now)
     }
 
     /// A request for a job is being sent.
@@ -305,16 +285,6 @@ impl DetailsCache {
             data.listed_update = job.last_updated_at;
             data.ended_asked_at = Some(at);
         }
-    }
-
-    /// Forgets a job that has gone.
-    pub(super) fn forget(&mut self, id: &str) {
-        self.queue.forget(id);
-    }
-
-    /// Counts an answer towards a pause. Returns whether a pause has ended.
-    pub(super) fn count_answer(&mut self, id: &str, answer: &DescribeAnswer) -> bool {
-        self.queue.count_answer(id, answer)
     }
 }
 

@@ -44,7 +44,7 @@ impl ExecutionsOptions {
 
 /// What is known from the looks at one job.
 #[derive(Clone, Debug, PartialEq, Eq)]
-struct Looked {
+pub(super) struct Looked {
     sent: Timepoint,
     answered: Timepoint,
     /// The newest sign of progress of all looks.
@@ -83,7 +83,7 @@ pub struct Progress<'a> {
 pub(super) struct ExecutionsCache {
     /// `None` where executions are not looked at.
     options: Option<ExecutionsOptions>,
-    queue: JobQueue<Option<Looked>, 2>,
+    pub(super) queue: JobQueue<Option<Looked>, 2>,
 }
 
 impl ExecutionsCache {
@@ -137,21 +137,6 @@ impl ExecutionsCache {
         })
     }
 
-    /// Whether a request is the last one for its job, and the job has been there all the time.
-    pub(super) fn is_current(&self, request: &JobRequest) -> bool {
-        self.queue.is_current(request)
-    }
-
-    /// Forgets every job that `find` does not find.
-    pub(super) fn retain<'a>(&mut self, find: impl Fn(&str) -> Option<&'a Job>) {
-        self.queue.retain(find);
-    }
-
-    /// Lets no job wait any more.
-    pub(super) fn clear_waiting(&mut self) {
-        self.queue.clear_waiting();
-    }
-
     /// Puts a job into the queue, if it is to be looked at and is not being looked at.
     pub(super) fn schedule(&mut self, id: &JobId, job: &Job, described: Option<&Described>, now: Timepoint) {
         let request = self.next_request(id, job, described, now);
@@ -171,16 +156,6 @@ impl ExecutionsCache {
         let class = if entry.data.is_some() { LookClass::Later } else { LookClass::First };
         let must_look = entry.was_asked_before(self.crossing(id, job, described), now);
         Some((class, if must_look { None } else { entry.history.due(&options.pace()) }))
-    }
-
-    /// When the next look is due; `None` if none is waiting. It can be in the past.
-    pub(super) fn next_due(&self, now: Timepoint) -> Option<Instant> {
-        self.queue.next_due(now)
-    }
-
-    /// Takes the job that is looked at next, if one is due.
-    pub(super) fn pick(&mut self, now: Timepoint) -> Option<JobId> {
-        self.queue.pick(now)
     }
 
     /// Starts a look at a job that was picked, if it still needs one. Its answer must be recorded.
@@ -232,16 +207,6 @@ impl ExecutionsCache {
                 entry.history.answered(now.instant, false)
             }
         };
-    }
-
-    /// Forgets a job that has gone.
-    pub(super) fn forget(&mut self, id: &str) {
-        self.queue.forget(id);
-    }
-
-    /// Counts an answer towards a pause. Returns whether a pause has ended.
-    pub(super) fn count_answer(&mut self, id: &str, answer: &Answer<LookResult>) -> bool {
-        self.queue.count_answer(id, answer)
     }
 }
 

@@ -179,11 +179,11 @@ impl JobStore {
     fn reschedule(&mut self, now: Timepoint) {
         let Self { jobs, details, executions, tags, next_crossing, .. } = self;
         details.retain(|id| jobs.find(id).map(|(job, _)| job));
-        executions.retain(|id| jobs.find_open(id));
-        tags.retain(|id| jobs.find(id).map(|(job, _)| job));
-        details.clear_waiting();
-        executions.clear_waiting();
-        tags.clear_waiting();
+        executions.queue.retain(|id| jobs.find_open(id));
+        tags.queue.retain(|id| jobs.find(id).map(|(job, _)| job));
+        details.queue.clear_waiting();
+        executions.queue.clear_waiting();
+        tags.queue.clear_waiting();
         *next_crossing = None;
         for (id, job, place) in jobs.all() {
             tags.schedule(id, job);
@@ -260,12 +260,12 @@ impl JobStore {
 
     /// `DescribeJob` answered for a job, or failed.
     pub fn described(&mut self, request: &JobRequest, answer: &DescribeAnswer, now: Timepoint) {
-        let ends_pause = self.details.count_answer(&request.id, answer);
-        if self.details.is_current(request) {
+        let ends_pause = self.details.queue.count_answer(&request.id, answer);
+        if self.details.queue.is_current(request) {
             self.follow(request, answer, now);
             match self.jobs.find(&request.id) {
                 Some((job, place)) => self.details.answered(request, answer, job, place, now),
-                None => self.details.forget(&request.id),
+                None => self.details.queue.forget(&request.id),
             }
             self.schedule(&request.id, now);
         }
@@ -276,11 +276,11 @@ impl JobStore {
 
     /// A look at the executions of a job has ended.
     pub fn looked(&mut self, request: &JobRequest, answer: Answer<LookResult>, now: Timepoint) {
-        let ends_pause = self.executions.count_answer(&request.id, &answer);
-        if self.executions.is_current(request) {
+        let ends_pause = self.executions.queue.count_answer(&request.id, &answer);
+        if self.executions.queue.is_current(request) {
             match self.jobs.find_open(&request.id) {
                 Some(job) => self.executions.answered(request, answer, job, now),
-                None => self.executions.forget(&request.id),
+                None => self.executions.queue.forget(&request.id),
             }
             self.schedule(&request.id, now);
         }
@@ -291,14 +291,14 @@ impl JobStore {
 
     /// `ListTagsForResource` answered for a job, or failed.
     pub fn tags_read(&mut self, request: &JobRequest, answer: &Answer<Vec<Tag>>, now: Timepoint) {
-        let ends_pause = self.tags.count_answer(&request.id, answer);
-        if self.tags.is_current(request) {
+        let ends_pause = self.tags.queue.count_answer(&request.id, answer);
+        if self.tags.queue.is_current(request) {
             match self.jobs.find(&request.id) {
                 Some((job, _)) => {
                     self.tags.answered(request, answer, job, now);
                     self.tags.schedule(&request.id, job);
                 }
-                None => self.tags.forget(&request.id),
+                None => self.tags.queue.forget(&request.id),
             }
         }
         if ends_pause {
@@ -389,7 +389,7 @@ impl JobStore {
     /// The caller bounds how many are on their way, and has a permit of the request budget.
     pub fn next_to_describe(&mut self, now: Timepoint) -> Option<JobRequest> {
         loop {
-            let id = self.details.pick(now)?;
+            let id = self.details.queue.pick(now)?;
             if let Some((job, place)) = self.jobs.find(&id) {
                 self.details.asked(&id, job, place, now);
                 return Some(JobRequest { id, sent: now });
@@ -400,7 +400,7 @@ impl JobStore {
     /// Takes the job whose executions are to be looked at next, if one is due. Each must be answered by [`JobStore::looked`].
     pub fn next_look(&mut self, now: Timepoint) -> Option<LookRequest> {
         loop {
-            let id = self.executions.pick(now)?;
+            let id = self.executions.queue.pick(now)?;
             let Some(job) = self.jobs.find_open(&id) else { continue };
             let described = self.details.fresh(&id, job, now);
             if let Some((class, look)) = self.executions.start(&id, job, described, now) {
@@ -412,9 +412,9 @@ impl JobStore {
     /// Takes the job whose tags are to be read next, if one is due. Each must be answered by [`JobStore::tags_read`].
     pub fn next_tags(&mut self, now: Timepoint) -> Option<JobRequest> {
         loop {
-            let id = self.tags.pick(now)?;
+            let id = self.tags.queue.pick(now)?;
             if let Some((job, _)) = self.jobs.find(&id) {
-                self.tags.asked(&id, job, now);
+                self.tags.queue.asked(&id, job, now);
                 return Some(JobRequest { id, sent: now });
             }
         }
@@ -423,7 +423,12 @@ impl JobStore {
     /// When something is due next: a request about a job, or a job that crosses a threshold. It can be in the past.
     pub fn next_due(&self, now: Timepoint) -> impl Iterator<Item = Instant> {
         let crossing = self.next_crossing.and_then(|crossing| now.instant.checked_add(crossing.since(now.wall)));
-        let due = [self.details.next_due(now), self.executions.next_due(now), self.tags.next_due(now), crossing];
+        let due = [
+            self.details.queue.next_due(now),
+            self.executions.queue.next_due(now),
+            self.tags.queue.next_due(now),
+            crossing,
+        ];
         due.into_iter().flatten()
     }
 

@@ -3,8 +3,6 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::time::Instant;
-
 use super::backoff::FailureReason;
 use super::job_queue::{Answer, CacheState, JobQueue, JobRequest, Pace};
 use super::{Job, JobId, Timepoint};
@@ -31,7 +29,7 @@ pub type Tag = (String, String);
 pub type TagValues = Arc<[Option<Box<str>>]>;
 
 #[derive(Clone, Debug)]
-struct Read {
+pub(super) struct Read {
     at: Timepoint,
     values: TagValues,
 }
@@ -41,7 +39,7 @@ struct Read {
 pub(super) struct TagsCache {
     /// The keys that are shown; none if tags are not read.
     keys: Arc<[String]>,
-    queue: JobQueue<Option<Read>, 1>,
+    pub(super) queue: JobQueue<Option<Read>, 1>,
 }
 
 impl TagsCache {
@@ -68,42 +66,12 @@ impl TagsCache {
         self.queue.state(id, job, |entry| entry.data.as_ref().is_some_and(|read| is_fresh(read, now)))
     }
 
-    /// Whether a request is the last one for its job, and the job has been there all the time.
-    pub(super) fn is_current(&self, request: &JobRequest) -> bool {
-        self.queue.is_current(request)
-    }
-
-    /// Forgets every job that `find` does not find.
-    pub(super) fn retain<'a>(&mut self, find: impl Fn(&str) -> Option<&'a Job>) {
-        self.queue.retain(find);
-    }
-
-    /// Lets no job wait any more.
-    pub(super) fn clear_waiting(&mut self) {
-        self.queue.clear_waiting();
-    }
-
     /// Puts a job into the queue, unless a request for it is on its way.
     pub(super) fn schedule(&mut self, id: &JobId, job: &Job) {
         if !self.keys.is_empty() {
             let due = self.queue.entry(id, job).and_then(|entry| entry.history.due(&PACE));
             self.queue.wait(id, job, Some((0, due)));
         }
-    }
-
-    /// When the next request is due; `None` if none is waiting. It can be in the past.
-    pub(super) fn next_due(&self, now: Timepoint) -> Option<Instant> {
-        self.queue.next_due(now)
-    }
-
-    /// Takes the job that is asked for next, if one is due. Its answer must be recorded.
-    pub(super) fn pick(&mut self, now: Timepoint) -> Option<JobId> {
-        self.queue.pick(now)
-    }
-
-    /// A request for a job is being sent.
-    pub(super) fn asked(&mut self, id: &JobId, job: &Job, now: Timepoint) {
-        self.queue.asked(id, job, now);
     }
 
     /// Records the answer for the job of a request.
@@ -118,16 +86,6 @@ impl TagsCache {
                 entry.history.answered(now.instant, true)
             }
         };
-    }
-
-    /// Forgets a job that has gone.
-    pub(super) fn forget(&mut self, id: &str) {
-        self.queue.forget(id);
-    }
-
-    /// Counts an answer towards a pause. Returns whether a pause has ended.
-    pub(super) fn count_answer(&mut self, id: &str, answer: &Answer<Vec<Tag>>) -> bool {
-        self.queue.count_answer(id, answer)
     }
 }
 

@@ -297,7 +297,7 @@ impl World {
     }
 
     fn ask(&mut self) {
-        let is_current = |sent: &&Sent| self.store.details.is_current(&sent.request);
+        let is_current = |sent: &&Sent| self.store.details.queue.is_current(&sent.request);
         let on_its_way: BTreeSet<JobId> =
             self.sent.iter().filter(is_current).map(|sent| JobId::clone(&sent.request.id)).collect();
         if let Some(request) = self.store.next_to_describe(self.now) {
