@@ -323,7 +323,7 @@ def graph(title, description, size, targets, unit="none", colors=None, stack=Non
     }
     if maximum is None and stack != "percent" and unit in SOFT_MAXIMUM:
         custom["axisSoftMax"] = SOFT_MAXIMUM[unit]
-    defaults = {"unit": unit, "noValue": "Nothing is known of this time", "color": {"mode": "palette-classic"}, "custom": custom, "min": 0}
+    defaults = {"unit": unit, "noValue": "No data for this time", "color": {"mode": "palette-classic"}, "custom": custom, "min": 0}
     if maximum is not None:
         defaults["max"] = maximum
     if decimals is not None:
@@ -1018,7 +1018,7 @@ def exporter():
         sort=[("target", False), ("Value #A", True)], no_value="Prometheus has nothing of an exporter",
     )
     states = table(
-        "Jobs by what is known of them", "Jobs of the collectors that send a request for each job. Overdue: no answer yet, or too long ago. Failing: the last request failed. Denied: AWS refuses it.", (12, 8),
+        "Jobs by state of their data", "Jobs of the collectors that send a request for each job. Overdue: no answer yet, or too long ago. Failing: the last request failed. Denied: AWS refuses it.", (12, 8),
         [query(f"max by (target, aws_region, collector) (aws_iot_jobs_collector_jobs{{{chosen}, state=\"{name}\"}})", ref, kind="table")
          for ref, name in (("A", "fresh"), ("B", "overdue"), ("C", "failing"), ("D", "denied"))],
         [Column("target", "Target", 220), Column("collector", "Collector"), Column("Value #A", "Fresh", 64, "locale"), Column("Value #B", "Overdue", 72, "locale", **AMBER_FROM_1),

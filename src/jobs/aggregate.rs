@@ -73,7 +73,7 @@ pub struct Part {
     pub concurrent: BTreeMap<TargetSelection, u64>,
     /// SCHEDULED jobs whose start time has passed.
     pub start_overdue: BTreeMap<TargetSelection, u64>,
-    /// What is known of the progress of open jobs; `None` until the jobs of the first open walk are known, and if executions are
+    /// What is known about the progress of open jobs; `None` until the jobs of the first open walk are known, and if executions are
     /// not looked at.
     pub progress: Option<ProgressCounts>,
     /// Jobs by thing group. A job that targets three groups counts in each of them.
@@ -86,7 +86,7 @@ pub struct Part {
     pub omitted_jobs: u64,
 }
 
-/// What is known of the progress of open jobs.
+/// What is known about the progress of open jobs.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ProgressCounts {
     /// Stuck jobs, of those that are known.

@@ -63,7 +63,7 @@ pub enum LookClass {
     First,
 }
 
-/// What is known of a job's progress.
+/// What is known about the progress of a job.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Progress<'a> {
     /// Whether the job is stuck; `None` if that is not known.
@@ -100,7 +100,7 @@ impl ExecutionsCache {
         }
     }
 
-    /// What is known of the progress of a job. `described` is its last description, if its counts still hold.
+    /// What is known about the progress of a job. `described` is its last description, if its counts still hold.
     pub(super) fn progress(&self, id: &str, job: &Job, described: Option<&Described>, now: Timepoint) -> Progress<'_> {
         let Some((options, described)) = self.options.as_ref().zip(described) else { return Progress::default() };
         match needs_look(job, described) {

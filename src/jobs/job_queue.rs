@@ -130,7 +130,7 @@ pub(super) struct Entry<T> {
 }
 
 impl<T: Default> Entry<T> {
-    /// Drops what is known of another job with the same id.
+    /// Drops what is known about another job with the same id.
     fn belongs_to(&mut self, job: &Job) {
         if !same_creation(self.created_at, job.created_at) {
             (self.history, self.data) = (History::default(), T::default());

@@ -60,7 +60,7 @@ pub struct CacheStates {
     pub details: Option<BTreeMap<CacheState, u64>>,
     /// What is known by looks, of jobs with open executions.
     pub executions: Option<BTreeMap<CacheState, u64>>,
-    /// What is known of tags, of open jobs and of those that ended recently.
+    /// What is known about tags, of open jobs and of those that ended recently.
     pub tags: Option<BTreeMap<CacheState, u64>>,
 }
 
@@ -562,7 +562,7 @@ pub struct KnownJob<'a> {
     pub executions: Option<ExecutionCounts>,
     /// How well the job is known; `None` where jobs are not described.
     pub state: Option<CacheState>,
-    /// What is known of the progress of an open job.
+    /// What is known about the progress of an open job.
     pub progress: Progress<'a>,
     /// Whether the first description or the first look is still to be answered, or to fail.
     pub is_awaited: bool,

@@ -18,7 +18,7 @@ pub fn is_group(label: &str) -> bool {
 }
 
 /// The labels of one job, at least one: the groups that it targets, [`NONE`] where it targets things only, and [`UNKNOWN`] for
-/// what is not known of it.
+/// what is unknown.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Groups(
     /// Boxed, so that a set is one word wide and not two: there can be a million jobs.

@@ -155,7 +155,7 @@ async fn a_scheduled_job_is_overdue_once_its_start_is_past_unless_it_waits_for_a
     assert_eq!(overdue(&exporter.scrape().await, "SNAPSHOT"), Some(0.0), "AWS needs some minutes");
     tokio::time::sleep(3 * MINUTE).await;
     assert_eq!(overdue(&exporter.scrape().await, "SNAPSHOT"), Some(1.0));
-    // Without descriptions nothing is known of schedules.
+    // Without descriptions nothing is known about schedules.
     let blind = Exporter::start(exporter.simulator.clone(), list_only).await;
     let shown = blind.listed(1).await;
     assert_eq!([overdue(&shown, "SNAPSHOT"), overdue(&shown, "CONTINUOUS")], [None, Some(0.0)], "absent, and not 0");

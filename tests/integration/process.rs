@@ -826,7 +826,7 @@ async fn of_twenty_targets_four_that_fail_in_their_own_ways_hold_up_none_of_the_
     }
     assert_eq!(up("hangs"), Some(1.0), "its first walk has not ended");
     let hangs = |name: &str| shown.family(name).any(|(labels, _)| labels["target"] == "hangs");
-    assert!(!hangs("aws_iot_jobs") && !hangs("aws_iot_jobs_collector_success"), "and nothing is known of its jobs");
+    assert!(!hangs("aws_iot_jobs") && !hangs("aws_iot_jobs_collector_success"), "and nothing is known about its jobs");
     daemon.signal("TERM");
     assert_eq!(daemon.exit_code(Duration::from_secs(5)).await, Some(0));
 }

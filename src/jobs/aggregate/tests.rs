@@ -71,7 +71,7 @@ fn a_group_has_zeros_only_once_nothing_is_undescribed_and_then_keeps_them() {
     fixture.open_walk(&jobs);
     let mut aggregate =
         |fixture: &Fixture| aggregator.aggregate(&fixture.store, &limits(), BOTH, fixture.now).open.expect("a part");
-    assert!(aggregate(&fixture).thing_groups.is_empty(), "nothing is known of groups yet");
+    assert!(aggregate(&fixture).thing_groups.is_empty(), "nothing is known about groups yet");
 
     fixture.answer(|id| Answer::Found(Box::new(description(job(id, "IN_PROGRESS"), 0, &["x"]))));
     let part = aggregate(&fixture);

@@ -1,4 +1,4 @@
-//! What is known of the progress of open jobs, over the whole of the exporter's own code.
+//! What is known about the progress of open jobs, over the whole of the exporter's own code.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
