@@ -581,7 +581,7 @@ def rollouts(title, filters, height, console_link=True):
         Column("groups", "Groups", 126, links=[link("Thing group", to_dashboard("aws-iot-jobs-thing-group", *PLACE_OF_ROW, ("thing_group", "Group")))]),
         Column("Value #K", "Started", 94, "time:MM-DD HH:mm"),
         Column("Value #L", "Duration", 112, "dtdhms"),
-        Column("Value #M", "AWS", None, "none", custom__align="left", mappings=[mapped({1: ("open", TEXT)})],
+        Column("Value #M", "AWS", None, "none", custom__align="left", mappings=[mapped({1: ("view", TEXT)})],
                links=[link("AWS console", CONSOLE + "${__data.fields.Job}", True)]),
     ]
     description = (
@@ -733,11 +733,11 @@ def home():
               query(f"count({status_is(chosen, 'SCHEDULED')}{FILTERS})\n{fresh_open}", "B", "scheduled")], mode="value_and_name"),
         tile("Need attention", "Open rollouts that are stuck, failing, hanging or overdue: the first rows of the table. " + ABOUT_STATES, (4, 4),
              f"count((\n{numbered}\n) {NEEDS_ATTENTION})\n{fresh_open}", thresholds=steps(GREEN, (1, RED))),
-        tile("Success share, 7 days", "Of the executions of rollouts that ended within 7 days: those that succeeded, of those that succeeded, failed, timed out or were rejected.", (4, 4),
+        tile("Success share, 7 days", "Of the executions of rollouts that ended within 7 days: those that succeeded, of those that succeeded, failed, timed out or were rejected. Only the newest `limits.max_ended_jobs` ended jobs of a target are known one by one.", (4, 4),
              share, unit="percentunit", decimals=1, thresholds=steps(RED, (0.75, AMBER), (0.95, GREEN))),
-        tile("With failures, 7 days", "Rollouts that ended within 7 days with at least 3 executions and 5 % of all failed, timed out or rejected.", (4, 4),
+        tile("With failures, 7 days", "Rollouts that ended within 7 days with at least 3 executions and 5 % of all failed, timed out or rejected. Only the newest `limits.max_ended_jobs` ended jobs of a target are known one by one.", (4, 4),
              f"count({ended} >= 9 < 16)\n{fresh_ended}", thresholds=steps(GREEN, (1, AMBER))),
-        tile("Aborted by AWS, 7 days", "Rollouts that were canceled within 7 days and meet their own abort criteria.", (4, 4),
+        tile("Aborted by AWS, 7 days", "Rollouts that were canceled within 7 days and meet their own abort criteria. Only the newest `limits.max_ended_jobs` ended jobs of a target are known one by one.", (4, 4),
              f"count({ended} == 16)\n{fresh_ended}", thresholds=steps(GREEN, (1, AMBER))),
     ]
     variables = [
@@ -858,7 +858,7 @@ def rollout():
         [Column("status", "Status", 130, mappings=[text_colors(JOBS)], custom__cellOptions={"type": "color-text"}), Column("target_selection", "Selection", 110),
          *(Column(f"Value #{ref}", title, 138, clock, custom__align="left") for ref, (_, title) in times.items()),
          Column("Value #H", "Windows", 85, "none", mappings=[mapped({1: ("yes", TEXT), 0: ("no", TEXT)})], custom__align="left"),
-         Column("Value #F", "AWS", 60, "none", mappings=[mapped({1: ("open", TEXT)})], links=[link("AWS console", CONSOLE + "$job", True)]),
+         Column("Value #F", "AWS", 60, "none", mappings=[mapped({1: ("view", TEXT)})], links=[link("AWS console", CONSOLE + "$job", True)]),
          Column("target", "Target")],
         hide=["Value #A"], keep=[("job_id", "Job"), ("aws_account_id", "Account"), ("aws_region", "Region"), ("console", "Console")], no_value="Not shown any more, or not known",
     )
@@ -912,8 +912,8 @@ def thing_groups():
     matrix = table(
         "Thing groups",
         "Each thing group that jobs target, those with rollouts that need attention first. A job that targets three groups counts in each. Shares are of "
-        "executions that succeeded, failed, timed out or were rejected, of open jobs and of those that ended within `jobs.ended_within`. Oldest open: the age of the oldest "
-        "open SNAPSHOT job. <none>: jobs that target things only; <other>: groups without rows of their own.",
+        "executions that succeeded, failed, timed out or were rejected, of open jobs and of those that ended within `jobs.ended_within`. Oldest SNAPSHOT: the age of the "
+        "oldest open SNAPSHOT job; a CONTINUOUS one stays open by design. <none>: jobs that target things only; <other>: groups without rows of their own.",
         (24, 13),
         [query(jobs("IN_PROGRESS"), "A", kind="table"), query(f"{attention}\nor 0 * {jobs(OPEN_JOBS)}", "B", kind="table"),
          query(jobs("SCHEDULED"), "C", kind="table"), query(share("SUCCEEDED", GROUP), "D", kind="table"), query(share(BAD, GROUP), "E", kind="table"),
@@ -927,7 +927,7 @@ def thing_groups():
          Column("Value #D", "Success share", 130, "percentunit", min=0, max=1, decimals=0, color={"mode": "fixed", "fixedColor": GREEN},
                 custom__cellOptions={"type": "gauge", "mode": "basic", "valueDisplayMode": "text"}),
          Column("Value #E", "Failed share", 110, "percentunit", decimals=1, **SHARE_OF_FAILURES),
-         Column("Value #G", "Oldest open", 120, "dtdhms"), Column("Value #H", "Ended", 80, "locale")],
+         Column("Value #G", "Oldest SNAPSHOT", 130, "dtdhms"), Column("Value #H", "Ended", 80, "locale")],
         sort=[("Value #A", True), ("Value #F", True), ("Value #B", True)], keep=[("aws_account_id", "Account"), ("aws_region", "Region")],
         no_value="No thing group is known. Look at Data, top left.",
     )
