@@ -389,20 +389,24 @@ async fn a_shutdown_closes_idle_connections_at_once() {
     TcpStream::connect(address).await.expect_err("nobody listens any more");
 }
 
+/// A handler that says when a request has entered, and answers when it may leave.
+fn waiting_handler() -> (Handler, Arc<Notify>, Arc<Notify>) {
+    let (entered, leave) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
+    let (enters, leaves) = (entered.clone(), leave.clone());
+    let waits = handler(move |_| {
+        let (enters, leaves) = (enters.clone(), leaves.clone());
+        async move {
+            enters.notify_one();
+            leaves.notified().await;
+            Response::new("finished".into())
+        }
+    });
+    (waits, entered, leave)
+}
+
 #[tokio::test]
 async fn a_shutdown_lets_a_request_under_way_finish() {
-    let (entered, leave) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
-    let waits = {
-        let (entered, leave) = (entered.clone(), leave.clone());
-        handler(move |_| {
-            let (entered, leave) = (entered.clone(), leave.clone());
-            async move {
-                entered.notify_one();
-                leave.notified().await;
-                Response::new("finished".into())
-            }
-        })
-    };
+    let (waits, entered, leave) = waiting_handler();
     let server = Server::start(Limits { drain: DEADLINE, ..Limits::default() }, waits).await;
     let address = server.address;
     let mut client = server.connect().await;

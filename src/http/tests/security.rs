@@ -543,18 +543,7 @@ async fn a_new_configuration_applies_to_new_connections_and_next_requests() {
 async fn a_new_configuration_does_not_affect_a_request_under_way() {
     let keys = Keys::new();
     let access_control = Arc::new(AccessControl::new(keys.tls(&[]), &[]));
-    let (entered, leave) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
-    let waits = {
-        let (entered, leave) = (entered.clone(), leave.clone());
-        handler(move |_| {
-            let (entered, leave) = (entered.clone(), leave.clone());
-            async move {
-                entered.notify_one();
-                leave.notified().await;
-                Response::new("finished".into())
-            }
-        })
-    };
+    let (waits, entered, leave) = waiting_handler();
     let server = Server::on(listener().await.with_access_control(&access_control), Limits::default(), waits);
     let mut client = keys.client().connect(&server).await.expect("a handshake");
     client.send("GET / HTTP/1.1\r\nhost: test\r\n\r\n").await;
