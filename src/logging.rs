@@ -17,7 +17,7 @@ use crate::config::{Log, LogFormat, LogLevel};
 ///
 /// # Errors
 /// If a log was started before in this process.
-pub fn start(log: &Log) -> Result<(), tracing::subscriber::SetGlobalDefaultError> {
+pub(crate) fn start(log: &Log) -> Result<(), tracing::subscriber::SetGlobalDefaultError> {
     tracing::subscriber::set_global_default(Registry::default().with(lines(log, std::io::stderr)))
 }
 

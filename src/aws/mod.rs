@@ -10,7 +10,7 @@ mod error;
 #[cfg(test)]
 pub(crate) mod fake_http;
 mod http_client;
-pub mod profiles;
+pub(crate) mod profiles;
 #[cfg(test)]
 mod proptests;
 pub mod rate_limit;

@@ -27,7 +27,7 @@ const CA_BUNDLE: &str = "ca_bundle";
 
 /// Reads the profiles that the SDK would find with these environment variables. Variables that are empty count as not set.
 #[must_use]
-pub fn read(environment: &[(String, String)]) -> AwsProfiles {
+pub(crate) fn read(environment: &[(String, String)]) -> AwsProfiles {
     let profiles = SharedFiles::read(environment.iter().cloned()).profiles();
     let variable = |name: &str| {
         let value = environment.iter().find(|(known, _)| known == name).map(|(_, value)| value.as_str());

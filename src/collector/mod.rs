@@ -10,7 +10,7 @@ mod panics;
 mod requests;
 mod schedule;
 mod settings;
-pub mod walks;
+pub(crate) mod walks;
 mod worker;
 
 pub(crate) use panics::caught;

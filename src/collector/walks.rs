@@ -14,7 +14,7 @@ use crate::metrics::{Failure, Reason};
 
 /// A walk that is complete.
 #[derive(Debug)]
-pub struct Walked<T> {
+pub(crate) struct Walked<T> {
     /// Whose jobs they are.
     pub account: AccountId,
     /// How many pages there were.
@@ -27,7 +27,7 @@ pub struct Walked<T> {
 ///
 /// # Errors
 /// If the walk is not complete, or the credentials belong to another account at its end.
-pub async fn run<T>(
+pub(crate) async fn run<T>(
     connection: &Connection,
     class: Class,
     queries: &[Query],
@@ -60,7 +60,7 @@ pub(super) async fn check_same_account(connection: &Connection, before: &Account
 
 /// Why a walk failed.
 #[derive(Debug, thiserror::Error)]
-pub enum WalkError {
+pub(crate) enum WalkError {
     /// A page could not be read.
     #[error("page {page}: {source}")]
     Page {
@@ -96,7 +96,7 @@ pub enum WalkError {
 impl WalkError {
     /// The kind of failure.
     #[must_use]
-    pub const fn reason(&self) -> Reason {
+    pub(crate) const fn reason(&self) -> Reason {
         match self {
             Self::Page { source, .. } => source.reason,
             Self::TokenLoop { .. } => Reason::TokenLoop,
@@ -125,7 +125,7 @@ impl Tokens {
 ///
 /// # Errors
 /// If the walk is not complete.
-pub async fn walk(
+pub(crate) async fn walk(
     connection: &Connection,
     class: Class,
     account: &AccountId,
@@ -160,13 +160,13 @@ pub async fn walk(
 
 /// The open jobs of a scope: a query for each open status. With a thing group filter AWS omits SCHEDULED jobs.
 #[must_use]
-pub fn open_queries(scope: &Scope) -> Vec<Query> {
+pub(crate) fn open_queries(scope: &Scope) -> Vec<Query> {
     status_queries(scope, scope.listed_statuses().filter(|status| status.is_open()))
 }
 
 /// The queries of a full walk: one that lists every job, or one for each ended status that the scope names.
 #[must_use]
-pub fn full_queries(scope: &Scope) -> Vec<Query> {
+pub(crate) fn full_queries(scope: &Scope) -> Vec<Query> {
     if scope.statuses.is_empty() {
         return vec![query(scope, None)];
     }

@@ -24,7 +24,7 @@ mod scope;
 mod status;
 mod summary;
 mod tags;
-pub mod thing_groups;
+mod thing_groups;
 mod time;
 mod walk;
 

@@ -6,14 +6,14 @@
 use std::collections::{BTreeSet, HashSet};
 use std::sync::Arc;
 
-use super::{JobTarget, NONE, UNKNOWN, is_thing_group_name};
+use super::{JobTarget, NONE, UNKNOWN};
 
 /// A value of the label `thing_group`: a group's name, or a word in angle brackets, which no group can be named.
-pub type Label = Arc<str>;
+pub(super) type Label = Arc<str>;
 
 /// Whether a label is the name of a thing group, and not a word that stands in for one.
 #[must_use]
-pub fn is_group(label: &str) -> bool {
+pub(super) fn is_group(label: &str) -> bool {
     !label.starts_with('<')
 }
 
@@ -35,7 +35,7 @@ impl Groups {
 
 /// Makes [`Groups`], and holds each name and each set once.
 #[derive(Debug)]
-pub struct Interner {
+pub(super) struct Interner {
     labels: HashSet<Label>,
     sets: HashSet<Groups>,
     unknown: Groups,
@@ -50,7 +50,7 @@ impl Default for Interner {
 
 impl Interner {
     /// The groups of a job whose targets are these; `None` if AWS did not give them.
-    pub fn of_targets(&mut self, targets: Option<&[JobTarget]>) -> Groups {
+    pub(super) fn of_targets(&mut self, targets: Option<&[JobTarget]>) -> Groups {
         let Some(targets) = targets else { return self.unknown() };
         let labels: BTreeSet<&str> = targets
             .iter()
@@ -63,23 +63,14 @@ impl Interner {
         if labels.is_empty() { self.set([NONE].into()) } else { self.set(labels) }
     }
 
-    /// The group of a job whose summary gives this `thingGroupId`, by that id. When AWS gives one is not documented, so that a
-    /// job without can have groups all the same.
-    pub fn of_summary(&mut self, thing_group_id: Option<&str>) -> Groups {
-        match thing_group_id {
-            Some(id) if is_thing_group_name(id) => self.set([id].into()),
-            _ => self.unknown(),
-        }
-    }
-
     /// The groups of a job of which nothing is known.
     #[must_use]
-    pub fn unknown(&self) -> Groups {
+    pub(super) fn unknown(&self) -> Groups {
         self.unknown.clone()
     }
 
     /// Drops what nothing else uses.
-    pub fn sweep(&mut self) {
+    pub(super) fn sweep(&mut self) {
         self.sets.retain(|set| Arc::strong_count(&set.0) > 1);
         self.labels.retain(|label| Arc::strong_count(label) > 1);
     }
@@ -125,15 +116,6 @@ mod tests {
         assert_eq!(texts(&of(&mut interner, &[JobTarget::Thing])), [NONE]);
         assert_eq!(texts(&of(&mut interner, &[JobTarget::Unreadable, group("a")])), [UNKNOWN, "a"]);
         assert_eq!(texts(&interner.of_targets(None)), [UNKNOWN]);
-    }
-
-    #[test]
-    fn a_summary_without_a_group_id_says_nothing_of_groups() {
-        let mut interner = Interner::default();
-        assert_eq!(texts(&interner.of_summary(Some("6b58ef65"))), ["6b58ef65"]);
-        for nothing in [None, Some(""), Some("<none>"), Some("a\nb")] {
-            assert_eq!(texts(&interner.of_summary(nothing)), [UNKNOWN], "{nothing:?}");
-        }
     }
 
     #[test]

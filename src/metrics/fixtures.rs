@@ -14,7 +14,7 @@ use super::{
     Collector, ExporterMetrics, Exposition, Failure, Format, Identity, ListingState, Published, Reason, RunOutcome,
     Slot, Source, TargetState, TargetStates, WalkState,
 };
-use crate::jobs::thing_groups::Label;
+
 use crate::jobs::{
     AccountId, CacheState, CacheStates, ExecutionCounts, ExecutionStatus, GroupRow, JobSeries, OpenExecution, Pair,
     Part, ProgressCounts, Status, TargetSelection, Timepoint, Timestamp, WalkStats,
@@ -94,8 +94,8 @@ fn duration() -> impl Strategy<Value = Duration> {
     (any::<u32>(), 0..1_000_000_000_u32).prop_map(|(seconds, nanos)| Duration::new(seconds.into(), nanos))
 }
 
-fn label() -> impl Strategy<Value = Label> {
-    text().prop_map(Label::from)
+fn label() -> impl Strategy<Value = Arc<str>> {
+    text().prop_map(Arc::from)
 }
 
 fn pair(is_open: bool) -> impl Strategy<Value = Pair> {

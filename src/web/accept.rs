@@ -86,7 +86,7 @@ fn items<'a>(headers: &'a [&'a str]) -> impl Iterator<Item = Item<'a>> {
 /// or nothing is asked for, it is text: every Prometheus there ever was reads that, and a scrape with an odd `Accept` should
 /// rather work than fail.
 #[must_use]
-pub fn format(accept: &[&str]) -> Format {
+pub(super) fn format(accept: &[&str]) -> Format {
     // A range that names a format decides over a wildcard for it, also where it says "not this one".
     let offered = [Format::Text, Format::OpenMetrics];
     let judged = offered.map(|format| {
@@ -135,7 +135,7 @@ fn precision(item: &Item, format: Format) -> Option<u8> {
 /// Whether to compress, given the values of `Accept-Encoding`: where gzip is asked for, by name or by `*`, and at least as much
 /// as no coding at all.
 #[must_use]
-pub fn gzip(accept_encoding: &[&str]) -> bool {
+pub(super) fn gzip(accept_encoding: &[&str]) -> bool {
     let quality = |coding: &str| {
         items(accept_encoding).find(|item| item.value.eq_ignore_ascii_case(coding)).map(|item| item.quality)
     };

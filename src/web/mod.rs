@@ -1,6 +1,6 @@
 //! What the exporter serves over HTTP, and at which paths.
 
-pub mod accept;
+mod accept;
 mod page;
 #[cfg(test)]
 mod proptests;

@@ -4,10 +4,10 @@ use std::ops::Range;
 use std::time::Duration;
 
 use aws_iot_jobs_exporter::aws::ClientOptions;
+use aws_iot_jobs_exporter::cli::estimate::{self, Estimate, Requests, TargetDay};
 use aws_iot_jobs_exporter::clock::Clock;
 use aws_iot_jobs_exporter::collector::Settings;
 use aws_iot_jobs_exporter::config::Config;
-use aws_iot_jobs_exporter::estimate::{self, Estimate, Requests, TargetDay};
 use aws_iot_jobs_exporter::jobs::{ExecutionStatus, Status};
 use aws_iot_jobs_exporter::simulator::{Fault, Job, Operation, Role, Rule, Script, Simulator};
 use aws_smithy_runtime_api::client::http::SharedHttpClient;

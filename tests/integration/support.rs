@@ -12,10 +12,10 @@ use std::time::{Duration, SystemTime};
 use aws_credential_types::Credentials;
 use aws_credential_types::provider::future::ProvideCredentials as ProvidedCredentials;
 use aws_credential_types::provider::{ProvideCredentials, SharedCredentialsProvider};
-use aws_iot_jobs_exporter::app::{App, Load};
 use aws_iot_jobs_exporter::aws::ClientOptions;
 use aws_iot_jobs_exporter::clock::Clock;
 use aws_iot_jobs_exporter::config::{Collectors, Config, Loaded, Problems, Target, WebConfig};
+use aws_iot_jobs_exporter::daemon::{Daemon, Load};
 use aws_iot_jobs_exporter::http::{self, Listener, Request, Response, StatusCode};
 use aws_iot_jobs_exporter::jobs::{AccountId, Status, Timestamp};
 use aws_iot_jobs_exporter::metrics::catalogue::{self, Subject};
@@ -264,11 +264,12 @@ impl Exporter {
             ..ClientOptions::local(ACCESS_KEY_ID, "secret")
         };
         access.credentials = credentials.or(access.credentials);
-        let app = Box::pin(App::start(loaded(config.clone()), &access, clock)).await.expect("the exporter starts");
-        let (handler, reloads) = (app.handler(), app.reloads());
+        let daemon =
+            Box::pin(Daemon::start(loaded(config.clone()), &access, clock)).await.expect("the exporter starts");
+        let (handler, reloads) = (daemon.handler(), daemon.reloads());
         let configured: Configured = Arc::new(Mutex::new(Ok(config)));
         let load = load(&configured);
-        let task = tokio::spawn(async move { Box::pin(app.run(load, pending())).await.expect("the exporter runs") });
+        let task = tokio::spawn(async move { Box::pin(daemon.run(load, pending())).await.expect("the exporter runs") });
         Self { simulator, wire, handler, configured, reloads, task }
     }
 
@@ -445,12 +446,12 @@ impl Listening {
     pub async fn start_with_web_config(mut config: Config, web: WebConfig) -> Self {
         config.web.listen_addresses = vec!["127.0.0.1:0".parse().expect("an address")];
         let access = ClientOptions::local(ACCESS_KEY_ID, "secret");
-        let app = Box::pin(App::start(Loaded { web, ..loaded(config.clone()) }, &access, Clock::system()))
+        let daemon = Box::pin(Daemon::start(Loaded { web, ..loaded(config.clone()) }, &access, Clock::system()))
             .await
             .expect("the exporter starts");
-        let (address, handler) = (app.addresses()[0], app.handler());
+        let (address, handler) = (daemon.addresses()[0], daemon.handler());
         let load = load(&Arc::new(Mutex::new(Ok(config))));
-        let task = tokio::spawn(async move { Box::pin(app.run(load, pending())).await.expect("the exporter runs") });
+        let task = tokio::spawn(async move { Box::pin(daemon.run(load, pending())).await.expect("the exporter runs") });
         let listening = Self { address, handler, task };
         listening.listed().await;
         listening

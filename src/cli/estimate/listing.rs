@@ -1,10 +1,4 @@
-//! What a day of a configuration costs in requests: one run of each listing, and arithmetic.
-//!
-//! [`list_all`] runs the listings as the exporter does when it starts, within the same rate. [`Estimate::new`] does the arithmetic,
-//! whose formulas are in `docs/cost.md`.
-
-mod day;
-mod report;
+//! The listings of each target.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,16 +8,15 @@ use serde::Serialize;
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
-use crate::app::{TargetError, TargetRegistry};
 use crate::aws::rate_limit::{Class, RateLimiters};
 use crate::aws::{self, ClientOptions, Connection, Query};
 use crate::clock::Clock;
 use crate::collector::walks::{self, full_queries, open_queries};
 use crate::collector::{FULL_WALK_IDLE_FACTOR, JITTER, OPEN_WALK_IDLE_FACTOR};
 use crate::config::{Collectors, Config, LogLevel, Shown, Target};
+use crate::daemon::{TargetError, TargetRegistry};
 use crate::jobs::{FullWalk, JobSummary};
 use crate::metrics::{Failure, Reason, TargetCounters};
-pub use day::{Estimate, Quota, Requests, TargetDay, share};
 
 /// How often the progress bar moves while no page arrives.
 const TICK: Duration = Duration::from_millis(200);

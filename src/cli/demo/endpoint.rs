@@ -1,11 +1,11 @@
-//! The demo: the simulated AWS endpoint on a loopback port, and the settings that point the exporter at it.
+//! The simulated AWS endpoint on a loopback port, and the settings that point the exporter at it.
 
-use std::fmt::Write as _;
 use std::net::SocketAddr;
 use std::num::NonZeroU32;
 use std::str::FromStr;
 use std::time::Duration;
 
+use super::welcome::Welcome;
 use crate::aws::ClientOptions;
 use crate::clock::Clock;
 use crate::config::{Collectors, Config, Target};
@@ -13,8 +13,8 @@ use crate::http::{BindError, Listener};
 use crate::jobs::{AccountId, InvalidAccountId};
 use crate::simulator::{self, Lifecycle, ParseScriptError, Script, Simulator};
 
-const ACCOUNT: &str = "111122223333";
-const REGION: &str = "eu-west-1";
+pub(super) const ACCOUNT: &str = "111122223333";
+pub(super) const REGION: &str = "eu-west-1";
 const ACCESS_KEY_ID: &str = "AKIADEMODEMODEMODEMO";
 /// Not a secret: the simulator does not check signatures, and listens for nothing else.
 const SECRET_ACCESS_KEY: &str = "demo";
@@ -31,20 +31,20 @@ const REQUESTS_PER_SECOND: f64 = 25.0;
 
 /// What the simulated fleet looks like, and how it behaves.
 #[derive(Clone, Debug)]
-pub struct Options {
+pub(super) struct Options {
     /// Jobs in it.
-    pub jobs: usize,
+    pub(super) jobs: usize,
     /// The same seed makes the same jobs, and the same lifecycle.
-    pub seed: u64,
+    pub(super) seed: u64,
     /// How many times faster than real ones its rollouts go; `None` for a fleet that stands still.
-    pub speed: Option<NonZeroU32>,
+    pub(super) speed: Option<NonZeroU32>,
     /// What goes wrong between it and the exporter.
-    pub faults: Faults,
+    pub(super) faults: Faults,
 }
 
 /// The faults that a demo has.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub enum Faults {
+pub(super) enum Faults {
     /// None at all.
     #[default]
     None,
@@ -70,8 +70,8 @@ impl FromStr for Faults {
 
 /// Why there is no demo.
 #[derive(Debug, thiserror::Error)]
-pub enum DemoError {
-    /// The endpoint's address can't be listened on.
+pub(super) enum DemoError {
+    /// The endpoint's address cannot be listened on.
     #[error(transparent)]
     Bind(#[from] BindError),
     /// The demo's own account id is none.
@@ -84,7 +84,7 @@ pub enum DemoError {
 
 /// A simulated AWS endpoint, bound and not yet serving.
 #[derive(Debug)]
-pub struct Demo {
+pub(super) struct Demo {
     simulator: Simulator,
     listener: Listener,
     options: Options,
@@ -94,8 +94,8 @@ impl Demo {
     /// Makes the fleet and binds the endpoint.
     ///
     /// # Errors
-    /// Where the address can't be had.
-    pub async fn bind(address: SocketAddr, options: Options) -> Result<Self, DemoError> {
+    /// If the address cannot be listened on.
+    pub(super) async fn bind(address: SocketAddr, options: Options) -> Result<Self, DemoError> {
         let listener = Listener::bind(Some(&address.ip().to_string()), address.port()).await?;
         let (account, now) = (AccountId::parse(ACCOUNT)?, Clock::system().now().wall);
         let simulator = Simulator::new();
@@ -123,25 +123,25 @@ impl Demo {
 
     /// Where this endpoint is.
     #[must_use]
-    pub fn endpoint(&self) -> Endpoint {
+    pub(super) fn endpoint(&self) -> Endpoint {
         Endpoint { url: self.url(), speed: self.options.speed }
     }
 
     /// The way to this endpoint.
     #[must_use]
-    pub fn client_options(&self) -> ClientOptions {
+    pub(super) fn client_options() -> ClientOptions {
         ClientOptions::local(ACCESS_KEY_ID, SECRET_ACCESS_KEY)
     }
 
-    /// What to tell somebody who has just started the demo.
+    /// The text for somebody who has just started the demo.
     #[must_use]
-    pub fn welcome(&self) -> Welcome {
+    pub(super) fn welcome(&self) -> Welcome {
         Welcome { options: self.options.clone(), environment: self.environment() }
     }
 
     /// Shell lines that point any AWS program at this endpoint.
     #[must_use]
-    pub fn environment(&self) -> String {
+    pub(super) fn environment(&self) -> String {
         format!(
             "export AWS_ENDPOINT_URL={}\nexport AWS_REGION={REGION} AWS_DEFAULT_REGION={REGION}\n\
              export AWS_ACCESS_KEY_ID={ACCESS_KEY_ID}\nexport AWS_SECRET_ACCESS_KEY={SECRET_ACCESS_KEY}\n",
@@ -149,9 +149,9 @@ impl Demo {
         )
     }
 
-    /// What to say where the endpoint is served alone: lines for a shell, what is none of them as comments.
+    /// The text if the endpoint is served alone: shell lines and comments.
     #[must_use]
-    pub fn instructions(&self) -> String {
+    pub(super) fn instructions(&self) -> String {
         format!(
             "# A simulated AWS endpoint with {} jobs in account {ACCOUNT}. Ctrl-C ends it. In another shell:\n{}\
              # Then, for example:\n#   aws iot list-jobs --status IN_PROGRESS\n#   aws-iot-jobs-exporter\n",
@@ -161,7 +161,7 @@ impl Demo {
     }
 
     /// Serves the endpoint until `shutdown`.
-    pub async fn serve(self, shutdown: impl Future<Output = ()>) {
+    pub(super) async fn serve(self, shutdown: impl Future<Output = ()>) {
         let clock = Clock::system();
         simulator::serve(self.simulator, vec![self.listener], move || clock.now().wall, shutdown).await;
     }
@@ -169,14 +169,14 @@ impl Demo {
 
 /// Where the simulated endpoint of a demo is.
 #[derive(Clone, Debug)]
-pub struct Endpoint {
+pub(super) struct Endpoint {
     url: String,
     speed: Option<NonZeroU32>,
 }
 
 impl Endpoint {
     /// Points a configuration at this endpoint. Collectors and limits that it does not configure are the demo's own.
-    pub fn configure(&self, config: &mut Config) {
+    pub(super) fn configure(&self, config: &mut Config) {
         if config.collectors == Config::default().collectors {
             let Collectors { open_jobs, all_jobs, details, executions, tags } = &mut config.collectors;
             (open_jobs.interval, all_jobs.interval) = (OPEN_INTERVAL, FULL_INTERVAL);
@@ -196,80 +196,5 @@ impl Endpoint {
             collectors: config.collectors.clone(),
             ..Target::default()
         }];
-    }
-}
-
-/// What to tell somebody who has just started the demo, once it is known where it listens.
-#[derive(Clone, Debug)]
-pub struct Welcome {
-    options: Options,
-    environment: String,
-}
-
-impl Welcome {
-    /// One screen: what this is, what to open, what to try.
-    #[must_use]
-    pub fn page(&self, addresses: &[SocketAddr], telemetry_path: &str, speaks_tls: bool) -> String {
-        let scheme = if speaks_tls { "https" } else { "http" };
-        let base_url = |address| base_url(scheme, address);
-        let Options { jobs, speed, faults, .. } = &self.options;
-        let faults = match faults {
-            Faults::None => "nothing goes wrong on the way to it (--faults)".to_owned(),
-            Faults::Mixture => "a mixture of faults strikes on the way to it".to_owned(),
-            Faults::Script(script) => format!("on the way to it strikes {script}"),
-        };
-        let pace = match speed {
-            None => "stands still".to_owned(),
-            Some(speed) if *speed == NonZeroU32::MIN => "goes at the pace of a real one".to_owned(),
-            Some(speed) => format!("goes at {speed} times the pace of a real one"),
-        };
-        let mut text = format!(
-            "\nA simulated fleet of {jobs} jobs in account {ACCOUNT}, region {REGION}. It {pace}\n\
-             (--speed), and {faults}. Nothing leaves this machine.\n\nOpen in a browser:\n"
-        );
-        for base in addresses.iter().map(base_url) {
-            let _ = writeln!(text, "  {base}/  the status page\n  {base}{telemetry_path}  the metrics");
-        }
-        let metrics =
-            addresses.first().map(|address| format!("{}{telemetry_path}", base_url(address))).unwrap_or_default();
-        let _ = write!(
-            text,
-            "\nTry:\n  curl -s {metrics} | grep '^aws_iot_jobs{{'\n  \
-             watch -n 5 \"curl -s {metrics} | grep -E '^aws_iot_jobs([{{]|_up|_collector_success)'\"\n\n\
-             The simulated endpoint speaks AWS IoT's protocol to any AWS program:\n{}\nCtrl-C ends it.\n\n",
-            indented(&self.environment)
-        );
-        text
-    }
-}
-
-/// Where an address is found from this machine; all interfaces are by its own name.
-fn base_url(scheme: &str, address: &SocketAddr) -> String {
-    if address.ip().is_unspecified() {
-        format!("{scheme}://localhost:{}", address.port())
-    } else {
-        format!("{scheme}://{address}")
-    }
-}
-
-fn indented(lines: &str) -> String {
-    lines.lines().flat_map(|line| ["  ", line, "\n"]).collect()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_welcome_fits_on_one_screen_and_names_real_addresses() {
-        let options = Options { jobs: 2000, seed: 1, speed: Some(NonZeroU32::MIN), faults: Faults::None };
-        let welcome = Welcome { options, environment: "export A=1\nexport B=2\nexport C=3\nexport D=4\n".to_owned() };
-        let addresses = ["[::]:10114".parse().expect("an address")];
-        let page = welcome.page(&addresses, "/metrics", false);
-        assert!(page.contains("  http://localhost:10114/metrics  the metrics\n"), "{page}");
-        assert!(
-            welcome.page(&addresses, "/metrics", true).contains("  https://localhost:10114/metrics  the metrics\n")
-        );
-        assert!(page.lines().count() <= 24 && page.lines().all(|line| line.len() <= 110), "{page}");
     }
 }

@@ -87,8 +87,8 @@ struct Served {
 
 async fn serve(config: &Config, access: &ClientOptions) -> Served {
     let clock = Clock::starting_at(Timestamp::from_secs(1_790_000_000));
-    let app = App::start(Loaded::from(config.clone()), access, clock).await.expect("it starts");
-    let handler = app.handler();
+    let daemon = Daemon::start(Loaded::from(config.clone()), access, clock).await.expect("it starts");
+    let handler = daemon.handler();
     let get = |path: &str, accept: &'static str| {
         let request = Request::get(path).header(header::ACCEPT, accept).body(Bytes::new()).expect("a request");
         handler(request)
@@ -96,7 +96,7 @@ async fn serve(config: &Config, access: &ClientOptions) -> Served {
     let (stop, stopped) = oneshot::channel::<()>();
     let load: Load = Arc::new(|| Ok(Loaded::from(Config::default())));
     let stopped = async { drop(stopped.await) };
-    let task = tokio::spawn(async move { Box::pin(app.run(load, stopped)).await });
+    let task = tokio::spawn(async move { Box::pin(daemon.run(load, stopped)).await });
     while get("/-/ready", "*/*").await.status() != StatusCode::OK {
         tokio::time::sleep(Duration::from_millis(100)).await;
     }

@@ -40,11 +40,11 @@ async fn a_reload_compares_with_the_web_configuration_that_was_applied_meanwhile
     let access = fake_http::options(|_| Answer::good("{\"jobs\": []}"));
     let loaded = load(folder.path()).unwrap_or_else(|problems| panic!("{problems}"));
     let clock = Clock::starting_at(Timestamp::from_secs(1_790_000_000));
-    let app = Box::pin(App::start(loaded, &access, clock)).await.expect("it starts");
-    let (handler, reloads) = (app.handler(), app.reloads());
+    let daemon = Box::pin(Daemon::start(loaded, &access, clock)).await.expect("it starts");
+    let (handler, reloads) = (daemon.handler(), daemon.reloads());
     let path = folder.path().to_owned();
     let read: Load = Arc::new(move || load(&path));
-    let running = tokio::spawn(async move { Box::pin(app.run(read, std::future::pending())).await });
+    let running = tokio::spawn(async move { Box::pin(daemon.run(read, std::future::pending())).await });
     let hash = value(&handler, "config_hash").await;
 
     std::fs::write(&web, format!("basic_auth_users: {{one: '{HASH}'}}\n")).expect("a written file");

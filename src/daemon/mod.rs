@@ -65,7 +65,7 @@ pub type Load = Arc<dyn Fn() -> Result<Loaded, Problems> + Send + Sync>;
 
 /// The exporter, listening and not yet running.
 #[derive(Debug)]
-pub struct App {
+pub struct Daemon {
     listeners: Vec<Listener>,
     access_control: Arc<AccessControl>,
     watcher: WebConfigWatcher,
@@ -78,7 +78,7 @@ pub struct App {
     asked: mpsc::Receiver<oneshot::Sender<Result<String, String>>>,
 }
 
-impl App {
+impl Daemon {
     /// Binds the addresses, applies the web configuration, and finds what each target needs. Nothing is asked of
     /// AWS IoT yet.
     ///

@@ -1,0 +1,81 @@
+//! `estimate`: what a day of a configuration costs in requests.
+//!
+//! [`list_all`] runs the listings as the exporter does when it starts, within the same rate. [`Estimate::new`] does the arithmetic,
+//! whose formulas are in `docs/cost.md`.
+
+mod day;
+mod listing;
+mod report;
+
+use clap::{Args, ValueEnum};
+use tracing::error;
+
+pub use self::day::{Estimate, Quota, Requests, TargetDay, share};
+pub use self::listing::{Failed, Listed, Walk, list_all};
+use super::runtime::Signals;
+use super::{FAILURE, SUCCESS, USAGE, eprint, print};
+use crate::aws::ClientOptions;
+use crate::clock::Clock;
+use crate::config::Config;
+
+#[derive(Debug, Args)]
+pub(super) struct EstimateArgs {
+    /// The share of the open jobs that change all the time, for a second estimate beside that of a fleet that stands still
+    #[arg(long, value_name = "SHARE", default_value = "10%", value_parser = share)]
+    active: f64,
+
+    /// Requests a second that AWS grants an account and region, of each operation or of one, to see the share of it; can be
+    /// repeated
+    #[arg(long, value_name = "[OPERATION=]NUMBER")]
+    quota: Vec<Quota>,
+
+    /// How to print it
+    #[arg(long, value_enum, default_value_t = Output::Table)]
+    output: Output,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum Output {
+    /// For people.
+    Table,
+    /// For machines.
+    Json,
+}
+
+/// Lists the jobs of each target, and prints the estimate.
+pub(super) async fn run(config: &Config, arguments: &EstimateArgs, signals: Signals) -> u8 {
+    let Signals { stop, mut hangups } = signals;
+    let options = ClientOptions::usual();
+    let listings = tokio::select! {
+        listings = list_all(config, &options, Clock::system()) => Some(listings),
+        () = stop => None,
+        // There is nothing to read again.
+        _ = hangups.recv() => None,
+    };
+    let listings = match listings {
+        Some(Ok(listings)) => listings,
+        Some(Err(error)) => {
+            error!(%error, "cannot start");
+            return USAGE;
+        }
+        None => {
+            eprint("interrupted before all jobs were listed: there is no estimate\n");
+            return FAILURE;
+        }
+    };
+    let estimate = Estimate::new(listings, config, arguments.active, &arguments.quota);
+    match arguments.output {
+        Output::Table => print(&estimate.to_string()),
+        Output::Json => match serde_json::to_string_pretty(&estimate) {
+            Ok(json) => print(&format!("{json}\n")),
+            Err(error) => {
+                error!(%error, "the estimate cannot be written as JSON, which is a fault in the exporter");
+                return FAILURE;
+            }
+        },
+    }
+    for failed in &estimate.failed {
+        eprint(&format!("the estimate does not include target {}: {}\n", failed.target, failed.reason));
+    }
+    if estimate.failed.is_empty() { SUCCESS } else { FAILURE }
+}

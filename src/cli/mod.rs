@@ -1,0 +1,201 @@
+//! The command line: what can be asked of the program, and how it answers a terminal.
+//!
+//! Without a subcommand the program is the exporter ([`serve`]). `demo` and `estimate` have a module each.
+
+mod demo;
+mod environment;
+pub mod estimate;
+mod health_check;
+mod key_flags;
+mod runtime;
+mod serve;
+
+use std::ffi::OsString;
+use std::io::Write as _;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+use tracing::error;
+
+use self::demo::DemoArgs;
+use self::estimate::EstimateArgs;
+use self::key_flags::KeyFlags;
+use crate::aws;
+use crate::build_info::{REVISION, RUSTC, VERSION};
+use crate::config::{self, LogFormat, LogLevel, Problems, Sources};
+use crate::logging;
+
+/// Asked to stop, or done.
+const SUCCESS: u8 = 0;
+/// Anything that went wrong while running.
+const FAILURE: u8 = 1;
+/// Bad usage or configuration: `EX_USAGE` of `sysexits.h`.
+const USAGE: u8 = 64;
+
+/// Prometheus exporter for AWS IoT Jobs: jobs by status and thing group, and the progress of each rollout
+#[derive(Parser)]
+#[command(name = "aws-iot-jobs-exporter", disable_version_flag = true, args_conflicts_with_subcommands = false)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a flag of its own")]
+struct Cli {
+    /// Configuration file in YAML; without one, one target from the usual AWS credential and region sources
+    #[arg(long = "config.file", value_name = "FILE", global = true)]
+    config_file: Option<PathBuf>,
+
+    #[command(flatten)]
+    key_flags: KeyFlags,
+
+    /// Read and check the configuration, print every problem, and exit
+    #[arg(long = "config.check")]
+    check: bool,
+
+    /// Print the effective configuration as YAML with the source of each value, secrets hidden, and exit
+    #[arg(long = "config.print")]
+    print: bool,
+
+    /// Print the JSON Schema of the configuration file, and exit
+    #[arg(long = "config.schema")]
+    schema: bool,
+
+    /// Check the health of the local exporter, at the address that the flags or the environment have it listen on, and exit
+    /// with 0 or 1, or with 64 if they have none
+    // Not at that of a file: one that was changed since, and refused, would make a healthy exporter look unhealthy.
+    #[arg(long = "health.check", conflicts_with = "config_file")]
+    health_check: bool,
+
+    /// Print the version and exit
+    #[arg(long)]
+    version: bool,
+
+    #[command(subcommand)]
+    command: Option<Command>,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run against a simulated fleet inside the process: no account, no credentials, no network
+    Demo(DemoArgs),
+    /// List the jobs of each target once, and estimate the requests to AWS of a day
+    Estimate(EstimateArgs),
+}
+
+/// Runs the program as the command line and the environment ask, and returns its exit status.
+#[must_use]
+pub fn run() -> ExitCode {
+    let unusable = environment::unusable_variables(std::env::vars_os());
+    if unusable.is_empty() {
+        return ExitCode::from(dispatch(std::env::args_os()));
+    }
+    let error = environment::restart_without(&unusable);
+    let names: Vec<_> = unusable.iter().map(|name| name.to_string_lossy()).collect();
+    eprint(&format!(
+        "aws-iot-jobs-exporter: cannot restart without the variables {}, which are empty or cannot be used: {error}; unset them\n",
+        names.join(", ")
+    ));
+    ExitCode::from(FAILURE)
+}
+
+fn dispatch(arguments: impl Iterator<Item = OsString>) -> u8 {
+    let cli = match Cli::try_parse_from(arguments) {
+        Ok(cli) => cli,
+        Err(error) => {
+            // Help is no error and goes to standard output; clap knows which is which. A closed pipe is nobody's fault.
+            let _ = error.print();
+            return if error.use_stderr() { USAGE } else { SUCCESS };
+        }
+    };
+    if cli.version {
+        print(&format!("aws-iot-jobs-exporter {VERSION} (revision {REVISION}, rustc {RUSTC})\n"));
+        return SUCCESS;
+    }
+    if cli.schema {
+        print(&config::json_schema());
+        return SUCCESS;
+    }
+    let sources = Sources {
+        file: cli.config_file,
+        environment: environment::variables(),
+        flags: cli.key_flags.0,
+        aws_profiles: None,
+    };
+    if cli.health_check {
+        return health_check::run(sources);
+    }
+    let loaded = match &cli.command {
+        // The demo's targets are its own, whatever AWS settings this machine has.
+        Some(Command::Demo(_)) => config::load_all(&sources),
+        // It serves nobody, and so needs no certificate.
+        Some(Command::Estimate(_)) if !cli.check => config::load_without_web(&with_aws_profiles(&sources)),
+        _ => config::load_all(&with_aws_profiles(&sources)),
+    };
+    let mut loaded = match loaded {
+        Ok(loaded) => loaded,
+        Err(problems) => {
+            report(&problems, &sources);
+            return USAGE;
+        }
+    };
+    if cli.print {
+        print(loaded.effective.to_yaml());
+        return SUCCESS;
+    }
+    if cli.check {
+        for warning in config::warnings(&loaded.config) {
+            eprint(&format!("warning: {warning}\n"));
+        }
+        print("The configuration is valid.\n");
+        return SUCCESS;
+    }
+    if matches!(cli.command, Some(Command::Estimate(_))) && loaded.config.log.level == LogLevel::Info {
+        // Somebody who waits for the estimate does not need to read about starts and stops.
+        loaded.config.log.level = LogLevel::Warn;
+    }
+    if let Err(error) = logging::start(&loaded.config.log) {
+        eprint(&format!("aws-iot-jobs-exporter: the log cannot be started: {error}\n"));
+        return FAILURE;
+    }
+    runtime::run(async |signals| match cli.command {
+        None => serve::run(loaded, sources, signals).await,
+        Some(Command::Demo(arguments)) => demo::run(loaded, sources, arguments, signals).await,
+        Some(Command::Estimate(arguments)) => estimate::run(&loaded.config, &arguments, signals).await,
+    })
+}
+
+/// The sources of a process that calls AWS: its profiles are read too.
+fn with_aws_profiles(sources: &Sources) -> Sources {
+    Sources { aws_profiles: Some(aws::profiles::read(&sources.environment)), ..sources.clone() }
+}
+
+/// Prints the problems of a configuration, as log lines if it asks for JSON.
+fn report(problems: &Problems, sources: &Sources) {
+    let log = config::log_settings(sources);
+    if log.format == LogFormat::Json && logging::start(&log).is_ok() {
+        for problem in &problems.0 {
+            error!(%problem, "invalid configuration");
+        }
+    } else {
+        eprint(&format!("{problems}\n"));
+    }
+}
+
+/// Prints to standard output. Somebody who has closed it does not want to read it, which is no failure.
+fn print(text: &str) {
+    let _ = std::io::stdout().write_all(text.as_bytes());
+}
+
+/// Prints to standard error; see [`print()`].
+fn eprint(text: &str) {
+    let _ = std::io::stderr().write_all(text.as_bytes());
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+}

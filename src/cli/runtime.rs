@@ -1,0 +1,118 @@
+//! The threads of the process, and the signals that it gets.
+
+use std::pin::Pin;
+use std::time::Duration;
+
+use tokio::runtime::Runtime;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::oneshot;
+use tracing::{error, info};
+
+use super::FAILURE;
+
+/// How long tasks that block, a name resolution for one, may hold up the end of the process.
+const RUNTIME_GRACE: Duration = Duration::from_millis(100);
+
+/// One thread for a walk, which parses and counts, and one that a scrape finds free. More only cost memory.
+const WORKER_THREADS: usize = 2;
+
+/// Threads for what blocks: compression, checks of passwords, files and name resolution. tokio's default of 512 is beyond what
+/// the systemd unit (`TasksMax`) and many containers allow, and a thread that cannot be started would panic.
+const MAX_BLOCKING_THREADS: usize = 32;
+
+/// What the system asks of the process.
+pub(super) struct Signals {
+    /// Resolves when the process should end: at the first SIGTERM or SIGINT.
+    pub(super) stop: Pin<Box<dyn Future<Output = ()>>>,
+    /// One for each time that it should read its configuration again.
+    pub(super) hangups: Signal,
+}
+
+/// Runs a command to its exit status.
+pub(super) fn run(command: impl AsyncFnOnce(Signals) -> u8) -> u8 {
+    let runtime = match runtime() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            error!(%error, "the runtime cannot be started: check the limits on threads and open files");
+            return FAILURE;
+        }
+    };
+    let status = runtime.block_on(async {
+        // Before anything that takes time: as PID 1 of a container the kernel drops a signal that nobody handles, and a hang-up
+        // that nobody handles ends the process.
+        match signals() {
+            Ok(signals) => Box::pin(command(signals)).await,
+            Err(error) => {
+                error!(%error, "signals cannot be handled");
+                FAILURE
+            }
+        }
+    });
+    runtime.shutdown_timeout(RUNTIME_GRACE);
+    status
+}
+
+fn runtime() -> std::io::Result<Runtime> {
+    let mut builder = tokio::runtime::Builder::new_multi_thread();
+    builder.worker_threads(WORKER_THREADS).max_blocking_threads(MAX_BLOCKING_THREADS).enable_all().build()
+}
+
+/// Handles the signals from now on. The second SIGTERM or SIGINT ends the process at once.
+fn signals() -> std::io::Result<Signals> {
+    let (mut interrupt, mut terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
+    let hangups = signal(SignalKind::hangup())?;
+    let (first, seen) = oneshot::channel();
+    tokio::spawn(async move {
+        let name = either(&mut interrupt, &mut terminate).await;
+        info!(signal = name, "stopping; a second signal ends at once");
+        // Nobody waits any more if the program is ending already.
+        let _ = first.send(());
+        either(&mut interrupt, &mut terminate).await;
+        std::process::exit(i32::from(FAILURE));
+    });
+    let stop = Box::pin(async {
+        let _ = seen.await;
+    });
+    Ok(Signals { stop, hangups })
+}
+
+async fn either(interrupt: &mut Signal, terminate: &mut Signal) -> &'static str {
+    tokio::select! {
+        _ = interrupt.recv() => "SIGINT",
+        _ = terminate.recv() => "SIGTERM",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::{Arc, Mutex};
+
+    use super::*;
+
+    #[test]
+    fn blocking_threads_are_bounded_and_fit_into_the_systemd_unit() {
+        /// For the main thread, and for programs that give credentials.
+        const OTHER_TASKS: usize = 1 + 16;
+        let unit = include_str!("../../config/systemd/aws-iot-jobs-exporter.service");
+        let tasks_max = unit.lines().find_map(|line| line.strip_prefix("TasksMax=")).expect("a limit");
+        let tasks_max: usize = tasks_max.parse().expect("a number");
+        assert!(WORKER_THREADS + MAX_BLOCKING_THREADS + OTHER_TASKS <= tasks_max);
+
+        let runtime = runtime().expect("a runtime");
+        let (started, starts) = std::sync::mpsc::channel();
+        let hung = Arc::new(Mutex::new(()));
+        let hangs = hung.lock().expect("no panic");
+        for _ in 0..4 * MAX_BLOCKING_THREADS {
+            let (started, hung) = (started.clone(), Arc::clone(&hung));
+            runtime.spawn_blocking(move || {
+                let _ = started.send(());
+                drop(hung.lock());
+            });
+        }
+        for _ in 0..MAX_BLOCKING_THREADS {
+            starts.recv_timeout(Duration::from_secs(20)).expect("a thread");
+        }
+        starts.recv_timeout(Duration::from_millis(200)).expect_err("all threads hang");
+        drop(hangs);
+    }
+}
