@@ -21,7 +21,7 @@ GREEN, BLUE = "#2BA67F", "#4C8DF0"
 EXECUTIONS = {
     "SUCCEEDED": GREEN,
     "IN_PROGRESS": BLUE,
-    "QUEUED": "#8FC1F2",
+    "QUEUED": "#6CB0F0",
     "FAILED": RED,
     "TIMED_OUT": "#A3283E",
     "REJECTED": "#D977C8",
@@ -42,7 +42,7 @@ JOBS = {
 STATES = {
     33: ("Stuck", RED),
     **dict.fromkeys((30, 29, 28), ("Failing", RED)),
-    26: ("Stragglers", AMBER),
+    26: ("Stuck, few", AMBER),
     **dict.fromkeys((25, 24, 23), ("Some fail", AMBER)),
     22: ("Overdue", AMBER),
     21: ("Hanging", AMBER),
@@ -58,9 +58,10 @@ STATES = {
     3: ("Other", GREY),
     2: ("Gone", GREY),
 }
-NEEDS_ATTENTION = "> 20"
+# Open rollouts in a red and in an amber state.
+ACT, LOOK = "> 27", "> 20 < 28"
 ABOUT_STATES = (
-    "Stuck: no progress for longer than `jobs.stuck_after`; Stragglers: the same, but fewer than 3 executions or less than a "
+    "Stuck: no progress for longer than `jobs.stuck_after`; Stuck, few: the same, but fewer than 3 executions or less than a "
     "tenth of all are open. Failing: at least 3 executions and 25 % of all failed, timed out or were rejected; Some fail: 5 %. "
     "Hanging: an execution has been in progress for 6 hours. Overdue: not started 5 minutes after its time. Failed and Some "
     "failed: completed, with the same shares. Aborted by AWS: canceled, and it meets its own abort criteria."
@@ -118,8 +119,9 @@ def state(chosen):
     problems = [
         f"16 * ({of_job('aws_iot_job_abort_criteria_met', chosen)} == 1 and {status_is(chosen, 'CANCELED')})",
         f"33 * ({stuck} and {still_open} >= 3 and {still_open} / {everything} >= 0.1)",
+        f"{plain} + 10 and on ({JOB}) (({bad} >= 3) / {everything} >= 0.25)",
         f"26 * ({stuck})",
-        f"{plain} + 5 + 5 * (({bad} >= 3) / {everything} >= 0.05 >= bool 0.25)",
+        f"{plain} + 5 and on ({JOB}) (({bad} >= 3) / {everything} >= 0.05)",
         f"0 * (time() - {since} > 21600) + 21",
         f"0 * ({due} < time() - 300 and {status_is(chosen, 'SCHEDULED')} and {of_job('aws_iot_job_windowed', chosen)} == 0) + 22",
     ]
@@ -175,13 +177,13 @@ def age(only="", collector="open_jobs"):
 FRESHNESS = {
     0: ("FRESH", GREEN),
     1: ("FAILING", AMBER),
-    2: ("ENDED JOBS STALE", AMBER),
+    2: ("ENDED STALE", AMBER),
     3: ("STALE", RED),
     4: ("NOT SCRAPED", RED),
 }
 ABOUT_FRESHNESS = (
     "The worst of the chosen targets, and the time since its open jobs were last listed. FAILING: the last run of a listing "
-    "failed; jobs are shown as they were last listed. ENDED JOBS STALE: ended jobs are not shown. STALE: open jobs are not "
+    "failed; jobs are shown as they were last listed. ENDED STALE: ended jobs are not shown. STALE: open jobs are not "
     "shown, and sums are without them. NOT SCRAPED: Prometheus has nothing of an exporter. What is not known is grey, and not 0."
 )
 
@@ -253,7 +255,7 @@ def panel(kind, title, description, size, targets, defaults, overrides=(), optio
     }
 
 
-def tile(title, description, size, targets, unit="none", thresholds=None, mappings=(), links=(), overrides=(), mode="value", decimals=None):
+def tile(title, description, size, targets, unit="none", thresholds=None, mappings=(), links=(), overrides=(), mode="value", decimals=None, size_of_values=None):
     defaults = {
         "unit": unit,
         "noValue": "unknown",
@@ -275,7 +277,7 @@ def tile(title, description, size, targets, unit="none", thresholds=None, mappin
         "graphMode": "none",
         "justifyMode": "center",
         "showPercentChange": False,
-        "text": {"titleSize": 12, "valueSize": 26 if mode == "value" else 20},
+        "text": {"titleSize": 12, "valueSize": size_of_values or (26 if mode == "value" else 20)},
     }
     return panel("stat", title, description, size, targets, defaults, overrides, options)
 
@@ -291,6 +293,16 @@ def to_dashboard(uid, *variables):
 
 def link(title, url, new_tab=False):
     return {"title": title, "url": url, "targetBlank": new_tab}
+
+
+def attention_tile(numbered, fresh, whose=""):
+    """Open rollouts in a red state, and in an amber one."""
+    return tile(
+        "Need attention", f"Open rollouts{whose}. Act: those in a red state. Look: those in an amber one. " + ABOUT_STATES, (4, 4),
+        [query(f"count((\n{numbered}\n) {ACT})\n{fresh}", "A", "act"), query(f"count((\n{numbered}\n) {LOOK})\n{fresh}", "B", "look")],
+        mode="value_and_name", size_of_values=16,
+        overrides=[override("act", thresholds=steps(GREEN, (1, RED))), override("look", thresholds=steps(GREEN, (1, AMBER)))],
+    )
 
 
 def data_tile(only="", width=4):
@@ -367,7 +379,7 @@ class Column:
             self.properties["custom__width"] = width
         if unit:
             self.properties["unit"] = unit
-            if unit not in ("string", "time:MM-DD HH:mm"):
+            if unit not in ("string", "time:YYYY-MM-DD"):
                 self.properties["custom__align"] = "right"
         self.properties.update(properties)
 
@@ -397,6 +409,8 @@ def table(title, description, size, targets, columns, sort=(), hide=(), keep=(),
     return panel("table", title, description, size, targets, defaults, overrides, options, transformations)
 
 
+# A long id or name takes two lines.
+WRAPPED = {"type": "auto", "wrapText": True}
 ON_COLOR = {"type": "color-background", "mode": "basic"}
 SHARE_OF_FAILURES = {"thresholds": steps(CLEAR, (0.05, AMBER), (0.25, RED)), "custom__cellOptions": ON_COLOR}
 RED_FROM_1 = {"thresholds": steps(CLEAR, (1, RED)), "custom__cellOptions": ON_COLOR}
@@ -481,6 +495,12 @@ def alerts(more="", names="AwsIot.+"):
     }
 
 
+STALE = {
+    **alerts(), "name": "Stale data", "iconColor": GREY, "titleFormat": "Not shown: {{collector}}", "textFormat": "{{target}}",
+    "expr": f"max by (target, aws_region, collector) (1 - aws_iot_jobs_collector_fresh{{{CHOSEN_TARGETS}}}) > 0",
+}
+
+
 def moment(name, color, expression):
     """An annotation at the time that a series has as its value."""
     return {
@@ -500,7 +520,7 @@ def dashboard(uid, title, description, variables, panels, annotations=(), since=
             "type": "dashboards", "title": "AWS IoT Jobs", "tags": ["aws-iot-jobs"], "asDropdown": False, "icon": "external link",
             "includeVars": True, "keepTime": True, "targetBlank": False, "tooltip": "", "url": "",
         }],
-        "annotations": {"list": list(annotations)},
+        "annotations": {"list": [*annotations, STALE]},
         "templating": {"list": [SOURCE, *variables]},
         "panels": placed(panels),
     }
@@ -569,29 +589,30 @@ def rollouts(title, filters, height, console_link=True):
     ]
     columns = [
         state_column("Value #A", 114),
-        Column("job_id", "Job", 194, links=[link("Rollout", to_dashboard("aws-iot-jobs-rollout", *PLACE_OF_ROW, ("job", "Job")))]),
-        Column("Value #B", "Progress", 78, "percentunit", min=0, max=1, decimals=0, color={"mode": "fixed", "fixedColor": BLUE},
+        Column("job_id", "Job", 304, custom__cellOptions=WRAPPED, links=[
+            link("Rollout", to_dashboard("aws-iot-jobs-rollout", *PLACE_OF_ROW, ("job", "Job"))),
+            link("AWS console", CONSOLE + "${__data.fields.Job}", True),
+        ]),
+        Column("Value #B", "Progress", 68, "percentunit", min=0, max=1, decimals=0, color={"mode": "fixed", "fixedColor": BLUE},
                custom__cellOptions={"type": "gauge", "mode": "basic", "valueDisplayMode": "hidden"}),
-        Column("done_of_total", "Done", 100, custom__align="right"),
-        Column("Value #D", "Success", 68, "percentunit", decimals=0),
-        Column("Value #E", "Failed", 58, "percentunit", decimals=0, **SHARE_OF_FAILURES),
-        Column("Value #F", "Open", 54, "locale"),
-        Column("Value #G", "Per hour", 68, "locale"),
+        Column("done_of_total", "Ended", 92, custom__align="right"),
+        Column("Value #D", "Success", 66, "percentunit", decimals=0),
+        Column("Value #E", "Failed", 56, "percentunit", decimals=0, **SHARE_OF_FAILURES),
+        Column("Value #F", "Open", 48, "locale"),
+        Column("Value #G", "Per h", 48, "locale"),
         Column("Value #H", "No progress", 112, "dtdhms"),
-        Column("groups", "Groups", 126, links=[link("Thing group", to_dashboard("aws-iot-jobs-thing-group", *PLACE_OF_ROW, ("thing_group", "Group")))]),
-        Column("Value #K", "Started", 94, "time:MM-DD HH:mm"),
+        Column("groups", "Groups", 114, custom__cellOptions=WRAPPED, links=[link("Thing group", to_dashboard("aws-iot-jobs-thing-group", *PLACE_OF_ROW, ("thing_group", "Group")))]),
+        Column("Value #K", "Started", 92, "time:YYYY-MM-DD"),
         Column("Value #L", "Duration", 112, "dtdhms"),
-        Column("Value #M", "AWS", None, "none", custom__align="left", mappings=[mapped({1: ("view", TEXT)})],
-               links=[link("AWS console", CONSOLE + "${__data.fields.Job}", True)]),
     ]
     description = (
-        "Open and recently ended rollouts, those that need attention first. " + ABOUT_STATES +
-        " Done, Open and shares are of executions, not of devices. Per hour: executions that ended within the last hour. No "
+        "Open and recently ended rollouts, those that need attention first. A job's id leads to its page and to the AWS console. " + ABOUT_STATES +
+        " Ended, Open and shares are of executions, not of devices. Ended: also those that were canceled or removed. Per h: executions that ended within the last hour. No "
         "progress: since an execution last started, reported or ended. Jobs beyond `limits.max_jobs` and `limits.max_ended_jobs` are missing."
     )
     return table(
         title, description, (24, height), targets, columns, sort=[("Value #K", True), ("Value #A", True)], needs="Value #A",
-        hide=["Value #C", "Value #I"], keep=[*PLACE_FIELDS, ("thing_group", "Group"), ("console", "Console")],
+        hide=["Value #C", "Value #I", "Value #M"], keep=[*PLACE_FIELDS, ("thing_group", "Group"), ("console", "Console")],
         no_value="No rollout is known. Look at Data, top left.",
     )
 
@@ -618,16 +639,16 @@ def home():
     created = f"aws_iot_job_created_timestamp_seconds{{{chosen}}}"
     # Chosen once, at the end of the time range.
     largest = (
-        f"\nand on ({JOB}) topk(15, sum by ({JOB}) (max by ({JOB}, execution_status) ({{{names}, {chosen}}} @ end())) "
+        f"\nand on ({JOB}) topk(8, sum by ({JOB}) (max by ({JOB}, execution_status) ({{{names}, {chosen}}} @ end())) "
         f"and on ({JOB}) ({created} @ end() > $__from / 1000){filters(' @ end()')})"
     )
     # An id can be used again, so an older job of the same id is left out.
     largest += f"\nand on ({JOB}) ({created} > $__from / 1000)"
     comparison = panel(
         "xychart", "Comparison: share that succeeded, by hours since the start",
-        "A line for each of the 15 largest rollouts that were created within the time range and pass the filters. A line ends where its rollout ended. Of all executions. A "
+        "A line for each of the 8 largest rollouts that were created within the time range and pass the filters. A line ends where its rollout ended. Of all executions. A "
         "line that stays below the others is slow; one that stays flat early has failures.",
-        (12, 11),
+        (12, 12),
         [query(hours + largest, "A", kind="range table"),
          query(f"{executions(chosen, 'SUCCEEDED')} / {executions(chosen)}" + largest, "B", kind="range table")],
         {
@@ -642,7 +663,7 @@ def home():
         {
             "mapping": "auto",
             "series": [{"x": {"matcher": {"id": "byName", "options": "Hours since the start"}}}],
-            "legend": {"showLegend": True, "displayMode": "list", "placement": "right", "calcs": []},
+            "legend": {"showLegend": True, "displayMode": "list", "placement": "bottom", "calcs": []},
             "tooltip": {"mode": "single", "sort": "none"},
         },
         [
@@ -659,48 +680,52 @@ def home():
     comparison["maxDataPoints"] = 30
     results = bars(
         "How the rollouts of the last 7 days ended", "Ended rollouts that pass the filters, each once. Some failed: from 5 % of the "
-        "executions and 3 on; Failed: from 25 %. Aborted by AWS: it was canceled, and meets its own abort criteria. The exporter shows "
-        "ended jobs for `jobs.ended_within`, the newest `limits.max_ended_jobs`.",
-        (12, 6),
-        [query(f"count({ended} {condition})\n{fresh_ended}", chr(65 + index), name) for index, (name, condition) in enumerate(result.items())],
+        "executions and 3 on; Failed: from 25 %. Aborted: it was canceled, and meets its own abort criteria. Not shown: ended jobs of the "
+        "chosen targets that are older than the newest `limits.max_ended_jobs`; their results are not known.",
+        (12, 7),
+        [*(query(f"count({ended} {condition})\n{fresh_ended}", chr(65 + index), name) for index, (name, condition) in enumerate(result.items())),
+         query(f"sum(max by (target, aws_region) (aws_iot_jobs_omitted_jobs{{{CHOSEN_TARGETS}, collector=\"all_jobs\"}})) > 0", "F", "Not shown")],
         colors={name: STATES[number][1] for name, number in zip(result, (5, 9, 15, 16, 4))},
     )
     over_time = graph(
-        "Open jobs by status", "All open jobs of the chosen targets, also those without series of their own. Stacked.", (12, 5),
+        "Open jobs by status, all groups", "All open jobs of the chosen targets, also those without series of their own. Group, tag and state do not matter. Stacked.", (12, 5),
         [query("sum by (status) (" + jobs % opened + ") > 0", legend="{{status}}", kind="range")],
         colors={name: color for name, color in JOBS.items() if name in OPEN_JOBS}, stack="normal",
     )
     per_target = f"max by ({TARGET})"
+    # A column without any number would not be shown.
+    or_unknown = f"\nor -1 * max by ({TARGET}) (last_over_time(aws_iot_jobs_target_info{{{chosen}}}[7d]))"
+    unknown = mapped({-1: ("–", GREY)})
     targets = table(
         "Targets: can these numbers be trusted?",
         "Each target, the worst first. Stale: its jobs are not shown. Left out: open and ended jobs without rows because of "
-        "`limits.max_jobs` and `limits.max_ended_jobs`. Not known: open jobs of which it is not known whether they are stuck. Not described: jobs whose "
-        "executions and groups are not known. Twice: other targets of the same jobs, which sums count again.",
+        "`limits.max_jobs` and `limits.max_ended_jobs`. Stuck: also those with few executions open. Not known: open jobs of which it is not known whether they are stuck. No details: jobs whose "
+        "executions and groups are not known. Twice: other targets of the same jobs, which sums count again. –: not known.",
         (24, 9),
         [
             query(freshness(), "A", kind="table"),
             query(age(), "B", kind="table"),
             query(age(collector="all_jobs"), "C", kind="table"),
-            query(f"sum by ({TARGET}) ({jobs % opened})", "D", kind="table"),
-            query(f"{per_target} (aws_iot_jobs_stuck{{{chosen}, target_selection=\"SNAPSHOT\"}}) + {per_target} (aws_iot_jobs_stuck{{{chosen}, target_selection=\"CONTINUOUS\"}})", "E", kind="table"),
-            query(f"{per_target} (aws_iot_jobs_progress_unknown{{{chosen}}})", "F", kind="table"),
-            query(f"{per_target} (aws_iot_jobs_undescribed{{{chosen}}})", "G", kind="table"),
-            query(f"{per_target} (aws_iot_jobs_target_info{{{chosen}}}) * on (target, aws_region) group_left () sum by (target, aws_region) (max by (target, aws_region, collector) (aws_iot_jobs_omitted_jobs{{{CHOSEN_TARGETS}}}))", "H", kind="table"),
-            query(f"{per_target} (aws_iot_jobs_target_info{{{chosen}}}) * on (target, aws_region) group_left () max by (target, aws_region) (aws_iot_jobs_overlapping_targets{{{CHOSEN_TARGETS}}})", "I", kind="table"),
+            query(f"sum by ({TARGET}) ({jobs % opened})" + or_unknown, "D", kind="table"),
+            query(f"{per_target} (aws_iot_jobs_stuck{{{chosen}, target_selection=\"SNAPSHOT\"}}) + {per_target} (aws_iot_jobs_stuck{{{chosen}, target_selection=\"CONTINUOUS\"}})" + or_unknown, "E", kind="table"),
+            query(f"{per_target} (aws_iot_jobs_progress_unknown{{{chosen}}})" + or_unknown, "F", kind="table"),
+            query(f"{per_target} (aws_iot_jobs_undescribed{{{chosen}}})" + or_unknown, "G", kind="table"),
+            query(f"{per_target} (aws_iot_jobs_target_info{{{chosen}}}) * on (target, aws_region) group_left () sum by (target, aws_region) (max by (target, aws_region, collector) (aws_iot_jobs_omitted_jobs{{{CHOSEN_TARGETS}}}))" + or_unknown, "H", kind="table"),
+            query(f"{per_target} (aws_iot_jobs_target_info{{{chosen}}}) * on (target, aws_region) group_left () max by (target, aws_region) (aws_iot_jobs_overlapping_targets{{{CHOSEN_TARGETS}}})" + or_unknown, "I", kind="table"),
         ],
         [
-            Column("target", "Target", 228, links=[link("Exporter", to_dashboard("aws-iot-jobs-exporter", ("region", "Region"), ("target", "Target")))]),
+            Column("target", "Target", 248, links=[link("Exporter", to_dashboard("aws-iot-jobs-exporter", ("region", "Region"), ("target", "Target")))]),
             Column("aws_account_id", "Account", 118),
             Column("aws_region", "Region", 105),
-            Column("Value #A", "Data", 150, "none", mappings=[mapped(FRESHNESS)], custom__align="center", custom__cellOptions=ON_COLOR),
-            Column("Value #B", "Open listed", 98, "dtdhms"),
-            Column("Value #C", "All listed", 98, "dtdhms"),
-            Column("Value #D", "Open jobs", 84, "locale"),
-            Column("Value #E", "Stuck", 62, "locale", **RED_FROM_1),
-            Column("Value #F", "Not known", 84, "locale", **AMBER_FROM_1),
-            Column("Value #G", "Not described", 104, "locale"),
-            Column("Value #H", "Left out", 74, "locale", **AMBER_FROM_1),
-            Column("Value #I", "Twice", None, "locale", **AMBER_FROM_1),
+            Column("Value #A", "Data", 116, "none", mappings=[mapped(FRESHNESS)], custom__align="center", custom__cellOptions=ON_COLOR),
+            Column("Value #B", "Open listed", 96, "dtdhms"),
+            Column("Value #C", "All listed", 96, "dtdhms"),
+            Column("Value #D", "Open jobs", 82, "locale", mappings=[unknown]),
+            Column("Value #E", "Stuck", 58, "locale", mappings=[unknown], **AMBER_FROM_1),
+            Column("Value #F", "Not known", 84, "locale", mappings=[unknown], **AMBER_FROM_1),
+            Column("Value #G", "No details", 84, "locale", mappings=[unknown]),
+            Column("Value #H", "Left out", 72, "locale", mappings=[unknown], **AMBER_FROM_1),
+            Column("Value #I", "Twice", 58, "locale", mappings=[unknown], **AMBER_FROM_1),
         ],
         sort=[("target", False), ("Value #A", True)], no_value="Prometheus has nothing of an exporter",
     )
@@ -731,8 +756,7 @@ def home():
         tile("Active rollouts", "IN_PROGRESS and SCHEDULED jobs that pass the filters; the same as in the table.", (4, 4),
              [query(f"count({status_is(chosen, 'IN_PROGRESS')}{FILTERS})\n{fresh_open}", "A", "in progress"),
               query(f"count({status_is(chosen, 'SCHEDULED')}{FILTERS})\n{fresh_open}", "B", "scheduled")], mode="value_and_name"),
-        tile("Need attention", "Open rollouts that are stuck, failing, hanging or overdue: the first rows of the table. " + ABOUT_STATES, (4, 4),
-             f"count((\n{numbered}\n) {NEEDS_ATTENTION})\n{fresh_open}", thresholds=steps(GREEN, (1, RED))),
+        attention_tile(numbered, fresh_open),
         tile("Success share, 7 days", "Of the executions of rollouts that ended within 7 days: those that succeeded, of those that succeeded, failed, timed out or were rejected. Only the newest `limits.max_ended_jobs` ended jobs of a target are known one by one.", (4, 4),
              share, unit="percentunit", decimals=1, thresholds=steps(RED, (0.75, AMBER), (0.95, GREEN))),
         tile("With failures, 7 days", "Rollouts that ended within 7 days with at least 3 executions and 5 % of all failed, timed out or rejected. Only the newest `limits.max_ended_jobs` ended jobs of a target are known one by one.", (4, 4),
@@ -750,7 +774,7 @@ def home():
     ]
     return dashboard(
         "aws-iot-jobs-fleet", "Rollouts", "How each rollout is going, how the last ones ended, and which need a person.", variables,
-        [*tiles, rollouts("Rollouts", FILTERS, 15), comparison, [results, over_time], targets, row("Jobs over time", more)],
+        [*tiles, rollouts("Rollouts", FILTERS, 15), comparison, [results, over_time], targets, row("All jobs of the chosen targets over time, whatever the group, tag and state", more)],
         [alerts(', target=~"$target|"')],
     )
 
@@ -785,7 +809,7 @@ def rollout():
         tile("No progress for", "Since an execution last started, reported, ended or was retried, or since the start. AWS's own timestamps. Unknown until the executions were looked at once.", (4, 4),
              f"max(time() - {of_job('aws_iot_job_last_progress_timestamp_seconds', chosen)} {is_open})\nor -1 * max({status_is(chosen, 'COMPLETED|CANCELED')})\n"
              f"or -2 * max({status_is(chosen, OPEN_JOBS)} unless on ({JOB}) ({still_open} > 0))",
-             unit="dtdhms", mappings=[mapped({-1: ("ended", CLEAR), -2: ("none open", CLEAR)})]),
+             unit="dtdhms", mappings=[mapped({-1: ("ended", CLEAR), -2: ("none open", CLEAR)})], size_of_values=20),
     ]
     shares = bars(
         "Executions by state", "The share of each state now; of an ended job, when it ended. States without executions are left out.", (8, 9),
@@ -808,24 +832,26 @@ def rollout():
         unit="locale", colors=EXECUTIONS, decimals=0,
     )
     kinds = graph(
-        "Failures by kind", "Of all executions. A kind that never occurs is left out.", (7, 8),
+        "Failures by kind", "Of all executions, stacked. A kind that never occurs is left out.", (7, 8),
         [query(f"{by_state(chosen + f', execution_status=~{json.dumps(BAD)}')}\n/ on () group_left () (sum({everything}) > 0)".replace(
             "sum by (execution_status)", "(sum by (execution_status)", 1).replace("> 0)\n/", "> 0))\n/", 1), legend="{{execution_status}}", kind="range"),
-         query(f"sum({executions(chosen, BAD)}) / (sum({everything}) > 0)", "B", "all failures", "range")],
-        unit="percentunit", colors={**{name: EXECUTIONS[name] for name in BAD.split("|")}, "all failures": TEXT},
+        ],
+        unit="percentunit", colors={name: EXECUTIONS[name] for name in BAD.split("|")}, stack="normal",
     )
     remaining = graph(
         "Open executions", "What remains.", (8, 8),
         [query(by_state(f'{chosen}, execution_status=~"{OPEN}"'), legend="{{execution_status}}", kind="range")],
         unit="locale", colors={name: EXECUTIONS[name] for name in OPEN.split("|")}, stack="normal",
     )
+    named = f"aws_iot_job_open_execution_since_timestamp_seconds{{{chosen}}}"
+    oldest = f"max by (execution_status) (aws_iot_job_oldest_open_execution_timestamp_seconds{{{chosen}}})"
     holding = table(
         "Oldest open executions",
         "Things that hold the job open, the longest first. The exporter names those of a stuck job, and those in progress for more than an hour: "
-        "`limits.things_per_job` of each state. The oldest of all is of a state, whether its thing is named or not.",
+        "`limits.things_per_job` of each state. Not named: the oldest execution of a state, where its thing is not named.",
         (9, 8),
-        [query(f"time() - max by (thing, execution_status) (aws_iot_job_open_execution_since_timestamp_seconds{{{chosen}}})\n"
-               f'or label_replace(time() - max by (execution_status) (aws_iot_job_oldest_open_execution_timestamp_seconds{{{chosen}}}), "thing", "the oldest of all", "", "")', kind="table")],
+        [query(f"time() - max by (thing, execution_status) ({named})\n"
+               f'or label_replace(time() - ({oldest} unless on (execution_status) (min by (execution_status) ({named}) <= {oldest})), "thing", "not named", "", "")', kind="table")],
         [Column("thing", "Thing"), Column("execution_status", "State", 110, mappings=[text_colors(EXECUTIONS)], custom__cellOptions={"type": "color-text"}),
          Column("Value", "For", 112, "dtdhms")],
         sort=[("Value", True)], no_value="No execution has been open for long, or it is not known",
@@ -863,12 +889,12 @@ def rollout():
         hide=["Value #A"], keep=[("job_id", "Job"), ("aws_account_id", "Account"), ("aws_region", "Region"), ("console", "Console")], no_value="Not shown any more, or not known",
     )
     groups = table(
-        "Its thing groups", "Ten at most. In progress and Stuck count all jobs of the group.", (10, 8),
+        "Its thing groups, with all their jobs", "Ten groups at most. The numbers are of all jobs of the group, not of this one. Stuck: also those with few executions open.", (10, 8),
         [query(f"max by ({GROUP}) (aws_iot_job_thing_group_info{{{chosen}}})", "A", kind="table"),
          query(f"sum by ({GROUP}) (max by ({GROUP}, target_selection) (aws_iot_thing_group_jobs{{{CHOSEN}, status=\"IN_PROGRESS\"}}))", "D", kind="table"),
          query(f"max by ({GROUP}) (aws_iot_thing_group_jobs_stuck{{{CHOSEN}}})", "E", kind="table")],
         [Column("thing_group", "Thing group", links=[link("Thing group", to_dashboard("aws-iot-jobs-thing-group", *PLACE_OF_ROW, ("thing_group", "Thing group")))]),
-         Column("Value #D", "In progress", 110, "locale"), Column("Value #E", "Stuck", 90, "locale", **RED_FROM_1)],
+         Column("Value #D", "Jobs in progress", 130, "locale"), Column("Value #E", "Jobs stuck", 95, "locale", **AMBER_FROM_1)],
         hide=["Value #A"], keep=PLACE_FIELDS, needs="Value #A", no_value="It targets things only, or its groups are not known",
     )
     tags = table(
@@ -884,6 +910,7 @@ def rollout():
     ]
     for one in (over_time, rate, kinds, remaining):
         one["fieldConfig"]["defaults"]["noValue"] = "No executions to show, or they are not known"
+    kinds["fieldConfig"]["defaults"]["noValue"] = "No failures, or they are not known"
     of = lambda name: f"max by ({JOB}) (aws_iot_job_{name}_timestamp_seconds{{{chosen}}})"
     annotations = [
         moment("Created", GREY, of("created")),
@@ -908,27 +935,27 @@ def thing_groups():
     share = lambda status, by: f"sum by ({by}) ({of_group}({executions(chosen, status)})) / (sum by ({by}) ({of_group}({executions(chosen, JUDGED)})) > 0)"
     group = f'{chosen}, thing_group=~"$thing_group"'
     jobs = lambda status: f"sum by ({GROUP}) (max by ({GROUP}, status, target_selection) (aws_iot_thing_group_jobs{{{chosen}, status=~\"{status}\"}}))"
-    attention = f"count by ({GROUP}) (max by ({GROUP}, job_id) (aws_iot_job_thing_group_info{{{chosen}}}) and on ({JOB}) ({state(chosen)} {NEEDS_ATTENTION}))"
+    attention = lambda which: f"count by ({GROUP}) (max by ({GROUP}, job_id) (aws_iot_job_thing_group_info{{{chosen}}}) and on ({JOB}) ({state(chosen)} {which}))\nor 0 * {jobs(OPEN_JOBS)}"
     matrix = table(
         "Thing groups",
-        "Each thing group that jobs target, those with rollouts that need attention first. A job that targets three groups counts in each. Shares are of "
+        "Each thing group that jobs target, those with rollouts that need attention first. Act and Look: rollouts in a red and in an amber state. Stuck: also those with few executions open. A job that targets three groups counts in each. Shares are of "
         "executions that succeeded, failed, timed out or were rejected, of open jobs and of those that ended within `jobs.ended_within`. Oldest SNAPSHOT: the age of the "
         "oldest open SNAPSHOT job; a CONTINUOUS one stays open by design. <none>: jobs that target things only; <other>: groups without rows of their own.",
         (24, 13),
-        [query(jobs("IN_PROGRESS"), "A", kind="table"), query(f"{attention}\nor 0 * {jobs(OPEN_JOBS)}", "B", kind="table"),
+        [query(jobs("IN_PROGRESS"), "A", kind="table"), query(attention(ACT), "B", kind="table"), query(attention(LOOK), "I", kind="table"),
          query(jobs("SCHEDULED"), "C", kind="table"), query(share("SUCCEEDED", GROUP), "D", kind="table"), query(share(BAD, GROUP), "E", kind="table"),
          query(f"max by ({GROUP}) (aws_iot_thing_group_jobs_stuck{{{chosen}}})", "F", kind="table"),
          query(f"time() - min by ({GROUP}) (aws_iot_thing_group_jobs_oldest_created_timestamp_seconds{{{chosen}, target_selection=\"SNAPSHOT\"}})", "G", kind="table"),
          query(jobs("COMPLETED|CANCELED"), "H", kind="table")],
         [Column("thing_group", "Thing group", links=[link("This group", to_dashboard("aws-iot-jobs-thing-group", *PLACE_OF_ROW, ("thing_group", "Thing group")))]),
          Column("target", "Target", 150),
-         Column("Value #B", "Need attention", 120, "locale", **AMBER_FROM_1), Column("Value #F", "Stuck", 75, "locale", **RED_FROM_1),
+         Column("Value #B", "Act", 65, "locale", **RED_FROM_1), Column("Value #I", "Look", 65, "locale", **AMBER_FROM_1), Column("Value #F", "Stuck", 70, "locale"),
          Column("Value #A", "In progress", 100, "locale"), Column("Value #C", "Scheduled", 95, "locale"),
          Column("Value #D", "Success share", 130, "percentunit", min=0, max=1, decimals=0, color={"mode": "fixed", "fixedColor": GREEN},
                 custom__cellOptions={"type": "gauge", "mode": "basic", "valueDisplayMode": "text"}),
          Column("Value #E", "Failed share", 110, "percentunit", decimals=1, **SHARE_OF_FAILURES),
          Column("Value #G", "Oldest SNAPSHOT", 130, "dtdhms"), Column("Value #H", "Ended", 80, "locale")],
-        sort=[("Value #A", True), ("Value #F", True), ("Value #B", True)], keep=[("aws_account_id", "Account"), ("aws_region", "Region")],
+        sort=[("Value #A", True), ("Value #I", True), ("Value #B", True)], keep=[("aws_account_id", "Account"), ("aws_region", "Region")],
         no_value="No thing group is known. Look at Data, top left.",
     )
     fresh = nothing("open_jobs")
@@ -939,8 +966,7 @@ def thing_groups():
     tiles = [
         data_tile(width=4),
         tile("Groups with open jobs", "Thing groups that open jobs target.", (4, 4), f"count(sum by ({GROUP}) (aws_iot_thing_group_jobs{{{chosen}, status=~\"{OPEN_JOBS}\"}}) > 0)\n{fresh}"),
-        tile("Need attention", "Open rollouts of the chosen groups that are stuck, failing, hanging or overdue. " + ABOUT_STATES, (4, 4),
-             f"count((\n{numbered}\n) {NEEDS_ATTENTION})\n{fresh}", thresholds=steps(GREEN, (1, RED))),
+        attention_tile(numbered, fresh, " of the chosen groups"),
         tile("Success share", "Of the executions of the chosen groups' jobs that succeeded, failed, timed out or were rejected; jobs that are open or ended within `jobs.ended_within`.", (4, 4),
              f"{whole('SUCCEEDED')} / ({whole(JUDGED)} > 0)", unit="percentunit", decimals=1, thresholds=steps(RED, (0.75, AMBER), (0.95, GREEN))),
         tile("Failed share", "The rest of the success share. Amber from 5 %, red from 25 %.", (4, 4),

@@ -125,8 +125,9 @@ picture() {
 }
 
 pictures() {
-  local job aborted done group
+  local job stuck aborted done group
   job="$(ask 'aws_iot_job_stuck{target="demo"} == 1 and on (job_id) count by (job_id) (aws_iot_job_thing_group_info) and on (job_id) sum by (job_id) (aws_iot_job_executions{execution_status="FAILED"}) > 0' job_id)"
+  stuck="$(ask 'aws_iot_job_stuck{target="demo"} == 1 and on (job_id) aws_iot_job_open_execution_since_timestamp_seconds and on (job_id) sum by (job_id) (aws_iot_job_executions{execution_status=~"QUEUED|IN_PROGRESS"}) >= 3 and on (job_id) sum by (job_id) (aws_iot_job_executions{execution_status=~"QUEUED|IN_PROGRESS"}) / on (job_id) sum by (job_id) (aws_iot_job_executions) >= 0.1' job_id)"
   aborted="$(ask 'topk(1, aws_iot_job_completed_timestamp_seconds and on (job_id) aws_iot_job_abort_criteria_met == 1 and on (job_id) aws_iot_job_status{status="CANCELED"})' job_id)"
   done="$(ask 'topk(1, sum by (job_id) (max_over_time(aws_iot_job_executions{execution_status="QUEUED"}[20m])) and on (job_id) aws_iot_job_status{status="COMPLETED"} unless on (job_id) aws_iot_ended_job_executions{execution_status=~"FAILED|TIMED_OUT"} > 20)' job_id)"
   # A group with open jobs of which none needs attention.
@@ -141,6 +142,7 @@ pictures() {
   picture fleet stale 19192
   picture fleet targets 19191
   picture rollout problems 19190 --var "job=$job"
+  picture rollout stuck 19190 --var "job=$stuck"
   picture rollout healthy 19190 --var "job=$done"
   picture rollout aborted 19190 --var "job=$aborted"
   picture rollout stale 19192
