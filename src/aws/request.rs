@@ -199,6 +199,9 @@ impl Caller {
             Some(code) => self.counters.request_failed(operation.name, code),
             None => count.end = End::NotSent,
         }
+        if error.reason == Reason::Throttled {
+            self.counters.request_throttled(operation.name);
+        }
         Err(error)
     }
 

@@ -10,7 +10,9 @@ use super::log::RunLog;
 use super::schedule::{Pace, Schedule};
 use super::walks::Walked;
 use crate::jobs::{Part, Timepoint, Timestamp, WalkStats};
-use crate::metrics::{Collector, Failure, ListingState, Published, Reason, RunOutcome, WalkState};
+use crate::metrics::{
+    Collector, Failing, Failure, ListingState, Published, Reason, RunOutcome, RunningWalk, WalkProgress, WalkState,
+};
 
 /// A collector whose walks find a `T`.
 #[derive(Debug)]
@@ -25,6 +27,8 @@ pub(super) struct Listing<T> {
     last_run: Option<RunOutcome>,
     last_success: Option<Timestamp>,
     last_walk: Option<WalkState>,
+    failing_since: Option<Timestamp>,
+    progress: Arc<WalkProgress>,
     log: RunLog,
 }
 
@@ -49,6 +53,8 @@ impl<T: Send + 'static> Listing<T> {
             last_run: None,
             last_success: None,
             last_walk: None,
+            failing_since: None,
+            progress: Arc::default(),
             log: RunLog::default(),
         }
     }
@@ -61,14 +67,19 @@ impl<T: Send + 'static> Listing<T> {
         self.schedule.due(pace).is_some_and(|due| due <= now)
     }
 
-    /// Starts a run.
-    pub(super) fn start(
-        &mut self,
-        walk: impl Future<Output = Result<Walked<T>, Failure>> + Send + 'static,
-        now: Instant,
-    ) {
+    /// Starts a run. The walk reports its pages to the progress that it is given.
+    pub(super) fn start<W>(&mut self, walk: impl FnOnce(Arc<WalkProgress>) -> W, now: Instant)
+    where
+        W: Future<Output = Result<Walked<T>, Failure>> + Send + 'static,
+    {
         self.schedule.started(now);
-        self.run.spawn(walk);
+        self.progress = Arc::default();
+        self.run.spawn(walk(Arc::clone(&self.progress)));
+    }
+
+    /// Whether no run has succeeded.
+    pub(super) const fn is_first(&self) -> bool {
+        self.last_success.is_none()
     }
 
     /// Cancels the run that is under way, and has another one start at `now`.
@@ -92,6 +103,7 @@ impl<T: Send + 'static> Listing<T> {
         let walk = WalkState { pages, stats };
         self.fresh_since = Some(now);
         self.last_success = Some(now.wall);
+        self.failing_since = None;
         self.last_walk = Some(walk);
         self.last_run = Some(RunOutcome { at: now.wall, duration, failure: None });
         reporter.ended.push((self.collector, None));
@@ -103,6 +115,7 @@ impl<T: Send + 'static> Listing<T> {
         self.run = JoinSet::new();
         let duration = self.schedule.ended(now.instant, true, fastrand::f64());
         reporter.ended.push((self.collector, Some(failure.reason)));
+        self.failing_since.get_or_insert(now.wall);
         self.log.failed(&reporter.target, self.collector, &failure);
         self.last_run = Some(RunOutcome { at: now.wall, duration, failure: Some(failure) });
     }
@@ -151,6 +164,13 @@ impl<T: Send + 'static> Listing<T> {
             last_run: self.last_run.clone(),
             last_success: self.last_success,
             last_walk: self.last_walk,
+            failing: self.failing_since.map(|since| Failing { since, runs: self.schedule.failures() }),
+            next_run: self.schedule.due(pace),
+            first_walk: self
+                .schedule
+                .running_since()
+                .filter(|_| self.is_first())
+                .map(|since| RunningWalk { since, progress: Arc::clone(&self.progress) }),
         }
     }
 }

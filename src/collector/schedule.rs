@@ -128,6 +128,11 @@ impl Schedule {
         self.failures > 0
     }
 
+    /// Failed runs in a row.
+    pub(super) const fn failures(&self) -> u32 {
+        self.failures
+    }
+
     /// How far apart runs start, as planned now.
     pub(super) fn interval(&self, pace: &Pace) -> Duration {
         // A run that hangs until it fails must not keep old data for longer.

@@ -10,7 +10,7 @@ use std::hash::RandomState;
 use crate::aws::rate_limit::Class;
 use crate::aws::{ApiError, Connection, Query};
 use crate::jobs::{AccountId, JobArn, JobSummary, Scope, Status};
-use crate::metrics::{Failure, Reason};
+use crate::metrics::{Failure, Reason, WalkProgress};
 
 /// A walk that is complete.
 #[derive(Debug)]
@@ -23,23 +23,75 @@ pub(crate) struct Walked<T> {
     pub jobs: T,
 }
 
-/// Walks all pages of `queries` for one account, and hands each summary to `insert`, which adds it to `jobs`.
-///
-/// # Errors
-/// If the walk is not complete, or the credentials belong to another account at its end.
-pub(crate) async fn run<T>(
-    connection: &Connection,
-    class: Class,
-    queries: &[Query],
-    max_pages: u32,
-    mut jobs: T,
-    insert: impl Fn(&mut T, &JobSummary),
-) -> Result<Walked<T>, Failure> {
-    let account = account(connection).await?;
-    let pages = walk(connection, class, &account, queries, max_pages, |summary| insert(&mut jobs, summary)).await;
-    let pages = pages.map_err(|error| Failure { reason: error.reason(), message: error.to_string() })?;
-    check_same_account(connection, &account).await?;
-    Ok(Walked { account, pages, jobs })
+/// Which pages are walked over.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Walk<'a> {
+    /// How urgent its requests are.
+    pub class: Class,
+    /// The lists, one after the other.
+    pub queries: &'a [Query],
+    /// The walk fails if there are more.
+    pub max_pages: u32,
+    /// Where each page is reported.
+    pub progress: &'a WalkProgress,
+}
+
+impl Walk<'_> {
+    /// Walks over all pages for one account, and hands each summary to `insert`, which adds it to `jobs`.
+    ///
+    /// # Errors
+    /// If the walk is not complete, or the credentials belong to another account at its end.
+    pub(crate) async fn run<T>(
+        &self,
+        connection: &Connection,
+        mut jobs: T,
+        insert: impl Fn(&mut T, &JobSummary),
+    ) -> Result<Walked<T>, Failure> {
+        let account = account(connection).await?;
+        let pages = self.pages(connection, &account, |summary| insert(&mut jobs, summary)).await;
+        let pages = pages.map_err(|error| Failure { reason: error.reason(), message: error.to_string() })?;
+        check_same_account(connection, &account).await?;
+        Ok(Walked { account, pages, jobs })
+    }
+
+    /// Walks over all pages, and hands each summary to `take`. Returns how many pages there were.
+    ///
+    /// # Errors
+    /// If the walk is not complete.
+    async fn pages(
+        &self,
+        connection: &Connection,
+        account: &AccountId,
+        mut take: impl FnMut(&JobSummary),
+    ) -> Result<u64, WalkError> {
+        let Self { class, queries, max_pages, progress } = *self;
+        let mut pages = 0;
+        for query in queries {
+            let (mut tokens, mut token) = (Tokens::default(), None);
+            loop {
+                if pages >= u64::from(max_pages) {
+                    return Err(WalkError::PageLimit { max_pages });
+                }
+                let page = pages + 1;
+                let answer = connection
+                    .list_jobs(query, token, class)
+                    .await
+                    .map_err(|source| WalkError::Page { page, source })?;
+                pages = page;
+                progress.page_read(answer.items.len());
+                for summary in &answer.items {
+                    check_account(summary, account, page)?;
+                    take(summary);
+                }
+                let Some(next) = answer.next_token else { break };
+                if !tokens.is_new(&next) {
+                    return Err(WalkError::TokenLoop { page });
+                }
+                token = Some(next);
+            }
+        }
+        Ok(pages)
+    }
 }
 
 /// The account whose jobs a connection lists.
@@ -119,43 +171,6 @@ impl Tokens {
     pub(super) fn is_new(&mut self, token: &str) -> bool {
         self.seen.insert(self.hasher.hash_one(token))
     }
-}
-
-/// Walks all pages of `queries`, one after the other, and hands each summary to `take`. Returns how many pages there were.
-///
-/// # Errors
-/// If the walk is not complete.
-pub(crate) async fn walk(
-    connection: &Connection,
-    class: Class,
-    account: &AccountId,
-    queries: &[Query],
-    max_pages: u32,
-    mut take: impl FnMut(&JobSummary),
-) -> Result<u64, WalkError> {
-    let mut pages = 0;
-    for query in queries {
-        let (mut tokens, mut token) = (Tokens::default(), None);
-        loop {
-            if pages >= u64::from(max_pages) {
-                return Err(WalkError::PageLimit { max_pages });
-            }
-            let page = pages + 1;
-            let answer =
-                connection.list_jobs(query, token, class).await.map_err(|source| WalkError::Page { page, source })?;
-            pages = page;
-            for summary in &answer.items {
-                check_account(summary, account, page)?;
-                take(summary);
-            }
-            let Some(next) = answer.next_token else { break };
-            if !tokens.is_new(&next) {
-                return Err(WalkError::TokenLoop { page });
-            }
-            token = Some(next);
-        }
-    }
-    Ok(pages)
 }
 
 /// The open jobs of a scope: a query for each open status. With a thing group filter AWS omits SCHEDULED jobs.

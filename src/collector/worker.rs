@@ -15,7 +15,7 @@ use super::looks;
 use super::requests::{Answered, Requests};
 use super::schedule::{Schedule, Spread};
 use super::settings::Settings;
-use super::walks::{self, Walked, check_same_account, full_queries, open_queries};
+use super::walks::{Walk, Walked, check_same_account, full_queries, open_queries};
 use crate::aws::rate_limit::Class;
 use crate::aws::{Connection, DescribePermit};
 use crate::clock::Clock;
@@ -23,7 +23,7 @@ use crate::jobs::{
     AccountId, Aggregator, Answer, Description, FullWalk, FullWalkResult, JobId, JobRequest, JobStore, LookRequest,
     LookResult, OpenWalk, Scope, Shown, Tag, Timepoint,
 };
-use crate::metrics::{Collector, Failure, Reason, Slot, TargetState};
+use crate::metrics::{Collector, Failure, Reason, Slot, TargetState, WalkProgress};
 
 /// Changes are published at most once in this time: each publication renders what has changed.
 const PUBLISH_INTERVAL: Duration = Duration::from_secs(1);
@@ -208,24 +208,25 @@ impl Worker {
         let max_pages = settings.limits.max_pages;
         if self.open.is_due(&settings.open_pace(), now.instant) {
             let (connection, queries) = (Arc::clone(connection), open_queries(&self.options.scope));
-            let walk = async move {
-                let jobs = OpenWalk::default();
-                walks::run(&connection, Class::OpenJobs, &queries, max_pages, jobs, OpenWalk::insert).await
+            let walk = |progress: Arc<WalkProgress>| async move {
+                let walk = Walk { class: Class::OpenJobs, queries: &queries, max_pages, progress: &progress };
+                walk.run(&connection, OpenWalk::default(), OpenWalk::insert).await
             };
             self.open.start(walk, now.instant);
+            self.has_changed |= self.open.is_first();
         }
         // Open jobs come first, so that they are shown soon.
         let Some(full) = self.full.as_mut().filter(|_| self.open.schedule().has_run()) else { return };
         if full.is_due(&settings.full_pace(), now.instant) {
             let (connection, queries) = (Arc::clone(connection), full_queries(&self.options.scope));
             let jobs = self.store.start_full_walk(now);
-            let walk = async move {
-                let walked =
-                    walks::run(&connection, Class::AllJobs, &queries, max_pages, jobs, FullWalk::insert).await?;
-                let Walked { account, pages, jobs } = walked;
+            let walk = |progress: Arc<WalkProgress>| async move {
+                let walk = Walk { class: Class::AllJobs, queries: &queries, max_pages, progress: &progress };
+                let Walked { account, pages, jobs } = walk.run(&connection, jobs, FullWalk::insert).await?;
                 Ok(Walked { account, pages, jobs: jobs.finish() })
             };
             full.start(walk, now.instant);
+            self.has_changed |= full.is_first();
         }
     }
 

@@ -150,6 +150,37 @@ impl ExecutionCounts {
         ExecutionStatus::ALL.into_iter().any(|status| status != ExecutionStatus::Queued && has_risen(status))
     }
 
+    /// All executions whose count AWS gives.
+    #[must_use]
+    pub fn total(&self) -> u64 {
+        self.sum(|_| true)
+    }
+
+    /// Executions that failed, timed out or were rejected.
+    #[must_use]
+    pub fn failed(&self) -> u64 {
+        self.sum(ExecutionStatus::is_failure)
+    }
+
+    /// The share of all executions that so many are; `None` if there are none at all.
+    #[must_use]
+    #[expect(clippy::cast_precision_loss, reason = "counts of executions are far below 2^53")]
+    pub fn share(&self, executions: u64) -> Option<f64> {
+        let total = self.total();
+        (total > 0).then(|| executions as f64 / total as f64)
+    }
+
+    /// The share of all executions that failed, timed out or were rejected; `None` if there are none at all.
+    #[must_use]
+    pub fn failed_share(&self) -> Option<f64> {
+        self.share(self.failed())
+    }
+
+    fn sum(&self, counts: impl Fn(ExecutionStatus) -> bool) -> u64 {
+        let counted = ExecutionStatus::ALL.into_iter().filter(|status| counts(*status));
+        counted.filter_map(|status| self.get(status)).map(u64::from).sum()
+    }
+
     /// How many can still change, as far as AWS says; `None` if it gives neither count.
     #[must_use]
     pub fn open(&self) -> Option<u64> {
@@ -218,6 +249,12 @@ impl ExecutionStatus {
     #[must_use]
     pub fn is_open(self) -> bool {
         matches!(self, Self::Queued | Self::InProgress)
+    }
+
+    /// Whether the device failed, took too long, or refused.
+    #[must_use]
+    pub fn is_failure(self) -> bool {
+        matches!(self, Self::Failed | Self::TimedOut | Self::Rejected)
     }
 }
 

@@ -6,6 +6,7 @@
 mod abort;
 mod aggregate;
 mod arn;
+mod assessment;
 mod backoff;
 mod description;
 mod details_cache;
@@ -31,6 +32,7 @@ mod walk;
 pub use abort::AbortCriterion;
 pub use aggregate::{AggregateOptions, Aggregator, Part, ProgressCounts, SeriesLimits, Shown, Snapshot};
 pub use arn::{AccountId, InvalidAccountId, JobArn};
+pub use assessment::{Attention, Outcome};
 pub use backoff::FailureReason;
 pub use description::{
     Description, ExecutionCounts, ExecutionStatus, JobTarget, Schedule, Start, is_thing_group_name, parse_start_time,

@@ -1,6 +1,7 @@
 //! What the exporter says about itself, independent of any target.
 
 use std::fmt;
+use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 
 use prometheus_client::collector::Collector;
@@ -25,6 +26,7 @@ use crate::jobs::{AccountId, Timestamp};
 /// The exporter's own metrics.
 #[derive(Debug)]
 pub struct ExporterMetrics {
+    rates: RatesInForce,
     registry: Registry,
     http_requests: Family<LabelSet, Counter>,
     http_login_failures: Family<LabelSet, Counter>,
@@ -42,13 +44,15 @@ impl ExporterMetrics {
     #[must_use]
     pub fn new(rates: impl Fn() -> Vec<RateInForce> + Send + Sync + 'static) -> Self {
         let mut registry = Registry::default();
-        registry.register_collector(Box::new(RatesInForce(Box::new(rates))));
+        let rates = RatesInForce(Arc::new(rates));
+        registry.register_collector(Box::new(rates.clone()));
         registry.register_collector(Box::new(Process::new()));
         let build: Family<LabelSet, Gauge> = Family::default();
         let values = [VERSION, REVISION, RUSTC].map(str::to_owned);
         build.get_or_create(&BUILD_INFO.labels.iter().copied().zip(values).collect()).set(1);
         register(&mut registry, &BUILD_INFO, build);
         let metrics = Self {
+            rates,
             http_requests: Family::default(),
             http_login_failures: Family::default(),
             config_successful: Gauge::default(),
@@ -72,6 +76,12 @@ impl ExporterMetrics {
         register(&mut registry, &SHARD_INDEX, metrics.shard_index.clone());
         register(&mut registry, &SHARD_TOTAL, metrics.shard_total.clone());
         Self { registry, ..metrics }
+    }
+
+    /// The rates in force now.
+    #[must_use]
+    pub fn rates_in_force(&self) -> Vec<RateInForce> {
+        (self.rates.0)()
     }
 
     /// A request was answered. `handler` is the pattern of its path.
@@ -140,7 +150,8 @@ pub struct RateInForce {
 }
 
 /// Reads the rates in force when they are asked for: they recover with time.
-struct RatesInForce(Box<dyn Fn() -> Vec<RateInForce> + Send + Sync>);
+#[derive(Clone)]
+struct RatesInForce(Arc<dyn Fn() -> Vec<RateInForce> + Send + Sync>);
 
 impl fmt::Debug for RatesInForce {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

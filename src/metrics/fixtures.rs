@@ -228,6 +228,7 @@ fn listing() -> impl Strategy<Value = ListingState> {
             last_run,
             last_success,
             last_walk,
+            ..ListingState::default()
         },
     )
 }

@@ -11,6 +11,7 @@ mod exposition;
 #[cfg(test)]
 mod fixtures;
 mod gzip;
+mod last_hour;
 mod process;
 mod reason;
 mod render;
@@ -21,8 +22,12 @@ mod target_states;
 
 pub use exporter_metrics::{ExporterMetrics, RateInForce};
 pub use exposition::{Exposition, Format};
+pub use last_hour::RequestCount;
 pub use reason::Reason;
 pub use samples::Labels;
 pub use target_counters::{CREDENTIAL_OPERATIONS, OPERATIONS, TargetCounters};
-pub use target_state::{Collector, Failure, ListingState, Published, RunOutcome, TargetState, WalkState, by_collector};
+pub use target_state::{
+    Collector, Failing, Failure, ListingState, Published, RunOutcome, RunningWalk, TargetState, WalkProgress,
+    WalkState, by_collector,
+};
 pub use target_states::{Identity, ShownTarget, Slot, Source, TargetStates};

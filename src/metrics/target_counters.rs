@@ -1,7 +1,7 @@
 //! What a target counts: the runs of its collectors, and its requests to AWS.
 
 use std::borrow::Cow;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -16,6 +16,7 @@ use super::Reason;
 use super::catalogue::{
     self, API_ERRORS, API_RATE_LIMIT_WAIT, API_REQUEST_DURATION, API_REQUESTS, COLLECTOR_FAILURES, COLLECTOR_RUNS,
 };
+use super::last_hour::{LastHour, RequestCount};
 use super::samples::{Labels, Samples};
 use crate::jobs::{OTHER, is_label_text};
 
@@ -64,6 +65,7 @@ pub struct TargetCounters {
     api_durations: Family<LabelSet, Histogram, fn() -> Histogram>,
     api_waits: Family<LabelSet, Counter<f64, AtomicU64>>,
     unknown_codes: Mutex<BTreeSet<String>>,
+    last_hour: LastHour,
     /// How often anything was counted.
     changes: AtomicU64,
     rendered: Mutex<Rendered>,
@@ -112,6 +114,7 @@ impl TargetCounters {
             api_durations,
             api_waits,
             unknown_codes: Mutex::default(),
+            last_hour: LastHour::default(),
             changes: AtomicU64::new(0),
             rendered: Mutex::default(),
         }
@@ -146,6 +149,7 @@ impl TargetCounters {
     pub fn request_ended(&self, operation: &str, duration: Option<Duration>) {
         let labels = of_operation(operation);
         self.api_requests.get_or_create(&labels).inc();
+        self.last_hour.request(operation);
         if let Some(duration) = duration {
             self.api_durations.get_or_create(&labels).observe(duration.as_secs_f64());
         }
@@ -170,6 +174,17 @@ impl TargetCounters {
         labels.push(("code", self.shown_code(code).to_owned()));
         self.api_errors.get_or_create(&labels).inc();
         self.changed();
+    }
+
+    /// AWS throttled a request. That it failed is counted by itself.
+    pub fn request_throttled(&self, operation: &str) {
+        self.last_hour.throttled(operation);
+    }
+
+    /// Requests within the last hour, by operation. Those for credentials are left out.
+    #[must_use]
+    pub fn last_hour(&self) -> BTreeMap<String, RequestCount> {
+        self.last_hour.counts()
     }
 
     /// The samples. They are rendered again only if anything was counted since the last call.

@@ -2,7 +2,10 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
+
+use tokio::time::Instant;
 
 use super::Reason;
 use crate::jobs::{AccountId, CacheState, CacheStates, Part, Timepoint, Timestamp, WalkStats};
@@ -114,6 +117,12 @@ pub struct ListingState {
     pub last_success: Option<Timestamp>,
     /// The last complete walk.
     pub last_walk: Option<WalkState>,
+    /// The failed runs since the last success; `None` if the last run succeeded.
+    pub failing: Option<Failing>,
+    /// When the next run starts; `None` while one is under way.
+    pub next_run: Option<Instant>,
+    /// The walk under way, until the first one has succeeded.
+    pub first_walk: Option<RunningWalk>,
 }
 
 impl ListingState {
@@ -121,6 +130,59 @@ impl ListingState {
     #[must_use]
     pub fn is_up(&self) -> bool {
         self.is_fresh && self.last_run.as_ref().is_none_or(|run| run.failure.is_none())
+    }
+}
+
+/// Failed runs in a row.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Failing {
+    /// When the first of them ended.
+    pub since: Timestamp,
+    /// How many there are.
+    pub runs: u32,
+}
+
+/// A walk that is under way.
+#[derive(Clone, Debug)]
+pub struct RunningWalk {
+    /// When it started.
+    pub since: Instant,
+    /// How far it is. It changes while the walk goes on.
+    pub progress: Arc<WalkProgress>,
+}
+
+impl PartialEq for RunningWalk {
+    fn eq(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.progress, &other.progress)
+    }
+}
+
+impl Eq for RunningWalk {}
+
+/// How far a walk is.
+#[derive(Debug, Default)]
+pub struct WalkProgress {
+    pages: AtomicU64,
+    jobs: AtomicU64,
+}
+
+impl WalkProgress {
+    /// A page with so many jobs was read.
+    pub fn page_read(&self, jobs: usize) {
+        self.pages.fetch_add(1, Ordering::Relaxed);
+        self.jobs.fetch_add(jobs as u64, Ordering::Relaxed);
+    }
+
+    /// Pages that were read.
+    #[must_use]
+    pub fn pages(&self) -> u64 {
+        self.pages.load(Ordering::Relaxed)
+    }
+
+    /// Jobs on them. One that is on two pages counts twice.
+    #[must_use]
+    pub fn jobs(&self) -> u64 {
+        self.jobs.load(Ordering::Relaxed)
     }
 }
 

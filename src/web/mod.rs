@@ -1,9 +1,12 @@
 //! What the exporter serves over HTTP, and at which paths.
 
 mod accept;
+mod api;
 mod page;
 #[cfg(test)]
 mod proptests;
+mod report;
+mod route;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -11,32 +14,27 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use tokio::sync::{mpsc, oneshot};
-use tokio::time::{Instant, timeout};
+use tokio::time::timeout;
 
+use self::report::{JobFilter, JobReport, JobsReport, ShownWithRequests, StatusReport};
+pub use self::route::{HEALTHY, PROBES};
+use self::route::{JobPath, Route};
 use crate::clock::Clock;
 use crate::http::{
     self, HeaderMap, HeaderName, HeaderValue, Method, Request, Response, ResponseBody, StatusCode, header,
 };
-use crate::jobs::OTHER;
+use crate::jobs::{OTHER, Timepoint};
 use crate::metrics::{ExporterMetrics, Exposition, TargetStates};
 
 /// How long first walks delay readiness: a target that hangs must not hide the others, nor its own metrics.
 const READY_AFTER: Duration = Duration::from_mins(1);
 
-/// The path that shows that the process answers requests.
-pub const HEALTHY: &str = "/-/healthy";
-
-/// The path that shows whether the targets have been listed once.
-const READY: &str = "/-/ready";
-
-/// The path that reads the configuration again.
-const RELOAD: &str = "/-/reload";
-
-/// The paths of probes, which need no login.
-pub const PROBES: &[&str] = &[HEALTHY, READY];
-
 /// How long a request for a reload waits for its result.
 const RELOAD_TIMEOUT: Duration = Duration::from_mins(1);
+
+/// The answer for a job that is not shown.
+const NO_JOB: &str = "this target shows no job with this id: it does not exist, is not known yet, is stale, ended too long ago, or has \
+                      no series of its own because of limits.max_jobs or limits.max_ended_jobs";
 
 /// A way to have the configuration read again.
 #[derive(Clone, Debug)]
@@ -79,7 +77,7 @@ pub struct Site {
     telemetry_path: String,
     /// `None` if reloads over HTTP are not enabled.
     lifecycle: Option<Reloads>,
-    started: Instant,
+    started: Timepoint,
     stopping: AtomicBool,
 }
 
@@ -93,7 +91,7 @@ impl Site {
         telemetry_path: String,
         lifecycle: Option<Reloads>,
     ) -> Self {
-        let (started, stopping) = (Instant::now(), AtomicBool::new(false));
+        let (started, stopping) = (clock.now(), AtomicBool::new(false));
         let exposition = Exposition::new(Arc::clone(&states), Arc::clone(&metrics));
         Self { states, exposition, metrics, clock, telemetry_path, lifecycle, started, stopping }
     }
@@ -110,37 +108,48 @@ impl Site {
         http::handler(move |request| {
             let site = Arc::clone(&site);
             async move {
-                let response = site.answer(&request).await;
-                site.metrics.http_request(site.handler_name(request.uri().path()), response.status());
+                let route = Route::of(request.uri().path(), &site.telemetry_path);
+                let handler = route.handler(&site.telemetry_path).unwrap_or(OTHER);
+                let response = site.answer(&request, &route).await;
+                site.metrics.http_request(handler, response.status());
                 response
             }
         })
     }
 
-    /// The value of the label `handler` for requests to a path.
-    fn handler_name<'a>(&self, path: &'a str) -> &'a str {
-        let is_known = path == self.telemetry_path || ["/", RELOAD, HEALTHY, READY].contains(&path);
-        if is_known { path } else { OTHER }
-    }
-
-    async fn answer(&self, request: &Request) -> Response {
-        let path = request.uri().path();
-        if path == RELOAD {
-            return self.reload(request.method()).await;
-        }
-        if self.handler_name(path) == OTHER {
-            return plain(StatusCode::NOT_FOUND, "Not found. The metrics are at the path that / links to.\n");
+    async fn answer(&self, request: &Request, route: &Route) -> Response {
+        match route {
+            Route::Reload => return self.reload(request.method()).await,
+            Route::Unknown(None) => {
+                return text(StatusCode::NOT_FOUND, "Not found. The metrics are at the path that / links to.\n");
+            }
+            Route::Unknown(Some(path)) => return text(StatusCode::NOT_FOUND, format!("Not found. Use {path}.\n")),
+            Route::MetricsElsewhere => {
+                return text(
+                    StatusCode::NOT_FOUND,
+                    format!("Not found. The metrics are at {}.\n", self.telemetry_path),
+                );
+            }
+            _ => {}
         }
         if !matches!(*request.method(), Method::GET | Method::HEAD) {
-            let mut response = plain(StatusCode::METHOD_NOT_ALLOWED, "Only GET and HEAD are allowed here.\n");
+            let mut response = text(StatusCode::METHOD_NOT_ALLOWED, "Only GET and HEAD are allowed here.\n");
             response.headers_mut().insert(header::ALLOW, HeaderValue::from_static("GET, HEAD"));
             return response;
         }
-        match path {
-            "/" => self.page(),
-            HEALTHY => plain(StatusCode::OK, "Healthy.\n"),
-            READY => self.ready(),
-            _ => self.metrics(request.headers()).await,
+        match route {
+            Route::Metrics => self.metrics(request.headers()).await,
+            Route::StatusPage => self.status_page(),
+            Route::Style => {
+                respond(StatusCode::OK, "text/css; charset=utf-8", Bytes::from_static(page::STYLE.as_bytes()))
+            }
+            Route::JobPage(path) => self.job_page(path),
+            Route::StatusJson => json(StatusCode::OK, api::body(&self.status())),
+            Route::JobsJson => self.jobs_json(request.uri().query().unwrap_or_default()),
+            Route::JobJson(path) => self.job_json(path),
+            Route::Healthy => text(StatusCode::OK, "Healthy.\n"),
+            Route::Ready => self.ready(),
+            Route::Reload | Route::Unknown(_) | Route::MetricsElsewhere => text(StatusCode::NOT_FOUND, "Not found.\n"),
         }
     }
 
@@ -162,45 +171,78 @@ impl Site {
 
     async fn reload(&self, method: &Method) -> Response {
         let Some(reloads) = &self.lifecycle else {
-            return plain(StatusCode::FORBIDDEN, "Reloading over HTTP is not enabled: see --web.enable-lifecycle.\n");
+            return text(StatusCode::FORBIDDEN, "Reloading over HTTP is not enabled: see --web.enable-lifecycle.\n");
         };
         if method != Method::POST {
-            let mut response = plain(StatusCode::METHOD_NOT_ALLOWED, "Only POST is allowed here.\n");
+            let mut response = text(StatusCode::METHOD_NOT_ALLOWED, "Only POST is allowed here.\n");
             response.headers_mut().insert(header::ALLOW, HeaderValue::from_static("POST"));
             return response;
         }
         match reloads.reload().await {
-            Ok(outcome) => {
-                respond(StatusCode::OK, "text/plain; charset=utf-8", Bytes::from(format!("Reloaded. {outcome}\n")))
-            }
+            Ok(outcome) => text(StatusCode::OK, format!("Reloaded. {outcome}\n")),
             Err(reason) => {
-                let text = format!("Not reloaded; the previous configuration stays in use.\n{reason}\n");
-                respond(StatusCode::INTERNAL_SERVER_ERROR, "text/plain; charset=utf-8", Bytes::from(text))
+                let message = format!("Not reloaded; the previous configuration stays in use.\n{reason}\n");
+                text(StatusCode::INTERNAL_SERVER_ERROR, message)
             }
         }
     }
 
-    fn page(&self) -> Response {
-        let page = {
-            let now = self.clock.now();
-            page::render(&self.states.read(now), now, &self.telemetry_path)
-        };
-        let mut response = respond(StatusCode::OK, "text/html; charset=utf-8", Bytes::from(page));
-        let policy = "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; frame-ancestors 'none'";
-        response.headers_mut().insert(header::CONTENT_SECURITY_POLICY, HeaderValue::from_static(policy));
-        response
+    fn shown(&self, now: Timepoint) -> Vec<ShownWithRequests> {
+        self.states.read_with_requests(now)
+    }
+
+    fn status(&self) -> StatusReport {
+        let now = self.clock.now();
+        StatusReport::new(&self.shown(now), &self.metrics.rates_in_force(), self.started, now)
+    }
+
+    fn status_page(&self) -> Response {
+        let now = self.clock.now();
+        let shown = self.shown(now);
+        let status = StatusReport::new(&shown, &self.metrics.rates_in_force(), self.started, now);
+        let jobs = JobsReport::new(&shown, &JobFilter::default(), now);
+        html(StatusCode::OK, page::status(&status, &jobs, &self.telemetry_path))
+    }
+
+    fn job(&self, JobPath { target, job_id }: &JobPath) -> (Option<JobReport>, Timepoint) {
+        let now = self.clock.now();
+        (report::find_job(&self.shown(now), target, job_id, now), now)
+    }
+
+    fn job_page(&self, path: &JobPath) -> Response {
+        match self.job(path) {
+            (Some(job), now) => html(StatusCode::OK, page::job(&job, now.wall)),
+            (None, _) => html(StatusCode::NOT_FOUND, page::no_job()),
+        }
+    }
+
+    fn jobs_json(&self, query: &str) -> Response {
+        match api::job_filter(query) {
+            Ok(filter) => {
+                let now = self.clock.now();
+                json(StatusCode::OK, api::body(&JobsReport::new(&self.shown(now), &filter, now)))
+            }
+            Err(message) => json(StatusCode::BAD_REQUEST, api::error(&message)),
+        }
+    }
+
+    fn job_json(&self, path: &JobPath) -> Response {
+        match self.job(path) {
+            (Some(job), _) => json(StatusCode::OK, api::body(&job)),
+            (None, _) => json(StatusCode::NOT_FOUND, api::error(NO_JOB)),
+        }
     }
 
     fn ready(&self) -> Response {
         if self.stopping.load(Ordering::Relaxed) {
-            return plain(StatusCode::SERVICE_UNAVAILABLE, "Not ready: stopping.\n");
+            return text(StatusCode::SERVICE_UNAVAILABLE, "Not ready: stopping.\n");
         }
         let targets = self.states.read(self.clock.now());
         let are_listed = targets.iter().all(|target| target.state.open_jobs.last_run.is_some());
-        if are_listed || self.started.elapsed() >= READY_AFTER {
-            plain(StatusCode::OK, "Ready.\n")
+        if are_listed || self.started.instant.elapsed() >= READY_AFTER {
+            text(StatusCode::OK, "Ready.\n")
         } else {
-            plain(StatusCode::SERVICE_UNAVAILABLE, "Not ready: the open jobs of a target are being listed.\n")
+            text(StatusCode::SERVICE_UNAVAILABLE, "Not ready: the open jobs of a target are being listed.\n")
         }
     }
 }
@@ -210,8 +252,23 @@ fn values<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Vec<&'a str> {
     headers.get_all(name).iter().filter_map(|value| value.to_str().ok()).collect()
 }
 
-fn plain(status: StatusCode, text: &'static str) -> Response {
-    respond(status, "text/plain; charset=utf-8", Bytes::from_static(text.as_bytes()))
+fn text(status: StatusCode, text: impl Into<Bytes>) -> Response {
+    respond(status, "text/plain; charset=utf-8", text.into())
+}
+
+fn json(status: StatusCode, body: Bytes) -> Response {
+    let mut response = respond(status, "application/json", body);
+    response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    response
+}
+
+fn html(status: StatusCode, page: String) -> Response {
+    let mut response = respond(status, "text/html; charset=utf-8", Bytes::from(page));
+    let headers = response.headers_mut();
+    let policy = "default-src 'none'; style-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
+    headers.insert(header::CONTENT_SECURITY_POLICY, HeaderValue::from_static(policy));
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    response
 }
 
 fn respond(status: StatusCode, content_type: &'static str, body: impl Into<ResponseBody>) -> Response {
@@ -230,7 +287,7 @@ mod tests {
 
     async fn get(site: &Arc<Site>, path: &str) -> Response {
         let request = ::http::Request::get(path).body(Bytes::new()).expect("a request");
-        site.answer(&request).await
+        site.answer(&request, &Route::of(path, "/metrics")).await
     }
 
     #[tokio::test(start_paused = true)]

@@ -1,281 +1,622 @@
-//! The status page at `/`, for people: the targets, how fresh their data is, and what went wrong last.
+//! The pages for people, at `/` and at `/jobs/TARGET/JOB_ID`. The browser runs no code, and asks AWS nothing.
 
-use std::collections::BTreeMap;
-use std::fmt::{self, Display, Write};
-use std::sync::Arc;
-use std::time::Duration;
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Display;
 
-use crate::build_info::{REVISION, VERSION};
-use crate::jobs::{CacheState, JobSeries, Part, Timepoint, Timestamp};
-use crate::metrics::{
-    Collector, Failure, Identity, ListingState, Published, RunOutcome, ShownTarget, TargetState, WalkState,
-    by_collector,
+use maud::{DOCTYPE, Markup, html};
+use percent_encoding::utf8_percent_encode;
+
+use super::NO_JOB;
+use super::report::{
+    Age, AttentionReport, CollectorReport, FailureReport, FirstWalk, JobReport, JobsReport, StatusReport, Summary,
+    TargetHealth, TargetReport, Time,
 };
+use super::route::SEGMENT;
+use crate::jobs::Timestamp;
+use crate::metrics::Collector;
 
-/// How many of a target's oldest open jobs are listed.
-const OLDEST: usize = 10;
+/// The style sheet of all pages, at `/style.css`.
+pub(super) const STYLE: &str = include_str!("style.css");
 
-const STYLE: &str = "body{font:15px/1.5 system-ui,sans-serif;margin:2rem auto;max-width:70rem;padding:0 1rem;color:#1c1e21;background:#fff}\
-h1{font-size:1.5rem}h2{font-size:1.15rem;margin:2rem 0 .5rem}table{border-collapse:collapse;margin:.5rem 0}\
-th,td{text-align:left;padding:.2rem .9rem .2rem 0;border-bottom:1px solid #e4e6e9;vertical-align:top}th{font-weight:600}\
-td.n{text-align:right;font-variant-numeric:tabular-nums}.good{color:#176f2c}.bad{color:#b3261e;font-weight:600}.muted{color:#5f6368}\
-code{font-size:.95em}@media(prefers-color-scheme:dark){body{color:#e3e3e3;background:#1b1c1e}th,td{border-color:#3a3c40}\
-.good{color:#7bc88c}.bad{color:#ff8a80}.muted{color:#9aa0a6}a{color:#8ab4f8}}";
+/// How many jobs that need attention are listed.
+const MAX_ATTENTION: usize = 50;
 
-/// Renders the page.
-#[must_use]
-pub(super) fn render(targets: &[Arc<ShownTarget>], now: Timepoint, telemetry_path: &str) -> String {
-    let mut page = String::new();
-    // Writing to a string cannot fail.
-    let _ = write_page(&mut page, targets, now, telemetry_path);
-    page
-}
+/// How many ended rollouts are listed.
+const MAX_ENDED: usize = 10;
 
-fn write_page(page: &mut String, targets: &[Arc<ShownTarget>], now: Timepoint, telemetry_path: &str) -> fmt::Result {
-    write!(
-        page,
-        "<!doctype html>\n<html lang=\"en\"><head><meta charset=\"utf-8\"><meta name=\"viewport\" content=\"width=device-width\">\
-         <title>AWS IoT Jobs exporter</title><style>{STYLE}</style></head><body>\n<h1>AWS IoT Jobs exporter</h1>\n\
-         <p><a href=\"{path}\">Metrics</a> · version {VERSION} ({REVISION}) · <span class=\"muted\">{now} UTC</span></p>\n",
-        path = Escaped(telemetry_path),
-        now = Utc(now.wall),
-    )?;
-    for target in targets {
-        write_target(page, &target.identity, &target.state, now)?;
-    }
-    page.push_str("</body></html>\n");
-    Ok(())
-}
+/// How many things are named in the list of jobs. A job's own page names all that are known.
+const MAX_THINGS: usize = 3;
 
-fn write_target(page: &mut String, identity: &Identity, state: &TargetState, now: Timepoint) -> fmt::Result {
-    write!(page, "<h2>{} <span class=\"muted\">{}", Escaped(&identity.name), Escaped(&identity.region))?;
-    if let Some(account) = &state.account {
-        write!(page, " · account {account}")?;
-    }
-    page.push_str("</span></h2>\n<table><tr><th>collector</th><th>last run</th><th>last complete walk</th></tr>\n");
-    write_listing(page, Collector::OpenJobs, &state.open_jobs, state.open.as_ref(), now)?;
-    if let Some(listing) = &state.all_jobs {
-        write_listing(page, Collector::AllJobs, listing, state.ended.as_ref(), now)?;
-    }
-    for (collector, states) in by_collector(&state.states) {
-        if let Some(states) = states {
-            write_states(page, collector, states)?;
-        }
-    }
-    page.push_str("</table>\n");
-    for part in state.open.iter().chain(&state.ended).map(|published| &published.part) {
-        write_counts(page, part)?;
-    }
-    state.open.as_ref().map_or(Ok(()), |published| write_oldest(page, &published.part, now))
-}
+/// A page refreshes itself after this time.
+const REFRESH_SECONDS: u32 = 15;
 
-fn write_listing(
-    page: &mut String,
-    collector: Collector,
-    listing: &ListingState,
-    shown: Option<&Published>,
-    now: Timepoint,
-) -> fmt::Result {
-    write!(page, "<tr><th>{}</th><td>", collector.as_str())?;
-    match &listing.last_run {
-        None => page.push_str("the first one is under way"),
-        Some(RunOutcome { at, duration, failure }) => {
-            let (ago, took) = (Age(now.wall.since(*at)), Age(*duration));
-            match failure {
-                None => write!(page, "<span class=\"good\">succeeded</span> {ago} ago, after {took}")?,
-                Some(Failure { reason, message }) => write!(
-                    page,
-                    "<span class=\"bad\">failed: {reason}</span> {ago} ago, after {took}<p>{}</p><p>{}</p>",
-                    Escaped(message),
-                    Escaped(reason.advice())
-                )?,
+/// A page. `root` is the relative path to `/`, so that pages work below a sub-path of a reverse proxy.
+fn page(root: &str, title: &str, main: &Markup) -> String {
+    html! {
+        (DOCTYPE)
+        html lang="en" {
+            head {
+                meta charset="utf-8";
+                meta name="viewport" content="width=device-width, initial-scale=1";
+                meta http-equiv="refresh" content=(REFRESH_SECONDS);
+                title { (title) }
+                link rel="stylesheet" href={ (root) "style.css" };
             }
+            body { main { (main) } }
         }
     }
-    page.push_str("</td><td>");
-    match listing.last_success.zip(listing.last_walk) {
-        None => page.push_str("none yet"),
-        Some((at, WalkState { pages, stats })) => {
-            let (jobs, pages) = (counted(stats.jobs as u64, "job"), counted(pages, "page"));
-            write!(page, "{jobs} on {pages}, {} ago", Age(now.wall.since(at)))?;
-            if shown.is_none() {
-                page.push_str("<p><span class=\"bad\">stale: these jobs are not shown</span></p>");
-            }
+    .into_string()
+}
+
+/// The status page.
+pub(super) fn status(status: &StatusReport, jobs: &JobsReport, telemetry_path: &str) -> String {
+    let metrics = telemetry_path.trim_start_matches('/');
+    let (attention, ended) = attention_and_ended(&jobs.jobs);
+    let now = status.time.0;
+    let main = html! {
+        h1 { "AWS IoT Jobs exporter" }
+        p.summary role="status" { (summary(&status.summary)) }
+        p.muted {
+            "version " (status.version) " · up " (Age::from_secs(status.uptime_seconds)) " · " (utc(now)) " · "
+            a href=(metrics) { "metrics" } " · " a href="api/v1/status" { "JSON" }
         }
-    }
-    page.push_str("</td></tr>\n");
-    Ok(())
-}
-
-fn write_states(page: &mut String, collector: Collector, states: &BTreeMap<CacheState, u64>) -> fmt::Result {
-    write!(page, "<tr><th>{}</th><td>", collector.as_str())?;
-    for (position, (state, jobs)) in states.iter().enumerate() {
-        let is_bad = matches!(state, CacheState::Failing | CacheState::Denied) && *jobs > 0;
-        let separator = if position == 0 { "" } else { ", " };
-        let text = format!("{} {}", counted(*jobs, "job"), state.as_str());
-        if is_bad {
-            write!(page, "{separator}<span class=\"bad\">{text}</span>")?;
-        } else {
-            write!(page, "{separator}{text}")?;
-        }
-    }
-    if states.get(&CacheState::Denied).is_some_and(|jobs| *jobs > 0) {
-        write!(page, "<p>Allow iot:{}: see config/iam.</p>", collector.operation())?;
-    }
-    page.push_str("</td><td></td></tr>\n");
-    Ok(())
-}
-
-fn write_counts(page: &mut String, part: &Part) -> fmt::Result {
-    page.push_str("<table><tr><th>status</th><th>target selection</th><th>jobs</th></tr>\n");
-    for ((status, selection), jobs) in &part.jobs {
-        writeln!(
-            page,
-            "<tr><td>{}</td><td>{}</td><td class=\"n\">{jobs}</td></tr>",
-            Escaped(status.as_str()),
-            Escaped(selection.as_str())
-        )?;
-    }
-    page.push_str("</table>\n");
-    Ok(())
-}
-
-fn write_oldest(page: &mut String, part: &Part, now: Timepoint) -> fmt::Result {
-    let mut jobs: Vec<&JobSeries> = part.series.iter().collect();
-    if jobs.is_empty() {
-        return Ok(());
-    }
-    jobs.sort_by_key(|job| job.created_at);
-    let which = match (part.omitted_jobs, counted(jobs.len() as u64, "open job")) {
-        (0, all) if jobs.len() > OLDEST => format!("{all}, the {OLDEST} oldest"),
-        (0, all) => all,
-        (omitted, shown) => format!("the oldest of {shown} with series; {omitted} without series are not listed"),
+        (targets(&status.targets))
+        (jobs_that_need_attention(&attention, now))
+        (ended_rollouts(&ended, now))
+        (jobs_by_status(&status.targets))
+        (requests(&status.targets))
     };
-    writeln!(
-        page,
-        "<table><tr><th>{which}</th><th>status</th><th>target selection</th><th>thing groups</th><th>open executions</th>\
-         <th>created</th></tr>"
-    )?;
-    for job in jobs.into_iter().take(OLDEST) {
-        let created = job.created_at.map_or_else(
-            || "unknown".to_owned(),
-            |at| format!("{} UTC <span class=\"muted\">({} ago)</span>", Utc(at), Age(now.wall.since(at))),
-        );
-        let executions = job.executions.and_then(|executions| executions.open());
-        let (status, selection) = &job.pair;
-        writeln!(
-            page,
-            "<tr><td><code>{}</code></td><td>{}</td><td>{}</td><td>{}</td><td class=\"n\">{}</td><td>{created}</td></tr>",
-            Escaped(&job.id),
-            Escaped(status.as_str()),
-            Escaped(selection.as_str()),
-            Escaped(&groups(job)),
-            executions.map_or_else(|| "unknown".to_owned(), |open| open.to_string()),
-        )?;
-    }
-    page.push_str("</table>\n");
-    Ok(())
+    page("", "AWS IoT Jobs exporter", &main)
 }
 
-/// How many groups of a job are listed.
-const GROUPS: usize = 3;
-
-fn groups(job: &JobSeries) -> String {
-    let names: Vec<&str> = job.thing_groups.iter().take(GROUPS).map(AsRef::as_ref).collect();
-    let more = job.thing_groups.len().saturating_sub(GROUPS);
-    match (names.is_empty(), more) {
-        (true, _) => "unknown".to_owned(),
-        (false, 0) => names.join(", "),
-        (false, more) => format!("{} and {more} more", names.join(", ")),
+fn summary(summary: &Summary) -> String {
+    let Summary { targets, targets_with_problems, targets_starting, jobs_need_attention, open_jobs_age_seconds } =
+        summary;
+    let mut sentence = match (targets_with_problems, counted(*targets, "target")) {
+        (0, _) if targets == targets_starting => "the first walk is under way".to_owned(),
+        (0, all) => format!("{all} without problems"),
+        (problems, all) => format!("{problems} of {all} with problems"),
+    };
+    if *targets_starting > 0 && targets_starting < targets {
+        sentence.push_str(&format!(" · {targets_starting} starting"));
     }
+    let verb = if *jobs_need_attention == 1 { "needs" } else { "need" };
+    sentence.push_str(&format!(" · {} {verb} attention", counted(*jobs_need_attention, "job")));
+    if let Some(age) = open_jobs_age_seconds {
+        sentence.push_str(&format!(" · open jobs {} old", Age::from_secs(*age)));
+    }
+    sentence
+}
+
+/// The jobs that need attention, and those that ended.
+fn attention_and_ended(jobs: &[JobReport]) -> (Vec<&JobReport>, Vec<&JobReport>) {
+    let attention = jobs.iter().filter(|job| job.attention.is_some()).collect();
+    (attention, jobs.iter().filter(|job| job.result.is_some()).collect())
+}
+
+fn targets(targets: &[TargetReport]) -> Markup {
+    html! {
+        section aria-labelledby="targets" {
+            h2 id="targets" { "Targets" }
+            @if targets.is_empty() {
+                p { "No targets are configured for this process." }
+            } @else {
+                table.cards {
+                    thead { tr {
+                        th scope="col" { "Target" } th scope="col" { "State" } th.number scope="col" { "Open jobs" }
+                        th scope="col" { "Open jobs listed" } th scope="col" { "All jobs listed" }
+                        th scope="col" { "Account" } th scope="col" { "Region" }
+                    } }
+                    tbody { @for target in targets { (target_rows(target)) } }
+                }
+            }
+        }
+    }
+}
+
+fn target_rows(target: &TargetReport) -> Markup {
+    let listing = |name: &str| target.collectors.iter().find(|collector| collector.collector == name);
+    let denied: Vec<&CollectorReport> = target
+        .collectors
+        .iter()
+        .filter(|collector| collector.jobs.get("denied").is_some_and(|jobs| *jobs > 0))
+        .collect();
+    html! {
+        tr {
+            th scope="row" data-label="Target" { (target.target) }
+            td data-label="State" { span class=(class_of(target.health)) { (target.health.words()) } }
+            td.number data-label="Open jobs" { (or_unknown(target.open_jobs)) }
+            td data-label="Open jobs listed" { (listed(listing("open_jobs"))) }
+            td data-label="All jobs listed" { (listed(listing("all_jobs"))) }
+            td data-label="Account" { (or_unknown(target.aws_account_id.as_deref())) }
+            td data-label="Region" { (target.aws_region) }
+        }
+        @for (collector, failure) in target.failures() {
+            tr.detail { td colspan="7" { (failed(collector, failure, listing(collector))) } }
+        }
+        @for collector in denied {
+            tr.detail { td colspan="7" {
+                span.bad { (collector.collector) ": AWS denies requests about "
+                    (counted(collector.jobs.get("denied").copied().unwrap_or_default(), "job")) }
+                ". Allow iot:" (operation(collector.collector)) " (config/iam)."
+            } }
+        }
+    }
+}
+
+/// When a listing last succeeded, or how far its first walk is.
+fn listed(collector: Option<&CollectorReport>) -> Markup {
+    let Some(collector) = collector else { return html! { span.muted { "off" } } };
+    html! {
+        @match (&collector.first_walk, collector.age_seconds) {
+            (Some(FirstWalk { pages, jobs, seconds }), _) => {
+                "first walk: page " (pages + 1) ", " (counted(*jobs, "job")) ", " (Age::from_secs(*seconds))
+            }
+            (None, Some(age)) => {
+                (Age::from_secs(age)) " ago"
+                @if collector.fresh == Some(false) { " " span.bad { "stale, not shown" } }
+            }
+            (None, None) => span.muted { "not yet" },
+        }
+    }
+}
+
+fn failed(collector: &str, failure: &FailureReport, listing: Option<&CollectorReport>) -> Markup {
+    let FailureReport { reason, message, advice, since, runs } = failure;
+    html! {
+        p {
+            span.bad { (collector) " failed (" (reason) ")" } ": " (message)
+        }
+        p.muted {
+            "What to do: " (advice) ". "
+            @if let Some(since) = since {
+                "Failing since " (utc(since.0)) ", " (counted(*runs, "run")) ". "
+            }
+            @if let Some(next) = listing.and_then(|listing| listing.next_run_seconds) {
+                "Next try in " (Age::from_secs(next)) "."
+            } @else { "The next try is under way." }
+        }
+    }
+}
+
+fn jobs_that_need_attention(jobs: &[&JobReport], now: Timestamp) -> Markup {
+    html! {
+        section aria-labelledby="attention" {
+            h2 id="attention" { "Jobs that need attention" }
+            @if jobs.is_empty() {
+                p.muted { "None of the jobs that are known." }
+            } @else {
+                table.cards {
+                    thead { tr {
+                        th scope="col" { "Job" } th scope="col" { "Reason" } th scope="col" { "Ended executions" }
+                        th.number scope="col" { "Open" } th.number scope="col" { "Failed" }
+                        th scope="col" { "No progress for" } th scope="col" { "Groups" } th scope="col" { "Held open by" }
+                    } }
+                    tbody { @for job in jobs.iter().take(MAX_ATTENTION) {
+                        tr {
+                            th scope="row" data-label="Job" { (job_link(job)) br; span.muted { (job.target) } }
+                            td data-label="Reason" { (reason(job)) }
+                            td data-label="Ended executions" { (progress(job)) }
+                            td.number data-label="Open" { (or_unknown(job.open_executions)) }
+                            td.number data-label="Failed" { (share(job.failed_share)) }
+                            td data-label="No progress for" { (since(job.last_progress_at, now)) }
+                            td data-label="Groups" { (groups(job)) }
+                            td data-label="Held open by" { (things(job, now)) }
+                        }
+                        @if let Some(command) = job.commands.get(1).or(job.commands.first()) {
+                            tr.detail { td colspan="8" {
+                                a href=(job.console_url) { "AWS console" } " · " code { (command) }
+                            } }
+                        }
+                    } }
+                }
+                @if jobs.len() > MAX_ATTENTION {
+                    p { (jobs.len() - MAX_ATTENTION) " more: " a href="api/v1/jobs?attention=true" { "all as JSON" } }
+                }
+            }
+        }
+    }
+}
+
+fn reason(job: &JobReport) -> Markup {
+    let Some(AttentionReport { reason, severity }) = job.attention else { return html! {} };
+    let words = match reason {
+        "stuck" => "stuck",
+        "failing" => "failing",
+        "stuck_few_open" => "stuck, few open",
+        "some_fail" => "some executions fail",
+        "start_overdue" => "start overdue",
+        _ => "an execution takes long",
+    };
+    let class = if severity == "critical" { "bad" } else { "warn" };
+    html! { span class=(class) { (words) } }
+}
+
+fn progress(job: &JobReport) -> Markup {
+    let Some(ended) = job.ended_share else { return html! { span.muted { "unknown" } } };
+    let label = format!("{} of the executions of {} have ended", percent(ended), job.job_id);
+    html! { span.whole { progress max="1" value=(ended) aria-label=(label) {} " " (percent(ended)) } }
+}
+
+fn things(job: &JobReport, now: Timestamp) -> Markup {
+    html! {
+        @for thing in job.things.iter().take(MAX_THINGS) {
+            div { (thing.thing) " " span.muted.whole { (thing.status) " for " (Age(now.since(thing.since.0))) } }
+        }
+        @if job.things.len() > MAX_THINGS { div.muted { "and " (job.things.len() - MAX_THINGS) " more" } }
+    }
+}
+
+fn ended_rollouts(jobs: &[&JobReport], now: Timestamp) -> Markup {
+    html! {
+        section aria-labelledby="ended" {
+            h2 id="ended" { "Rollouts that ended last" }
+            @if jobs.is_empty() {
+                p.muted { "None is known." }
+            } @else {
+                table.cards {
+                    thead { tr {
+                        th scope="col" { "Job" } th scope="col" { "Target" } th scope="col" { "Result" }
+                        th.number scope="col" { "Succeeded" } th.number scope="col" { "Failed" }
+                        th scope="col" { "Ended" } th scope="col" { "Duration" }
+                    } }
+                    tbody { @for job in jobs.iter().take(MAX_ENDED) {
+                        tr {
+                            th scope="row" data-label="Job" { (job_link(job)) }
+                            td data-label="Target" { (job.target) }
+                            td data-label="Result" { (result(job)) }
+                            td.number data-label="Succeeded" { (share(job.succeeded_share)) }
+                            td.number data-label="Failed" { (share(job.failed_share)) }
+                            td data-label="Ended" { (since(job.completed_at, now)) " ago" }
+                            td data-label="Duration" { (or_unknown(job.duration_seconds.map(Age::from_secs))) }
+                        }
+                    } }
+                }
+            }
+        }
+    }
+}
+
+fn result(job: &JobReport) -> Markup {
+    let (class, words) = match job.result {
+        Some("completed") => ("good", "completed"),
+        Some("some_failed") => ("warn", "some failed"),
+        Some("failed") => ("bad", "failed"),
+        Some("aborted") => ("warn", "aborted by AWS"),
+        Some("canceled") => ("muted", "canceled"),
+        _ => ("muted", job.status.as_str()),
+    };
+    html! { span class=(class) { (words) } }
+}
+
+fn jobs_by_status(targets: &[TargetReport]) -> Markup {
+    let statuses: BTreeSet<&str> =
+        targets.iter().flat_map(|target| &target.jobs).map(|count| count.status.as_str()).collect();
+    let sum = |target: &TargetReport, status: &str| -> Option<u64> {
+        let of_status = target.jobs.iter().filter(|count| count.status == status);
+        of_status.map(|count| count.jobs).reduce(|a, b| a + b)
+    };
+    html! {
+        section aria-labelledby="jobs" {
+            h2 id="jobs" { "Jobs by status" }
+            @if statuses.is_empty() {
+                p.muted { "Not known yet." }
+            } @else {
+                table.cards {
+                    thead { tr {
+                        th scope="col" { "Target" }
+                        @for status in &statuses { th.number scope="col" { (status) } }
+                    } }
+                    tbody { @for target in targets {
+                        tr {
+                            th scope="row" data-label="Target" { (target.target) }
+                            @for status in &statuses { td.number data-label=(status) { (or_unknown(sum(target, status))) } }
+                        }
+                    } }
+                }
+            }
+        }
+    }
+}
+
+/// What an operation was called within the last hour, for all targets together.
+#[derive(Default)]
+struct Calls {
+    requests: u64,
+    throttled: u64,
+    /// Of the account and region that uses most of its rate.
+    used: Option<f64>,
+}
+
+fn calls(targets: &[TargetReport]) -> BTreeMap<&str, Calls> {
+    let (mut calls, mut by_quota) = (BTreeMap::<&str, Calls>::new(), BTreeMap::new());
+    for target in targets {
+        for request in &target.requests_last_hour {
+            let sum = calls.entry(&request.operation).or_default();
+            sum.requests += request.requests;
+            sum.throttled += request.throttled;
+            let Some(limit) = request.limit_per_second else { continue };
+            let quota = (target.aws_account_id.as_deref(), target.aws_region.as_str(), request.operation.as_str());
+            let (requests, _) = by_quota.entry(quota).or_insert((0, limit));
+            *requests += request.requests;
+        }
+    }
+    for ((_, _, operation), (requests, limit)) in by_quota {
+        #[expect(clippy::cast_precision_loss, reason = "requests of an hour are far below 2^53")]
+        let used = requests as f64 / (3600.0 * limit);
+        if let Some(sum) = calls.get_mut(operation) {
+            sum.used = Some(sum.used.map_or(used, |most| most.max(used)));
+        }
+    }
+    calls
+}
+
+fn requests(targets: &[TargetReport]) -> Markup {
+    let calls = calls(targets);
+    html! {
+        section aria-labelledby="requests" {
+            h2 id="requests" { "Requests to AWS within the last hour" }
+            @if calls.is_empty() {
+                p.muted { "None." }
+            } @else {
+                table.cards {
+                    thead { tr {
+                        th scope="col" { "Operation" } th.number scope="col" { "Requests" }
+                        th.number scope="col" { "Share of the rate" } th.number scope="col" { "Throttled" }
+                    } }
+                    tbody { @for (operation, Calls { requests, throttled, used }) in &calls {
+                        tr {
+                            th scope="row" data-label="Operation" { (operation) }
+                            td.number data-label="Requests" { (requests) }
+                            td.number data-label="Share of the rate" { (share(*used)) }
+                            td.number data-label="Throttled" {
+                                @if *throttled > 0 { span.warn { (throttled) } } @else { "0" }
+                            }
+                        }
+                    } }
+                }
+            }
+        }
+    }
+}
+
+/// The page of a job.
+pub(super) fn job(job: &JobReport, now: Timestamp) -> String {
+    let fact = |name: &str, value: Markup| html! { div { dt { (name) } dd { (value) } } };
+    let time = |at: Option<Time>| at.map_or_else(|| html! { span.muted { "–" } }, |at| html! { (utc(at.0)) });
+    let main = html! {
+        p { a href="../../" { "All targets" } }
+        h1 { (job.job_id) }
+        p.summary role="status" {
+            @if job.attention.is_some() { (reason(job)) " · " }
+            @if job.result.is_some() { (result(job)) " · " }
+            (job.status) " · " (progress(job)) " ended · failed " (share(job.failed_share))
+        }
+        dl.facts {
+            (fact("Target", html! { (job.target) }))
+            (fact("Account", html! { (or_unknown(job.aws_account_id.as_deref())) }))
+            (fact("Region", html! { (job.aws_region) }))
+            (fact("Selection", html! { (job.target_selection) }))
+            (fact("Created", time(job.created_at)))
+            (fact("Scheduled start", time(job.scheduled_start_at)))
+            (fact("Scheduled end", time(job.scheduled_end_at)))
+            (fact("Ended", time(job.completed_at)))
+            (fact("Duration", html! { (or_unknown(job.duration_seconds.map(Age::from_secs))) }))
+            (fact("Last progress", time(job.last_progress_at)))
+            (fact("Described", time(job.described_at)))
+            (fact("Maintenance windows", html! { (match job.windowed { Some(true) => "yes", Some(false) => "no", None => "unknown" }) }))
+            (fact("Thing groups", html! { (groups(job)) }))
+            @for (key, value) in &job.tags { (fact(&format!("Tag {key}"), html! { (value) })) }
+        }
+        section aria-labelledby="executions" {
+            h2 id="executions" { "Executions" }
+            @if let Some(executions) = &job.executions {
+                table {
+                    thead { tr { th scope="col" { "Status" } th.number scope="col" { "Executions" } } }
+                    tbody { @for (status, count) in executions.iter().filter(|(_, count)| **count > 0) {
+                        tr { th scope="row" { (status) } td.number { (count) } }
+                    } }
+                }
+                p.muted { "Executions, not devices: one that is tried again counts each time." }
+            } @else { p { "Not known: the job was not described, or too long ago." } }
+        }
+        section aria-labelledby="things" {
+            h2 id="things" { "Things that hold it open" }
+            @if job.things.is_empty() {
+                p.muted { "No thing is named. Those of a stuck job are, and those in progress for more than an hour." }
+            } @else {
+                table {
+                    thead { tr { th scope="col" { "Thing" } th scope="col" { "Status" } th scope="col" { "For" } } }
+                    tbody { @for thing in &job.things {
+                        tr { th scope="row" { (thing.thing) } td { (thing.status) } td { (Age(now.since(thing.since.0))) } }
+                    } }
+                }
+            }
+        }
+        section aria-labelledby="commands" {
+            h2 id="commands" { "Commands" }
+            p { a href=(job.console_url) { "Open in the AWS console" } }
+            @for command in &job.commands { pre tabindex="0" { code { (command) } } }
+        }
+    };
+    page("../../", &format!("{} – AWS IoT Jobs exporter", job.job_id), &main)
+}
+
+/// The answer for a job that is not shown.
+pub(super) fn no_job() -> String {
+    let main = html! {
+        p { a href="../../" { "All targets" } }
+        h1 { "No such job" }
+        p { (NO_JOB) "." }
+    };
+    page("../../", "No such job – AWS IoT Jobs exporter", &main)
+}
+
+fn job_link(job: &JobReport) -> Markup {
+    let segment = |text: &str| utf8_percent_encode(text, SEGMENT).to_string();
+    html! { a href={ "jobs/" (segment(&job.target)) "/" (segment(&job.job_id)) } { (job.job_id) } }
+}
+
+fn groups(job: &JobReport) -> String {
+    /// How many groups of a job are listed.
+    const MAX_GROUPS: usize = 3;
+    let shown: Vec<&str> = job.thing_groups.iter().take(MAX_GROUPS).map(String::as_str).collect();
+    match job.thing_groups.len().saturating_sub(MAX_GROUPS) {
+        0 if shown.is_empty() => "unknown".to_owned(),
+        0 => shown.join(", "),
+        more => format!("{} and {more} more", shown.join(", ")),
+    }
+}
+
+fn since(at: Option<Time>, now: Timestamp) -> String {
+    or_unknown(at.map(|Time(at)| Age(now.since(at))))
+}
+
+fn share(share: Option<f64>) -> String {
+    share.map_or_else(|| "unknown".to_owned(), percent)
+}
+
+fn percent(share: f64) -> String {
+    // Rounding must not hide that something is there, or missing.
+    match share * 100.0 {
+        percent if percent > 0.0 && percent < 0.1 => "< 0.1 %".to_owned(),
+        percent if percent > 99.9 && percent < 100.0 => "> 99.9 %".to_owned(),
+        percent => format!("{percent:.1} %"),
+    }
+}
+
+fn or_unknown<T: Display>(value: Option<T>) -> String {
+    value.map_or_else(|| "unknown".to_owned(), |value| value.to_string())
 }
 
 /// A number of things: `1 page`, `2 pages`.
-fn counted(number: u64, thing: &str) -> String {
-    format!("{number} {thing}{}", if number == 1 { "" } else { "s" })
+fn counted(number: impl TryInto<u64>, thing: &str) -> String {
+    let number: u64 = number.try_into().unwrap_or(u64::MAX);
+    let plural = if number == 1 { "" } else { "s" };
+    format!("{} {thing}{plural}", grouped(number))
 }
 
-/// Text made safe to stand in HTML, in an attribute too.
-struct Escaped<'a>(&'a str);
-
-impl Display for Escaped<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for character in self.0.chars() {
-            match character {
-                '&' => f.write_str("&amp;")?,
-                '<' => f.write_str("&lt;")?,
-                '>' => f.write_str("&gt;")?,
-                '"' => f.write_str("&quot;")?,
-                '\'' => f.write_str("&#39;")?,
-                _ => f.write_char(character)?,
-            }
+/// A number with its thousands apart: `9,250`.
+fn grouped(number: u64) -> String {
+    let digits = number.to_string();
+    let mut text = String::new();
+    for (position, digit) in digits.chars().enumerate() {
+        if position > 0 && (digits.len() - position).is_multiple_of(3) {
+            text.push(',');
         }
-        Ok(())
+        text.push(digit);
+    }
+    text
+}
+
+const fn class_of(health: TargetHealth) -> &'static str {
+    match health {
+        TargetHealth::Stale | TargetHealth::Failing => "bad",
+        TargetHealth::EndedJobsStale | TargetHealth::Denied => "warn",
+        TargetHealth::Starting => "muted",
+        TargetHealth::Healthy => "good",
     }
 }
 
-/// A time as `2026-11-23 02:15:00`.
-struct Utc(Timestamp);
-
-impl Display for Utc {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match jiff::Timestamp::from_millisecond(self.0.as_millis()) {
-            Ok(time) => write!(f, "{}", time.strftime("%Y-%m-%d %H:%M:%S")),
-            Err(_) => f.write_str("unknown"),
-        }
-    }
+/// The operation of a collector that sends a request for each job.
+fn operation(collector: &str) -> &'static str {
+    Collector::ALL.into_iter().find(|known| known.as_str() == collector).map_or("", Collector::operation)
 }
 
-/// A duration in its two largest units, as `3d 4h`, `2m 5s` or `340ms`.
-struct Age(Duration);
-
-impl Display for Age {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let secs = self.0.as_secs();
-        match secs {
-            0 => write!(f, "{}ms", self.0.as_millis()),
-            1..60 => write!(f, "{secs}s"),
-            60..3600 => write!(f, "{}m {}s", secs / 60, secs % 60),
-            3600..86400 => write!(f, "{}h {}m", secs / 3600, secs / 60 % 60),
-            _ => write!(f, "{}d {}h", secs / 86400, secs / 3600 % 24),
-        }
+fn utc(at: Timestamp) -> String {
+    match jiff::Timestamp::from_millisecond(at.as_millis()) {
+        Ok(time) => time.strftime("%Y-%m-%d %H:%M:%S UTC").to_string(),
+        Err(_) => "unknown".to_owned(),
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+    use std::time::Duration;
+
     use tokio::time::Instant;
 
+    use super::super::report::{JobFilter, find_job};
     use super::*;
-    use crate::metrics::{Reason, Source, TargetStates};
+    use crate::jobs::Timepoint;
+    use crate::metrics::{Failing, Failure, Identity, Reason, RunOutcome, Source, TargetState, TargetStates};
+    use crate::proptests::page::fault;
 
-    #[test]
-    fn what_aws_or_an_operator_wrote_never_becomes_markup() {
-        let now = Timepoint { instant: Instant::now(), wall: Timestamp::from_secs(1_700_000_000) };
-        let identity = Identity { name: "<script>\"'&".to_owned(), region: "eu-west-1".to_owned(), labels: Vec::new() };
-        let failure = Failure { reason: Reason::Network, message: "<img src=x>".to_owned() };
+    const NOW: Timestamp = Timestamp::from_secs(1_790_000_000);
+
+    fn shown(states: Vec<(&str, TargetState)>) -> (Arc<TargetStates>, Timepoint) {
+        let now = Timepoint { instant: Instant::now(), wall: NOW };
+        let targets = Arc::new(TargetStates::default());
+        let identity =
+            |name: &str| Identity { name: name.to_owned(), region: "eu-west-1".to_owned(), labels: Vec::new() };
+        let slots: Vec<_> =
+            states.into_iter().map(|(name, state)| targets.slot(identity(name), Source::default(), state)).collect();
+        targets.arrange(&slots);
+        (targets, now)
+    }
+
+    fn rendered(states: Vec<(&str, TargetState)>) -> String {
+        let (targets, now) = shown(states);
+        let shown = targets.read_with_requests(now);
+        let report = StatusReport::new(&shown, &[], now, now);
+        status(&report, &JobsReport::new(&shown, &JobFilter::default(), now), "/metrics")
+    }
+
+    fn healthy() -> TargetState {
         let mut state = TargetState::default();
+        state.open_jobs.is_fresh = true;
+        state.open_jobs.last_run = Some(RunOutcome { at: NOW, duration: Duration::from_secs(1), failure: None });
+        state
+    }
+
+    fn failing(message: &str) -> TargetState {
+        let failure = Failure { reason: Reason::Denied, message: message.to_owned() };
+        let mut state = healthy();
         state.open_jobs.last_run =
-            Some(RunOutcome { at: now.wall, duration: Duration::from_secs(1), failure: Some(failure) });
-        let states = Arc::new(TargetStates::default());
-        states.arrange([&states.slot(identity, Source::default(), state)]);
-        let page = render(&states.read(now), now, "/metrics\"><script>");
-        assert!(!page.contains("<script>") && !page.contains("<img"), "{page}");
-        assert!(page.contains("&lt;script&gt;&quot;&#39;&amp;") && page.contains("&lt;img"), "{page}");
+            Some(RunOutcome { failure: Some(failure), ..state.open_jobs.last_run.clone().expect("a run") });
+        state.open_jobs.failing = Some(Failing { since: NOW.before(Duration::from_mins(5)), runs: 5 });
+        state
     }
 
     #[test]
-    fn durations_have_their_two_largest_units() {
-        let age = |millis| Age(Duration::from_millis(millis)).to_string();
+    fn text_of_aws_and_of_the_configuration_never_becomes_markup() {
+        let page = rendered(vec![("<script>\"'&", failing("<img src=x>"))]);
+        assert_eq!(fault(&page), None);
+        assert!(page.contains("&lt;script&gt;&quot;'&amp;") && page.contains("&lt;img"), "{page}");
+    }
+
+    #[test]
+    fn targets_with_problems_come_first_with_cause_and_advice() {
+        let page = rendered(vec![("fine", healthy()), ("broken", failing("ListJobs on iot.example: AccessDenied"))]);
+        let at = |text: &str| page.find(text).unwrap_or_else(|| panic!("{text:?} is not in {page}"));
+        assert!(at("1 of 2 targets with problems") < at("broken") && at("broken") < at("AccessDenied"));
+        assert!(at("AccessDenied") < at(Reason::Denied.advice()));
+        assert!(at("Failing since 2026-09-21 14:08:20 UTC, 5 runs.") < at("fine"));
+    }
+
+    #[test]
+    fn a_job_that_is_not_shown_has_no_report() {
+        let (targets, now) = shown(vec![("a", healthy())]);
+        let shown = targets.read_with_requests(now);
+        assert!(find_job(&shown, "a", "fw-1", now).is_none() && find_job(&shown, "b", "fw-1", now).is_none());
+        assert_eq!(fault(&no_job()), None);
+    }
+
+    #[test]
+    fn shares_that_are_not_whole_never_look_whole() {
         assert_eq!(
-            [age(340), age(59_999), age(125_000), age(3_720_000), age(273_600_000)],
-            ["340ms", "59s", "2m 5s", "1h 2m", "3d 4h"]
+            [0.0, 0.000_4, 0.5, 0.999_6, 1.0].map(percent),
+            ["0.0 %", "< 0.1 %", "50.0 %", "> 99.9 %", "100.0 %"]
         );
     }
 
     #[test]
-    fn times_are_in_utc() {
-        assert_eq!(Utc(Timestamp::from_millis(1_560_787_022_733)).to_string(), "2019-06-17 15:57:02");
-        assert_eq!(Utc(Timestamp::from_millis(i64::MAX)).to_string(), "unknown");
+    fn numbers_of_things_are_readable() {
+        assert_eq!(counted(1_u64, "page"), "1 page");
+        assert_eq!(
+            [counted(0_u64, "job"), counted(9_250_u64, "job"), counted(1_000_000_u64, "job")],
+            ["0 jobs", "9,250 jobs", "1,000,000 jobs"]
+        );
     }
 }

@@ -78,6 +78,7 @@ pub fn state(jobs: u32, clock: Clock) -> TargetState {
         last_run: Some(RunOutcome { at: NOW, duration: Duration::from_millis(1500), failure: Some(failure) }),
         last_success: Some(NOW),
         last_walk: Some(WalkState { pages: 1, stats: WalkStats { jobs: 3, duplicates: 1, malformed: 0 } }),
+        ..ListingState::default()
     };
     TargetState {
         account: Some(account()),

@@ -16,7 +16,7 @@ use crate::collector::{FULL_WALK_IDLE_FACTOR, JITTER, OPEN_WALK_IDLE_FACTOR};
 use crate::config::{Collectors, Config, LogLevel, Shown, Target};
 use crate::daemon::{TargetError, TargetRegistry};
 use crate::jobs::{FullWalk, JobSummary};
-use crate::metrics::{Failure, Reason, TargetCounters};
+use crate::metrics::{Failure, Reason, TargetCounters, WalkProgress};
 
 /// How often the progress bar moves while no page arrives.
 const TICK: Duration = Duration::from_millis(200);
@@ -154,7 +154,8 @@ impl Lister {
             self.progress.inc(1);
             jobs.insert(job);
         };
-        let walked = walks::run(&self.connection, class, queries, limits.max_pages, jobs, insert).await?;
+        let walk = walks::Walk { class, queries, max_pages: limits.max_pages, progress: &WalkProgress::default() };
+        let walked = walk.run(&self.connection, jobs, insert).await?;
         let took = now.instant.elapsed();
         let (interval, idle_factor) = next;
         let between_starts = interval.mul_f64(1.0 + JITTER / 2.0).max(took.saturating_mul(idle_factor));

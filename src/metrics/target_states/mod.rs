@@ -1,12 +1,12 @@
 //! What every target shows now. A worker publishes a target's whole state in one step; scrapes and the status page read it.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, PoisonError, RwLock};
 
 use tokio::sync::watch;
 
 use super::samples::{Labels, Samples};
-use super::{Published, TargetCounters, TargetState, render};
+use super::{Published, RequestCount, TargetCounters, TargetState, render};
 use crate::config;
 use crate::jobs::{AccountId, Part, Scope, Timepoint};
 
@@ -205,6 +205,12 @@ impl TargetStates {
     #[must_use]
     pub fn read(&self, now: Timepoint) -> Vec<Arc<ShownTarget>> {
         self.each(now, |_, shown| shown)
+    }
+
+    /// The same with each target's requests of the last hour, by operation.
+    #[must_use]
+    pub fn read_with_requests(&self, now: Timepoint) -> Vec<(Arc<ShownTarget>, BTreeMap<String, RequestCount>)> {
+        self.each(now, |cell, shown| (shown, cell.counters.last_hour()))
     }
 
     /// The same with the samples of each target's counters.
