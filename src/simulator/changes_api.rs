@@ -65,7 +65,7 @@ pub(super) fn delete_job(call: &Call<'_>, fleet: &mut Fleet, lifecycle: &mut Lif
     Ok(json!({}))
 }
 
-/// Changes what a simulated job has of what AWS lets be changed. Everything else is refused rather than forgotten.
+/// Changes the fields of a job that are simulated. A request with any other field is refused.
 pub(super) fn update_job(call: &Call<'_>, fleet: &mut Fleet) -> Result<Value, ApiError> {
     let mut job = named_job(call, fleet)?.clone();
     let body = call.json_body()?;

@@ -1,4 +1,4 @@
-//! Who asks: access keys, roles, and the temporary credentials that assuming a role gives.
+//! The callers: access keys, roles, and the temporary credentials of assumed roles.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -38,7 +38,7 @@ impl Role {
     }
 }
 
-/// Whom an access key belongs to.
+/// The owner of an access key.
 #[derive(Clone, Debug)]
 pub(super) struct Principal {
     pub(super) account: AccountId,
@@ -55,7 +55,7 @@ pub(super) struct Session {
     expires: Timestamp,
 }
 
-/// Temporary credentials, as they are handed out.
+/// Temporary credentials, as STS returns them.
 pub(super) struct TemporaryCredentials {
     pub(super) access_key_id: String,
     pub(super) secret_access_key: String,
@@ -68,7 +68,7 @@ pub(super) struct TemporaryCredentials {
 pub(super) struct Credentials {
     keys: HashMap<String, Principal>,
     roles: HashMap<String, Role>,
-    /// The roles that can be assumed by a token, by that token.
+    /// Roles that can be assumed with a web identity token, by token.
     trusted: HashMap<String, String>,
     issued: u64,
 }
@@ -105,7 +105,7 @@ impl Credentials {
         }
     }
 
-    /// Who asks by a web identity, and in the name of which region: as STS has it, one for all.
+    /// The caller of a request with a web identity token, and its region. STS has one region for all of them.
     pub(super) fn identify_bearer(&self, params: &Params) -> Result<(Principal, String), ApiError> {
         let token = params.get("WebIdentityToken").unwrap_or_default();
         let role = self.trusted.get(token).and_then(|role| self.roles.get(role)).ok_or_else(untrusted)?;
@@ -123,7 +123,7 @@ impl Credentials {
         self.trusted.get(token).is_some_and(|trusted| trusted == role_arn)
     }
 
-    /// Who signed a request, and for which region. The signature itself is not verified.
+    /// The signer of a request, and its region. The signature itself is not verified.
     pub(super) fn identify(
         &self,
         headers: &HeaderMap,
@@ -148,7 +148,7 @@ impl Credentials {
         Ok((principal.clone(), scope.region.to_owned()))
     }
 
-    /// Hands out credentials for a role; `None` where there is no such role, or it demands another external id.
+    /// Issues credentials for a role; `None` if there is no such role, or if it requires another external id.
     pub(super) fn assume(
         &mut self,
         role_arn: &str,
@@ -158,7 +158,7 @@ impl Credentials {
         now: Timestamp,
     ) -> Option<TemporaryCredentials> {
         let role = self.roles.get(role_arn)?;
-        // As in a trust policy's condition: a role that demands none takes any.
+        // As in the condition of a trust policy: a role that requires no external id accepts any.
         if role.external_id.is_some() && role.external_id.as_deref() != external_id {
             return None;
         }
@@ -182,14 +182,14 @@ impl Credentials {
     }
 }
 
-/// An id of AWS IAM: a prefix that tells the kind, and 16 letters and digits.
+/// An id of AWS IAM: a prefix for the type, and 16 letters and digits.
 fn unique_id(prefix: &str, key: &impl std::hash::Hash) -> String {
     let letters = uuid_of(key).to_ascii_uppercase();
     let letters = letters.chars().filter(char::is_ascii_alphanumeric).take(16);
     prefix.chars().chain(letters).collect()
 }
 
-/// What `Authorization: AWS4-HMAC-SHA256 Credential=KEY/DATE/REGION/SERVICE/aws4_request, …` says.
+/// The parts of `Authorization: AWS4-HMAC-SHA256 Credential=KEY/DATE/REGION/SERVICE/aws4_request, …`.
 #[derive(Debug, PartialEq, Eq)]
 struct CredentialScope<'a> {
     access_key_id: &'a str,
@@ -209,7 +209,7 @@ impl<'a> CredentialScope<'a> {
     }
 }
 
-/// The services have the same refusals under different names.
+/// The services use different names for the same error.
 fn forbidden(service: Service, iot: &'static str, sts: &'static str, message: impl Into<String>) -> ApiError {
     let code = match service {
         Service::Iot => iot,

@@ -1,6 +1,6 @@
-//! The executions of one job: how many there are by status, on which things, and since when.
+//! The executions of one job: how many there are by status, on which things, and their times.
 //!
-//! There is one record of them. Counts, lists and times all follow from it, so they agree at every moment.
+//! Counts, lists and times all derive from one record, so they always agree.
 
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BinaryHeap};
@@ -12,8 +12,8 @@ use crate::jobs::{ExecutionStatus, Timestamp};
 
 /// The executions of one job.
 ///
-/// A million jobs that have ended are held by their counts alone; times and things of their executions follow from those
-/// and from the times of the job. As soon as something happens to one of them, they are tracked: see
+/// A fleet can have a million ended jobs, so those are stored as counts alone; times and things of their executions
+/// derive from the counts and from the times of the job. The first change to an execution makes them tracked: see
 /// [`TrackedExecutions`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Executions(Record);
@@ -33,7 +33,7 @@ impl Default for Executions {
 }
 
 impl Executions {
-    /// How many are of `status`.
+    /// The number of executions with `status`.
     #[must_use]
     pub fn get(&self, status: ExecutionStatus) -> u32 {
         match &self.0 {
@@ -42,33 +42,33 @@ impl Executions {
         }
     }
 
-    /// Sets how many are of `status`. Executions that were tracked are no longer: their times follow from the job's again.
+    /// Sets the number of executions with `status`. Tracking ends: their times derive from the job's again.
     pub fn set(&mut self, status: ExecutionStatus, count: u32) {
         let mut counts = self.counts();
         counts[status as usize] = count;
         self.0 = Record::Counts(counts);
     }
 
-    /// Lets up to `count` executions go from one status to another. As with [`Executions::set`], none is tracked after it.
+    /// Moves up to `count` executions from one status to another. Like [`Executions::set`], this ends tracking.
     pub fn shift(&mut self, from: ExecutionStatus, to: ExecutionStatus, count: u32) {
         let count = count.min(self.get(from));
         self.set(from, self.get(from) - count);
         self.set(to, self.get(to).saturating_add(count));
     }
 
-    /// How many can still change.
+    /// The number of executions that can still change.
     #[must_use]
     pub fn open(&self) -> u64 {
         self.sum(ExecutionStatus::is_open)
     }
 
-    /// How many there are.
+    /// The number of executions.
     #[must_use]
     pub fn total(&self) -> u64 {
         self.sum(|_| true)
     }
 
-    /// How many there are of each status, in the order of [`ExecutionStatus::ALL`].
+    /// The number of executions of each status, in the order of [`ExecutionStatus::ALL`].
     #[must_use]
     pub fn counts(&self) -> [u32; ExecutionStatus::ALL.len()] {
         ExecutionStatus::ALL.map(|status| self.get(status))
@@ -79,7 +79,7 @@ impl Executions {
         counted.map(|status| u64::from(self.get(status))).sum()
     }
 
-    /// The record of them, to be changed; times that followed from `times` stay as they are from now on.
+    /// The tracked executions, to change them. Times that derived from `times` are fixed from now on.
     pub(super) fn tracked(&mut self, times: &JobTimes) -> &mut TrackedExecutions {
         if let Record::Counts(counts) = &self.0 {
             self.0 = Record::Tracked(Arc::new(TrackedExecutions::from_counts(counts, times)));
@@ -97,11 +97,11 @@ impl Executions {
         }
     }
 
-    /// Those of one status, or of all, in the order in which they are listed: at most `limit` of them, from the first one
-    /// after the position `after`.
+    /// Executions of one status, or of all, in list order: at most `limit` of them, from the first one after the
+    /// position `after`.
     ///
-    /// The order is by a hash of the job, the thing and the number: no order that a client could make use of, and always
-    /// the same, so that an execution which stays in the filter is listed once, whatever happens between two pages.
+    /// The order is by a hash of the job, the thing and the number. Clients cannot use it, and it never changes. So an
+    /// execution that stays in the filter is listed once, even if others change between two pages.
     pub(super) fn list(
         &self,
         times: &JobTimes,
@@ -110,7 +110,7 @@ impl Executions {
         limit: usize,
     ) -> Vec<(u64, Execution)> {
         let (view, seed) = (self.view(times), times.seed());
-        // The largest of those kept is on top: the memory is that of a page, and not that of all executions.
+        // A max-heap of `limit` items: it needs the memory of a page, not of all executions.
         let mut smallest = BinaryHeap::new();
         let batches: Vec<&Batch> = view.batches().collect();
         for (index, batch) in batches.iter().enumerate() {
@@ -140,7 +140,7 @@ impl Executions {
         executions
     }
 
-    /// What was said about an execution when it was canceled.
+    /// The status details that came with the cancellation of an execution.
     pub(super) fn details(&self, thing: u32, number: u32) -> Option<&BTreeMap<String, String>> {
         match &self.0 {
             Record::Counts(_) => None,
@@ -149,20 +149,20 @@ impl Executions {
     }
 }
 
-/// What the times of executions follow from where they are not tracked.
+/// The times of a job, from which those of untracked executions derive.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct JobTimes {
     pub(super) created: Timestamp,
-    /// When the last of its executions can have changed.
+    /// The latest possible change of an execution.
     pub(super) last_changed: Timestamp,
-    /// Whether devices join it as long as it is there.
+    /// Whether devices can join at any time.
     pub(super) is_continuous: bool,
     /// A hash of its id.
     pub(super) id: u64,
 }
 
 impl JobTimes {
-    /// Ids are used again, so the creation is part of a job's identity.
+    /// Ids are reused, so the creation time is part of a job's identity.
     fn seed(&self) -> u64 {
         let mut hasher = DefaultHasher::new();
         (self.id, self.created).hash(&mut hasher);
@@ -173,43 +173,43 @@ impl JobTimes {
 /// One execution of a job.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Execution {
-    /// Which of the job's things it is on, counted from 0.
+    /// The index of its thing among the things of the job, from 0.
     pub thing: u32,
-    /// 1 for the first one on its thing.
+    /// 1 for the first execution on its thing.
     pub number: u32,
-    /// How many times it was retried before. Each try is an execution with a number of its own.
+    /// The number of retries before this one. Each retry is an execution with its own number.
     pub retry_attempt: u32,
-    /// Where it stands.
+    /// Its status.
     pub status: ExecutionStatus,
     /// When AWS offered it to the device.
     pub queued_at: Timestamp,
-    /// When the device began with it.
+    /// When the device started it.
     pub started_at: Option<Timestamp>,
-    /// When its status changed, or the device last reported.
+    /// When its status changed, or when the device last reported.
     pub last_updated_at: Timestamp,
-    /// How many times it has changed, its creation included.
+    /// The number of its changes, its creation included.
     pub version: u32,
 }
 
-/// Executions whose every change is recorded with its time.
+/// Executions that record the time of each change.
 ///
-/// What happens to jobs happens to many things at once, so those that have everything in common are held together.
+/// Changes of a job affect many things at once, so executions with equal values are stored together.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct TrackedExecutions {
-    /// Those that can still change, the oldest first: who has waited longest goes on first.
+    /// Executions that can still change, oldest first: the oldest one advances first.
     open: Vec<Batch>,
-    /// Those that have ended, in chunks that copies of this share: a CONTINUOUS job has ever more of them.
+    /// Executions that have ended, in chunks that clones share: those of a CONTINUOUS job only grow in number.
     ended: Vec<Arc<Vec<Batch>>>,
-    /// How many things have or had an execution.
+    /// The number of things that have or had an execution.
     things: u32,
-    /// What was said about single executions, by thing and number.
+    /// The status details of single executions, by thing and number.
     details: BTreeMap<(u32, u32), BTreeMap<String, String>>,
 }
 
-/// How many batches that have ended are in a chunk.
+/// The number of ended batches in a chunk.
 const CHUNK: usize = 64;
 
-/// Executions on things in a row.
+/// Executions on consecutive things.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Batch {
     first: u32,
@@ -241,7 +241,7 @@ impl Batch {
         }
     }
 
-    /// Takes the first `count` of its executions out of it.
+    /// Splits off its first `count` executions.
     fn split(&mut self, count: u32) -> Self {
         let taken = Self { count, ..self.clone() };
         self.first += count;
@@ -262,7 +262,7 @@ impl Spread {
         Self { from: time, until: time }
     }
 
-    /// Two spreads whose bounds are in order give each thing two times that are in order.
+    /// Two spreads with ordered bounds give each thing two ordered times.
     fn time_of(self, thing: u32) -> Timestamp {
         let millis = self.until.since(self.from).as_millis();
         let share = (millis * u128::from(scramble(u64::from(thing)))) >> 64;
@@ -271,7 +271,7 @@ impl Spread {
 }
 
 impl TrackedExecutions {
-    /// Those that have ended are on the first things, because they began first.
+    /// Ended executions are on the first things, because those started first.
     fn from_counts(counts: &Counts, times: &JobTimes) -> Self {
         let mut tracked = Self::default();
         for status in ExecutionStatus::ALL.into_iter().rev() {
@@ -284,7 +284,7 @@ impl TrackedExecutions {
         tracked
     }
 
-    /// How many are of `status`.
+    /// The number of executions with `status`.
     #[must_use]
     pub fn get(&self, status: ExecutionStatus) -> u32 {
         let ended = (!status.is_open()).then(|| self.ended.iter().flat_map(|chunk| chunk.iter())).into_iter().flatten();
@@ -306,21 +306,21 @@ impl TrackedExecutions {
         }
     }
 
-    /// How many can still change.
+    /// The number of executions that can still change.
     #[must_use]
     pub fn open(&self) -> u64 {
         u64::from(self.get(ExecutionStatus::Queued)) + u64::from(self.get(ExecutionStatus::InProgress))
     }
 
-    /// Offers the job to `count` things that did not have it before.
+    /// Queues an execution on `count` things that had none before.
     pub fn queue(&mut self, count: u32, at: Timestamp) {
         let count = count.min(u32::MAX - self.things);
         self.push_queued(self.things, count, (1, 0), at);
         self.things += count;
     }
 
-    /// Offers the job again to a thing that had it before and came to an end of it, as if it had left a group and joined it
-    /// again. Returns whether there is one.
+    /// Queues another execution on a thing whose execution has ended, as if it had left a group and joined it again.
+    /// Returns whether there is such a thing.
     pub fn queue_again(&mut self, at: Timestamp) -> bool {
         let some = usize::try_from(at.as_millis()).unwrap_or_default();
         let ended = self.ended.last().and_then(|chunk| chunk.get(some % chunk.len()));
@@ -344,8 +344,8 @@ impl TrackedExecutions {
         }
     }
 
-    /// Lets up to `count` executions go from one status to another, those first that have waited longest. Each that fails
-    /// or times out is tried again up to `max_retries` times, by a further execution.
+    /// Moves up to `count` executions from one status to another, oldest first. Each one that fails or times out is
+    /// retried up to `max_retries` times, by another execution.
     pub fn advance(
         &mut self,
         (from, to): (ExecutionStatus, ExecutionStatus),
@@ -371,7 +371,7 @@ impl TrackedExecutions {
         }
     }
 
-    /// Lets some of the devices that work on it report that they still do.
+    /// Some of the devices in progress report.
     pub fn report(&mut self, at: Timestamp) {
         let in_progress = self.open.iter_mut().filter(|batch| batch.status == ExecutionStatus::InProgress);
         for batch in in_progress {
@@ -382,7 +382,7 @@ impl TrackedExecutions {
         }
     }
 
-    /// Cancels the open execution of this number on a thing, with what is said about it.
+    /// Cancels the open execution with this number on a thing, and stores its status details.
     pub(super) fn cancel(&mut self, thing: u32, number: u32, details: BTreeMap<String, String>, at: Timestamp) {
         let found = self.open.iter().position(|batch| batch.number == number && batch.things().contains(&thing));
         let Some(index) = found else { return };
@@ -392,7 +392,7 @@ impl TrackedExecutions {
         canceled.status = ExecutionStatus::Canceled;
         canceled.updated = Spread::at(at);
         canceled.version = canceled.version.saturating_add(1);
-        // In the place of the one that it is cut out of, since those that wait stay in their order.
+        // The parts keep the position of the batch, since open executions stay in order.
         self.open.splice(index..index, [before, rest].into_iter().filter(|batch| batch.count > 0));
         self.insert(canceled);
         if !details.is_empty() {
@@ -400,7 +400,7 @@ impl TrackedExecutions {
         }
     }
 
-    /// Removes up to `count` executions of a status, as the deletion of a job does.
+    /// Removes up to `count` executions with `status`, as the deletion of a job does.
     pub(super) fn remove(&mut self, status: ExecutionStatus, count: u32) {
         if status.is_open() {
             drop(self.take(status, count));
@@ -414,12 +414,12 @@ impl TrackedExecutions {
         self.ended.retain(|chunk| !chunk.is_empty());
     }
 
-    /// Takes out up to `count` open executions of a status, those first that have waited longest.
+    /// Takes up to `count` open executions with `status`, oldest first.
     fn take(&mut self, status: ExecutionStatus, mut count: u32) -> Vec<Batch> {
         take(&mut self.open, status, &mut count)
     }
 
-    /// Adds an execution as it is, on a thing that had none.
+    /// Adds an execution on a thing that had none.
     pub(super) fn push(&mut self, execution: Execution) {
         let Execution { number, retry_attempt, status, queued_at, started_at, last_updated_at, version, .. } =
             execution;
@@ -435,13 +435,13 @@ impl TrackedExecutions {
 }
 
 impl Batch {
-    /// Executions that are known by their number alone. Their times are spread over those of the job, each thing's in the
-    /// order in which they have to be.
+    /// Executions of which only the number is known. Their times are spread over those of the job, in a valid order
+    /// for each thing.
     fn of_untracked(status: ExecutionStatus, first: u32, count: u32, times: &JobTimes) -> Self {
         use ExecutionStatus as Status;
         let length = times.last_changed.since(times.created);
         let at = |share: u32| times.created.after(length / 16 * share);
-        // A SNAPSHOT job is offered to all its devices soon; a CONTINUOUS one, to each that joins.
+        // A SNAPSHOT job is queued on all its devices soon, a CONTINUOUS one on each device that joins.
         let (queued_from, queued_until) = match (times.is_continuous, status) {
             (false, _) => (0, 2),
             (true, Status::Queued) => (8, 15),
@@ -460,7 +460,7 @@ impl Batch {
     }
 }
 
-/// Takes up to `left` executions of a status out of `batches`, and counts down.
+/// Takes up to `left` executions with `status` out of `batches`, and reduces `left`.
 fn take(batches: &mut Vec<Batch>, status: ExecutionStatus, left: &mut u32) -> Vec<Batch> {
     let mut taken = Vec::new();
     for batch in batches.iter_mut().filter(|batch| batch.status == status) {
@@ -476,12 +476,12 @@ fn take(batches: &mut Vec<Batch>, status: ExecutionStatus, left: &mut u32) -> Ve
     taken
 }
 
-/// The place of an execution in the order of a list.
+/// The position of an execution in list order.
 fn position(seed: u64, thing: u32, number: u32) -> u64 {
     scramble(seed ^ (u64::from(number) << 32 | u64::from(thing)))
 }
 
-/// Another number for each number, without any visible order (the finalizer of `SplitMix64`, which is a bijection).
+/// A bijection without a visible order: the finalizer of `SplitMix64`.
 fn scramble(number: u64) -> u64 {
     let number = number.wrapping_add(0x9e37_79b9_7f4a_7c15);
     let number = (number ^ (number >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -509,7 +509,7 @@ mod tests {
         executions.list(times, None, None, usize::MAX).into_iter().map(|(_, execution)| execution).collect()
     }
 
-    /// Some of every status, known by their numbers alone.
+    /// Some executions of every status, as counts alone.
     fn counted() -> Executions {
         let mut executions = Executions::default();
         for (count, status) in (10..).zip(ExecutionStatus::ALL) {
@@ -536,7 +536,7 @@ mod tests {
     }
 
     #[test]
-    fn times_that_follow_from_the_job_are_in_order_and_within_its_own() {
+    fn derived_times_are_in_order_and_within_those_of_the_job() {
         for is_continuous in [false, true] {
             for execution in all(&counted(), &times(is_continuous)) {
                 let Execution { queued_at, started_at, last_updated_at, status, .. } = execution;
@@ -551,7 +551,7 @@ mod tests {
     }
 
     #[test]
-    fn what_happens_later_changes_no_time_of_before() {
+    fn later_changes_keep_earlier_times() {
         let before = all(&counted(), &times(false));
         let mut executions = counted();
         executions.tracked(&times(false)).advance((Queued, InProgress), 3, 0, at(0));
@@ -566,7 +566,7 @@ mod tests {
     }
 
     #[test]
-    fn an_execution_keeps_the_time_of_everything_that_happened_to_it() {
+    fn an_execution_keeps_the_time_of_each_change() {
         let executions = tracked(|tracked| {
             tracked.queue(2, at(0));
             tracked.advance((Queued, InProgress), 1, 0, at(10));
@@ -583,7 +583,7 @@ mod tests {
     }
 
     #[test]
-    fn who_reports_is_updated_and_nothing_else() {
+    fn a_report_updates_only_the_executions_that_report() {
         let executions = tracked(|tracked| {
             tracked.queue(9, at(0));
             tracked.advance((Queued, InProgress), 5, 0, at(1));
@@ -597,7 +597,7 @@ mod tests {
     }
 
     #[test]
-    fn a_retry_is_a_further_execution_and_there_are_no_more_than_allowed() {
+    fn a_retry_is_another_execution_up_to_the_limit() {
         let executions = tracked(|tracked| {
             tracked.queue(4, at(0));
             for seconds in 1..9 {
@@ -613,13 +613,13 @@ mod tests {
     }
 
     #[test]
-    fn a_thing_that_runs_a_job_again_has_a_higher_number_and_no_retry() {
+    fn a_repeated_run_has_a_higher_number_and_no_retry_attempt() {
         let mut executions = tracked(|tracked| tracked.queue(1, at(0)));
         let tracked = executions.tracked(&times(true));
-        assert!(!tracked.queue_again(at(1)), "it has not come to an end of it");
+        assert!(!tracked.queue_again(at(1)), "its execution has not ended");
         tracked.advance((Queued, Rejected), 1, 0, at(2));
         assert!(tracked.queue_again(at(3)));
-        assert!(!tracked.queue_again(at(4)), "it has it again");
+        assert!(!tracked.queue_again(at(4)), "it is queued again");
         let numbers: Vec<_> =
             executions.on_thing(&times(true), 0).iter().map(|it| (it.number, it.retry_attempt)).collect();
         assert_eq!(numbers, [(1, 0), (2, 0)]);
@@ -627,7 +627,7 @@ mod tests {
     }
 
     #[test]
-    fn one_execution_can_be_canceled_out_of_many() {
+    fn one_of_many_executions_can_be_canceled() {
         for thing in [0, 3, 9] {
             let executions = tracked(|tracked| {
                 tracked.queue(10, at(0));
@@ -640,7 +640,7 @@ mod tests {
     }
 
     #[test]
-    fn pages_of_every_size_show_each_execution_once_and_in_no_order_of_time_or_thing() {
+    fn pages_of_every_size_list_each_execution_once_in_hash_order() {
         let executions = counted();
         let whole = all(&executions, &times(false));
         for size in [1, 2, 7, 50, 250] {
@@ -663,7 +663,7 @@ mod tests {
     }
 
     #[test]
-    fn a_change_by_hand_forgets_the_record() {
+    fn setting_a_count_ends_tracking() {
         let mut executions = tracked(|tracked| tracked.queue(5, at(0)));
         executions.shift(Queued, Succeeded, 9);
         assert_eq!((executions.get(Queued), executions.get(Succeeded), executions.total()), (0, 5, 5));

@@ -8,14 +8,14 @@ use crate::jobs::{ExecutionStatus, Timestamp};
 
 use super::Call;
 use super::executions::Execution;
-use super::fleet::{Fleet, Job, Place};
+use super::fleet::{Fleet, Job, SortKey};
 use super::jobs_api::named_job;
 use super::json::epoch_seconds;
 use super::lifecycle::Lifecycle;
 use super::paging::Paging;
 use super::protocol::{ApiError, Identifier, without_nulls};
 
-/// Why made-up devices say that they failed.
+/// Failure reasons of the simulated devices.
 const FAILURES: [&str; 4] = ["checksum mismatch", "download failed", "no space left on device", "signature invalid"];
 
 pub(super) fn list_job_executions_for_job(call: &Call<'_>, fleet: &Fleet) -> Result<Value, ApiError> {
@@ -23,7 +23,7 @@ pub(super) fn list_job_executions_for_job(call: &Call<'_>, fleet: &Fleet) -> Res
     let status = status_param(call)?;
     let paging = Paging::of(call)?;
     let after = paging.after(|cursor| cursor.parse().ok())?;
-    // One more than a page has shows whether another one follows.
+    // One execution more than the page size shows whether another page follows.
     let executions = job.executions.list(&job.times(), status, after, paging.size().saturating_add(1));
     let page = paging.cut(executions.into_iter(), |(position, _)| position.to_string());
     let summaries: Vec<Value> = page
@@ -46,10 +46,10 @@ pub(super) fn list_job_executions_for_thing(call: &Call<'_>, fleet: &Fleet) -> R
     let only = call.params.identifier("jobId", &Identifier::JOB_ID)?;
     let paging = Paging::of(call)?;
     let after = paging.after(after_execution)?;
-    let place_after = after.as_ref().map(|(place, _)| place);
+    let key_after = after.as_ref().map(|(key, _)| key);
     // A page can end between two executions of one job.
-    let begun = after.as_ref().and_then(|(place, number)| {
-        let job = fleet.job(place.id()).filter(|job| Place::of(job) == *place)?;
+    let begun = after.as_ref().and_then(|(key, number)| {
+        let job = fleet.job(key.id()).filter(|job| SortKey::of(job) == *key)?;
         Some(
             executions_on(job, name)
                 .into_iter()
@@ -58,7 +58,7 @@ pub(super) fn list_job_executions_for_thing(call: &Call<'_>, fleet: &Fleet) -> R
         )
     });
     let rest = fleet
-        .jobs_after(place_after, None)
+        .jobs_after(key_after, None)
         .flat_map(|job| executions_on(job, name).into_iter().map(move |execution| (job, execution)));
     let executions = begun.into_iter().flatten().chain(rest).filter(|(job, execution)| {
         status.is_none_or(|status| execution.status == status)
@@ -66,7 +66,7 @@ pub(super) fn list_job_executions_for_thing(call: &Call<'_>, fleet: &Fleet) -> R
             && only.is_none_or(|id| job.id == id)
     });
     let page =
-        paging.cut(executions, |(job, execution)| format!("{}\n{}", execution.number, Place::of(job).to_cursor()));
+        paging.cut(executions, |(job, execution)| format!("{}\n{}", execution.number, SortKey::of(job).to_cursor()));
     let summaries: Vec<Value> = page
         .items
         .into_iter()
@@ -75,10 +75,10 @@ pub(super) fn list_job_executions_for_thing(call: &Call<'_>, fleet: &Fleet) -> R
     Ok(without_nulls(json!({ "executionSummaries": summaries, "nextToken": page.next_token })))
 }
 
-/// The place of a job, and the number of its last execution that was listed.
-fn after_execution(cursor: &str) -> Option<(Place, u32)> {
-    let (number, place) = cursor.split_once('\n')?;
-    Some((Place::from_cursor(place)?, number.parse().ok()?))
+/// The sort key of a job, and the number of its last execution that was listed.
+fn after_execution(cursor: &str) -> Option<(SortKey, u32)> {
+    let (number, key) = cursor.split_once('\n')?;
+    Some((SortKey::from_cursor(key)?, number.parse().ok()?))
 }
 
 pub(super) fn describe_job_execution(call: &Call<'_>, fleet: &Fleet) -> Result<Value, ApiError> {
@@ -89,7 +89,7 @@ pub(super) fn describe_job_execution(call: &Call<'_>, fleet: &Fleet) -> Result<V
     Ok(json!({ "execution": without_nulls(json!({
         "jobId": job.id,
         "status": execution.status.as_str(),
-        // Only force cancels what a device has begun.
+        // Only force cancels an execution that is in progress.
         "forceCanceled": (execution.status == ExecutionStatus::Canceled).then_some(execution.started_at.is_some()),
         "statusDetails": { "detailsMap": details(job, &execution) },
         "thingArn": thing_arn(call, name),
@@ -102,7 +102,7 @@ pub(super) fn describe_job_execution(call: &Call<'_>, fleet: &Fleet) -> Result<V
     })) }))
 }
 
-/// Cancels one execution. Where it was the last open one of a SNAPSHOT job, the job is completed with it.
+/// Cancels one execution. If it was the last open one of a SNAPSHOT job, the job is completed.
 pub(super) fn cancel_job_execution(
     call: &Call<'_>,
     fleet: &mut Fleet,
@@ -147,7 +147,7 @@ fn details_param(body: &Map<String, Value>) -> Result<BTreeMap<String, String>, 
     Ok(texts)
 }
 
-/// What an execution's device said last, or who canceled it.
+/// The last report of the device, or the details of the cancellation.
 fn details(job: &Job, execution: &Execution) -> BTreeMap<String, String> {
     if let Some(details) = job.executions.details(execution.thing, execution.number) {
         return details.clone();
@@ -179,12 +179,12 @@ fn summary(execution: &Execution) -> Value {
     }))
 }
 
-/// The executions of a job on the thing of this name, the first one first.
+/// The executions of a job on the thing with this name, oldest first.
 pub(super) fn executions_on(job: &Job, name: &str) -> Vec<Execution> {
     job.thing_index(name).map(|thing| job.executions.on_thing(&job.times(), thing)).unwrap_or_default()
 }
 
-/// The execution of this number, or the last one.
+/// The execution with this number, or the last one.
 fn existing_execution(job: &Job, name: &str, number: Option<u32>) -> Result<Execution, ApiError> {
     let of_number = |execution: &Execution| number.is_none_or(|number| execution.number == number);
     executions_on(job, name)

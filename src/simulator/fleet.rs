@@ -1,4 +1,4 @@
-//! What one account has in one region: jobs and thing groups, as plain values.
+//! The jobs and thing groups of one account in one region, as plain values.
 
 use std::borrow::Borrow;
 use std::cmp::{Ordering, Reverse};
@@ -12,19 +12,19 @@ use crate::jobs::{ExecutionStatus, Status, TargetSelection, Timestamp};
 use super::executions::{Execution, Executions, JobTimes, TrackedExecutions};
 use super::json::uuid_of;
 
-/// Jobs and thing groups. The default is none of either.
+/// Jobs and thing groups. The default is empty.
 ///
-/// An account can have a million jobs, so each is held once, and both ways to it cost a pointer. What jobs have in
-/// common ([`Job::targets`], [`Job::texts`]) they can share.
+/// An account can have a million jobs, so each is stored once, with two indexes of one pointer each. Jobs can share
+/// [`Job::targets`] and [`Job::texts`].
 #[derive(Clone, Debug, Default)]
 pub struct Fleet {
-    in_order: BTreeSet<ByPlace>,
+    in_order: BTreeSet<BySortKey>,
     by_id: HashSet<ById>,
     groups: BTreeMap<String, ThingGroup>,
 }
 
 impl Fleet {
-    /// A fleet of exactly these. Of jobs with the same id, and of groups with the same name, the last one stays.
+    /// A fleet of these jobs and groups. If an id or a group name repeats, the last one stays.
     #[must_use]
     pub fn new(jobs: impl IntoIterator<Item = Job>, groups: impl IntoIterator<Item = ThingGroup>) -> Self {
         let jobs = jobs.into_iter();
@@ -32,8 +32,8 @@ impl Fleet {
         for job in jobs {
             by_id.replace(ById(Arc::new(job)));
         }
-        // Made of all jobs at once, the tree has no half-empty nodes, and takes no search for each of them.
-        let in_order = by_id.iter().map(|ById(job)| ByPlace(job.clone())).collect();
+        // Bulk building leaves no half-empty tree nodes and needs no search for each job.
+        let in_order = by_id.iter().map(|ById(job)| BySortKey(job.clone())).collect();
         let groups = groups.into_iter().map(|group| (group.name.clone(), group)).collect();
         Self { in_order, by_id, groups }
     }
@@ -44,30 +44,30 @@ impl Fleet {
         self.by_id.get(id).map(|ById(job)| &**job)
     }
 
-    /// All jobs, in the order in which `ListJobs` has them.
+    /// All jobs, in the order of `ListJobs`.
     #[must_use]
     pub fn jobs(&self) -> impl ExactSizeIterator<Item = &Job> {
-        self.in_order.iter().map(|ByPlace(job)| &**job)
+        self.in_order.iter().map(|BySortKey(job)| &**job)
     }
 
-    /// Adds a job, or puts it in place of the one with the same id, which it gives back.
+    /// Adds a job. Replaces and returns an earlier job with the same id.
     pub fn add_job(&mut self, job: Job) -> Option<Job> {
         let replaced = self.remove_job(&job.id);
         let job = Arc::new(job);
         self.by_id.insert(ById(job.clone()));
-        self.in_order.insert(ByPlace(job));
+        self.in_order.insert(BySortKey(job));
         replaced
     }
 
     /// Removes a job, as AWS does when a deletion ends or a job is purged.
     pub fn remove_job(&mut self, id: &str) -> Option<Job> {
         let ById(job) = self.by_id.take(id)?;
-        let job = ByPlace(job);
+        let job = BySortKey(job);
         self.in_order.remove(&job);
         Some(Arc::unwrap_or_clone(job.0))
     }
 
-    /// Changes a job, which then takes the place that its new values ask for. Tells whether there is such a job.
+    /// Changes a job and sorts it in again. Returns whether the job exists.
     pub fn update_job(&mut self, id: &str, change: impl FnOnce(&mut Job)) -> bool {
         let Some(mut job) = self.remove_job(id) else { return false };
         change(&mut job);
@@ -75,14 +75,14 @@ impl Fleet {
         true
     }
 
-    /// The job with this id as the fleet holds it: for others that hold many jobs, too.
+    /// The shared job with this id, for other owners of many jobs.
     pub(super) fn shared_job(&self, id: &str) -> Option<&Arc<Job>> {
         self.by_id.get(id).map(|ById(job)| job)
     }
 
-    /// All jobs as the fleet holds them, in the order of `ListJobs`.
+    /// All shared jobs, in the order of `ListJobs`.
     pub(super) fn shared_jobs(&self) -> impl ExactSizeIterator<Item = &Arc<Job>> {
-        self.in_order.iter().map(|ByPlace(job)| job)
+        self.in_order.iter().map(|BySortKey(job)| job)
     }
 
     /// The group with this name.
@@ -97,7 +97,7 @@ impl Fleet {
         self.groups.values()
     }
 
-    /// Adds a group, or puts it in place of the one with the same name, which it gives back.
+    /// Adds a group. Replaces and returns an earlier group with the same name.
     pub fn add_group(&mut self, group: ThingGroup) -> Option<ThingGroup> {
         self.groups.insert(group.name.clone(), group)
     }
@@ -107,40 +107,40 @@ impl Fleet {
         self.groups.remove(name)
     }
 
-    /// Jobs of one status, or of all, that come after `cursor` in the order of `ListJobs`.
+    /// Jobs of one status, or of all, after `cursor` in the order of `ListJobs`.
     pub(super) fn jobs_after<'a>(
         &'a self,
-        cursor: Option<&Place>,
+        cursor: Option<&SortKey>,
         status: Option<&'a Status>,
     ) -> impl Iterator<Item = &'a Job> {
         let start = match (cursor, status) {
-            (Some(place), _) => Bound::Excluded(place.clone()),
-            (None, Some(status)) => Bound::Included(Place::first_of(status)),
+            (Some(key), _) => Bound::Excluded(key.clone()),
+            (None, Some(status)) => Bound::Included(SortKey::first_of(status)),
             (None, None) => Bound::Unbounded,
         };
-        let start = start.map(|place| ByPlace(Arc::new(place.into_probe())));
-        let jobs = self.in_order.range((start, Bound::Unbounded)).map(|ByPlace(job)| &**job);
+        let start = start.map(|key| BySortKey(Arc::new(key.into_probe())));
+        let jobs = self.in_order.range((start, Bound::Unbounded)).map(|BySortKey(job)| &**job);
         jobs.take_while(move |job| status.is_none_or(|status| job.status == *status))
     }
 
-    /// Groups that come after the one named `cursor`, by name.
+    /// Groups after the one named `cursor`, by name.
     pub(super) fn groups_after(&self, cursor: Option<&str>) -> impl Iterator<Item = &ThingGroup> {
         let start = cursor.map_or(Bound::Unbounded, Bound::Excluded);
         self.groups.range::<str, _>((start, Bound::Unbounded)).map(|(_, group)| group)
     }
 
-    /// The groups above `group`, from the top down.
+    /// The ancestors of `group`, from the top down.
     pub(super) fn ancestors<'a>(&'a self, group: &'a ThingGroup) -> Vec<&'a ThingGroup> {
         let parent_of = |group: &&'a ThingGroup| group.parent.as_deref().and_then(|parent| self.group(parent));
         let upwards = std::iter::successors(parent_of(&group), parent_of);
-        // A circle is nothing that AWS lets happen, but nothing that a test must hang on.
+        // The limit guards against a cycle. AWS allows none, but a test could build one.
         let mut ancestors: Vec<_> = upwards.take(self.groups.len()).collect();
         ancestors.reverse();
         ancestors
     }
 }
 
-/// A job, found by its id.
+/// A job, compared by its id.
 #[derive(Clone, Debug)]
 struct ById(Arc<Job>);
 
@@ -164,56 +164,56 @@ impl Hash for ById {
     }
 }
 
-/// A job, found by its place in the order of `ListJobs`.
+/// A job, compared by its position in the order of `ListJobs`.
 #[derive(Clone, Debug)]
-struct ByPlace(Arc<Job>);
+struct BySortKey(Arc<Job>);
 
-impl ByPlace {
+impl BySortKey {
     /// By status, then newest first, then by id.
     fn key(&self) -> (&Status, Reverse<Timestamp>, &str) {
         (&self.0.status, Reverse(self.0.created_at), &self.0.id)
     }
 }
 
-impl PartialEq for ByPlace {
+impl PartialEq for BySortKey {
     fn eq(&self, other: &Self) -> bool {
         self.cmp(other).is_eq()
     }
 }
 
-impl Eq for ByPlace {}
+impl Eq for BySortKey {}
 
-impl PartialOrd for ByPlace {
+impl PartialOrd for BySortKey {
     fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
         Some(self.cmp(other))
     }
 }
 
-impl Ord for ByPlace {
+impl Ord for BySortKey {
     fn cmp(&self, other: &Self) -> Ordering {
         self.key().cmp(&other.key())
     }
 }
 
-/// A job's place in the order of `ListJobs`, without the job.
+/// The sort key of a job in the order of `ListJobs`.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Place {
+pub(super) struct SortKey {
     status: Status,
     created_at: Timestamp,
     id: String,
 }
 
-impl Place {
+impl SortKey {
     pub(super) fn of(job: &Job) -> Self {
         Self { status: job.status.clone(), created_at: job.created_at, id: job.id.clone() }
     }
 
-    /// Before every job of `status`: the newest time there is, and an id that no job has.
+    /// Before every job of `status`: the newest possible time, and an id that no job has.
     fn first_of(status: &Status) -> Self {
         Self { status: status.clone(), created_at: Timestamp::from_millis(i64::MAX), id: String::new() }
     }
 
-    /// A job that has this place, to search for it.
+    /// A job with this sort key, to search for.
     fn into_probe(self) -> Job {
         Job::new(self.id, self.status, self.created_at)
     }
@@ -234,14 +234,14 @@ impl Place {
     }
 }
 
-/// A job, with what `ListJobs` and `DescribeJob` tell of it. Start with [`Job::new`]; every field can be set.
+/// A job as `ListJobs` and `DescribeJob` return it. Start with [`Job::new`]; every field can be set.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Job {
     /// 1 to 64 of `[a-zA-Z0-9_-]`; not checked.
     pub id: String,
-    /// May be one that AWS does not have, to see what a client makes of it.
+    /// May be a status that AWS does not have, to test clients.
     pub status: Status,
-    /// Which devices it is for.
+    /// SNAPSHOT or CONTINUOUS.
     pub target_selection: TargetSelection,
     /// When it was created.
     pub created_at: Timestamp,
@@ -249,29 +249,30 @@ pub struct Job {
     pub last_updated_at: Timestamp,
     /// When it was completed or canceled.
     pub completed_at: Option<Timestamp>,
-    /// Whether it rolls out or cancels right now.
+    /// Whether a rollout or a cancellation is in progress.
     pub is_concurrent: bool,
-    /// Things and thing groups. AWS demands one at least and takes a hundred at most; not checked. Jobs can share them.
+    /// Things and thing groups. AWS requires 1 to 100 of them; not checked. Jobs can share them.
     pub targets: Arc<[Target]>,
-    /// Its executions. To change them with their times, see [`Job::executions_mut`].
+    /// Its executions. Use [`Job::executions_mut`] to change them with their times.
     pub executions: Executions,
-    /// How many times an execution is tried again after it has failed or timed out, 0 to 10.
+    /// How often an execution is retried after it has failed or timed out, 0 to 10.
     pub max_retries: u32,
-    /// AWS cancels the job once so many percent of at least [`MIN_EXECUTED`] executions have failed; 0 for a job without abort criteria.
+    /// AWS cancels the job when this percentage of at least [`MIN_EXECUTED`] executions has failed; 0 for a job
+    /// without abort criteria.
     pub abort_percent: u8,
-    /// When it starts and ends, where it is scheduled.
+    /// Its schedule, if it has one.
     pub scheduling: Option<Box<Scheduling>>,
-    /// How long a device may work on it.
+    /// How long an execution may be in progress.
     pub in_progress_timeout_minutes: Option<u32>,
-    /// Whether it was canceled with force, which ends executions in progress, too.
+    /// Whether it was canceled with force, which also ends executions in progress.
     pub force_canceled: bool,
-    /// What is written about it. Jobs can share it.
+    /// Its texts and tags. Jobs can share them.
     pub texts: Arc<Texts>,
 }
 
 impl Job {
-    /// A SNAPSHOT job that nothing happened to since it was created, without targets and executions. One that has ended
-    /// did so when it was created.
+    /// A SNAPSHOT job that has not changed since its creation, without targets and executions. A job with a terminal
+    /// status ended when it was created.
     #[must_use]
     pub fn new(id: impl Into<String>, status: Status, created_at: Timestamp) -> Self {
         let has_ended = matches!(status, Status::Completed | Status::Canceled);
@@ -294,7 +295,7 @@ impl Job {
         }
     }
 
-    /// Whether AWS cancels it for its abort criteria.
+    /// Whether AWS cancels it because of its abort criteria.
     pub(super) fn meets_abort_criteria(&self) -> bool {
         let count = |status| u64::from(self.executions.get(status));
         let failed = [ExecutionStatus::Failed, ExecutionStatus::TimedOut, ExecutionStatus::Rejected].map(count);
@@ -304,20 +305,20 @@ impl Job {
         percent > 0 && executed >= u64::from(MIN_EXECUTED) && failed * 100 >= executed * percent
     }
 
-    /// The same job as a CONTINUOUS one.
+    /// Makes the job CONTINUOUS.
     #[must_use]
     pub fn continuous(mut self) -> Self {
         self.target_selection = TargetSelection::Continuous;
         self
     }
 
-    /// The same job with one more target, the thing group `name`.
+    /// Adds the thing group `name` to the targets.
     #[must_use]
     pub fn targeting_group(self, name: &str) -> Self {
         self.targeting(Target::ThingGroup(name.to_owned()))
     }
 
-    /// The same job with one more target, the thing `name`.
+    /// Adds the thing `name` to the targets.
     #[must_use]
     pub fn targeting_thing(self, name: &str) -> Self {
         self.targeting(Target::Thing(name.to_owned()))
@@ -328,34 +329,34 @@ impl Job {
         self
     }
 
-    /// The same job with `count` executions of `status`.
+    /// Sets `count` executions of `status`.
     #[must_use]
     pub fn with_executions(mut self, status: ExecutionStatus, count: u32) -> Self {
         self.executions.set(status, count);
         self
     }
 
-    /// The same job with one more execution, on a thing of its own.
+    /// Adds one execution, on its own thing.
     #[must_use]
     pub fn with_execution(mut self, execution: Execution) -> Self {
         self.executions_mut().push(execution);
         self
     }
 
-    /// Its executions, to be changed; what has happened to them so far does not depend on the job's times any more.
+    /// The executions, to change them. From now on, their times are independent of the job's.
     pub fn executions_mut(&mut self) -> &mut TrackedExecutions {
         let times = self.times();
         self.executions.tracked(&times)
     }
 
-    /// The same job with one more tag.
+    /// Adds a tag.
     #[must_use]
     pub fn tagged(mut self, key: &str, value: &str) -> Self {
         Arc::make_mut(&mut self.texts).tags.insert(key.to_owned(), value.to_owned());
         self
     }
 
-    /// The same job, last changed and, for one that has ended, completed `at` this time.
+    /// Sets the last change and, for an ended job, the completion to the time `at`.
     #[must_use]
     pub fn updated(mut self, at: Timestamp) -> Self {
         self.last_updated_at = at;
@@ -363,21 +364,21 @@ impl Job {
         self
     }
 
-    /// The same job, scheduled.
+    /// Sets the schedule.
     #[must_use]
     pub fn scheduled(mut self, scheduling: Scheduling) -> Self {
         self.scheduling = Some(Box::new(scheduling));
         self
     }
 
-    /// The same job in a namespace.
+    /// Sets the namespace.
     #[must_use]
     pub fn in_namespace(mut self, namespace_id: &str) -> Self {
         Arc::make_mut(&mut self.texts).namespace_id = Some(namespace_id.to_owned());
         self
     }
 
-    /// What the times of its executions follow from where they are not tracked.
+    /// The times from which those of untracked executions derive.
     pub(super) fn times(&self) -> JobTimes {
         let mut hasher = DefaultHasher::new();
         self.id.hash(&mut hasher);
@@ -389,8 +390,8 @@ impl Job {
         }
     }
 
-    /// The name of the thing with this index: first come the things that are targets themselves, then the made-up members
-    /// of the groups, in turn. So the jobs of a group run on the same things.
+    /// The name of the thing with this index. The target things come first, then made-up members of the groups, in
+    /// turn. So jobs of the same group run on the same things.
     pub(super) fn thing_name(&self, thing: u32) -> String {
         let index = usize::try_from(thing).unwrap_or(usize::MAX);
         let (things, groups) = self.things_and_groups();
@@ -404,7 +405,7 @@ impl Job {
         }
     }
 
-    /// The index of the thing with this name; `None` if it is never one of this job's.
+    /// The index of the thing with this name; `None` if the job never runs on it.
     pub(super) fn thing_index(&self, name: &str) -> Option<u32> {
         let (things, groups) = self.things_and_groups();
         let member = || {
@@ -437,41 +438,41 @@ impl Job {
         matches!(self.status, Status::Completed | Status::Canceled)
     }
 
-    /// Whether the group `name` itself, rather than a group above it, is a target.
+    /// Whether the group `name` itself, not one of its ancestors, is a target.
     pub(super) fn targets_group(&self, name: &str) -> bool {
         self.targets.iter().any(|target| matches!(target, Target::ThingGroup(group) if group == name))
     }
 }
 
-/// In the place of a group's name, for the things of a job without groups.
+/// The group name for things of jobs without groups.
 const UNGROUPED: &str = "simulated-thing";
 
-/// The start of the names of a group's made-up members. A thing's name has 128 characters at most, as a group's has.
+/// The prefix of the names of a group's made-up members. Names of things and groups have at most 128 characters.
 fn member_prefix(group: &str) -> &str {
     group.get(..117).unwrap_or(group)
 }
 
-/// How many executions have had a result before a job is aborted.
+/// An abort needs this many executions with a result.
 pub(super) const MIN_EXECUTED: u32 = 10;
 
-/// What is written about a job.
+/// Texts and tags of a job.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Texts {
-    /// Which namespace it belongs to.
+    /// The namespace of the job.
     pub namespace_id: Option<String>,
-    /// What people wrote when they created it.
+    /// The description.
     pub description: Option<String>,
-    /// What people wrote when they last changed it.
+    /// The comment of the last change.
     pub comment: Option<String>,
     /// Why it was canceled, as upper case letters, digits and `_`.
     pub reason_code: Option<String>,
-    /// Where the job document came from.
+    /// The URL of the job document.
     pub document_source: Option<String>,
-    /// What people sort it by.
+    /// The tags.
     pub tags: BTreeMap<String, String>,
 }
 
-/// What a job is for.
+/// A target of a job.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Target {
     /// A device, by name.
@@ -490,25 +491,25 @@ impl Target {
     }
 }
 
-/// When a job runs. The default is at once, without an end.
+/// The schedule of a job. The default starts at once and has no end.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Scheduling {
-    /// When it starts; told with a precision of minutes.
+    /// When it starts. AWS reports minutes.
     pub start_time: Option<Timestamp>,
-    /// When it ends; told with a precision of minutes.
+    /// When it ends. AWS reports minutes.
     pub end_time: Option<Timestamp>,
     /// `STOP_ROLLOUT`, `CANCEL` or `FORCE_CANCEL`.
     pub end_behavior: Option<String>,
-    /// Outside of these it goes back to SCHEDULED.
+    /// The job is SCHEDULED outside these windows.
     pub maintenance_windows: Vec<MaintenanceWindow>,
 }
 
-/// A time that comes again and again in which a job may run.
+/// A recurring time in which a job may run.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct MaintenanceWindow {
     /// When it starts, as `cron(MINUTE HOUR DAY MONTH WEEKDAY YEAR)`.
     pub start_time: String,
-    /// How long it lasts, 1 to 1430.
+    /// Its length, 1 to 1430.
     pub duration_in_minutes: u32,
 }
 
@@ -517,27 +518,27 @@ pub struct MaintenanceWindow {
 pub struct ThingGroup {
     /// 1 to 128 of `[a-zA-Z0-9:_-]`; not checked.
     pub name: String,
-    /// 1 to 128 of `[a-zA-Z0-9-]`; AWS gives UUIDs.
+    /// 1 to 128 of `[a-zA-Z0-9-]`; AWS uses UUIDs.
     pub id: String,
-    /// The group that it is in.
+    /// The parent group.
     pub parent: Option<String>,
-    /// What people wrote about it.
+    /// The description.
     pub description: Option<String>,
     /// When it was created.
     pub created_at: Timestamp,
 }
 
 impl ThingGroup {
-    /// A top group. Its id follows from its name.
+    /// A group without a parent. Its id derives from its name.
     #[must_use]
     pub fn new(name: impl Into<String>) -> Self {
         let name = name.into();
         let id = uuid_of(&("thing group", &name));
-        // 2020-09-13: long ago, and the same in every test.
+        // 2020-09-13: an arbitrary time in the past, the same in every test.
         Self { name, id, parent: None, description: None, created_at: Timestamp::from_secs(1_600_000_000) }
     }
 
-    /// The same group within another.
+    /// Sets the parent group.
     #[must_use]
     pub fn within(mut self, parent: &str) -> Self {
         self.parent = Some(parent.to_owned());
@@ -569,7 +570,7 @@ mod tests {
     }
 
     #[test]
-    fn a_job_that_changes_takes_its_new_place() {
+    fn a_changed_job_is_sorted_in_again() {
         let jobs = [Job::new("a", Status::InProgress, at(5)), Job::new("b", Status::InProgress, at(4))];
         let mut fleet = Fleet::new(jobs, []);
         assert!(fleet.update_job("a", |job| job.status = Status::Canceled));
@@ -578,7 +579,7 @@ mod tests {
     }
 
     #[test]
-    fn an_id_is_there_once() {
+    fn an_id_is_unique() {
         let mut fleet = Fleet::new([Job::new("a", Status::InProgress, at(5))], []);
         let replaced = fleet.add_job(Job::new("a", Status::Completed, at(9)));
         assert_eq!(replaced.map(|job| job.status), Some(Status::InProgress));
@@ -588,14 +589,14 @@ mod tests {
     }
 
     #[test]
-    fn of_jobs_with_the_same_id_the_last_stays() {
+    fn the_last_job_with_an_id_stays() {
         let jobs = [Job::new("a", Status::InProgress, at(5)), Job::new("a", Status::Completed, at(4))];
         let fleet = Fleet::new(jobs, []);
         assert_eq!(fleet.jobs().map(|job| &job.status).collect::<Vec<_>>(), [&Status::Completed]);
     }
 
     #[test]
-    fn a_clone_keeps_what_it_had() {
+    fn a_clone_does_not_see_later_changes() {
         let mut fleet = Fleet::new([Job::new("a", Status::InProgress, at(5))], []);
         let before = fleet.clone();
         fleet.update_job("a", |job| job.status = Status::Canceled);
@@ -604,16 +605,16 @@ mod tests {
     }
 
     #[test]
-    fn a_job_takes_little_room() {
+    fn a_job_takes_at_most_200_bytes() {
         // An account can have a million.
         assert!(size_of::<Job>() <= 200, "{}", size_of::<Job>());
     }
 
     #[test]
-    fn a_cursor_leads_back_to_its_place() {
-        let place = Place::of(&Job::new("a", Status::Unknown("NEW".into()), Timestamp::from_millis(-5)));
-        assert_eq!(Place::from_cursor(&place.to_cursor()), Some(place));
-        assert_eq!(Place::from_cursor("IN_PROGRESS\nx\na"), None);
+    fn a_cursor_round_trips() {
+        let key = SortKey::of(&Job::new("a", Status::Unknown("NEW".into()), Timestamp::from_millis(-5)));
+        assert_eq!(SortKey::from_cursor(&key.to_cursor()), Some(key));
+        assert_eq!(SortKey::from_cursor("IN_PROGRESS\nx\na"), None);
     }
 
     #[test]
@@ -641,7 +642,7 @@ mod tests {
     }
 
     #[test]
-    fn groups_in_a_circle_do_not_hang() {
+    fn a_cycle_of_groups_does_not_hang() {
         let groups = [ThingGroup::new("a").within("b"), ThingGroup::new("b").within("a")];
         let fleet = Fleet::new([], groups);
         let group = fleet.group("a").expect("it was added");

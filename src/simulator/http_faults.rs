@@ -1,6 +1,6 @@
 //! Faults of HTTP and of connections: what a failing network, proxy or server does to its clients.
 //!
-//! The simulator has an HTTP server of its own, so that the exporter's has nothing that only a failing one needs.
+//! The simulator has its own HTTP server, so that the exporter's needs no support for faults.
 
 use std::convert::Infallible;
 use std::future::pending;
@@ -28,31 +28,31 @@ use crate::http::{Listener, Request};
 
 type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
-/// How long a connection may be idle. The SDKs keep theirs for 90 seconds.
+/// The limit for idle connections. The SDKs keep theirs for 90 seconds.
 const IDLE_TIMEOUT: Duration = Duration::from_mins(3);
 
-/// The largest request body, in bytes: ten times the largest document that AWS takes with a job.
+/// The limit for request bodies: ten times the largest job document that AWS accepts.
 const MAX_BODY_BYTES: usize = 320 * 1024;
 
-/// How long nothing is accepted after a failure to accept, which is mostly a lack of files that does not end at once.
+/// The pause after a failed accept. The usual cause is a lack of file descriptors, which lasts.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(250);
 
-/// What happens to a request.
+/// What the server does with a request.
 #[derive(Debug)]
 pub enum FaultAction {
-    /// It gets a response, whose [`Body`] may end badly.
+    /// It sends a response, whose [`Body`] may fail.
     Response(::http::Response<Body>),
-    /// The same, so much later.
+    /// It does the same after a delay.
     Delay(Duration, Box<FaultAction>),
-    /// It gets nothing. The connection stays open until its client gives up.
+    /// It sends nothing. The connection stays open until the client gives up.
     Hang,
-    /// Its connection is reset without a byte of a response: RST, for which the socket lingers for zero seconds.
+    /// It resets the connection before the first byte of a response: RST, by a linger time of zero.
     Reset,
-    /// As [`FaultAction::Reset`]; and for so long, every connection to this server is reset as soon as it is accepted.
-    /// Connections that are open already stay.
+    /// Like [`FaultAction::Reset`]; in addition, it resets every new connection for this time. Connections that are
+    /// already open stay.
     ///
-    /// A client sees the reset with its first read or write. A refusal by the system, RST in answer to SYN, would take
-    /// closing the listening socket, and its port could belong to another process when it is opened again.
+    /// A client sees the reset with its first read or write. A real refusal, RST in answer to SYN, would require
+    /// closing the listening socket, and another process could then take its port.
     Refuse(Duration),
 }
 
@@ -62,13 +62,13 @@ impl From<Response> for FaultAction {
     }
 }
 
-/// Decides what happens to requests.
+/// Decides what the server does with each request.
 pub(super) type FaultHandler = Arc<dyn Fn(&Request) -> FaultAction + Send + Sync>;
 
 /// Serves `handler` on all `listeners` until `shutdown` resolves, and then drops all connections.
 pub(super) async fn serve(listeners: Vec<Listener>, handler: FaultHandler, shutdown: impl Future<Output = ()>) {
     let server = Arc::new(Server { handler, refuses_until: Mutex::default() });
-    // Owned by this future: if it is dropped, so is all that it started.
+    // Owned by this future: dropping it ends all tasks.
     let mut tasks = JoinSet::new();
     for socket in listeners.into_iter().flat_map(Listener::into_sockets) {
         tasks.spawn(Arc::clone(&server).accept_all(socket));
@@ -98,14 +98,14 @@ impl Server {
     }
 
     async fn serve_connection(self: Arc<Self>, stream: TcpStream) {
-        // A response leaves in few large writes, and Nagle's algorithm would hold the last of them back.
+        // A response is sent in few large writes, and Nagle's algorithm would delay the last of them.
         if let Err(error) = stream.set_nodelay(true) {
             debug!(%error, "cannot set TCP_NODELAY");
         }
-        let ending = Ending::default();
-        let io = TokioIo::new(FaultStream { stream, ending: ending.clone() });
-        let service = service_fn(move |request| Arc::clone(&self).respond(request, ending.clone()));
-        // A client that closes its side has gone: nothing else would end a request that hangs.
+        let close_mode = CloseMode::default();
+        let io = TokioIo::new(FaultStream { stream, close_mode: close_mode.clone() });
+        let service = service_fn(move |request| Arc::clone(&self).respond(request, close_mode.clone()));
+        // A client that closes its side has disconnected. Nothing else would end a request that hangs.
         let mut http1 = http1::Builder::new();
         http1.timer(TokioTimer::new()).header_read_timeout(IDLE_TIMEOUT).half_close(false);
         if let Err(error) = http1.serve_connection(io, service).await {
@@ -116,8 +116,8 @@ impl Server {
     async fn respond(
         self: Arc<Self>,
         request: hyper::Request<Incoming>,
-        ending: Ending,
-    ) -> Result<hyper::Response<Sending>, BoxError> {
+        close_mode: CloseMode,
+    ) -> Result<hyper::Response<ResponseBody>, BoxError> {
         let (head, body) = request.into_parts();
         let body = Limited::new(body, MAX_BODY_BYTES).collect().await?.to_bytes();
         let mut action = (self.handler)(&Request::from_parts(head, body));
@@ -126,19 +126,19 @@ impl Server {
             action = *then;
         }
         match action {
-            FaultAction::Response(response) => return Ok(response.map(|body| Sending { body, ending })),
+            FaultAction::Response(response) => return Ok(response.map(|body| ResponseBody { body, close_mode })),
             FaultAction::Delay(..) | FaultAction::Hang => {}
-            FaultAction::Reset => ending.set(Ending::RESET),
+            FaultAction::Reset => close_mode.set(CloseMode::RESET),
             FaultAction::Refuse(pause) => {
                 self.refuse_for(pause);
-                ending.set(Ending::RESET);
+                close_mode.set(CloseMode::RESET);
             }
         }
         // The end of the connection ends this.
         pending().await
     }
 
-    /// Refuses connections for `pause` from now on, or for what is left of an earlier pause that ends later.
+    /// Refuses connections for `pause` from now on. An earlier pause that ends later stays in effect.
     fn refuse_for(&self, pause: Duration) {
         let mut refuses_until = self.refuses_until.lock().unwrap_or_else(PoisonError::into_inner);
         *refuses_until = (*refuses_until).max(Instant::now().checked_add(pause));
@@ -157,24 +157,24 @@ fn reset(stream: &TcpStream) {
     }
 }
 
-/// How a connection is to end as soon as everything that was written is sent.
+/// How a connection is closed after everything was sent.
 #[derive(Clone, Debug, Default)]
-struct Ending(Arc<AtomicU8>);
+struct CloseMode(Arc<AtomicU8>);
 
-impl Ending {
+impl CloseMode {
     const CLOSE: u8 = 1;
     const RESET: u8 = 2;
 
-    fn set(&self, ending: u8) {
-        self.0.store(ending, Ordering::Relaxed);
+    fn set(&self, close_mode: u8) {
+        self.0.store(close_mode, Ordering::Relaxed);
     }
 }
 
-/// A connection that ends as its [`Ending`] says. hyper flushes after each time that it has polled the service or the
-/// body, so a flush is where everything is sent.
+/// A connection that is closed as its [`CloseMode`] says. hyper flushes each time after it polled the service or the
+/// body, so everything is sent after a flush.
 struct FaultStream {
     stream: TcpStream,
-    ending: Ending,
+    close_mode: CloseMode,
 }
 
 impl AsyncRead for FaultStream {
@@ -190,12 +190,12 @@ impl AsyncWrite for FaultStream {
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         ready!(Pin::new(&mut self.stream).poll_flush(cx))?;
-        match self.ending.0.load(Ordering::Relaxed) {
-            Ending::CLOSE => {}
-            Ending::RESET => reset(&self.stream),
+        match self.close_mode.0.load(Ordering::Relaxed) {
+            CloseMode::CLOSE => {}
+            CloseMode::RESET => reset(&self.stream),
             _ => return Poll::Ready(Ok(())),
         }
-        Poll::Ready(Err(io::Error::new(io::ErrorKind::ConnectionAborted, "the connection was to end here")))
+        Poll::Ready(Err(io::Error::new(io::ErrorKind::ConnectionAborted, "a fault ended the connection")))
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -203,14 +203,14 @@ impl AsyncWrite for FaultStream {
     }
 }
 
-/// A body on its way to its client. If it fails, the connection is closed once what came before is sent: hyper would
-/// drop that if it got the error.
-struct Sending {
+/// A body that is being sent. If it fails, the connection is closed after the data before the error is sent: hyper
+/// would drop that data if it got the error.
+struct ResponseBody {
     body: Body,
-    ending: Ending,
+    close_mode: CloseMode,
 }
 
-impl hyper::body::Body for Sending {
+impl hyper::body::Body for ResponseBody {
     type Data = Bytes;
     type Error = Infallible;
 
@@ -219,7 +219,7 @@ impl hyper::body::Body for Sending {
             None => Poll::Ready(None),
             Some(Ok(frame)) => Poll::Ready(Some(Ok(frame))),
             Some(Err(_)) => {
-                self.ending.set(Ending::CLOSE);
+                self.close_mode.set(CloseMode::CLOSE);
                 Poll::Pending
             }
         }
@@ -234,23 +234,22 @@ impl hyper::body::Body for Sending {
     }
 }
 
-/// The body of a response: a whole one, or one that does not keep what its header promises. Its exact size hint is what
-/// `Content-Length` announces.
+/// The body of a response: a whole one, or one that is shorter than its header says. `Content-Length` is its exact
+/// size hint.
 ///
-/// It needs no connection: whoever reads it elsewhere sees a body that fails where a socket would be closed, and that
-/// stays pending where a socket would be silent.
+/// It also works without a connection: a truncated body fails with an error, and a stalled body stays pending.
 #[derive(Clone, Debug)]
 pub struct Body {
     data: Bytes,
-    /// Bytes that are announced and not given out yet, those of `data` included.
+    /// The bytes that are announced and not sent yet, those of `data` included.
     announced: u64,
     end: End,
 }
 
-/// What follows after the data.
+/// What follows the data.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum End {
-    /// What is announced and not there yet, as blanks. Nothing, for a body that is whole.
+    /// Blanks up to the announced length. None for a whole body.
     Blanks,
     Failure,
     Silence,
@@ -264,22 +263,21 @@ impl Body {
         Self { data, announced, end: End::Blanks }
     }
 
-    /// The length of `data` is announced, and `sent` bytes of it are sent; then the connection is closed. One byte at
-    /// least is held back.
+    /// Announces the length of `data`, sends `sent` bytes and closes the connection. At least one byte is held back.
     #[must_use]
     pub fn truncated(data: Bytes, sent: usize) -> Self {
         Self::cut(data, sent, End::Failure)
     }
 
-    /// The length of `data` is announced, and `sent` bytes of it are sent; then nothing comes any more, and the
-    /// connection stays open. One byte at least is held back.
+    /// Announces the length of `data`, sends `sent` bytes and then nothing; the connection stays open. At least one
+    /// byte is held back.
     #[must_use]
     pub fn stalled(data: Bytes, sent: usize) -> Self {
         Self::cut(data, sent, End::Silence)
     }
 
-    /// All of `data`, and blanks up to `size` bytes in all, which are made while they are sent. JSON and XML mean the
-    /// same with blanks at their end.
+    /// All of `data`, and blanks up to `size` bytes in all. The blanks are made while they are sent. Blanks at the end
+    /// do not change JSON or XML.
     #[must_use]
     pub fn padded(data: Bytes, size: u64) -> Self {
         let announced = size.max(length(&data));
@@ -302,7 +300,7 @@ fn length(data: &Bytes) -> u64 {
     u64::try_from(data.len()).unwrap_or(u64::MAX)
 }
 
-/// One after the other, these make any number of blanks.
+/// A chunk of blanks.
 static BLANKS: [u8; 64 * 1024] = [b' '; 64 * 1024];
 
 impl hyper::body::Body for Body {
@@ -325,7 +323,7 @@ impl hyper::body::Body for Body {
                 let error = io::Error::new(io::ErrorKind::UnexpectedEof, "the body is shorter than its Content-Length");
                 Poll::Ready(Some(Err(error)))
             }
-            // Nobody is woken: only the end of the connection ends this.
+            // No waker is stored: only the end of the connection ends this.
             End::Silence => Poll::Pending,
         }
     }
@@ -368,7 +366,7 @@ mod tests {
             assert_eq!(body.size_hint().exact(), Some(10));
             let mut received = Vec::new();
             let error = loop {
-                match body.frame().await.expect("the end is not a good one") {
+                match body.frame().await.expect("an error at the end") {
                     Ok(frame) => received.extend_from_slice(&frame.into_data().expect("data")),
                     Err(error) => break error,
                 }
@@ -403,13 +401,13 @@ mod tests {
         assert_eq!(Body::padded(DATA, 3).size_hint().exact(), Some(10), "never less than the data");
     }
 
-    /// Longer than anything here takes on a busy machine.
-    const PATIENCE: Duration = Duration::from_secs(20);
+    /// Longer than any step here takes on a busy machine.
+    const DEADLINE: Duration = Duration::from_secs(20);
 
-    /// How long a connection has to be silent to count as silent for good, and a pause that is to be seen.
+    /// A connection that is silent for this time counts as silent; also a pause that tests can observe.
     const SHORT: Duration = Duration::from_millis(200);
 
-    /// A server that answers requests for `/` and does `action` to all others.
+    /// A server that answers requests for `/` and does `action` with all others.
     async fn server(action: impl Fn() -> FaultAction + Send + Sync + 'static) -> SocketAddr {
         let listener = Listener::bind(Some("127.0.0.1"), 0).await.expect("a free port");
         let address = listener.local_addr();
@@ -422,15 +420,15 @@ mod tests {
 
     async fn ask(address: SocketAddr, path: &str) -> TcpStream {
         let mut stream = TcpStream::connect(address).await.expect("the kernel accepts it");
-        // A refused connection may be gone already; the read shows it.
+        // A refused connection may already be closed; the read shows it.
         let _ = stream.write_all(format!("GET {path} HTTP/1.1\r\nhost: test\r\n\r\n").as_bytes()).await;
         stream
     }
 
-    /// What comes until the server closes the connection, and the error that it does so with.
+    /// Reads until the server closes the connection. Returns the bytes and the error.
     async fn rest(stream: &mut TcpStream) -> (Vec<u8>, Option<io::ErrorKind>) {
         let mut rest = Vec::new();
-        let read = timeout(PATIENCE, stream.read_to_end(&mut rest)).await.expect("the server closes the connection");
+        let read = timeout(DEADLINE, stream.read_to_end(&mut rest)).await.expect("the server closes the connection");
         (rest, read.err().map(|error| error.kind()))
     }
 
@@ -470,7 +468,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_truncated_body_is_sent_up_to_its_cut_and_then_the_connection_is_closed() {
-        // The second is more than a socket takes at once.
+        // The second size does not fit into the buffer of a socket.
         for size in [10, 20 << 20] {
             let data: Bytes = vec![b'x'; size].into();
             let truncated =
@@ -484,7 +482,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn too_large_a_request_ends_its_connection() {
+    async fn a_request_that_is_too_large_ends_its_connection() {
         let mut stream = TcpStream::connect(server(|| FaultAction::Hang).await).await.expect("a connection");
         let head = format!("POST / HTTP/1.1\r\nhost: test\r\ncontent-length: {}\r\n\r\n", MAX_BODY_BYTES + 1);
         stream.write_all(head.as_bytes()).await.expect("the server reads");

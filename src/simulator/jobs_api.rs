@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use crate::jobs::{ExecutionStatus, Status, TargetSelection};
 
 use super::Call;
-use super::fleet::{Fleet, Job, MIN_EXECUTED, Place, Scheduling, Target, ThingGroup};
+use super::fleet::{Fleet, Job, MIN_EXECUTED, Scheduling, SortKey, Target, ThingGroup};
 use super::json::{epoch_seconds, schedule_time};
 use super::paging::Paging;
 use super::protocol::{ApiError, Identifier, without_nulls};
@@ -13,14 +13,14 @@ use super::protocol::{ApiError, Identifier, without_nulls};
 pub(super) fn list_jobs(call: &Call<'_>, fleet: &Fleet) -> Result<Value, ApiError> {
     let filter = JobFilter::of(call, fleet)?;
     let paging = Paging::of(call)?;
-    let after = paging.after(Place::from_cursor)?;
+    let after = paging.after(SortKey::from_cursor)?;
     let jobs = fleet.jobs_after(after.as_ref(), filter.status).filter(|job| filter.has(job));
-    let page = paging.cut(jobs, |job| Place::of(job).to_cursor());
+    let page = paging.cut(jobs, |job| SortKey::of(job).to_cursor());
     let summaries: Vec<Value> = page.items.iter().map(|job| summary(call, fleet, &filter, job)).collect();
     Ok(without_nulls(json!({ "jobs": summaries, "nextToken": page.next_token })))
 }
 
-/// The parameters of `ListJobs` that narrow it.
+/// The filters of `ListJobs`.
 struct JobFilter<'a> {
     status: Option<&'a Status>,
     target_selection: Option<&'a TargetSelection>,
@@ -53,11 +53,11 @@ impl<'a> JobFilter<'a> {
         found.map(Some).ok_or_else(|| ApiError::not_found(format!("The thing group {asked} does not exist")))
     }
 
-    /// Whether `job` passes. The status is left out: it is what narrows the range of jobs that are looked at.
+    /// Whether `job` matches. The status is not checked here: it already selected the range of jobs.
     fn has(&self, job: &Job) -> bool {
         self.target_selection.is_none_or(|selection| job.target_selection == *selection)
             && self.namespace_id.is_none_or(|namespace| job.texts.namespace_id.as_deref() == Some(namespace))
-            // Reported in aws-cli#8924: under a group filter, SCHEDULED jobs are missing.
+            // aws-cli#8924: AWS omits SCHEDULED jobs when a group filter is set.
             && self.group.is_none_or(|group| job.status != Status::Scheduled && job.targets_group(&group.name))
     }
 }
@@ -86,7 +86,7 @@ pub(super) fn describe_job(call: &Call<'_>, fleet: &Fleet) -> Result<Value, ApiE
     Ok(without_nulls(json!({ "documentSource": job.texts.document_source, "job": description(call, job) })))
 }
 
-/// The whole `Job`. Configurations that are not set are there and empty, as reported of AWS.
+/// The whole `Job`. Configurations that are not set are empty objects, as reported for AWS.
 fn description(call: &Call<'_>, job: &Job) -> Value {
     let targets: Vec<String> = job.targets.iter().map(|target| call.arn(&target.resource())).collect();
     without_nulls(json!({
@@ -131,7 +131,7 @@ fn retry_config(max_retries: u32) -> Value {
 fn process_details(job: &Job, targets: &[String]) -> Value {
     let count = |status| job.executions.get(status);
     without_nulls(json!({
-        // Documented: there while the job is rolled out to its targets, and not after that.
+        // Documented: present only while the job is rolled out to its targets.
         "processingTargets": job.is_concurrent.then_some(targets),
         "numberOfQueuedThings": count(ExecutionStatus::Queued),
         "numberOfInProgressThings": count(ExecutionStatus::InProgress),
@@ -158,7 +158,7 @@ fn scheduling_config(scheduling: &Scheduling) -> Value {
     }))
 }
 
-/// Made-up instructions for devices.
+/// A made-up job document.
 pub(super) fn get_job_document(call: &Call<'_>, fleet: &Fleet) -> Result<Value, ApiError> {
     let job = named_job(call, fleet)?;
     call.params.flag("beforeSubstitution")?;
@@ -167,7 +167,7 @@ pub(super) fn get_job_document(call: &Call<'_>, fleet: &Fleet) -> Result<Value, 
     Ok(json!({ "document": document.to_string() }))
 }
 
-/// The job that the path names.
+/// The job with the id in the path.
 pub(super) fn named_job<'a>(call: &Call<'_>, fleet: &'a Fleet) -> Result<&'a Job, ApiError> {
     let id = Identifier::JOB_ID.check("jobId", call.resource.unwrap_or_default())?;
     fleet.job(id).ok_or_else(|| ApiError::not_found(format!("The job {id} does not exist")))

@@ -1,4 +1,4 @@
-//! How AWS writes ids and times.
+//! Ids and times in the formats of AWS.
 
 use std::hash::{DefaultHasher, Hash, Hasher as _};
 
@@ -23,27 +23,27 @@ pub(super) fn uuid_from(bits: u128) -> String {
     [&hex[..8], &hex[8..12], &hex[12..16], &hex[16..20], &hex[20..]].join("-")
 }
 
-/// A time as rest-json writes it: seconds since the Unix epoch with a fraction.
+/// A time in rest-json: seconds since the Unix epoch with a fraction.
 pub(super) fn epoch_seconds(time: Timestamp) -> Value {
     json!(time.as_secs_f64())
 }
 
-/// `2026-07-25 14:30`: how AWS IoT writes the start and the end of a schedule.
+/// `2026-07-25 14:30`: the format of AWS IoT schedules.
 pub(super) fn schedule_time(time: Timestamp) -> String {
     utc(time).strftime("%Y-%m-%d %H:%M").to_string()
 }
 
-/// `2026-07-25T14:30:00Z`: how STS writes times.
+/// `2026-07-25T14:30:00Z`: the format of STS times.
 pub(super) fn iso_8601(time: Timestamp) -> String {
     utc(time).strftime("%Y-%m-%dT%H:%M:%SZ").to_string()
 }
 
-/// `20260725T143000Z`: how a signature's date is written.
+/// `20260725T143000Z`: the format of a signature's date.
 pub(super) fn basic_iso_8601(time: Timestamp) -> String {
     utc(time).strftime(BASIC_ISO_8601).to_string()
 }
 
-/// The time that a signature's date tells.
+/// The time of a signature's date.
 pub(super) fn from_basic_iso_8601(text: &str) -> Option<Timestamp> {
     let time = jiff::civil::DateTime::strptime(BASIC_ISO_8601, text).ok()?;
     let time = jiff::tz::TimeZone::UTC.to_timestamp(time).ok()?;
@@ -52,12 +52,12 @@ pub(super) fn from_basic_iso_8601(text: &str) -> Option<Timestamp> {
 
 const BASIC_ISO_8601: &str = "%Y%m%dT%H%M%SZ";
 
-/// `Sat, 25 Jul 2026 14:30:00 GMT`: how HTTP writes a date.
+/// `Sat, 25 Jul 2026 14:30:00 GMT`: the format of HTTP dates.
 pub(super) fn http_date(time: Timestamp) -> String {
     utc(time).strftime("%a, %d %b %Y %H:%M:%S GMT").to_string()
 }
 
-/// Times before 1970 and after the last that jiff has (9999-12-30) are taken for the nearest ones within.
+/// Times before 1970 or after the last one of jiff (9999-12-30) are clamped.
 fn utc(time: Timestamp) -> jiff::Timestamp {
     jiff::Timestamp::from_millisecond(time.as_millis().max(0)).unwrap_or(jiff::Timestamp::MAX)
 }

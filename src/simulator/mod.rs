@@ -1,45 +1,44 @@
-//! A stand-in for the AWS IoT Jobs control plane and for STS: the real SDKs talk to it over HTTP and notice no
-//! difference.
+//! A simulated AWS IoT Jobs control plane and STS. The real SDKs call it over HTTP.
 //!
-//! [`Simulator::answer`] is the whole of it: a request and a time go in, a response comes out, without I/O and without
-//! a clock. So the same simulator serves the demo over a socket ([`serve`]) and tests on a paused clock in the process.
-//! [`Simulator::reply`] does the same, and lets the faults of a [`Script`] strike; without one, it is no different.
-//! It knows `http` for the shapes of messages and `job` for the words of AWS IoT, and nothing else of this project.
+//! [`Simulator::answer`] takes a request and a time and returns a response. It does no I/O and reads no clock. So the
+//! same simulator serves the demo over a socket ([`serve`]) and tests on a paused clock in the process.
+//! [`Simulator::answer_with_faults`] also applies the faults of a [`Script`]; without a script, the two are equal.
+//! This module uses `http` for messages and `jobs` for the terms of AWS IoT.
 //!
-//! A fleet stays as it is until somebody changes it, or it has a [`Lifecycle`] of its own.
+//! A fleet changes only by calls, unless it has a [`Lifecycle`].
 //!
-//! # What is true to AWS
+//! # What follows AWS
 //! Paths, parameters, names and types of fields, bounds of parameters, and error shapes follow the service models
-//! `iot/2015-05-28` and `sts/2011-06-15`. Reported behaviour is followed, too: `ListJobs` leaves SCHEDULED jobs out
-//! under a thing group filter (aws-cli#8924).
+//! `iot/2015-05-28` and `sts/2011-06-15`. One reported behaviour is simulated, too: `ListJobs` omits SCHEDULED jobs
+//! when a thing group filter is set (aws-cli#8924).
 //!
-//! # What nobody documents, and how it is here
+//! # What AWS does not document, and how the simulator behaves
 //! - The order of `ListJobs`: by status, then newest first, then by id. Clients must not depend on it.
-//! - Pages go on after the last item of the page before, in that order. A job that changes its place during a walk can
-//!   be seen twice or not at all; one that keeps its place is seen once. Tokens don't expire, unless a fault makes one.
-//! - A page has [`DEFAULT_PAGE_SIZE`] items where `maxResults` is not given. It may change from page to page; any other
-//!   parameter that changes makes the token invalid.
-//! - `thingGroupId` of a job summary: the id of the group that is filtered by; without a filter, that of the job's
-//!   target where that is one existing group and nothing else.
+//! - A page starts after the last item of the previous page, in that order. A job whose position changes during a walk
+//!   can be listed twice or not at all; any other job is listed once. Tokens expire only when a fault says so.
+//! - A page has [`DEFAULT_PAGE_SIZE`] items by default. `maxResults` may change from page to page; a change of any
+//!   other parameter makes the token invalid.
+//! - `thingGroupId` of a job summary: with a group filter, the id of that group; else the id of the job's target, if
+//!   that is exactly one existing group.
 //! - A walk without `namespaceId` has the jobs of all namespaces.
-//! - A filter by a group that does not exist answers `ResourceNotFoundException`.
-//! - `ListThingGroups` without `parentGroup` has all groups, or the top ones alone with `recursive=false`; with it, the
-//!   children, or all descendants with `recursive=true`.
-//! - Executions of a job are listed in an order that is the same at any time, and that no client can make use of: by a hash.
-//! - The things of a job are those that are targets themselves, then made-up members of its groups. Jobs of one group run on
-//!   the same things.
-//! - Each retry is an execution with a number of its own, and so is each time that a thing runs a job again. All of them are
+//! - A filter by an unknown group answers `ResourceNotFoundException`.
+//! - `ListThingGroups` without `parentGroup` lists all groups, or only the top ones with `recursive=false`; with it,
+//!   the children, or all descendants with `recursive=true`.
+//! - Executions of a job are listed in the order of a hash. The order is stable, and clients cannot use it.
+//! - The things of a job are first its target things, then made-up members of its groups. Jobs of one group run on the
+//!   same things.
+//! - Each retry is a new execution with its own number, and so is each repeated run on a thing. All of them are
 //!   counted and listed; without a number, `DescribeJobExecution` describes the last one.
-//! - A job that has ended can't be canceled or updated (`InvalidRequestException`).
+//! - A job that has ended cannot be canceled or updated (`InvalidRequestException`).
 //! - `ListTagsForResource` has [`TAG_PAGE_SIZE`] tags a page.
 //!
-//! # What is left out
-//! `UpdateJob` takes descriptions, timeouts and retries alone, and `SearchIndex` the query `thingName:NAME` alone. Both refuse
-//! anything else. No timer runs on executions in progress: how many time out is up to the [`Lifecycle`].
+//! # What is not simulated
+//! `UpdateJob` accepts only descriptions, timeouts and retries, and `SearchIndex` only the query `thingName:NAME`.
+//! Both refuse everything else. Executions in progress have no timer: the [`Lifecycle`] decides how many time out.
 //!
-//! Signatures and their dates are not verified: the access key in the `Authorization` header picks the account, and its
-//! credential scope the region; the scope has to name the right service, though. No policy is checked; a role can be
-//! assumed by every known caller that has its external id. The request id is in a header, and not in the XML of STS as
+//! Signatures and their dates are not verified. The access key in the `Authorization` header selects the account, and
+//! its credential scope the region; the scope must name the right service. No policy is checked: every known caller
+//! that has the external id of a role can assume it. The request id is in a header only, not in the XML of STS.
 //! well.
 
 #![expect(clippy::indexing_slicing, reason = "it serves clients on this machine only, and its indexes are its own")]
@@ -89,7 +88,7 @@ pub use paging::{DEFAULT_PAGE_SIZE, MAX_PAGE_SIZE};
 pub use protocol::{Operation, Params, error, json, sts_error};
 pub use resources_api::TAG_PAGE_SIZE;
 
-/// An answer of the simulator, with its whole body.
+/// A response of the simulator, with its whole body.
 pub type Response = ::http::Response<Bytes>;
 
 /// Serves `simulator` on `listeners` until `shutdown` resolves. Each request sees the time that `now` gives when it
@@ -100,7 +99,7 @@ pub async fn serve(
     now: impl Fn() -> Timestamp + Send + Sync + 'static,
     shutdown: impl Future<Output = ()>,
 ) {
-    let handler = Arc::new(move |request: &Request| simulator.reply(request, now()));
+    let handler = Arc::new(move |request: &Request| simulator.answer_with_faults(request, now()));
     http_faults::serve(listeners, handler, shutdown).await;
 }
 
@@ -125,79 +124,79 @@ type Interceptor = dyn Fn(&Call<'_>) -> Option<Response> + Send + Sync;
 struct State {
     credentials: Credentials,
     fleets: HashMap<(AccountId, String), Fleet>,
-    /// What happens to the fleets. One that nothing ever happened to has none.
+    /// The lifecycle of each fleet. A fleet without one has never changed.
     lifecycles: HashMap<(AccountId, String), Lifecycle>,
 }
 
 impl Simulator {
-    /// A simulator without any account: it refuses everybody.
+    /// A simulator without any account: it refuses every caller.
     #[must_use]
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// Lets requests that are signed with `access_key_id`, a long-lived key, act for `account`. An account can have
-    /// several keys, and has an empty fleet in every region.
+    /// Accepts requests that are signed with the long-lived key `access_key_id` as requests of `account`. An account
+    /// can have several keys, and has an empty fleet in every region.
     pub fn add_access_key(&self, account: &AccountId, access_key_id: &str) {
         self.write().credentials.add_access_key(account, access_key_id);
     }
 
-    /// Lets every known caller assume `role`.
+    /// Allows every known caller to assume `role`.
     pub fn add_role(&self, role: Role) {
         self.write().credentials.add_role(role);
     }
 
-    /// Lets whoever has `token` assume `role` with it, and nobody any more who has the token before.
+    /// Allows every bearer of `token` to assume `role`, and revokes the earlier token of this role.
     pub fn trust_web_identity(&self, role: Role, token: &str) {
         self.write().credentials.trust_web_identity(role, token);
     }
 
-    /// Knows an access key no more. One of a session is no different.
+    /// Removes an access key, long-lived or temporary.
     pub fn remove_access_key(&self, access_key_id: &str) {
         self.write().credentials.remove_access_key(access_key_id);
     }
 
-    /// Ends the sessions of all roles, as if their time were over.
+    /// Expires the sessions of all roles.
     pub fn end_sessions(&self) {
         self.write().credentials.end_sessions();
     }
 
-    /// Gives `account` this fleet in `region`, in place of the one it had there.
+    /// Sets the fleet of `account` in `region`.
     pub fn set_fleet(&self, account: &AccountId, region: &str, fleet: Fleet) {
-        let (mut state, place) = (self.write(), (account.clone(), region.to_owned()));
-        state.lifecycles.remove(&place);
-        state.fleets.insert(place, fleet);
+        let (mut state, key) = (self.write(), (account.clone(), region.to_owned()));
+        state.lifecycles.remove(&key);
+        state.fleets.insert(key, fleet);
     }
 
-    /// Gives `account` a fleet that changes in `region`, in place of the one it had there. Each request about it lets
-    /// happen first what is due by then, so that no task has to run beside.
+    /// Sets the fleet of `account` in `region`, with a lifecycle. Each request first applies what is due by then, so
+    /// no background task is needed.
     pub fn set_fleet_with_lifecycle(&self, account: &AccountId, region: &str, fleet: Fleet, lifecycle: Lifecycle) {
-        let (mut state, place) = (self.write(), (account.clone(), region.to_owned()));
-        state.lifecycles.insert(place.clone(), lifecycle);
-        state.fleets.insert(place, fleet);
+        let (mut state, key) = (self.write(), (account.clone(), region.to_owned()));
+        state.lifecycles.insert(key.clone(), lifecycle);
+        state.fleets.insert(key, fleet);
     }
 
-    /// Lets happen to a fleet what is due by `now`. Requests do so themselves.
+    /// Applies what is due by `now`. Requests do so themselves.
     pub fn advance(&self, account: &AccountId, region: &str, now: Timestamp) {
-        let place = (account.clone(), region.to_owned());
+        let key = (account.clone(), region.to_owned());
         let is_due = |lifecycle: &Lifecycle| lifecycle.next().is_some_and(|next| next <= now);
-        // Most of the time nothing is due, and requests need not wait for each other.
-        if !self.read().lifecycles.get(&place).is_some_and(is_due) {
+        // Mostly nothing is due. A read lock lets requests run at the same time.
+        if !self.read().lifecycles.get(&key).is_some_and(is_due) {
             return;
         }
         let state = &mut *self.write();
-        if let (Some(lifecycle), Some(fleet)) = (state.lifecycles.get_mut(&place), state.fleets.get_mut(&place)) {
+        if let (Some(lifecycle), Some(fleet)) = (state.lifecycles.get_mut(&key), state.fleets.get_mut(&key)) {
             lifecycle.advance(fleet, now);
         }
     }
 
-    /// Reads or changes a fleet between two requests. `change` must not call this simulator.
+    /// Reads or changes a fleet between two requests. `change` must not call this simulator: it would deadlock.
     pub fn with_fleet<T>(&self, account: &AccountId, region: &str, change: impl FnOnce(&mut Fleet) -> T) -> T {
         change(self.write().fleets.entry((account.clone(), region.to_owned())).or_default())
     }
 
-    /// How many jobs there are, by status and target selection; pairs without any are left out. Counted from the fleet
-    /// itself, independently of `ListJobs` and its pages; one with a lifecycle, as the last request about it found it.
+    /// The number of jobs by status and target selection; pairs without jobs are absent. Counted from the fleet,
+    /// independently of `ListJobs` and its pages. A fleet with a lifecycle is as the last request left it.
     #[must_use]
     pub fn truth(&self, account: &AccountId, region: &str) -> BTreeMap<(Status, TargetSelection), u64> {
         let mut counts = BTreeMap::new();
@@ -209,36 +208,36 @@ impl Simulator {
         counts
     }
 
-    /// How many requests named `operation`, refused and intercepted ones included.
+    /// The number of requests for `operation`, refused and intercepted ones included.
     #[must_use]
     pub fn requests(&self, operation: Operation) -> u64 {
         self.shared.by_operation[operation as usize].load(Ordering::Relaxed)
     }
 
-    /// How many requests there were, those that named no operation included.
+    /// The number of all requests, unknown operations included.
     #[must_use]
     pub fn total_requests(&self) -> u64 {
         self.shared.requests.load(Ordering::Relaxed)
     }
 
-    /// Lets `interceptor` see every call of a known caller, and answer it in the simulator's stead where it gives a
-    /// response. Takes the place of the interceptor before. It may change fleets.
+    /// Passes every call of a known caller to `interceptor`, which can answer instead of the simulator. Replaces an
+    /// earlier interceptor. It may change fleets.
     pub fn intercept(&self, interceptor: impl Fn(&Call<'_>) -> Option<Response> + Send + Sync + 'static) {
         *self.shared.interceptor.write().unwrap_or_else(PoisonError::into_inner) = Some(Arc::new(interceptor));
     }
 
-    /// Ends what [`Simulator::intercept`] began.
+    /// Removes the interceptor.
     pub fn stop_intercepting(&self) {
         *self.shared.interceptor.write().unwrap_or_else(PoisonError::into_inner) = None;
     }
 
-    /// Answers one request as AWS would at the time `now`. No fault strikes here: see [`Simulator::reply`].
+    /// Answers one request as AWS would at the time `now`, without faults. See [`Simulator::answer_with_faults`].
     #[must_use]
     pub fn answer(&self, request: &Request, now: Timestamp) -> Response {
         self.handle(request, now, |_, response| response)
     }
 
-    /// Answers one request, and lets `finish` make something of the answer where a known caller gets it.
+    /// Answers one request. `finish` can change the answer to a known caller.
     fn handle<R: From<Response>>(
         &self,
         request: &Request,
@@ -282,14 +281,14 @@ impl Simulator {
             principal: &principal,
             simulator: self,
         };
-        // Cloned out of the lock, so that an interceptor can install another one.
+        // The clone releases the lock, so that an interceptor can install another one.
         let interceptor = self.shared.interceptor.read().unwrap_or_else(PoisonError::into_inner).clone();
         let response = interceptor.and_then(|interceptor| interceptor(&call)).unwrap_or_else(|| call.answer());
         Ok(finish(&call, response))
     }
 
-    /// A lock is poisoned by a test's panic inside of [`Simulator::with_fleet`]; the fleet is as far as it got, and the
-    /// panic has been told already.
+    /// A panic of a test inside [`Simulator::with_fleet`] poisons the lock. The test reports that panic; the fleet
+    /// stays usable.
     fn read(&self) -> RwLockReadGuard<'_, State> {
         self.shared.state.read().unwrap_or_else(PoisonError::into_inner)
     }
@@ -305,37 +304,37 @@ impl fmt::Debug for Simulator {
     }
 }
 
-/// One request of a known caller, as an interceptor sees it.
+/// One request of a known caller, as an interceptor gets it.
 #[derive(Debug)]
 pub struct Call<'a> {
-    /// What is asked for.
+    /// The operation.
     pub operation: Operation,
-    /// Whose fleet it is about.
+    /// The account of the fleet.
     pub account: &'a AccountId,
-    /// In which region.
+    /// The region of the fleet.
     pub region: &'a str,
-    /// The job's id or the thing group's name from the path, where the operation has one. Not validated yet.
+    /// The job id or thing group name in the path, if any. Not validated.
     pub resource: Option<&'a str>,
-    /// The thing's name from the path, where the operation has one. Not validated yet.
+    /// The thing name in the path, if any. Not validated.
     pub thing: Option<&'a str>,
-    /// The query, or the form for STS. Not validated yet.
+    /// The query, or the form for STS. Not validated.
     pub params: &'a Params,
-    /// What else it says: how it is signed, among others.
+    /// The headers, with the signature among them.
     pub headers: &'a HeaderMap,
-    /// Its body. Not parsed yet.
+    /// The body. Not parsed.
     pub body: &'a Bytes,
-    /// How many requests named this operation so far, over all accounts and regions; 1 for the first.
+    /// The number of requests for this operation so far, this one included, over all accounts and regions.
     pub attempt: u64,
-    /// When it came.
+    /// When the request came.
     pub now: Timestamp,
-    /// What it was sent to, for interceptors that change a fleet.
+    /// The simulator, for interceptors that change a fleet.
     pub simulator: &'a Simulator,
     principal: &'a Principal,
 }
 
 impl Call<'_> {
-    /// What the simulator answers where nobody intercepts: for interceptors that alter the answer, or change the fleet
-    /// after it.
+    /// The answer of the simulator without the interceptor: for interceptors that alter the answer, or change the
+    /// fleet afterwards.
     #[must_use]
     pub fn answer(&self) -> Response {
         match self.operation.service() {
@@ -368,11 +367,12 @@ impl Call<'_> {
         }
     }
 
-    /// Answers what changes something. What follows from it later, a deletion for one, is up to the fleet's lifecycle.
+    /// Answers a call that changes a job. Later effects, such as the end of a deletion, belong to the fleet's
+    /// lifecycle.
     fn change(&self) -> Result<serde_json::Value, ApiError> {
-        let (state, place) = (&mut *self.simulator.write(), (self.account.clone(), self.region.to_owned()));
-        let fleet = state.fleets.entry(place.clone()).or_default();
-        let lifecycle = state.lifecycles.entry(place).or_insert_with(|| Lifecycle::at_rest(self.now));
+        let (state, key) = (&mut *self.simulator.write(), (self.account.clone(), self.region.to_owned()));
+        let fleet = state.fleets.entry(key.clone()).or_default();
+        let lifecycle = state.lifecycles.entry(key).or_insert_with(|| Lifecycle::at_rest(self.now));
         match self.operation {
             Operation::CancelJobExecution => executions_api::cancel_job_execution(self, fleet, lifecycle),
             Operation::CancelJob => changes_api::cancel_job(self, fleet, lifecycle),
@@ -382,7 +382,7 @@ impl Call<'_> {
         }
     }
 
-    /// The job that it is about, where it names one. Not validated yet.
+    /// The job id of the request, if any. Not validated.
     #[must_use]
     pub fn job_id(&self) -> Option<&str> {
         match self.operation {
@@ -393,7 +393,7 @@ impl Call<'_> {
         }
     }
 
-    /// The body as an object. An empty body is an empty one.
+    /// The body as an object. An empty body is an empty object.
     fn json_body(&self) -> Result<serde_json::Map<String, serde_json::Value>, ApiError> {
         if self.body.is_empty() {
             return Ok(serde_json::Map::new());
@@ -413,7 +413,7 @@ impl Call<'_> {
         }
     }
 
-    /// The ARN of something of AWS IoT in this account and region.
+    /// The ARN of an AWS IoT resource in this account and region.
     fn arn(&self, resource: &str) -> String {
         let partition = match self.region {
             region if region.starts_with("cn-") => "aws-cn",

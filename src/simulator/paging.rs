@@ -1,7 +1,7 @@
 //! Pages and their tokens.
 //!
-//! A token says after which item the next page goes on (a cursor), rather than how many items to skip: what a walk sees
-//! is then well-defined while items come and go.
+//! A token has the last item of its page (a cursor), not a number of items to skip. So the result of a walk is
+//! well-defined even if items are added or removed meanwhile.
 
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 
@@ -11,15 +11,14 @@ use super::protocol::ApiError;
 /// The largest `maxResults` of every operation here (service model).
 pub const MAX_PAGE_SIZE: u32 = 250;
 
-/// How many items a page has where `maxResults` is not given. AWS does not document its own; this one is small so that
-/// clients that forget to ask are found out.
+/// The default page size. AWS does not document its own. A small one exposes clients that ignore `nextToken`.
 pub const DEFAULT_PAGE_SIZE: u32 = 50;
 
-/// In front of a token, any number of times: it leads to the same page, and is another one to a client. Alone, it leads
-/// to the first page. For pages that are empty and still not the last.
+/// A token prefix that can repeat. The token leads to the same page, but is a different token to a client. Alone, it
+/// leads to the first page. Used for empty pages that are not the last one.
 pub(super) const AGAIN: char = '~';
 
-/// Where a page starts, and how long it may be.
+/// Where a page starts, and its maximal size.
 pub(super) struct Paging {
     size: usize,
     scope: u64,
@@ -38,7 +37,7 @@ impl Paging {
         Self::of_size(call, usize::try_from(size).unwrap_or(usize::MAX))
     }
 
-    /// For operations whose page size can't be asked for.
+    /// For operations without a parameter for the page size.
     pub(super) fn of_size(call: &Call<'_>, size: usize) -> Result<Self, ApiError> {
         let scope = scope_of(call);
         let after = match call.params.get("nextToken") {
@@ -55,12 +54,12 @@ impl Paging {
         self.size
     }
 
-    /// The item that the page before ended with, as `parse` reads its cursor.
+    /// The last item of the previous page, as `parse` reads its cursor.
     pub(super) fn after<T>(&self, parse: impl FnOnce(&str) -> Option<T>) -> Result<Option<T>, ApiError> {
         self.after.as_deref().map(|cursor| parse(cursor).ok_or_else(invalid_token)).transpose()
     }
 
-    /// Cuts a page from items that start after the cursor. The last page has no token.
+    /// Takes a page from items that start after the cursor. The last page has no token.
     pub(super) fn cut<T>(&self, mut items: impl Iterator<Item = T>, cursor_of: impl Fn(&T) -> String) -> Page<T> {
         let page: Vec<T> = items.by_ref().take(self.size).collect();
         let next_token = match (page.last(), items.next()) {
@@ -75,7 +74,7 @@ fn invalid_token() -> ApiError {
     ApiError::invalid_request("The nextToken is not valid, or was given out for other parameters")
 }
 
-/// Everything that must stay the same from one page to the next: the size need not.
+/// A hash of everything that must not change between pages. The page size may change.
 pub(super) fn scope_of(call: &Call<'_>) -> u64 {
     let mut params: Vec<_> =
         call.params.iter().filter(|(name, _)| *name != "maxResults" && *name != "nextToken").collect();
@@ -85,7 +84,7 @@ pub(super) fn scope_of(call: &Call<'_>) -> u64 {
     hasher.finish()
 }
 
-/// A checksum of scope and cursor, and the cursor, all as hexadecimal digits.
+/// A checksum of scope and cursor, and the cursor, in hexadecimal digits.
 fn encode(cursor: &str, scope: u64) -> String {
     let digits = cursor.bytes().map(|byte| format!("{byte:02x}"));
     std::iter::once(checksum(cursor, scope)).chain(digits).collect()
@@ -118,7 +117,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_token_leads_back_to_its_cursor_in_its_own_scope_only() {
+    fn a_token_is_valid_only_in_its_own_scope() {
         for cursor in ["", "a", "IN_PROGRESS\n12\nid", "é"] {
             let token = encode(cursor, 7);
             assert_eq!(decode(&token, 7).as_deref(), Some(cursor));
@@ -127,7 +126,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_a_token_is_refused() {
+    fn an_invalid_token_is_refused() {
         let token = encode("cursor", 7);
         let cut_off = &token[..token.len() - 1];
         let altered = token.replace(&format!("{:02x}", b'r'), &format!("{:02x}", b's'));

@@ -1,7 +1,7 @@
-//! How requests are read and answers written: routes, parameters, constraints, errors.
+//! Reads requests and writes answers: routes, parameters, constraints, errors.
 //!
-//! AWS IoT speaks rest-json: parameters in path and query, JSON answers, an error's name in `x-amzn-ErrorType`. STS
-//! speaks the query protocol: a form in, XML out.
+//! AWS IoT uses rest-json: parameters in path and query, JSON answers, the error's name in `x-amzn-ErrorType`. STS
+//! uses the query protocol: a form as request, XML as answer.
 
 use bytes::Bytes;
 use percent_encoding::percent_decode_str;
@@ -15,7 +15,7 @@ use super::json::uuid_of;
 pub(super) const REQUEST_ID: HeaderName = HeaderName::from_static("x-amzn-requestid");
 const ERROR_TYPE: HeaderName = HeaderName::from_static("x-amzn-errortype");
 
-/// A service by the name that requests are signed for.
+/// A service, by its signing name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Service {
     Iot,
@@ -31,7 +31,7 @@ impl Service {
     }
 }
 
-/// An operation that the simulator has, by its name in the service model.
+/// An operation of the simulator, by its name in the service model.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Operation {
     /// `GET /jobs`
@@ -62,11 +62,11 @@ pub enum Operation {
     ListThingGroups,
     /// `GET /thing-groups/{thingGroupName}`
     DescribeThingGroup,
-    /// Of STS.
+    /// STS.
     GetCallerIdentity,
-    /// Of STS.
+    /// STS.
     AssumeRole,
-    /// Of STS; its requests are not signed.
+    /// STS; its requests are not signed.
     AssumeRoleWithWebIdentity,
 }
 
@@ -116,7 +116,7 @@ impl Operation {
         }
     }
 
-    /// Whether it changes something.
+    /// Whether it changes a job.
     pub(super) fn is_change(self) -> bool {
         matches!(self, Self::CancelJobExecution | Self::CancelJob | Self::DeleteJob | Self::UpdateJob)
     }
@@ -129,7 +129,7 @@ impl Operation {
     }
 }
 
-/// The decoded parameters of a request: of its query for AWS IoT, of its form for STS.
+/// The decoded parameters of a request: the query for AWS IoT, the form for STS.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Params(Vec<(String, String)>);
 
@@ -144,7 +144,7 @@ impl Params {
         self.iter().find(|(key, _)| *key == name).map(|(_, value)| value)
     }
 
-    /// All of them, as they came.
+    /// All parameters, in the order of the request.
     pub fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
         self.0.iter().map(|(name, value)| (name.as_str(), value.as_str()))
     }
@@ -177,7 +177,7 @@ impl Params {
         }
     }
 
-    /// One of the `known` values of an enumeration, found by its text.
+    /// One of the `known` values of an enumeration.
     pub(super) fn one_of<'k, T>(
         &self,
         name: &str,
@@ -192,13 +192,13 @@ impl Params {
         })
     }
 
-    /// A text that has the form of an identifier.
+    /// A valid identifier.
     pub(super) fn identifier(&self, name: &str, form: &Identifier) -> Result<Option<&str>, ApiError> {
         self.get(name).map(|text| form.check(name, text)).transpose()
     }
 }
 
-/// The form of an identifier: ASCII letters, digits, and some marks.
+/// The syntax of an identifier: ASCII letters, digits, and some marks.
 pub(super) struct Identifier {
     marks: &'static [u8],
     pattern: &'static str,
@@ -207,7 +207,7 @@ pub(super) struct Identifier {
 
 impl Identifier {
     pub(super) const JOB_ID: Self = Self { marks: b"_-", pattern: "[a-zA-Z0-9_-]+", max_length: 64 };
-    /// The model gives no length for it; 64 is that of a job's id.
+    /// The model has no length for it; this is that of a job id.
     pub(super) const NAMESPACE_ID: Self = Self { marks: b"_-", pattern: "[a-zA-Z0-9_-]+", max_length: 64 };
     pub(super) const THING_GROUP_NAME: Self = Self { marks: b":_-", pattern: "[a-zA-Z0-9:_-]+", max_length: 128 };
     pub(super) const THING_GROUP_ID: Self = Self { marks: b"-", pattern: "[a-zA-Z0-9\\-]+", max_length: 128 };
@@ -232,7 +232,7 @@ impl Identifier {
     }
 }
 
-/// What a request asks for.
+/// The operation and the parameters of a request.
 pub(super) struct Route {
     pub(super) operation: Operation,
     pub(super) resource: Option<String>,
@@ -241,8 +241,7 @@ pub(super) struct Route {
 }
 
 impl Route {
-    /// Reads method, path and parameters. Where they name no operation, gives the refusal, and the service to refuse
-    /// for.
+    /// Reads method, path and parameters. For an unknown operation, returns the error and the service to answer for.
     pub(super) fn of(request: &Request) -> Result<Self, (Service, ApiError)> {
         let path = request.uri().path();
         if *request.method() == Method::POST && path == "/" {
@@ -288,7 +287,7 @@ impl Route {
     }
 }
 
-/// A refusal, before it takes the shape of its service's protocol.
+/// An error, independent of the protocol of its service.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct ApiError {
     pub(super) status: StatusCode,
@@ -329,7 +328,7 @@ impl ApiError {
         Self::new(StatusCode::NOT_FOUND, "UnknownOperationException", "no operation has this method and path")
     }
 
-    /// A parameter outside of what the model allows, in the words that AWS uses for all of them.
+    /// A parameter that violates the model, in the words of AWS.
     pub(super) fn constraint(name: &str, value: &str, constraint: &str) -> Self {
         Self::invalid_request(format!(
             "1 validation error detected: Value '{value}' at '{name}' failed to satisfy constraint: {constraint}"
@@ -340,7 +339,7 @@ impl ApiError {
         match service {
             Service::Iot => error(self.status, self.code, &self.message),
             Service::Sts => {
-                // Validation is shared between the services; the name of its failure is not.
+                // The services share the validation, but not the name of its error.
                 let code = if self.code == "InvalidRequestException" { "ValidationError" } else { self.code };
                 sts_error(self.status, code, &self.message)
             }
@@ -348,13 +347,13 @@ impl ApiError {
     }
 }
 
-/// An answer of AWS IoT.
+/// A successful answer of AWS IoT.
 #[must_use]
 pub fn json(body: &Value) -> Response {
     response(StatusCode::OK, "application/json", body.to_string())
 }
 
-/// Leaves out the fields that are `null`: AWS writes none where there is no value.
+/// Removes fields that are `null`: AWS omits fields without a value.
 pub(super) fn without_nulls(mut object: Value) -> Value {
     if let Some(fields) = object.as_object_mut() {
         fields.retain(|_, field| !field.is_null());
@@ -362,8 +361,8 @@ pub(super) fn without_nulls(mut object: Value) -> Value {
     object
 }
 
-/// An error of AWS IoT, as `error(StatusCode::TOO_MANY_REQUESTS, "ThrottlingException", "Rate exceeded")`. A `code`
-/// that can't be a header's value is left out of the header.
+/// An error of AWS IoT, for example `error(StatusCode::TOO_MANY_REQUESTS, "ThrottlingException", "Rate exceeded")`. A
+/// `code` that is no valid header value is omitted from the header.
 #[must_use]
 pub fn error(status: StatusCode, code: &str, message: &str) -> Response {
     let mut response = response(status, "application/json", json!({ "message": message }).to_string());
@@ -373,7 +372,7 @@ pub fn error(status: StatusCode, code: &str, message: &str) -> Response {
     response
 }
 
-/// An error of STS, as `sts_error(StatusCode::FORBIDDEN, "AccessDenied", "…")`.
+/// An error of STS, for example `sts_error(StatusCode::FORBIDDEN, "AccessDenied", "…")`.
 #[must_use]
 pub fn sts_error(status: StatusCode, code: &str, message: &str) -> Response {
     let kind = if status.is_server_error() { "Receiver" } else { "Sender" };
@@ -386,7 +385,7 @@ pub fn sts_error(status: StatusCode, code: &str, message: &str) -> Response {
     response(status, "text/xml", body)
 }
 
-/// An answer of STS: `fields` of the result of `action`, as XML that is escaped already.
+/// An answer of STS: the result of `action`, with `fields` as escaped XML.
 pub(super) fn sts_result(action: &str, fields: &str) -> Response {
     let body = format!(
         "<{action}Response xmlns=\"{STS_NAMESPACE}\"><{action}Result>{fields}</{action}Result></{action}Response>"
@@ -412,7 +411,7 @@ fn response(status: StatusCode, content_type: &'static str, body: String) -> Res
     response
 }
 
-/// Every answer has an id, and no two the same; an interceptor's own id stays.
+/// Adds a unique request id. The id of an interceptor stays.
 pub(super) fn with_request_id(mut response: Response, serial: u64) -> Response {
     if let Ok(id) = HeaderValue::from_str(&uuid_of(&("request", serial))) {
         response.headers_mut().entry(REQUEST_ID).or_insert(id);

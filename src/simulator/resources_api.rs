@@ -30,8 +30,8 @@ pub(super) fn list_tags_for_resource(call: &Call<'_>, fleet: &Fleet) -> Result<V
     Ok(without_nulls(json!({ "tags": tags, "nextToken": page.next_token })))
 }
 
-/// Finds one thing by its name, and whether it is connected: the one query of a runbook. Things that leave a job queued are
-/// offline since then; all others are connected since their last report.
+/// Finds one thing by its name, and whether it is connected: the one query of a runbook. A thing with a queued job is
+/// offline since the job was queued; all others are connected since their last report.
 pub(super) fn search_index(call: &Call<'_>, fleet: &Fleet) -> Result<Value, ApiError> {
     let body = call.json_body()?;
     let query = body.get("queryString").and_then(Value::as_str).unwrap_or_default();

@@ -1,5 +1,5 @@
-//! Fleets out of a seed, with the proportions of real accounts: ended jobs by the thousands, because AWS keeps them for
-//! up to 730 days, and open ones by the dozens, because quotas bound those.
+//! Generates fleets from a seed, with the proportions of real accounts: thousands of ended jobs, because AWS keeps
+//! them for up to 730 days, and some dozens of open ones, because quotas limit those.
 
 use std::collections::HashMap;
 use std::num::NonZeroU32;
@@ -22,82 +22,83 @@ const DAY: Duration = Duration::from_hours(24);
 /// How long AWS keeps a job after it has ended (AWS IoT quotas, 2020).
 const RETENTION: Duration = Duration::from_hours(730 * 24);
 
-/// Even the largest fleet has no more open jobs: AWS bounds them by the hundreds. At one deletion in twenty, the ten
-/// deletions at a time that AWS allows are kept to as well.
+/// The largest number of open jobs: AWS limits them to some hundreds. One in twenty is being deleted, so this also
+/// respects the limit of ten deletions at a time.
 const MAX_OPEN: usize = 200;
 
 const REGIONS: [&str; 3] = ["amer", "apac", "emea"];
 const PRODUCTS: [&str; 4] = ["charger", "gateway", "pump", "sensor"];
 
-/// Groups that hold devices across regions. The colon is there because names may have one.
+/// Groups across regions. The colon tests that names may contain one.
 const RINGS: [&str; 3] = ["ring:canary", "ring:early", "ring:broad"];
 
-/// The namespace in which Greengrass keeps its deployments; seen in the MQTT topics of the Greengrass nucleus.
+/// The namespace of Greengrass deployments, from the MQTT topics of the Greengrass nucleus.
 const GREENGRASS_NAMESPACE: &str = "aws-gg-deployment";
 
-/// How many different lists of targets there are. People roll out to the same devices again and again.
+/// The number of different target lists. Jobs often share their targets.
 const TARGET_LISTS: usize = 200;
 
-/// AWS wants a job's start and end to be so far ahead when it is created (API reference, `SchedulingConfig`).
+/// AWS requires a job's start and end to be this far in the future at its creation (API reference,
+/// `SchedulingConfig`).
 pub(super) const NOTICE: Duration = Duration::from_mins(30);
 
-/// What kinds of open jobs there are.
+/// The kinds of open jobs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Kind {
+pub(super) enum JobKind {
     /// A SNAPSHOT job that makes progress.
     RollingOut,
-    /// A SNAPSHOT job that waits for devices which are offline.
+    /// A SNAPSHOT job that waits for offline devices.
     Stuck,
     /// A CONTINUOUS job, which stays in progress by design.
     Continuous,
-    /// A CONTINUOUS job with open executions that don't move.
+    /// A CONTINUOUS job with open executions that do not progress.
     Stalled,
-    /// Starts at a time to come.
+    /// Starts in the future.
     Scheduled,
-    /// Should have started, and has not.
+    /// Its start time is over, but it has not started.
     Overdue,
     /// Runs in its maintenance windows, and is `SCHEDULED` between them.
     Windowed,
-    /// A SNAPSHOT job of which some executions have been in progress for hours.
+    /// A SNAPSHOT job with executions that have been in progress for hours.
     Hanging,
-    /// A SNAPSHOT job of which a third of the executions failed.
+    /// A SNAPSHOT job with a third of its executions failed.
     Failing,
-    /// Goes away.
+    /// Being deleted.
     Deleting,
 }
 
-impl Kind {
-    /// How many kinds there are.
+impl JobKind {
+    /// The number of kinds.
     pub(super) const COUNT: usize = Self::Deleting as usize + 1;
 }
 
-/// The kinds in the proportions in which a fleet has them; the first few are what a small one has.
-const PROPORTIONS: [Kind; 22] = [
-    Kind::RollingOut,
-    Kind::Continuous,
-    Kind::Stuck,
-    Kind::Scheduled,
-    Kind::RollingOut,
-    Kind::Windowed,
-    Kind::Continuous,
-    Kind::Deleting,
-    Kind::RollingOut,
-    Kind::Overdue,
-    Kind::Stalled,
-    Kind::RollingOut,
-    Kind::Continuous,
-    Kind::Scheduled,
-    Kind::RollingOut,
-    Kind::Windowed,
-    Kind::RollingOut,
-    Kind::Stuck,
-    Kind::RollingOut,
-    Kind::Continuous,
-    Kind::Hanging,
-    Kind::Failing,
+/// The kinds in the proportions of a fleet. A small fleet has the first few.
+const PROPORTIONS: [JobKind; 22] = [
+    JobKind::RollingOut,
+    JobKind::Continuous,
+    JobKind::Stuck,
+    JobKind::Scheduled,
+    JobKind::RollingOut,
+    JobKind::Windowed,
+    JobKind::Continuous,
+    JobKind::Deleting,
+    JobKind::RollingOut,
+    JobKind::Overdue,
+    JobKind::Stalled,
+    JobKind::RollingOut,
+    JobKind::Continuous,
+    JobKind::Scheduled,
+    JobKind::RollingOut,
+    JobKind::Windowed,
+    JobKind::RollingOut,
+    JobKind::Stuck,
+    JobKind::RollingOut,
+    JobKind::Continuous,
+    JobKind::Hanging,
+    JobKind::Failing,
 ];
 
-/// How jobs ended during the last days. Each of these is in every fleet with enough ended jobs; what others do is left to chance.
+/// How jobs ended during the last days. Every fleet with enough ended jobs has each of these; the rest is random.
 #[derive(Clone, Copy, Debug)]
 enum Ending {
     /// COMPLETED, and every execution succeeded.
@@ -110,7 +111,7 @@ enum Ending {
     FailedCanary,
     /// CANCELED by AWS, because the executions met the abort criteria.
     Aborted,
-    /// CANCELED by somebody, because a newer version is out.
+    /// CANCELED by an operator, because a newer version is out.
     Superseded,
 }
 
@@ -127,15 +128,16 @@ const RECENT_ENDINGS: [Ending; 10] = [
     Ending::Clean,
 ];
 
-/// How long ago the first of [`RECENT_ENDINGS`] was, and how far apart they are.
+/// The age of the first of [`RECENT_ENDINGS`], and their distance.
 const RECENT_SPACING: Duration = Duration::from_hours(14);
 
 impl Fleet {
-    /// A fleet of `size` jobs, and the groups that they target, as it could look at the time `now`. The same arguments
-    /// always give the same fleet.
+    /// A fleet of `size` jobs and their groups, as it could be at the time `now`. The same arguments always give the
+    /// same fleet.
     ///
-    /// Half of a small fleet is open, and some 60 to 200 jobs of a large one; the rest was completed or canceled during
-    /// the last 730 days, ten of them during the last week, with every kind of result. The execution counts of each job fit its
+    /// Half of a small fleet is open, and some 60 to 200 jobs of a large one. The rest was completed or canceled
+    /// during the last 730 days, ten of them during the last week, with every kind of result. The execution counts of
+    /// each job fit its status.
     /// status.
     #[must_use]
     pub fn seeded(seed: u64, size: usize, now: Timestamp) -> Self {
@@ -143,57 +145,57 @@ impl Fleet {
     }
 }
 
-/// A seeded fleet, and what it takes to go on with it.
+/// A seeded fleet, and what its lifecycle needs.
 pub(super) struct Seeded {
     pub(super) fleet: Fleet,
     /// The id of each open job, and its kind.
-    pub(super) open: Vec<(String, Kind)>,
-    pub(super) maker: Maker,
+    pub(super) open: Vec<(String, JobKind)>,
+    pub(super) generator: JobGenerator,
 }
 
 impl Seeded {
     pub(super) fn new(seed: u64, size: usize, pace: NonZeroU32, now: Timestamp) -> Self {
-        let (mut maker, groups) = Maker::new(seed, pace, now);
+        let (mut generator, groups) = JobGenerator::new(seed, pace, now);
         let (mut kinds, mut endings, mut open) = (open_kinds(size), RECENT_ENDINGS.into_iter(), Vec::new());
         let mut recent = now;
-        // One by one into the fleet, because a million jobs take room.
+        // Added one by one, to avoid a second copy of a million jobs.
         let jobs = (0..size).map(|_| match kinds.next() {
             Some(kind) => {
-                let job = maker.open(kind, now);
+                let job = generator.open(kind, now);
                 open.push((job.id.clone(), kind));
                 job
             }
             None => match endings.next() {
                 Some(ending) => {
                     recent = recent.before(RECENT_SPACING);
-                    maker.ended_recently(ending, recent)
+                    generator.ended_recently(ending, recent)
                 }
-                None => maker.ended(now),
+                None => generator.ended(now),
             },
         });
-        Self { fleet: Fleet::new(jobs, groups), open, maker }
+        Self { fleet: Fleet::new(jobs, groups), open, generator }
     }
 }
 
 /// The kinds of the open jobs of a fleet of `size` jobs.
-fn open_kinds(size: usize) -> impl Iterator<Item = Kind> {
+fn open_kinds(size: usize) -> impl Iterator<Item = JobKind> {
     let open = (size / 2).min(60 + size / 1000).min(MAX_OPEN);
     PROPORTIONS.into_iter().cycle().take(open)
 }
 
-/// Makes jobs and groups, each a little different.
-pub(super) struct Maker {
+/// Generates jobs and groups, with variations.
+pub(super) struct JobGenerator {
     rng: Rng,
     pace: NonZeroU32,
-    /// How many jobs it has made.
+    /// The number of jobs generated so far.
     jobs: usize,
     group_names: Vec<String>,
-    /// What jobs can target. Shared by the jobs that do.
+    /// The target lists. Jobs share them.
     target_lists: Vec<Arc<[Target]>>,
     texts: HashMap<(&'static str, Style, Written), Arc<Texts>>,
 }
 
-/// Who made a job, which shows in its id.
+/// The origin of a job, which shows in its id.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 enum Style {
     Greengrass,
@@ -202,7 +204,7 @@ enum Style {
 }
 
 impl Style {
-    /// Whose jobs have this style.
+    /// The team that owns jobs of this style.
     fn team(self) -> &'static str {
         match self {
             Self::Greengrass => "edge",
@@ -212,27 +214,27 @@ impl Style {
     }
 }
 
-/// When the texts of a job were written.
+/// The state of a job when its texts were written.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 enum Written {
     AtCreation,
     AtCancellation,
 }
 
-impl Maker {
+impl JobGenerator {
     pub(super) fn new(seed: u64, pace: NonZeroU32, now: Timestamp) -> (Self, Vec<ThingGroup>) {
         let rng = Rng::with_seed(seed);
         let (group_names, target_lists) = (Vec::new(), Vec::new());
-        let mut maker = Self { rng, pace, jobs: 0, group_names, target_lists, texts: HashMap::new() };
+        let mut generator = Self { rng, pace, jobs: 0, group_names, target_lists, texts: HashMap::new() };
         let long_ago = now.before(RETENTION + DAY);
         let mut groups: Vec<ThingGroup> =
-            REGIONS.into_iter().chain(RINGS).map(|name| maker.group(name, None, long_ago)).collect();
+            REGIONS.into_iter().chain(RINGS).map(|name| generator.group(name, None, long_ago)).collect();
         for region in REGIONS {
-            let in_region = |product| maker.group(&format!("{region}-{product}s"), Some(region), long_ago);
+            let in_region = |product| generator.group(&format!("{region}-{product}s"), Some(region), long_ago);
             groups.extend(PRODUCTS.map(in_region));
         }
-        maker.target_lists = (0..TARGET_LISTS).map(|_| maker.target_list()).collect();
-        (maker, groups)
+        generator.target_lists = (0..TARGET_LISTS).map(|_| generator.target_list()).collect();
+        (generator, groups)
     }
 
     fn group(&mut self, name: &str, parent: Option<&str>, created_at: Timestamp) -> ThingGroup {
@@ -246,7 +248,7 @@ impl Maker {
         }
     }
 
-    /// A new group of a product in a region. From now on jobs target it. Its name can be that of a group that is there.
+    /// A new group of a product in a region. Jobs target it from now on. Its name may already exist.
     pub(super) fn new_group(&mut self, now: Timestamp) -> ThingGroup {
         let (region, product) = (self.pick(&REGIONS), self.pick(&PRODUCTS));
         let parent = format!("{region}-{product}s");
@@ -257,31 +259,31 @@ impl Maker {
         self.group(&name, Some(&parent), now)
     }
 
-    /// From now on no job targets this group.
+    /// No job targets this group from now on.
     pub(super) fn forget_group(&mut self, name: &str) {
         let is_it = |target: &Target| matches!(target, Target::ThingGroup(group) if group == name);
         self.group_names.retain(|known| known != name);
         self.target_lists.retain(|targets| !targets.iter().any(is_it));
     }
 
-    fn open(&mut self, kind: Kind, now: Timestamp) -> Job {
+    fn open(&mut self, kind: JobKind, now: Timestamp) -> Job {
         match kind {
-            Kind::RollingOut => self.rolling_out(now),
-            Kind::Stuck => self.stuck(now),
-            Kind::Continuous => self.continuous(now),
-            Kind::Stalled => self.stalled(now),
-            Kind::Scheduled => {
+            JobKind::RollingOut => self.rolling_out(now),
+            JobKind::Stuck => self.stuck(now),
+            JobKind::Continuous => self.continuous(now),
+            JobKind::Stalled => self.stalled(now),
+            JobKind::Scheduled => {
                 let start = now.after(self.ahead(2 * MINUTE, 4 * HOUR));
                 self.scheduled(now, start)
             }
-            Kind::Overdue => {
+            JobKind::Overdue => {
                 let start = now.before(self.between(HOUR / 4, 3 * HOUR));
                 self.scheduled(now, start)
             }
-            Kind::Windowed => self.windowed(now),
-            Kind::Hanging => self.hanging(now),
-            Kind::Failing => self.failing(now),
-            Kind::Deleting => self.deleting(now),
+            JobKind::Windowed => self.windowed(now),
+            JobKind::Hanging => self.hanging(now),
+            JobKind::Failing => self.failing(now),
+            JobKind::Deleting => self.deleting(now),
         }
     }
 
@@ -311,7 +313,7 @@ impl Maker {
         let things = if matches!(ending, Ending::FailedCanary) { 4 } else { self.rng.u32(120..=1200) };
         let mut job = self.job(status, created_at);
         if matches!(ending, Ending::Aborted) {
-            // Nobody wrote a reason.
+            // AWS sets no reason here.
             job.texts = Arc::new(Texts { reason_code: None, comment: None, ..Texts::clone(&job.texts) });
             job.abort_percent = 20;
         }
@@ -329,7 +331,7 @@ impl Maker {
             .updated(completed_at)
     }
 
-    /// Without force, executions in progress go on, so some of them may never end.
+    /// Without force, executions in progress continue, so some of them may never end.
     fn canceled(&mut self, created_at: Timestamp, things: u32) -> Job {
         let mut job = self.job(Status::Canceled, created_at);
         job.force_canceled = self.one_in(3);
@@ -364,7 +366,7 @@ impl Maker {
         job.with_executions(ExecutionStatus::Queued, offline).updated(now.before(age).after(DAY))
     }
 
-    /// Some devices began hours ago, and never report. The rest has ended.
+    /// Some devices started hours ago and never report. The others have ended.
     fn hanging(&mut self, now: Timestamp) -> Job {
         let age = self.between(10 * HOUR, 20 * HOUR);
         let mut job = self.job(Status::InProgress, now.before(age));
@@ -374,7 +376,7 @@ impl Maker {
         job.with_executions(ExecutionStatus::InProgress, in_progress).updated(now.before(age).after(HOUR))
     }
 
-    /// Every third device failed within the last hours, and some are left.
+    /// Every third device failed within the last hours, and some are still open.
     fn failing(&mut self, now: Timestamp) -> Job {
         let age = self.between(2 * HOUR, 4 * HOUR);
         let mut job = self.job(Status::InProgress, now.before(age));
@@ -385,7 +387,7 @@ impl Maker {
         job.with_executions(ExecutionStatus::Queued, things / 10).updated(now.before(HOUR / 4))
     }
 
-    /// Half of them end some day.
+    /// Half of them have an end.
     fn continuous(&mut self, now: Timestamp) -> Job {
         let job = self.without_end(now, 0);
         if self.one_in(2) {
@@ -399,7 +401,7 @@ impl Maker {
         self.without_end(now, 1)
     }
 
-    /// A CONTINUOUS job with few executions queued, but no fewer than `min_queued`.
+    /// A CONTINUOUS job with few executions queued, at least `min_queued`.
     fn without_end(&mut self, now: Timestamp, min_queued: u32) -> Job {
         let age = self.between(DAY, 400 * DAY);
         let mut job = self.job(Status::InProgress, now.before(age)).continuous();
@@ -410,7 +412,7 @@ impl Maker {
         job.with_executions(ExecutionStatus::Queued, queued).updated(now.before(since))
     }
 
-    /// Nothing is queued before the start.
+    /// No execution is queued before the start.
     fn scheduled(&mut self, now: Timestamp, start: Timestamp) -> Job {
         let created_at = now.before(self.between(4 * HOUR, 14 * DAY));
         with_configs(self.job(Status::Scheduled, created_at).scheduled(starting(start)))
@@ -434,7 +436,7 @@ impl Maker {
         job.updated(now.before(self.between(Duration::ZERO, HOUR)))
     }
 
-    /// A job that is created `now` and rolls out to its devices at once.
+    /// A job that is created `now` and rolls out at once.
     pub(super) fn new_rollout(&mut self, now: Timestamp) -> Job {
         with_configs(self.job(Status::InProgress, now))
     }
@@ -449,13 +451,13 @@ impl Maker {
         job
     }
 
-    /// A job that is created `now`, and starts later.
+    /// A job that is created `now` and starts later.
     pub(super) fn new_scheduled(&mut self, now: Timestamp) -> Job {
         let start = now.after(self.ahead(NOTICE, 3 * HOUR));
         with_configs(self.job(Status::Scheduled, now).scheduled(starting(start)))
     }
 
-    /// A job that is created `now`, and starts in its first maintenance window.
+    /// A job that is created `now` and starts in its first maintenance window.
     pub(super) fn new_windowed(&mut self, now: Timestamp) -> Job {
         let start = now.after(self.ahead(NOTICE, HOUR));
         let window = self.window();
@@ -466,7 +468,7 @@ impl Maker {
         HourlyWindow { minute: self.rng.u8(0..60), length_in_minutes: self.rng.u8(10..=40) }
     }
 
-    /// A job with an id, targets and texts, and nothing else that differs from the default.
+    /// A job with an id, targets and texts; the rest has default values.
     fn job(&mut self, status: Status, created_at: Timestamp) -> Job {
         let serial = self.jobs;
         self.jobs += 1;
@@ -490,7 +492,7 @@ impl Maker {
         Job { targets, in_progress_timeout_minutes, texts, ..Job::new(id, status, created_at) }
     }
 
-    /// Mostly one group; sometimes several groups, things and groups, or things only.
+    /// Mostly one group; sometimes several groups, things and groups, or only things.
     fn target_list(&mut self) -> Arc<[Target]> {
         let (groups, things) = match self.rng.u32(0..10) {
             0..=6 => (1, 0),
@@ -505,13 +507,13 @@ impl Maker {
         targets.into()
     }
 
-    /// How many devices a job is for: 1 to 4096, of every magnitude as often as of any other.
+    /// The number of devices of a job: 1 to 4096, with a logarithmic distribution.
     pub(super) fn things(&mut self) -> u32 {
         let magnitude = self.rng.u32(0..12);
         self.rng.u32(1 << magnitude..=2 << magnitude)
     }
 
-    /// Executions that have all ended, most of them well.
+    /// Executions that have all ended, most of them successfully.
     fn finished(&mut self, things: u32) -> Executions {
         let mut executions = Executions::default();
         executions.set(ExecutionStatus::Succeeded, things);
@@ -527,14 +529,13 @@ impl Maker {
         executions
     }
 
-    /// A duration of whole milliseconds, which is the precision of AWS' times.
+    /// A random duration in whole milliseconds, the precision of AWS times.
     fn between(&mut self, shortest: Duration, longest: Duration) -> Duration {
         let millis = |duration: Duration| u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
         Duration::from_millis(self.rng.u64(millis(shortest)..=millis(longest)))
     }
 
-    /// A duration into the future, where everything goes at the fleet's own pace. Time goes on with it: it is never
-    /// zero.
+    /// A random duration divided by the pace of the fleet. Never zero, so time always advances.
     pub(super) fn ahead(&mut self, shortest: Duration, longest: Duration) -> Duration {
         (self.between(shortest, longest) / self.pace.get()).max(Duration::from_millis(1))
     }
@@ -552,8 +553,8 @@ impl Maker {
     }
 }
 
-/// Lets every third job try executions again that fail, and gives every second one abort criteria. Only for jobs without executions
-/// so far, since those of a seeded job were never tried again, and of those only one was aborted.
+/// Gives every third job retries, and every second one abort criteria. Only for jobs without executions: those of a
+/// seeded job were never retried, and only one seeded job was aborted.
 fn with_configs(mut job: Job) -> Job {
     let number = job.times().id;
     job.max_retries = if number.is_multiple_of(3) { 2 } else { 0 };
@@ -580,7 +581,7 @@ fn texts_of(product: &str, style: Style, written: Written) -> Texts {
     texts
 }
 
-/// What people write when they cancel a job.
+/// The texts of a cancellation by an operator.
 pub(super) fn explain_cancellation(texts: &mut Texts) {
     texts.reason_code = Some("SUPERSEDED".to_owned());
     texts.comment = Some("A newer version is out".to_owned());
@@ -606,8 +607,8 @@ fn in_window(start: Timestamp, window: HourlyWindow) -> Scheduling {
     Scheduling { start_time, maintenance_windows: vec![window.into()], ..Scheduling::default() }
 }
 
-/// The next whole minute: AWS takes and tells schedules with that precision, so what happens at another time would not
-/// happen when it was said to.
+/// The next whole minute. AWS reports schedules in minutes, so an event at any other time would not match its
+/// schedule.
 fn whole_minute(time: Timestamp) -> Timestamp {
     const MILLIS: i64 = 60_000;
     Timestamp::from_millis(time.as_millis().saturating_add(MILLIS - 1).div_euclid(MILLIS).saturating_mul(MILLIS))
@@ -627,7 +628,7 @@ pub(super) mod tests {
         job.scheduling.as_ref().is_some_and(|scheduling| !scheduling.maintenance_windows.is_empty())
     }
 
-    /// Checks that a job's execution counts are ones that its status allows.
+    /// Checks that the execution counts of a job fit its status.
     #[track_caller]
     pub(in crate::simulator) fn assert_fits(job: &Job) {
         let executions = &job.executions;
@@ -650,7 +651,7 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn the_same_seed_gives_the_same_fleet_and_another_another() {
+    fn only_the_same_seed_gives_the_same_fleet() {
         assert!(fleet(500).jobs().eq(fleet(500).jobs()));
         assert!(fleet(500).groups().eq(fleet(500).groups()));
         assert!(!fleet(500).jobs().eq(Fleet::seeded(43, 500, NOW).jobs()));
@@ -683,7 +684,7 @@ pub(super) mod tests {
 
     #[test]
     fn no_more_than_ten_jobs_are_being_deleted_in_the_largest_fleet() {
-        let deleting = open_kinds(usize::MAX).filter(|kind| *kind == Kind::Deleting).count();
+        let deleting = open_kinds(usize::MAX).filter(|kind| *kind == JobKind::Deleting).count();
         assert!((1..=10).contains(&deleting), "{deleting}");
     }
 
@@ -703,7 +704,7 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn times_are_in_order_and_nothing_is_from_the_future() {
+    fn times_are_in_order_and_none_is_in_the_future() {
         for job in fleet(8_000).jobs() {
             assert!(job.created_at <= job.last_updated_at && job.last_updated_at <= NOW, "{job:?}");
             let has_ended = matches!(job.status, Status::Completed | Status::Canceled);
@@ -713,7 +714,7 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn ids_and_targets_are_ones_that_aws_would_take() {
+    fn ids_and_targets_are_valid_in_aws() {
         let fleet = fleet(8_000);
         for job in fleet.jobs() {
             let well_formed = job.id.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_' || b == b'-');

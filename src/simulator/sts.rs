@@ -1,4 +1,4 @@
-//! The part of STS that a client needs to find out who it is, and to become somebody else.
+//! The operations of STS that identify the caller and assume roles.
 
 use std::time::Duration;
 
@@ -10,10 +10,10 @@ use super::credentials::{Credentials, Principal, TemporaryCredentials};
 use super::json::iso_8601;
 use super::protocol::{ApiError, Identifier, Params, sts_result, xml};
 
-/// `DurationSeconds` where it is not given (API reference).
+/// The default of `DurationSeconds` (API reference).
 const DEFAULT_DURATION: u32 = 3600;
 
-/// The most that temporary credentials may ask for ("role chaining" in the API reference).
+/// The longest session that temporary credentials can request ("role chaining" in the API reference).
 const CHAINED_DURATION: u32 = 3600;
 
 pub(super) fn get_caller_identity(caller: &Principal) -> Response {
@@ -67,7 +67,7 @@ pub(super) fn assume_role_with_web_identity(
     Ok(sts_result("AssumeRoleWithWebIdentity", &issued(&assumed)))
 }
 
-/// The part of an answer that credentials are in.
+/// The element with the credentials.
 fn issued(assumed: &TemporaryCredentials) -> String {
     let issued = [
         xml("AccessKeyId", &assumed.access_key_id),
@@ -79,8 +79,7 @@ fn issued(assumed: &TemporaryCredentials) -> String {
     format!("<AssumedRoleUser>{}</AssumedRoleUser><Credentials>{}</Credentials>", user.concat(), issued.concat())
 }
 
-/// A role that is not there, and one that demands another external id, are refused in the same words: AWS does not tell
-/// which.
+/// The same answer for a missing role and for a wrong external id, as in AWS.
 fn access_denied(caller: &Principal, role_arn: &str) -> ApiError {
     let message = format!("User: {} is not authorized to perform: sts:AssumeRole on resource: {role_arn}", caller.arn);
     ApiError::new(StatusCode::FORBIDDEN, "AccessDenied", message)

@@ -1,7 +1,7 @@
-//! Maintenance windows that come every hour.
+//! Hourly maintenance windows.
 //!
-//! Their hours are the wall's at every pace of a fleet's lifecycle, because their cron expressions say so. AWS' examples are
-//! daily and weekly; every hour is so that somebody who watches for an hour sees one open and close.
+//! They follow the wall clock at every pace of a lifecycle, because their cron expressions name fixed times. The
+//! examples of AWS are daily and weekly; hourly windows open and close while a user watches the demo.
 
 use std::time::Duration;
 
@@ -17,12 +17,12 @@ const HOUR_MILLIS: i64 = 60 * MINUTE_MILLIS;
 pub(super) struct HourlyWindow {
     /// The minute of the hour in which it opens, 0 to 59.
     pub(super) minute: u8,
-    /// Less than an hour.
+    /// The length, less than an hour.
     pub(super) length_in_minutes: u8,
 }
 
 impl HourlyWindow {
-    /// The window of a job that has one of this sort.
+    /// The window of a job, if it has an hourly one.
     pub(super) fn of(job: &Job) -> Option<Self> {
         let [window] = job.scheduling.as_deref()?.maintenance_windows.as_slice() else { return None };
         let minute = window.start_time.strip_prefix("cron(")?.strip_suffix(" * ? * * *)")?.parse().ok()?;
@@ -30,7 +30,7 @@ impl HourlyWindow {
         (minute < 60 && length_in_minutes < 60).then_some(Self { minute, length_in_minutes })
     }
 
-    /// Whether it is open. Its end is not part of it.
+    /// Whether it is open at `time`. Its end is exclusive.
     pub(super) fn contains(self, time: Timestamp) -> bool {
         time < self.last_opening(time).after(self.length())
     }
@@ -45,7 +45,7 @@ impl HourlyWindow {
         self.last_opening(time).after(self.length())
     }
 
-    /// When it last opened or closed.
+    /// The last time it opened or closed.
     pub(super) fn last_change(self, time: Timestamp) -> Timestamp {
         if self.contains(time) { self.last_opening(time) } else { self.closing(time) }
     }
@@ -99,7 +99,7 @@ mod tests {
     }
 
     #[test]
-    fn a_window_reads_back_from_its_job() {
+    fn a_window_round_trips_through_its_job() {
         let window = HourlyWindow { minute: 7, length_in_minutes: 25 };
         let job = Job::new("a", Status::Scheduled, at(0, 0));
         assert_eq!(HourlyWindow::of(&job), None);
@@ -109,7 +109,7 @@ mod tests {
     }
 
     #[test]
-    fn a_window_of_another_sort_is_none_of_these() {
+    fn other_windows_are_not_hourly() {
         for (start, minutes) in [("cron(0 2 ? * * *)", 30), ("cron(60 * ? * * *)", 30), ("cron(0 * ? * * *)", 60)] {
             let window = MaintenanceWindow { start_time: start.to_owned(), duration_in_minutes: minutes };
             let maintenance_windows = vec![window];

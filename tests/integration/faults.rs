@@ -100,7 +100,7 @@ async fn a_fault_that_strikes_once_fails_a_walk_only_where_no_retry_can_help() {
                 reasons.join(" "),
                 total(&shown)
             );
-            assert_eq!(exporter.simulator.struck().get(&fault), Some(&1), "{fault} did not strike {listing}");
+            assert_eq!(exporter.simulator.fault_counts().get(&fault), Some(&1), "{fault} did not strike {listing}");
             let fails = fault.consequence() == Consequence::Fatal;
             let case = format!("{fault} on {listing}");
             assert_eq!((up, reasons.len()), (Some(f64::from(u8::from(!fails))), usize::from(fails)), "{case}");
@@ -194,7 +194,7 @@ async fn a_fault_on_a_real_socket_does_what_it_does_on_the_paused_clock() {
             format!("{:?}", fault.consequence()),
             shown.up().unwrap_or(f64::NAN)
         );
-        assert_eq!(simulator.struck().get(&fault), Some(&1), "{fault} did not strike");
+        assert_eq!(simulator.fault_counts().get(&fault), Some(&1), "{fault} did not strike");
         assert_eq!(shown.up(), Some(f64::from(u8::from(!fails))), "{fault}: {}", shown.text);
         // The first walk over open jobs comes before the one over all jobs, which goes on without it.
         assert_eq!(total(&shown), if fails { FEW as f64 } else { ALL_JOBS }, "{fault}");

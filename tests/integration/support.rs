@@ -191,7 +191,7 @@ impl HttpConnector for Wire {
             let mut action = if spares(&request) {
                 this.simulator.answer(&request, now).into()
             } else {
-                this.simulator.reply(&request, now)
+                this.simulator.answer_with_faults(&request, now)
             };
             while let simulator::FaultAction::Delay(by, then) = action {
                 tokio::time::sleep(by).await;

@@ -1,4 +1,4 @@
-//! How a fault is made of the right answer.
+//! Applies a fault to the right answer.
 
 use std::time::Duration;
 
@@ -16,10 +16,10 @@ use crate::simulator::{Body, Call, FaultAction, Operation};
 use super::fault::Fault;
 use super::walks::Walks;
 
-/// For how long [`Fault::Refused`] refuses: less than the SDKs wait before they try again, mostly.
+/// How long [`Fault::Refused`] refuses connections: less than most retry delays of the SDKs.
 pub const REFUSAL: Duration = Duration::from_millis(20);
 
-/// How late an answer of [`Fault::Slow`] is where its rule does not say: most timeouts of an attempt are longer.
+/// The default delay of [`Fault::Slow`]: longer than most timeouts of an attempt.
 pub const SLOWNESS: Duration = Duration::from_secs(9);
 
 /// The size of an answer by [`Fault::Oversized`], in bytes.
@@ -28,7 +28,8 @@ pub const OVERSIZE: u64 = 64 << 20;
 /// How far the server's clock is ahead in [`Fault::ClockSkew`].
 pub const CLOCK_SKEW: Duration = Duration::from_hours(1);
 
-/// How far a request's date can be from the server's clock ("Troubleshooting Signature Version 4" in the IAM guide).
+/// The largest accepted difference between a request's date and the server's clock ("Troubleshooting Signature Version
+/// 4" in the IAM guide).
 const TOLERATED_SKEW: Duration = Duration::from_mins(5);
 
 /// A status that AWS does not have.
@@ -41,18 +42,18 @@ const LOGIN_PAGE: &str = "<!DOCTYPE html>\n<html><head><title>Sign in</title></h
 pub(super) struct Answer<'a> {
     pub(super) call: &'a Call<'a>,
     pub(super) response: Response,
-    /// Which page it is. `None` where its walk is not known.
+    /// The number of its page. `None` for an unknown walk.
     pub(super) page: Option<u64>,
     /// Whether no page follows.
     pub(super) is_last: bool,
-    /// What it says, where it is one of AWS IoT, and no error: an object.
+    /// The JSON object, for a successful answer of AWS IoT.
     body: Option<Value>,
     scope: u64,
 }
 
-/// What a fault made of an answer.
+/// The result of applying a fault.
 pub(super) enum Outcome {
-    /// Something in its place.
+    /// Another action instead of the answer.
     Action(FaultAction),
     /// The same answer with another body.
     Body(Value),
@@ -69,21 +70,21 @@ impl<'a> Answer<'a> {
         Self { call, response, page, is_last: is_good && !has_next, body, scope }
     }
 
-    /// Lets the walks know of this page.
+    /// Records this page in the walks.
     pub(super) fn note(&self, walks: &mut Walks) {
         if let (Some(list), Some(body), Some(page)) = (self.list(), &self.body, self.page) {
             walks.page_is_cut(self.scope, page, next_token(body), body[list].get(0));
         }
     }
 
-    /// Lets the walks know of the token that the client gets.
+    /// Records the token that the client gets.
     pub(super) fn note_altered(&self, body: &Value, walks: &mut Walks) {
         if let (Some(token), Some(page)) = (next_token(body), self.page) {
             walks.token_is_given(self.scope, page, token);
         }
     }
 
-    /// The name of the list in it, where the operation has pages.
+    /// The name of its list, for operations with pages.
     fn list(&self) -> Option<&'static str> {
         match self.call.operation {
             Operation::ListJobs => Some("jobs"),
@@ -94,7 +95,7 @@ impl<'a> Answer<'a> {
         }
     }
 
-    /// The token that it was asked for with.
+    /// The token in the request.
     fn token(&self) -> Option<&str> {
         self.list().and_then(|_| self.call.params.get("nextToken"))
     }
@@ -105,8 +106,8 @@ fn next_token(body: &Value) -> Option<&str> {
 }
 
 impl Fault {
-    /// What this fault makes of an answer; `None` where it can't be made of this one.
-    pub(super) fn strike(self, answer: &Answer<'_>, walks: &Walks) -> Option<Outcome> {
+    /// Applies this fault to an answer; `None` if it does not fit the answer.
+    pub(super) fn apply(self, answer: &Answer<'_>, walks: &Walks) -> Option<Outcome> {
         if let Some(action) = self.replace(answer) {
             return Some(Outcome::Action(action));
         }
@@ -116,7 +117,7 @@ impl Fault {
         (body != *original).then_some(Outcome::Body(body))
     }
 
-    /// What comes in place of the answer; `None` for faults that alter it.
+    /// What happens instead of the answer; `None` for faults that alter the body.
     fn replace(self, answer: &Answer<'_>) -> Option<FaultAction> {
         let refuse = |status, iot: &'static str, sts: &'static str, message: &str| {
             let code = by_service(answer.call, iot, sts);
@@ -149,7 +150,7 @@ impl Fault {
             }
             Self::ExpiredCredentials => Some(refusal(answer, expired(service)).into()),
             Self::InvalidCredentials => Some(refusal(answer, unknown_key(service)).into()),
-            Self::ClockSkew => Some(by_another_clock(answer).into()),
+            Self::ClockSkew => Some(skewed_answer(answer).into()),
             Self::Reset => Some(FaultAction::Reset),
             Self::Refused => Some(FaultAction::Refuse(REFUSAL)),
             Self::Hang => Some(FaultAction::Hang),
@@ -177,7 +178,7 @@ impl Fault {
         }
     }
 
-    /// Alters what the answer says. Leaves it as it is where this fault can't be made of it.
+    /// Alters the body. Leaves it unchanged if this fault does not fit the answer.
     fn alter(self, answer: &Answer<'_>, walks: &Walks, body: &mut Value) {
         match self {
             Self::WrongTypes => retype(body),
@@ -188,7 +189,7 @@ impl Fault {
                 fields.insert(name.to_owned(), Value::Null);
             }),
             Self::UnknownStatus => {
-                let place = match answer.call.operation {
+                let pointer = match answer.call.operation {
                     Operation::ListJobs => "/jobs/0/status",
                     Operation::DescribeJob => "/job/status",
                     Operation::DescribeJobExecution => "/execution/status",
@@ -197,7 +198,7 @@ impl Fault {
                     }
                     _ => return,
                 };
-                if let Some(status) = body.pointer_mut(place) {
+                if let Some(status) = body.pointer_mut(pointer) {
                     *status = UNKNOWN_STATUS.into();
                 }
             }
@@ -223,7 +224,7 @@ impl Fault {
         }
     }
 
-    /// Alters what makes an answer a page: its token, and its `list`.
+    /// Alters the token or the `list` of a page.
     fn alter_page(self, answer: &Answer<'_>, walks: &Walks, list: &str, body: &mut Value) {
         match self {
             Self::RepeatedToken => {
@@ -260,7 +261,7 @@ fn by_service(call: &Call<'_>, iot: &'static str, sts: &'static str) -> &'static
     }
 }
 
-/// A refusal in place of an answer, whose request id it has.
+/// An error instead of an answer, with the same request id.
 fn refusal(answer: &Answer<'_>, error: ApiError) -> Response {
     let mut response = error.into_response(answer.call.operation.service());
     if let Some(id) = answer.response.headers().get(REQUEST_ID) {
@@ -277,11 +278,11 @@ fn denial(call: &Call<'_>) -> String {
     )
 }
 
-/// What a server answers whose clock is ahead by [`CLOCK_SKEW`].
-fn by_another_clock(answer: &Answer<'_>) -> Response {
+/// The answer of a server whose clock is ahead by [`CLOCK_SKEW`].
+fn skewed_answer(answer: &Answer<'_>) -> Response {
     let clock = answer.call.now.after(CLOCK_SKEW);
     let signed = answer.call.headers.get("x-amz-date").and_then(|date| date.to_str().ok()).unwrap_or_default();
-    let mut response = match complaint(signed, clock) {
+    let mut response = match signature_error(signed, clock) {
         None => answer.response.clone(),
         Some(message) => {
             let code = by_service(answer.call, "InvalidSignatureException", "SignatureDoesNotMatch");
@@ -294,8 +295,8 @@ fn by_another_clock(answer: &Answer<'_>) -> Response {
     response
 }
 
-/// What a server has to say of a request that was signed at a time which its own clock does not believe.
-fn complaint(signed: &str, clock: Timestamp) -> Option<String> {
+/// The error message for a request whose date is too far from the server's clock.
+fn signature_error(signed: &str, clock: Timestamp) -> Option<String> {
     let time = from_basic_iso_8601(signed);
     let (earliest, latest) = (clock.before(TOLERATED_SKEW), clock.after(TOLERATED_SKEW));
     let (earliest_text, latest_text, clock) = (basic_iso_8601(earliest), basic_iso_8601(latest), basic_iso_8601(clock));
@@ -314,7 +315,7 @@ fn login_page() -> Response {
     response
 }
 
-/// Texts become numbers, numbers and booleans become texts; what they are in stays.
+/// Texts become numbers, numbers and booleans become texts; arrays and objects stay.
 fn retype(value: &mut Value) {
     match value {
         Value::String(text) => *value = text.len().into(),
@@ -325,8 +326,8 @@ fn retype(value: &mut Value) {
     }
 }
 
-/// The first item of a page loses the first of its fields, the second one the second, and so on; a description loses
-/// all of them.
+/// The first item of a page loses its first field, the second one its second, and so on; a description loses all of
+/// them.
 fn each_loses_one(answer: &Answer<'_>, body: &mut Value, lose: impl Fn(&mut Map<String, Value>, &str)) {
     let names_of = |fields: &Map<String, Value>| fields.keys().cloned().collect::<Vec<_>>();
     if let Some(list) = answer.list() {
@@ -355,7 +356,7 @@ fn jobs<'b>(answer: &Answer<'_>, body: &'b mut Value) -> Option<&'b mut Vec<Valu
     (answer.call.operation == Operation::ListJobs).then(|| body.get_mut("jobs")?.as_array_mut()).flatten()
 }
 
-/// The first job of a walk as it may be found on a later page that does not have it.
+/// The first job of a walk, moved to a later page that does not have it.
 fn moved_job(answer: &Answer<'_>, walks: &Walks, jobs: &[Value]) -> Option<Value> {
     if answer.page.is_none_or(|page| page == 1) || answer.call.params.get("status").is_some() {
         return None;

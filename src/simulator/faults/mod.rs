@@ -1,11 +1,10 @@
-//! Faults by script: everything that AWS, or a network on the way to it, can do to a client.
+//! Fault injection: the failures of AWS, or of the network, that a client can see.
 //!
-//! A [`Script`] says which [`Fault`] strikes which answers, and how often. Without one, nothing here does anything.
-//! Faults strike the calls of known callers, after the interceptor: what [`Simulator::intercept`] answers can be struck
-//! as well. [`Simulator::reply`] is where they show, over a socket and in the process alike; [`Simulator::answer`]
-//! knows none.
+//! A [`Script`] says which [`Fault`] applies to which answers, and how often. Faults apply to calls of known callers,
+//! after the interceptor, so answers of [`Simulator::intercept`] can be altered as well.
+//! [`Simulator::answer_with_faults`] applies them, over a socket and in the process; [`Simulator::answer`] does not.
 //!
-//! A fault strikes an answer, and not what the call has done by then: a job that somebody cancels is canceled, even if the
+//! A fault changes the answer, not the effect of the call: a canceled job stays canceled, even if the answer is lost.
 //! answer gets lost.
 
 mod alter;
@@ -32,45 +31,43 @@ pub use fault::{Consequence, Fault};
 pub use script::{ParseScriptError, Position, Rule, Script};
 
 impl Simulator {
-    /// Lets faults strike as `script` says, in place of the script before. What [`Simulator::struck`] tells starts
-    /// again.
+    /// Sets the script, and resets [`Simulator::fault_counts`].
     pub fn set_script(&self, script: Script) {
         *self.shared.faults.lock() = State::new(script);
     }
 
-    /// Ends what [`Simulator::set_script`] began. What [`Simulator::struck`] tells stays.
+    /// Removes the script. [`Simulator::fault_counts`] keeps its values.
     pub fn clear_script(&self) {
-        self.shared.faults.lock().armed.clear();
+        self.shared.faults.lock().active.clear();
     }
 
-    /// How many times each fault has struck since the script was set. Faults that never did are left out.
+    /// How often each fault was applied since the script was set. Faults that were never applied are absent.
     #[must_use]
-    pub fn struck(&self) -> BTreeMap<Fault, u64> {
-        self.shared.faults.lock().struck.clone()
+    pub fn fault_counts(&self) -> BTreeMap<Fault, u64> {
+        self.shared.faults.lock().counts.clone()
     }
 
-    /// What AWS, or what stands in for it on the way there, does with one request at the time `now`: the answer, or
-    /// what the script makes of it.
+    /// Answers one request at the time `now`, and applies the script to the answer.
     #[must_use]
-    pub fn reply(&self, request: &Request, now: Timestamp) -> FaultAction {
-        self.handle(request, now, |call, response| self.shared.faults.strike(call, response))
+    pub fn answer_with_faults(&self, request: &Request, now: Timestamp) -> FaultAction {
+        self.handle(request, now, |call, response| self.shared.faults.apply(call, response))
     }
 }
 
-/// The script of a simulator, and how far it is.
+/// The script of a simulator, and its progress.
 #[derive(Default)]
 pub(super) struct Faults(Mutex<State>);
 
 #[derive(Default)]
 struct State {
-    armed: Vec<Armed>,
-    dice: fastrand::Rng,
+    active: Vec<ActiveRule>,
+    rng: fastrand::Rng,
     walks: Walks,
-    struck: BTreeMap<Fault, u64>,
+    counts: BTreeMap<Fault, u64>,
 }
 
-/// A rule, how many requests for its operation and job there were, and how many strikes it has left.
-struct Armed {
+/// A rule, the number of requests for its operation and job, and how often it still applies.
+struct ActiveRule {
     rule: Rule,
     requests: u64,
     left: Option<u64>,
@@ -81,39 +78,39 @@ impl Faults {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// What becomes of an answer.
-    fn strike(&self, call: &Call<'_>, response: Response) -> FaultAction {
+    /// Applies the script to an answer.
+    fn apply(&self, call: &Call<'_>, response: Response) -> FaultAction {
         let mut state = self.lock();
-        if state.armed.is_empty() {
+        if state.active.is_empty() {
             return response.into();
         }
-        state.strike(call, response)
+        state.apply(call, response)
     }
 }
 
 impl State {
     fn new(script: Script) -> Self {
-        let armed = script.rules.into_iter().map(|rule| Armed { left: rule.count, requests: 0, rule });
-        Self { armed: armed.collect(), dice: fastrand::Rng::with_seed(script.seed), ..Self::default() }
+        let active = script.rules.into_iter().map(|rule| ActiveRule { left: rule.count, requests: 0, rule });
+        Self { active: active.collect(), rng: fastrand::Rng::with_seed(script.seed), ..Self::default() }
     }
 
-    fn strike(&mut self, call: &Call<'_>, response: Response) -> FaultAction {
-        for armed in self.armed.iter_mut().filter(|armed| armed.rule.is_for(call)) {
-            armed.requests += 1;
+    fn apply(&mut self, call: &Call<'_>, response: Response) -> FaultAction {
+        for active in self.active.iter_mut().filter(|active| active.rule.is_for(call)) {
+            active.requests += 1;
         }
         let answer = Answer::new(call, response, &self.walks);
         answer.note(&mut self.walks);
-        let struck = self.armed.iter_mut().find_map(|armed| {
-            let found = armed.finds(&answer) && armed.left != Some(0);
-            let struck =
-                (found && armed.rule.has_luck(&mut self.dice)).then(|| armed.rule.fault.strike(&answer, &self.walks));
-            let struck = struck.flatten()?;
-            armed.left = armed.left.map(|left| left - 1);
-            Some((armed.rule.fault, armed.rule.delay(), struck))
+        let applied = self.active.iter_mut().find_map(|active| {
+            let is_due = active.covers(&answer) && active.left != Some(0);
+            let outcome =
+                (is_due && active.rule.is_drawn(&mut self.rng)).then(|| active.rule.fault.apply(&answer, &self.walks));
+            let outcome = outcome.flatten()?;
+            active.left = active.left.map(|left| left - 1);
+            Some((active.rule.fault, active.rule.delay(), outcome))
         });
-        let Some((fault, delay, struck)) = struck else { return answer.response.into() };
-        *self.struck.entry(fault).or_default() += 1;
-        let action = match struck {
+        let Some((fault, delay, outcome)) = applied else { return answer.response.into() };
+        *self.counts.entry(fault).or_default() += 1;
+        let action = match outcome {
             Outcome::Action(action) => action,
             Outcome::Body(body) => {
                 answer.note_altered(&body, &mut self.walks);
@@ -127,9 +124,9 @@ impl State {
     }
 }
 
-impl Armed {
-    /// Whether an answer is one that its rule is for.
-    fn finds(&self, answer: &Answer<'_>) -> bool {
+impl ActiveRule {
+    /// Whether the rule covers this answer.
+    fn covers(&self, answer: &Answer<'_>) -> bool {
         self.rule.is_for(answer.call)
             && match self.rule.position {
                 Position::Any => true,
@@ -152,7 +149,7 @@ impl Rule {
         self.delay.or((self.fault == Fault::Slow).then_some(SLOWNESS))
     }
 
-    fn has_luck(&self, dice: &mut fastrand::Rng) -> bool {
-        self.chance >= 1.0 || dice.f64() < self.chance
+    fn is_drawn(&self, rng: &mut fastrand::Rng) -> bool {
+        self.chance >= 1.0 || rng.f64() < self.chance
     }
 }

@@ -1,4 +1,4 @@
-//! Scripts: which fault strikes what, and how often; as values, and as text.
+//! Scripts: which fault applies to which answers, and how often; as values and as text.
 
 use std::fmt;
 use std::str::FromStr;
@@ -8,27 +8,27 @@ use crate::simulator::Operation;
 
 use super::fault::{Consequence, Fault};
 
-/// Which answers a [`Rule`] is for.
+/// Which answers a [`Rule`] covers.
 ///
-/// Pages are counted from 1 in each walk, which a request without `nextToken` begins. Where an operation has no pages,
-/// its answer is the first and the last one. A walk is told by account, region, operation and filters: of two clients
-/// that walk the same at the same time, one has pages whose number is not known, and which only [`Position::Any`] and
-/// [`Position::Last`] find.
+/// Pages are counted from 1 in each walk; a request without `nextToken` begins a walk. The answer of an operation
+/// without pages is both the first and the last page. A walk is identified by account, region, operation and filters.
+/// If two clients make the same walk at the same time, one of them has pages of unknown number; only [`Position::Any`]
+/// and [`Position::Last`] cover those.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum Position {
-    /// All of them.
+    /// All answers.
     #[default]
     Any,
-    /// The page of this number.
+    /// The page with this number.
     Page(u64),
     /// A page between the first and the last one.
     Middle,
-    /// The page that has no `nextToken`.
+    /// The page without `nextToken`.
     Last,
-    /// The request of this number, from 1, of those for the rule's operation and job since the script was set. Every
-    /// attempt is a request.
+    /// The request with this number, from 1, among those for the rule's operation and job since the script was set.
+    /// Every attempt counts.
     Attempt(u64),
-    /// One request out of so many, the first ones left alone: counted in the same way. Not 0.
+    /// Every n-th request, counted in the same way. Not 0.
     Every(u64),
 }
 
@@ -37,95 +37,95 @@ impl Position {
     pub const FIRST: Self = Self::Page(1);
 }
 
-/// One fault, and when it strikes. [`Rule::new`] makes one that always does.
+/// One fault, and when it applies. By default, it always applies.
 ///
-/// As text: `throttle-429:operation=DescribeJob,job=fw-1,page=2,count=3,chance=0.5,delay=2s`, in any order, and all but the
-/// fault's name can be left out. `page` is a number, `first`, `middle` or `last`; `attempt=5` or `every=5` can stand in its
-/// place.
+/// As text: `throttle-429:operation=DescribeJob,job=fw-1,page=2,count=3,chance=0.5,delay=2s`, in any order. Everything
+/// except the fault's name is optional. `page` is a number, `first`, `middle` or `last`; `attempt=5` or `every=5` can
+/// replace it.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Rule {
-    /// What it strikes: all operations, where it names none.
+    /// Its operation. Without one, all operations.
     pub operation: Option<Operation>,
-    /// The job whose answers it strikes: those about any job and about none, where it names none.
+    /// Its job. Without one, answers about any job and about none.
     pub job: Option<String>,
-    /// Which answers of it.
+    /// Which answers it covers.
     pub position: Position,
-    /// How many times it strikes before it is spent: for ever, where there is none.
+    /// How often it applies. Without a count, without limit.
     pub count: Option<u64>,
-    /// How probable it is to strike where it can, from 0 to 1.
+    /// The probability of applying it to an answer that it covers, from 0 to 1.
     pub chance: f64,
-    /// How late the client sees it. Without one, only [`Fault::Slow`] is late.
+    /// The delay of the answer. Without one, only [`Fault::Slow`] delays.
     pub delay: Option<Duration>,
-    /// What strikes.
+    /// The fault.
     pub fault: Fault,
 }
 
 impl Rule {
-    /// `fault`, on every answer of every operation that it can be made of.
+    /// Applies `fault` to every answer that it fits.
     #[must_use]
     pub const fn new(fault: Fault) -> Self {
         Self { operation: None, job: None, position: Position::Any, count: None, chance: 1.0, delay: None, fault }
     }
 
-    /// The same on one operation.
+    /// Restricts the rule to one operation.
     #[must_use]
     pub fn on(self, operation: Operation) -> Self {
         Self { operation: Some(operation), ..self }
     }
 
-    /// The same for one job.
+    /// Restricts the rule to one job.
     #[must_use]
     pub fn of_job(self, id: &str) -> Self {
         Self { job: Some(id.to_owned()), ..self }
     }
 
-    /// The same, so much later.
+    /// Delays the answer.
     #[must_use]
     pub fn delayed(self, by: Duration) -> Self {
         Self { delay: Some(by), ..self }
     }
 
-    /// The same at a position.
+    /// Restricts the rule to a position.
     #[must_use]
     pub fn at(self, position: Position) -> Self {
         Self { position, ..self }
     }
 
-    /// The same for so many times.
+    /// Limits how often it applies.
     #[must_use]
     pub fn times(self, count: u64) -> Self {
         Self { count: Some(count), ..self }
     }
 
-    /// The same with a chance.
+    /// Sets the probability.
     #[must_use]
     pub fn with_chance(self, chance: f64) -> Self {
         Self { chance, ..self }
     }
 }
 
-/// Several rules. Each answer is struck by the first one that finds it, has its chance, and can strike it.
+/// Several rules. The first rule that covers an answer, is drawn and fits is applied to it.
 ///
-/// As text: rules with `;` between them; one of them can be `seed=7`.
+/// As text: rules separated by `;`; one entry can be `seed=7`.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Script {
-    /// The rules, in the order in which they are asked.
+    /// The rules, in order of precedence.
     pub rules: Vec<Rule>,
-    /// What chances are drawn from: the same requests in the same order meet the same faults.
+    /// The seed of all random choices: the same requests in the same order get the same faults.
     pub seed: u64,
 }
 
 impl Script {
-    /// A script of these rules, with the seed 0.
+    /// A script with these rules and the seed 0.
     #[must_use]
     pub fn new(rules: impl IntoIterator<Item = Rule>) -> Self {
         Self { rules: rules.into_iter().collect(), seed: 0 }
     }
 
-    /// Every fault there is, each so rarely that most walks end well: for demonstrations.
+    /// Every fault, each so rare that most walks complete: for demonstrations.
     ///
-    /// What is retried or tolerated can strike any answer; what is fatal, one page of a walk of `ListJobs` at most, so
-    /// that large fleets have no more failures than small ones. About one walk in twenty fails.
+    /// Retried and tolerated faults can apply to any answer. Fatal ones apply to at most one page of a walk of
+    /// `ListJobs`, so that large fleets have no more failures than small ones. About one walk in twenty fails.
     #[must_use]
     pub fn mixture(seed: u64) -> Self {
         let rules = Fault::ALL.iter().map(|&fault| match fault.consequence() {
@@ -192,11 +192,11 @@ impl FromStr for Rule {
                 "delay" => rule.delay = Some(delay(value)?),
                 _ => return Err(ParseScriptError::Setting(setting.to_owned())),
             }
-            let place = if matches!(key, "attempt" | "every") { "page" } else { key };
-            if known.contains(&place) {
+            let setting = if matches!(key, "attempt" | "every") { "page" } else { key };
+            if known.contains(&setting) {
                 return Err(ParseScriptError::Twice(setting.to_owned()));
             }
-            known.push(place);
+            known.push(setting);
         }
         Ok(rule)
     }
@@ -256,7 +256,7 @@ fn job(text: &str) -> Result<String, ParseScriptError> {
     id.map(str::to_owned).ok_or_else(|| ParseScriptError::Job(text.to_owned()))
 }
 
-/// Nobody waits for longer than a day; and what is longer than the longest timer would never come.
+/// No test waits for longer than a day, and a delay beyond the longest timer would never end.
 const MAX_DELAY: Duration = Duration::from_hours(24);
 
 fn delay(text: &str) -> Result<Duration, ParseScriptError> {
@@ -275,50 +275,50 @@ fn chance(text: &str) -> Result<f64, ParseScriptError> {
     number.ok_or_else(|| ParseScriptError::Chance(text.to_owned()))
 }
 
-/// Why a text is no script. Each says what is accepted.
+/// Why a text is not a script. Each message says what is accepted.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ParseScriptError {
-    /// No fault has this name.
+    /// Unknown fault.
     #[error("there is no fault {0:?}; there are {known}", known = names(Fault::ALL.iter().map(|fault| fault.as_str())))]
     Fault(String),
-    /// A rule has no such setting.
+    /// Unknown setting of a rule.
     #[error(
-        "{0:?} is no setting of a rule; there are operation=, job=, page=, attempt=, every=, count=, chance= and delay=, with commas between"
+        "{0:?} is not a setting of a rule; there are operation=, job=, page=, attempt=, every=, count=, chance= and delay=, separated by commas"
     )]
     Setting(String),
-    /// A setting is there twice, or two of `page`, `attempt` and `every` are.
+    /// A setting occurs twice, or two of `page`, `attempt` and `every` occur.
     #[error(
-        "{0:?} comes second: operation, job, count, chance, delay, and one of page, attempt and every can each be given once"
+        "{0:?} repeats or contradicts an earlier setting; operation, job, count, chance, delay, and one of page, attempt and every can each be given once"
     )]
     Twice(String),
-    /// No operation has this name.
+    /// Unknown operation.
     #[error(
         "there is no operation {0:?}; there are {known}",
         known = names(Operation::ALL.iter().map(|operation| operation.as_str()))
     )]
     Operation(String),
-    /// No job has this id.
-    #[error("{0:?} is no job id; give 1 to 64 of letters, digits, _ and -")]
+    /// Invalid job id.
+    #[error("{0:?} is not a job id; give 1 to 64 of letters, digits, _ and -")]
     Job(String),
-    /// No page is told by this.
-    #[error("{0:?} is no page; give its number from 1, or first, middle, last or any")]
+    /// Invalid page.
+    #[error("{0:?} is not a page; give its number from 1, or first, middle, last or any")]
     Page(String),
-    /// A number is none, or zero.
-    #[error("{key}={text} is not possible; give a whole number from 1")]
+    /// Not a positive number.
+    #[error("{key}={text} is not valid; give a whole number from 1")]
     Number {
         /// The setting.
         key: &'static str,
         /// Its value.
         text: String,
     },
-    /// A chance is no number from 0 to 1.
-    #[error("{0:?} is no chance; give a number from 0 to 1, such as 0.05")]
+    /// Not a number from 0 to 1.
+    #[error("{0:?} is not a chance; give a number from 0 to 1, such as 0.05")]
     Chance(String),
-    /// A delay is none, or too long.
-    #[error("{0:?} is no delay; give a whole number of seconds or milliseconds up to a day, such as 9s or 250ms")]
+    /// Invalid delay, or too long.
+    #[error("{0:?} is not a delay; give a whole number of seconds or milliseconds up to a day, such as 9s or 250ms")]
     Delay(String),
-    /// A seed is no number.
-    #[error("{0:?} is no seed; give a whole number from 0 to 2^64 - 1")]
+    /// Invalid seed.
+    #[error("{0:?} is not a seed; give a whole number from 0 to 2^64 - 1")]
     Seed(String),
 }
 

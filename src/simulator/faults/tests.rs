@@ -1,4 +1,4 @@
-//! What faults promise: over real sockets where the wire is the point, else in the process.
+//! What faults do: over real sockets where the connection matters, else in the process.
 
 use std::collections::BTreeSet;
 use std::io::ErrorKind;
@@ -24,10 +24,10 @@ const NOW: Timestamp = Timestamp::from_secs(1_784_986_200);
 const REGION: &str = "eu-west-1";
 const KEY: &str = "AKIASIMULATED0000001";
 
-/// Longer than anything here takes on a busy machine.
-const PATIENCE: Duration = Duration::from_secs(20);
+/// Longer than any step here takes on a busy machine.
+const DEADLINE: Duration = Duration::from_secs(20);
 
-/// How long a connection has to be silent to count as silent for good.
+/// A connection that is silent for this time counts as silent.
 const SILENCE: Duration = Duration::from_secs(1);
 
 /// Two jobs a page make three pages of five jobs.
@@ -76,12 +76,12 @@ fn page(token: Option<&str>) -> String {
     token.map_or_else(|| PAGE.to_owned(), |token| format!("{PAGE}&nextToken={token}"))
 }
 
-/// What the simulator answers without any fault.
+/// The answer of the simulator without faults.
 fn right(simulator: &Simulator, uri: &str) -> Value {
     serde_json::from_slice(simulator.answer(&request(uri), NOW).body()).expect("JSON")
 }
 
-/// The three pages of the fleet: what asks for each, and what it says.
+/// The three pages of the fleet: the request for each, and its body.
 fn right_pages(simulator: &Simulator) -> Vec<(String, Value)> {
     let (mut pages, mut uri) = (Vec::new(), Some(page(None)));
     while let Some(asked) = uri {
@@ -93,7 +93,7 @@ fn right_pages(simulator: &Simulator) -> Vec<(String, Value)> {
     pages
 }
 
-/// What a response says, and its status.
+/// Status and body of a response.
 async fn read(mut reply: FaultAction) -> (StatusCode, String) {
     while let FaultAction::Delay(by, then) = reply {
         sleep(by).await;
@@ -106,28 +106,28 @@ async fn read(mut reply: FaultAction) -> (StatusCode, String) {
 }
 
 async fn ask(simulator: &Simulator, uri: &str) -> (StatusCode, String) {
-    read(simulator.reply(&request(uri), NOW)).await
+    read(simulator.answer_with_faults(&request(uri), NOW)).await
 }
 
-fn struck(simulator: &Simulator, fault: Fault) -> u64 {
-    simulator.struck().get(&fault).copied().unwrap_or_default()
+fn count_of(simulator: &Simulator, fault: Fault) -> u64 {
+    simulator.fault_counts().get(&fault).copied().unwrap_or_default()
 }
 
-/// A simulator on a loopback port, asked byte by byte.
+/// A simulator on a loopback port, and a client that reads raw bytes.
 struct Wire {
     simulator: Simulator,
     address: SocketAddr,
 }
 
-/// How a connection ended, and what came before that.
+/// How a response ended.
 #[derive(Debug, PartialEq)]
 enum End {
-    /// As many bytes of the body as the header says.
+    /// After the announced number of bytes.
     Whole,
-    /// The server closed it.
+    /// The server closed the connection.
     Closed,
     Reset,
-    /// It is open, and nothing comes.
+    /// The connection is open, and silent.
     Silent,
 }
 
@@ -168,7 +168,7 @@ impl Wire {
         Self { simulator, address }
     }
 
-    /// One request on a connection of its own, which is silent when nothing comes for `silence`.
+    /// Sends one request on a new connection. It counts as silent after `silence` without data.
     async fn exchange(&self, uri: &str, silence: Duration) -> Exchange {
         let mut stream = TcpStream::connect(self.address).await.expect("the kernel accepts it");
         let request = request(uri);
@@ -176,7 +176,7 @@ impl Wire {
         for (name, value) in request.headers() {
             text.extend([name.as_str(), ": ", value.to_str().expect("text"), "\r\n"]);
         }
-        // A refused connection may be gone already; the read tells.
+        // A refused connection may already be closed; the read shows it.
         let _ = stream.write_all((text + "\r\n").as_bytes()).await;
 
         let (mut received, mut buffer) = (Vec::new(), vec![0; 1 << 20]);
@@ -210,38 +210,38 @@ impl Wire {
     }
 }
 
-/// Walks over a socket until `fault` has struck once, and says on which page, counted from 0.
-async fn strike_once(fault: Fault) -> (Vec<(String, Value)>, usize, Exchange, Wire) {
+/// Walks over a socket until `fault` was applied once. Also returns the page, counted from 0.
+async fn apply_once(fault: Fault) -> (Vec<(String, Value)>, usize, Exchange, Wire) {
     let rule = Rule::new(fault).times(1);
     let rule = if fault == Fault::Slow { rule.delayed(SILENCE) } else { rule };
     let wire = Wire::serve(scripted([rule])).await;
     let pages = right_pages(&wire.simulator);
-    let silence = if matches!(fault, Fault::Hang | Fault::HangInBody) { SILENCE } else { PATIENCE };
+    let silence = if matches!(fault, Fault::Hang | Fault::HangInBody) { SILENCE } else { DEADLINE };
     for (n, (uri, said)) in pages.iter().enumerate() {
         let exchange = wire.exchange(uri, silence).await;
-        if struck(&wire.simulator, fault) == 1 {
+        if count_of(&wire.simulator, fault) == 1 {
             return (pages, n, exchange, wire);
         }
-        assert_eq!(exchange.json(), *said, "{fault} has not struck yet");
+        assert_eq!(exchange.json(), *said, "{fault} was not applied yet");
     }
-    panic!("{fault} has never struck");
+    panic!("{fault} was never applied");
 }
 
 #[tokio::test]
-async fn each_fault_does_on_the_wire_what_it_says_and_then_answers_are_right_again() {
+async fn each_fault_alters_one_answer_on_the_wire() {
     for &fault in Fault::ALL {
-        let (pages, n, exchange, wire) = timeout(PATIENCE, strike_once(fault)).await.expect("in time");
+        let (pages, n, exchange, wire) = timeout(DEADLINE, apply_once(fault)).await.expect("in time");
         let (uri, said) = &pages[n];
         shows(fault, n, &exchange, &pages);
         if fault == Fault::Refused {
             tokio::time::sleep(REFUSAL).await;
         }
-        assert_eq!(wire.exchange(uri, PATIENCE).await.json(), *said, "{fault} is spent");
-        assert_eq!(wire.simulator.struck(), BTreeMap::from([(fault, 1)]));
+        assert_eq!(wire.exchange(uri, DEADLINE).await.json(), *said, "{fault} is spent");
+        assert_eq!(wire.simulator.fault_counts(), BTreeMap::from([(fault, 1)]));
     }
 }
 
-/// Checks what came over the wire when `fault` struck the page `n`.
+/// Checks the response on the wire after `fault` was applied to page `n`.
 fn shows(fault: Fault, n: usize, exchange: &Exchange, pages: &[(String, Value)]) {
     let said = &pages[n].1;
     let text = said.to_string();
@@ -256,7 +256,7 @@ fn shows(fault: Fault, n: usize, exchange: &Exchange, pages: &[(String, Value)])
         assert_eq!((exchange.status(), &exchange.end), (200, &end), "{fault}");
         assert_eq!((exchange.content_length(), &exchange.body[..]), (announced, body), "{fault}");
     };
-    let strikes_page = |expected: usize| assert_eq!(n, expected, "{fault}");
+    let assert_page = |expected: usize| assert_eq!(n, expected, "{fault}");
     match fault {
         Fault::Throttle400 => assert_eq!(exchange.error(), (400, "ThrottlingException")),
         Fault::Throttle429 => assert_eq!(exchange.error(), (429, "ThrottlingException")),
@@ -296,15 +296,15 @@ fn shows(fault: Fault, n: usize, exchange: &Exchange, pages: &[(String, Value)])
             assert!(exchange.json()["nextToken"].is_number());
         }
         Fault::RepeatedToken => {
-            strikes_page(1);
-            assert_eq!(exchange.json()["nextToken"], token_to(1), "the one that it was asked for with");
+            assert_page(1);
+            assert_eq!(exchange.json()["nextToken"], token_to(1), "the token of the request");
         }
         Fault::TokenCycle => {
-            strikes_page(2);
+            assert_page(2);
             assert_eq!(exchange.json()["nextToken"], token_to(1), "back to the second page");
         }
         Fault::ExpiredToken => {
-            strikes_page(1);
+            assert_page(1);
             assert_eq!(exchange.error(), (400, "InvalidRequestException"));
         }
         Fault::EmptyPage => {
@@ -313,7 +313,7 @@ fn shows(fault: Fault, n: usize, exchange: &Exchange, pages: &[(String, Value)])
             assert!(page["nextToken"].is_string() && page["nextToken"] != token_to(1));
         }
         Fault::EmptyToken => {
-            strikes_page(2);
+            assert_page(2);
             assert_eq!(exchange.json(), with(|said| said["nextToken"] = "".into()));
         }
         Fault::MissingJobs => assert_eq!(exchange.json(), json!({ "nextToken": token_to(1) })),
@@ -322,7 +322,7 @@ fn shows(fault: Fault, n: usize, exchange: &Exchange, pages: &[(String, Value)])
             assert_eq!(exchange.json()["jobs"], json!([first, second, second]));
         }
         Fault::MovedJob => {
-            strikes_page(1);
+            assert_page(1);
             let jobs = &exchange.json()["jobs"];
             assert_eq!(jobs[2]["jobId"], pages[0].1["jobs"][0]["jobId"]);
             assert_eq!(
@@ -343,15 +343,15 @@ fn shows(fault: Fault, n: usize, exchange: &Exchange, pages: &[(String, Value)])
     }
 }
 
-/// A client that follows tokens, makes three attempts of each request, corrects its clock, and believes only answers
-/// that have the right types: what the AWS SDKs do, as far as it matters here.
+/// A client that follows tokens, makes three attempts of each request, corrects its clock, and checks types: the
+/// relevant behaviour of the AWS SDKs.
 struct Client<'a> {
     simulator: &'a Simulator,
     attempts: u64,
     clock_is_behind: Duration,
 }
 
-/// Why a walk ended early.
+/// Why a walk failed.
 type Failure = &'static str;
 
 impl<'a> Client<'a> {
@@ -359,7 +359,7 @@ impl<'a> Client<'a> {
         Self { simulator, attempts: 0, clock_is_behind: Duration::ZERO }
     }
 
-    /// The ids of all jobs of a walk, as often as they are met; for jobs without one, an empty text.
+    /// The ids of all jobs of a walk, duplicates included; an empty text for a job without an id.
     async fn walk(&mut self) -> Result<Vec<String>, Failure> {
         let (mut ids, mut tokens, mut uri) = (Vec::new(), BTreeSet::new(), page(None));
         loop {
@@ -380,7 +380,7 @@ impl<'a> Client<'a> {
         for _ in 0..3 {
             self.attempts += 1;
             let request = request_at(uri, NOW.after(self.clock_is_behind));
-            let mut action = self.simulator.reply(&request, NOW);
+            let mut action = self.simulator.answer_with_faults(&request, NOW);
             if let FaultAction::Delay(by, then) = action {
                 sleep(by).await;
                 action = *then;
@@ -410,7 +410,7 @@ impl<'a> Client<'a> {
     }
 }
 
-/// A text, or none; but nothing else.
+/// A text or none; anything else is an error.
 fn text(value: &Value) -> Result<Option<&str>, Failure> {
     match value {
         Value::Null => Ok(None),
@@ -420,13 +420,13 @@ fn text(value: &Value) -> Result<Option<&str>, Failure> {
 }
 
 #[tokio::test(start_paused = true)]
-async fn one_strike_has_the_consequence_that_it_is_said_to_have() {
+async fn each_fault_has_its_declared_consequence() {
     let all = Client::new(&simulator()).walk().await.expect("no fault");
     for &fault in Fault::ALL {
         let simulator = scripted([Rule::new(fault).times(1)]);
         let mut client = Client::new(&simulator);
         let walked = client.walk().await;
-        assert_eq!(struck(&simulator, fault), 1, "{fault}");
+        assert_eq!(count_of(&simulator, fault), 1, "{fault}");
         match fault.consequence() {
             Consequence::Retried => assert_eq!((walked.as_ref(), client.attempts), (Ok(&all), 4), "{fault}"),
             Consequence::Tolerated => {
@@ -451,55 +451,55 @@ async fn a_script_without_rules_changes_nothing() {
         let expected = (answer.status(), String::from_utf8(answer.body().to_vec()).expect("UTF-8"));
         assert_eq!(ask(&scripted, uri).await, expected, "{uri}");
     }
-    assert_eq!(scripted.struck(), BTreeMap::new());
+    assert_eq!(scripted.fault_counts(), BTreeMap::new());
 }
 
 #[test]
-fn what_is_refused_is_refused_for_a_moment() {
+fn a_refusal_ends_after_a_moment() {
     let simulator = scripted([Rule::new(Fault::Refused).times(1)]);
-    let reply = simulator.reply(&request(PAGE), NOW);
+    let reply = simulator.answer_with_faults(&request(PAGE), NOW);
     assert!(matches!(reply, FaultAction::Refuse(REFUSAL)), "{reply:?}");
 }
 
 #[tokio::test]
-async fn a_script_that_is_cleared_strikes_no_more_and_its_strikes_stay_known() {
+async fn a_cleared_script_applies_no_faults_and_keeps_its_counts() {
     let simulator = scripted([Rule::new(Fault::Error503)]);
     assert_eq!(ask(&simulator, PAGE).await.0, StatusCode::SERVICE_UNAVAILABLE);
     simulator.clear_script();
     assert_eq!(ask(&simulator, PAGE).await.0, StatusCode::OK);
-    assert_eq!(struck(&simulator, Fault::Error503), 1);
+    assert_eq!(count_of(&simulator, Fault::Error503), 1);
     simulator.set_script(Script::default());
-    assert_eq!(simulator.struck(), BTreeMap::new(), "a new script starts again");
+    assert_eq!(simulator.fault_counts(), BTreeMap::new(), "a new script starts again");
 }
 
 #[test]
-fn answers_without_faults_can_be_had_while_a_script_runs() {
+fn answer_applies_no_faults_while_a_script_is_set() {
     let simulator = scripted([Rule::new(Fault::Error500)]);
     assert_eq!(simulator.answer(&request(PAGE), NOW).status(), StatusCode::OK);
-    assert_eq!(simulator.struck(), BTreeMap::new());
+    assert_eq!(simulator.fault_counts(), BTreeMap::new());
 }
 
 #[tokio::test]
-async fn a_rule_strikes_as_often_as_its_count_says() {
+async fn a_rule_applies_as_often_as_its_count_says() {
     let simulator = scripted([Rule::new(Fault::Throttle429).times(2)]);
     let mut statuses = Vec::new();
     for _ in 0..4 {
         statuses.push(ask(&simulator, PAGE).await.0.as_u16());
     }
     assert_eq!(statuses, [429, 429, 200, 200]);
-    assert_eq!(struck(&simulator, Fault::Throttle429), 2);
+    assert_eq!(count_of(&simulator, Fault::Throttle429), 2);
 }
 
 #[tokio::test]
-async fn a_rule_strikes_its_own_operation_only() {
+async fn a_rule_applies_to_its_own_operation_only() {
     let simulator = scripted([Rule::new(Fault::Denied).on(Operation::DescribeJob)]);
     assert_eq!(ask(&simulator, PAGE).await.0, StatusCode::OK);
     assert_eq!(ask(&simulator, "/jobs/job-1/things").await.0, StatusCode::OK);
     assert_eq!(ask(&simulator, "/jobs/job-1").await.0, StatusCode::FORBIDDEN);
 }
 
-/// Which of the three pages are struck in two walks, in which each page is asked for twice.
-async fn pages_struck(position: Position) -> Vec<bool> {
+/// Which of the three pages get the fault, in two walks that request each page twice.
+async fn faulty_pages(position: Position) -> Vec<bool> {
     let simulator = scripted([Rule::new(Fault::Error500).on(Operation::ListJobs).at(position)]);
     let pages = right_pages(&simulator);
     let (mut first_attempts, mut second_attempts) = (Vec::new(), Vec::new());
@@ -515,20 +515,20 @@ async fn pages_struck(position: Position) -> Vec<bool> {
 }
 
 #[tokio::test]
-async fn a_rule_strikes_at_its_position_only() {
+async fn a_rule_applies_at_its_position_only() {
     let walks = |pages: [bool; 3]| [pages, pages].concat();
-    assert_eq!(pages_struck(Position::Any).await, walks([true; 3]));
-    assert_eq!(pages_struck(Position::FIRST).await, walks([true, false, false]));
-    assert_eq!(pages_struck(Position::Page(2)).await, walks([false, true, false]));
-    assert_eq!(pages_struck(Position::Page(4)).await, walks([false; 3]));
-    assert_eq!(pages_struck(Position::Middle).await, walks([false, true, false]));
-    assert_eq!(pages_struck(Position::Last).await, walks([false, false, true]));
-    // Each page is asked for twice, so that the fifth request for one is the first for the third page.
-    assert_eq!(pages_struck(Position::Attempt(5)).await, [false, false, true, false, false, false]);
+    assert_eq!(faulty_pages(Position::Any).await, walks([true; 3]));
+    assert_eq!(faulty_pages(Position::FIRST).await, walks([true, false, false]));
+    assert_eq!(faulty_pages(Position::Page(2)).await, walks([false, true, false]));
+    assert_eq!(faulty_pages(Position::Page(4)).await, walks([false; 3]));
+    assert_eq!(faulty_pages(Position::Middle).await, walks([false, true, false]));
+    assert_eq!(faulty_pages(Position::Last).await, walks([false, false, true]));
+    // Each page is requested twice, so the fifth request is the first one for the third page.
+    assert_eq!(faulty_pages(Position::Attempt(5)).await, [false, false, true, false, false, false]);
 }
 
 #[tokio::test]
-async fn walks_with_other_filters_have_pages_of_their_own() {
+async fn walks_with_different_filters_count_their_own_pages() {
     let simulator = scripted([Rule::new(Fault::Error500).at(Position::Page(2))]);
     let other = "/jobs?maxResults=1&status=IN_PROGRESS";
     let token_of = |uri: &str| right(&simulator, uri)["nextToken"].as_str().expect("a token").to_owned();
@@ -542,7 +542,7 @@ async fn walks_with_other_filters_have_pages_of_their_own() {
 }
 
 #[tokio::test]
-async fn what_has_no_pages_is_a_first_and_a_last_one() {
+async fn an_answer_without_pages_is_the_first_and_the_last_page() {
     for position in [Position::FIRST, Position::Last] {
         let simulator = scripted([Rule::new(Fault::Error500).at(position)]);
         assert_eq!(ask(&simulator, "/jobs/job-1").await.0, StatusCode::INTERNAL_SERVER_ERROR, "{position:?}");
@@ -550,30 +550,30 @@ async fn what_has_no_pages_is_a_first_and_a_last_one() {
     }
 }
 
-/// Which of 1000 requests are struck.
-async fn luck(chance: f64, seed: u64) -> Vec<bool> {
+/// Which of 1000 requests get the fault.
+async fn drawn_faults(chance: f64, seed: u64) -> Vec<bool> {
     let simulator = simulator();
     simulator.set_script(Script { seed, ..Script::new([Rule::new(Fault::Error500).with_chance(chance)]) });
-    let mut struck = Vec::new();
+    let mut failed = Vec::new();
     for _ in 0..1000 {
-        struck.push(ask(&simulator, "/jobs/job-1").await.0 != StatusCode::OK);
+        failed.push(ask(&simulator, "/jobs/job-1").await.0 != StatusCode::OK);
     }
-    struck
+    failed
 }
 
 #[tokio::test]
-async fn chance_is_kept_and_is_the_same_for_the_same_seed() {
-    let seventh = luck(0.3, 7).await;
-    let strikes = seventh.iter().filter(|struck| **struck).count();
-    assert!((250..350).contains(&strikes), "{strikes} of 1000 at a chance of 0.3");
-    assert_eq!(luck(0.3, 7).await, seventh);
-    assert_ne!(luck(0.3, 8).await, seventh);
-    assert_eq!(luck(0.0, 7).await, [false; 1000]);
-    assert_eq!(luck(1.0, 7).await, [true; 1000]);
+async fn the_chance_is_respected_and_reproducible() {
+    let seventh = drawn_faults(0.3, 7).await;
+    let failures = seventh.iter().filter(|failed| **failed).count();
+    assert!((250..350).contains(&failures), "{failures} of 1000 at a chance of 0.3");
+    assert_eq!(drawn_faults(0.3, 7).await, seventh);
+    assert_ne!(drawn_faults(0.3, 8).await, seventh);
+    assert_eq!(drawn_faults(0.0, 7).await, [false; 1000]);
+    assert_eq!(drawn_faults(1.0, 7).await, [true; 1000]);
 }
 
 #[tokio::test]
-async fn a_rule_strikes_whatever_is_about_its_job_and_nothing_else() {
+async fn a_rule_for_a_job_applies_to_its_answers_only() {
     let simulator = scripted([Rule::new(Fault::Error500).of_job("job-1")]);
     let tags = |id: &str| format!("/tags?resourceArn=arn:aws:iot:{REGION}:111111111111:job/{id}");
     for uri in ["/jobs/job-1", "/jobs/job-1/things", "/jobs/job-1/job-document", "/things/t/jobs/job-1", &tags("job-1")]
@@ -586,18 +586,18 @@ async fn a_rule_strikes_whatever_is_about_its_job_and_nothing_else() {
 }
 
 #[tokio::test]
-async fn a_rule_can_strike_one_request_out_of_several_of_its_own() {
+async fn a_rule_can_apply_to_every_nth_request() {
     let simulator = scripted([Rule::new(Fault::Hang).of_job("job-1").at(Position::Every(3))]);
     let mut hung = Vec::new();
     for _ in 0..7 {
         assert_eq!(ask(&simulator, "/jobs/job-2").await.0, StatusCode::OK);
-        hung.push(matches!(simulator.reply(&request("/jobs/job-1"), NOW), FaultAction::Hang));
+        hung.push(matches!(simulator.answer_with_faults(&request("/jobs/job-1"), NOW), FaultAction::Hang));
     }
     assert_eq!(hung, [false, false, true, false, false, true, false]);
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_slow_answer_is_the_right_one_and_other_faults_can_be_slow_too() {
+async fn a_slow_answer_is_right_and_other_faults_can_be_delayed() {
     for (script, status, seconds) in [("slow", 200, 9), ("slow:delay=2s", 200, 2), ("throttle-429:delay=3s", 429, 3)] {
         let simulator = simulator();
         simulator.set_script(script.parse().expect("a script"));
@@ -611,19 +611,19 @@ async fn a_slow_answer_is_the_right_one_and_other_faults_can_be_slow_too() {
 }
 
 #[tokio::test]
-async fn an_answer_is_struck_by_the_first_rule_that_can() {
+async fn the_first_rule_that_fits_applies() {
     let rules = [Fault::ExpiredToken, Fault::Error500, Fault::Error503].map(|fault| Rule::new(fault).times(1));
     let simulator = scripted(rules);
     let mut statuses = Vec::new();
     for _ in 0..3 {
         statuses.push(ask(&simulator, PAGE).await.0.as_u16());
     }
-    assert_eq!(statuses, [500, 503, 200], "no token was given that could expire");
-    assert_eq!(simulator.struck(), BTreeMap::from([(Fault::Error500, 1), (Fault::Error503, 1)]));
+    assert_eq!(statuses, [500, 503, 200], "no token to expire");
+    assert_eq!(simulator.fault_counts(), BTreeMap::from([(Fault::Error500, 1), (Fault::Error503, 1)]));
 }
 
 #[tokio::test]
-async fn sts_has_the_same_faults_in_its_own_words() {
+async fn sts_has_the_same_faults_under_its_own_names() {
     for (fault, status, code) in [
         (Fault::Throttle400, 400, "Throttling"),
         (Fault::Throttle429, 429, "Throttling"),
@@ -650,18 +650,18 @@ async fn faults_that_alter_what_is_listed_leave_other_answers_alone() {
         assert_eq!(ask(&simulator, "sts:GetCallerIdentity").await.0, StatusCode::OK);
         assert_eq!(ask(&simulator, "/jobs/none").await.0, StatusCode::NOT_FOUND);
         assert_eq!(ask(&simulator, "/jobs?maxResults=0").await.0, StatusCode::BAD_REQUEST);
-        assert_eq!(simulator.struck(), BTreeMap::new(), "{fault}");
+        assert_eq!(simulator.fault_counts(), BTreeMap::new(), "{fault}");
     }
 }
 
 #[tokio::test]
-async fn an_answer_of_an_interceptor_can_be_struck_whatever_it_says() {
+async fn faults_apply_to_answers_of_an_interceptor() {
     for body in ["[]", "{}", "7", "", r#"{"jobs":7,"nextToken":7}"#, r#"{"jobs":[7,null,[]]}"#] {
         for &fault in Fault::ALL {
             let simulator = scripted([Rule::new(fault)]);
             simulator.intercept(move |_| Some(Response::new(Bytes::from_static(body.as_bytes()))));
             for uri in [page(None), page(Some("a")), "/jobs/job-1".to_owned()] {
-                drop(simulator.reply(&request(&uri), NOW));
+                drop(simulator.answer_with_faults(&request(&uri), NOW));
             }
         }
     }
@@ -681,11 +681,11 @@ async fn descriptions_and_executions_have_unknown_statuses_and_missing_fields_to
 }
 
 #[tokio::test]
-async fn empty_pages_can_follow_one_another_and_lose_nothing() {
+async fn consecutive_empty_pages_lose_no_items() {
     let simulator = scripted([Rule::new(Fault::EmptyPage).times(5)]);
     let mut client = Client::new(&simulator);
     assert_eq!(client.walk().await, Client::new(&self::simulator()).walk().await);
-    assert_eq!((client.attempts, struck(&simulator, Fault::EmptyPage)), (8, 5));
+    assert_eq!((client.attempts, count_of(&simulator, Fault::EmptyPage)), (8, 5));
 }
 
 #[tokio::test]
@@ -710,24 +710,24 @@ async fn a_walk_of_one_status_has_no_job_that_moved_to_another() {
 }
 
 #[tokio::test]
-async fn a_cycle_that_goes_on_never_ends_for_a_client_that_does_not_see_it() {
+async fn a_token_cycle_never_ends_for_a_client_that_ignores_it() {
     let simulator = scripted([Rule::new(Fault::TokenCycle)]);
     let pages = right_pages(&simulator);
     for round in 1..=10 {
         for (uri, _) in &pages[usize::from(round > 1)..] {
             let (_, body) = ask(&simulator, uri).await;
             let next = serde_json::from_str::<Value>(&body).expect("JSON")["nextToken"].clone();
-            assert!(next.is_string(), "there always is a next page");
+            assert!(next.is_string(), "there is always a next page");
         }
-        assert_eq!(struck(&simulator, Fault::TokenCycle), round);
+        assert_eq!(count_of(&simulator, Fault::TokenCycle), round);
     }
 }
 
 #[tokio::test]
-async fn a_clock_that_stays_ahead_takes_requests_that_are_signed_by_it() {
+async fn a_skewed_clock_accepts_requests_signed_by_it() {
     let simulator = scripted([Rule::new(Fault::ClockSkew)]);
     let signed_at = |time: Timestamp| {
-        let FaultAction::Response(response) = simulator.reply(&request_at(PAGE, time), NOW) else {
+        let FaultAction::Response(response) = simulator.answer_with_faults(&request_at(PAGE, time), NOW) else {
             panic!("a response")
         };
         assert_eq!(response.headers()["date"], *http_date(NOW.after(CLOCK_SKEW)));
@@ -741,7 +741,7 @@ async fn a_clock_that_stays_ahead_takes_requests_that_are_signed_by_it() {
     assert_eq!(too_far.map(signed_at), [403; 3]);
     let mut undated = request(PAGE);
     undated.headers_mut().remove("x-amz-date");
-    assert_eq!(read(simulator.reply(&undated, NOW)).await.0, StatusCode::FORBIDDEN);
+    assert_eq!(read(simulator.answer_with_faults(&undated, NOW)).await.0, StatusCode::FORBIDDEN);
 }
 
 #[tokio::test]
@@ -749,7 +749,9 @@ async fn every_reply_has_the_request_id_of_its_answer() {
     let simulator = scripted([Rule::new(Fault::Throttle400).times(1)]);
     let mut ids = BTreeSet::new();
     for _ in 0..3 {
-        let FaultAction::Response(response) = simulator.reply(&request(PAGE), NOW) else { panic!("a response") };
+        let FaultAction::Response(response) = simulator.answer_with_faults(&request(PAGE), NOW) else {
+            panic!("a response")
+        };
         ids.insert(response.headers()["x-amzn-requestid"].clone());
     }
     assert_eq!(ids.len(), 3);
@@ -762,7 +764,7 @@ fn a_mixture_has_every_fault() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn most_walks_through_a_mixture_end_well_and_some_do_not() {
+async fn most_walks_through_a_mixture_complete_and_some_fail() {
     let simulator = simulator();
     simulator.set_script(Script::mixture(1));
     let (mut good, mut attempts) = (0, 0);
@@ -772,8 +774,8 @@ async fn most_walks_through_a_mixture_end_well_and_some_do_not() {
         attempts += client.attempts;
     }
     assert!((1800..1980).contains(&good), "{good} of 2000");
-    let struck = simulator.struck();
-    assert_eq!(struck.len(), Fault::ALL.len(), "each has its turn: {struck:?}");
+    let counts = simulator.fault_counts();
+    assert_eq!(counts.len(), Fault::ALL.len(), "each is applied: {counts:?}");
     assert!(attempts < 6500, "{attempts} attempts for 6000 pages");
 }
 
@@ -810,31 +812,31 @@ fn a_rule_can_be_written_on_a_command_line() {
 }
 
 #[test]
-fn what_is_no_script_is_refused_with_what_is_accepted() {
+fn an_invalid_script_is_refused_with_what_is_accepted() {
     for (text, expected) in [
         ("explode", "there is no fault \"explode\"; there are throttle-400, throttle-429, error-500,"),
         ("reset:operation=list-jobs", "there is no operation \"list-jobs\"; there are ListJobs, DescribeJob,"),
-        ("reset:page=0", "\"0\" is no page; give its number from 1, or first, middle, last or any"),
-        ("reset:page=lst", "\"lst\" is no page;"),
-        ("reset:count=0", "count=0 is not possible; give a whole number from 1"),
-        ("reset:attempt=-1", "attempt=-1 is not possible;"),
-        ("reset:chance=2", "\"2\" is no chance; give a number from 0 to 1, such as 0.05"),
-        ("reset:chance=NaN", "\"NaN\" is no chance;"),
-        ("reset:often", "\"often\" is no setting of a rule; there are operation=, job=, page=, attempt=, every=,"),
-        ("reset:every=0", "every=0 is not possible;"),
-        ("reset:every=2,page=1", "\"page=1\" comes second:"),
-        ("reset:job=a.b", "\"a.b\" is no job id; give 1 to 64 of letters, digits, _ and -"),
-        ("reset:job=", "\"\" is no job id;"),
+        ("reset:page=0", "\"0\" is not a page; give its number from 1, or first, middle, last or any"),
+        ("reset:page=lst", "\"lst\" is not a page;"),
+        ("reset:count=0", "count=0 is not valid; give a whole number from 1"),
+        ("reset:attempt=-1", "attempt=-1 is not valid;"),
+        ("reset:chance=2", "\"2\" is not a chance; give a number from 0 to 1, such as 0.05"),
+        ("reset:chance=NaN", "\"NaN\" is not a chance;"),
+        ("reset:often", "\"often\" is not a setting of a rule; there are operation=, job=, page=, attempt=, every=,"),
+        ("reset:every=0", "every=0 is not valid;"),
+        ("reset:every=2,page=1", "\"page=1\" repeats or contradicts an earlier setting;"),
+        ("reset:job=a.b", "\"a.b\" is not a job id; give 1 to 64 of letters, digits, _ and -"),
+        ("reset:job=", "\"\" is not a job id;"),
         (
             "slow:delay=9",
-            "\"9\" is no delay; give a whole number of seconds or milliseconds up to a day, such as 9s or 250ms",
+            "\"9\" is not a delay; give a whole number of seconds or milliseconds up to a day, such as 9s or 250ms",
         ),
-        ("slow:delay=0s", "\"0s\" is no delay;"),
-        ("slow:delay=99999999999s", "\"99999999999s\" is no delay;"),
-        ("reset:colour=red", "\"colour=red\" is no setting of a rule;"),
-        ("reset:count=1,count=2", "\"count=2\" comes second:"),
-        ("reset:page=1,attempt=2", "\"attempt=2\" comes second:"),
-        ("seed=-1", "\"-1\" is no seed; give a whole number from 0 to 2^64 - 1"),
+        ("slow:delay=0s", "\"0s\" is not a delay;"),
+        ("slow:delay=99999999999s", "\"99999999999s\" is not a delay;"),
+        ("reset:colour=red", "\"colour=red\" is not a setting of a rule;"),
+        ("reset:count=1,count=2", "\"count=2\" repeats or contradicts an earlier setting;"),
+        ("reset:page=1,attempt=2", "\"attempt=2\" repeats or contradicts an earlier setting;"),
+        ("seed=-1", "\"-1\" is not a seed; give a whole number from 0 to 2^64 - 1"),
     ] {
         let error = text.parse::<Script>().expect_err(text).to_string();
         assert!(error.starts_with(expected), "{text:?}: {error}");
@@ -868,7 +870,7 @@ fn any_rule() -> impl Strategy<Value = Rule> {
 
 proptest! {
     #[test]
-    fn a_script_is_the_same_after_it_was_written_and_read(
+    fn a_script_round_trips_through_text(
         rules in proptest::collection::vec(any_rule(), 0..5),
         seed in any::<u64>(),
     ) {
@@ -877,7 +879,7 @@ proptest! {
     }
 
     #[test]
-    fn no_text_is_too_strange_to_be_refused(text in ".*") {
+    fn no_text_makes_the_parser_panic(text in ".*") {
         drop(text.parse::<Script>());
     }
 }

@@ -1,11 +1,10 @@
-//! Which page of which walk a request is for, told by the tokens that were given out.
+//! Identifies the walk and the page of a request, by the tokens that were issued.
 
 use std::collections::HashMap;
 
 use serde_json::Value;
 
-/// The walks that are under way, each by the scope of its tokens. A walk is forgotten when the next one of its scope
-/// begins.
+/// The walks in progress, by the scope of their tokens. A new walk replaces the previous one of its scope.
 #[derive(Default)]
 pub(super) struct Walks(HashMap<u64, Walk>);
 
@@ -20,13 +19,13 @@ struct Walk {
 }
 
 impl Walks {
-    /// The page, from 1, that is asked for with this token. `None` for one that was given out in no walk that is known.
+    /// The page, from 1, that this token requests. `None` for an unknown token.
     pub(super) fn page(&self, scope: u64, token: Option<&str>) -> Option<u64> {
         let Some(token) = token else { return Some(1) };
         self.0.get(&scope)?.pages.get(token).copied()
     }
 
-    /// Takes note of a page as the simulator has it, before any fault.
+    /// Records a page of the simulator, before any fault.
     pub(super) fn page_is_cut(&mut self, scope: u64, page: u64, next_token: Option<&str>, first_item: Option<&Value>) {
         let walk = self.0.entry(scope).or_default();
         if page == 1 {
@@ -38,7 +37,7 @@ impl Walks {
         }
     }
 
-    /// Takes note of the token that a client gets. Where a fault chose it, it can be one that leads elsewhere already.
+    /// Records the token that a client gets. A fault can have replaced it by a known token.
     pub(super) fn token_is_given(&mut self, scope: u64, page: u64, next_token: &str) {
         self.0.entry(scope).or_default().pages.entry(next_token.to_owned()).or_insert(page + 1);
     }

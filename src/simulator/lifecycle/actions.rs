@@ -1,4 +1,4 @@
-//! What happens to a job, one thing after the other.
+//! The actions of a lifecycle on one job.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -7,28 +7,28 @@ use crate::jobs::{ExecutionStatus, Status, TargetSelection, Timestamp};
 
 use super::super::executions::TrackedExecutions;
 use super::super::fleet::{Fleet, Job};
-use super::super::seeded::{Kind, MINUTE, Maker, explain_cancellation};
+use super::super::seeded::{JobGenerator, JobKind, MINUTE, explain_cancellation};
 use super::super::window::HourlyWindow;
 use super::rollout::{Intervention, PlannedIntervention, Rollout};
 use super::{Action, LAST_STEPS, Lifecycle, MAX_DELETIONS, MAX_FREE_IDS, SECOND, is_as_it_ended};
 
 impl Lifecycle {
-    /// Lets `action` happen to `job`, a copy of that in the fleet.
+    /// Performs `action` on `job`, a copy of the job in the fleet.
     pub(super) fn go_on(&mut self, fleet: &mut Fleet, mut job: Job, action: Action, now: Timestamp) {
         match action {
             Action::RollOut(rollout) => self.roll_out(fleet, job, rollout, now),
-            Action::Unstick if self.maker.one_in(3) => self.lose_patience(fleet, job, now),
+            Action::Unstick if self.generator.one_in(3) => self.cancel_unwanted(fleet, job, now),
             Action::Unstick => {
                 let rollout = self.rollout(&job, 0);
                 self.plan(&job, Action::RollOut(rollout), now);
             }
             Action::Serve(rollout) => self.serve(fleet, job, rollout, now),
             Action::Resume(rollout) => self.plan(&job, Action::Serve(rollout), now),
-            Action::Start if self.is_missing(Kind::Overdue) => self.plan(&job, Action::StartLate, now),
-            // Somebody has to be late.
-            Action::StartLate if self.present.of(Kind::Overdue) == 0 => self.plan(&job, Action::StartLate, now),
+            Action::Start if self.is_missing(JobKind::Overdue) => self.plan(&job, Action::StartLate, now),
+            // At least one job is late.
+            Action::StartLate if self.present.of(JobKind::Overdue) == 0 => self.plan(&job, Action::StartLate, now),
             Action::Start | Action::StartLate => {
-                let devices = self.maker.things();
+                let devices = self.generator.things();
                 change_status(&mut job, Status::InProgress, now);
                 let rollout = self.begin_rollout(&mut job, devices, now);
                 self.plan(&job, Action::RollOut(rollout), now);
@@ -36,7 +36,7 @@ impl Lifecycle {
             }
             Action::OpenWindow(mut rollout) => {
                 change_status(&mut job, Status::InProgress, now);
-                tell_first(&mut job, &mut rollout, &mut self.maker, now);
+                notify_first(&mut job, &mut rollout, &mut self.generator, now);
                 self.plan(&job, Action::StepInWindow(rollout), now);
                 fleet.add_job(job);
             }
@@ -51,14 +51,14 @@ impl Lifecycle {
 
     fn roll_out(&mut self, fleet: &mut Fleet, mut job: Job, mut rollout: Rollout, now: Timestamp) {
         match rollout.due_intervention() {
-            Some(Intervention::Delete) if self.present.of(Kind::Deleting) < MAX_DELETIONS => {
+            Some(Intervention::Delete) if self.present.of(JobKind::Deleting) < MAX_DELETIONS => {
                 return self.delete(fleet, job, now);
             }
-            // AWS refuses a deletion too many.
-            Some(Intervention::Cancel | Intervention::Delete) => return self.lose_patience(fleet, job, now),
+            // AWS refuses more deletions than its limit.
+            Some(Intervention::Cancel | Intervention::Delete) => return self.cancel_unwanted(fleet, job, now),
             None => {}
         }
-        rollout.step(job.executions_mut(), self.maker.rng(), now);
+        rollout.step(job.executions_mut(), self.generator.rng(), now);
         job.is_concurrent = rollout.is_concurrent();
         if job.meets_abort_criteria() {
             return self.cancel(fleet, job, false, now);
@@ -79,19 +79,19 @@ impl Lifecycle {
             cancel_executions(job.executions_mut(), true, now);
             return self.complete(fleet, job, now);
         }
-        if rollout.due_intervention().is_some() && self.maker.one_in(400) {
-            return self.lose_patience(fleet, job, now);
+        if rollout.due_intervention().is_some() && self.generator.one_in(400) {
+            return self.cancel_unwanted(fleet, job, now);
         }
-        let joining = u32::from(self.maker.one_in(3));
-        rollout.step(job.executions_mut(), self.maker.rng(), now);
-        // Now and then, one that has had the job before joins again.
+        let joining = u32::from(self.generator.one_in(3));
+        rollout.step(job.executions_mut(), self.generator.rng(), now);
+        // Now and then, a device joins again that had the job before.
         if joining > 0 && !(now.as_millis().rem_euclid(4) == 0 && job.executions_mut().queue_again(now)) {
             job.executions_mut().queue(joining, now);
         }
-        // It is never over.
+        // A CONTINUOUS job never completes.
         rollout.steps_left = rollout.steps_left.max(LAST_STEPS);
         job.is_concurrent = rollout.is_concurrent() || joining > 0;
-        let stalls = !rollout.is_concurrent() && end.is_none() && self.is_missing(Kind::Stalled);
+        let stalls = !rollout.is_concurrent() && end.is_none() && self.is_missing(JobKind::Stalled);
         if stalls {
             job.is_concurrent = false;
             let missing = u32::from(job.executions.open() == 0);
@@ -104,9 +104,9 @@ impl Lifecycle {
     fn step_in_window(&mut self, fleet: &mut Fleet, mut job: Job, mut rollout: Rollout, now: Timestamp) {
         let is_closing = HourlyWindow::of(&job).is_none_or(|window| !window.contains(now));
         if is_closing {
-            rollout.end_all(job.executions_mut(), self.maker.rng(), now);
+            rollout.end_all(job.executions_mut(), self.generator.rng(), now);
         } else {
-            rollout.step(job.executions_mut(), self.maker.rng(), now);
+            rollout.step(job.executions_mut(), self.generator.rng(), now);
         }
         job.is_concurrent = rollout.is_concurrent() && !is_closing;
         if rollout.is_over(job.executions_mut()) {
@@ -119,7 +119,7 @@ impl Lifecycle {
         fleet.add_job(job);
     }
 
-    /// Puts back a job with an execution that was canceled; completed, if that was the last open one and no device waits.
+    /// Stores a job after one execution was canceled. Completes it if that was the last open one and no device waits.
     pub(in crate::simulator) fn complete_if_over(&mut self, fleet: &mut Fleet, job: Job, now: Timestamp) {
         let is_running = job.status == Status::InProgress && job.target_selection == TargetSelection::Snapshot;
         if is_running && !job.is_concurrent && job.executions.open() == 0 {
@@ -136,14 +136,14 @@ impl Lifecycle {
         self.end(fleet, job);
     }
 
-    /// Lets somebody cancel a job that nobody wants any more.
-    fn lose_patience(&mut self, fleet: &mut Fleet, mut job: Job, now: Timestamp) {
+    /// An operator cancels a job.
+    fn cancel_unwanted(&mut self, fleet: &mut Fleet, mut job: Job, now: Timestamp) {
         explain_cancellation(Arc::make_mut(&mut job.texts));
-        let force = self.maker.one_in(3);
+        let force = self.generator.one_in(3);
         self.cancel(fleet, job, force, now);
     }
 
-    /// Cancels a job. Without `force`, executions in progress go on.
+    /// Cancels a job. Without `force`, executions in progress continue.
     pub(in crate::simulator) fn cancel(&mut self, fleet: &mut Fleet, mut job: Job, force: bool, now: Timestamp) {
         change_status(&mut job, Status::Canceled, now);
         job.completed_at = Some(now);
@@ -154,14 +154,14 @@ impl Lifecycle {
         fleet.add_job(job);
     }
 
-    /// Puts a job that nothing happens to any more back into the fleet, to be purged some day.
+    /// Stores a job that has ended, and adds it to those that are purged later.
     fn end(&mut self, fleet: &mut Fleet, job: Job) {
         let id = job.id.clone();
         fleet.add_job(job);
         self.ended.extend(fleet.shared_job(&id).cloned());
     }
 
-    /// Begins to delete a job.
+    /// Starts the deletion of a job.
     pub(in crate::simulator) fn delete(&mut self, fleet: &mut Fleet, mut job: Job, now: Timestamp) {
         change_status(&mut job, Status::DeletionInProgress, now);
         job.is_concurrent = false;
@@ -173,13 +173,13 @@ impl Lifecycle {
         fleet.add_job(job);
     }
 
-    /// Lets people delete some job that has ended. They may find none.
+    /// An operator deletes an ended job, if there is one.
     pub(super) fn delete_one_that_ended(&mut self, fleet: &mut Fleet, now: Timestamp) {
-        if self.ended.is_empty() || self.present.of(Kind::Deleting) >= MAX_DELETIONS {
+        if self.ended.is_empty() || self.present.of(JobKind::Deleting) >= MAX_DELETIONS {
             return;
         }
         for _ in 0..8 {
-            let index = self.maker.rng().usize(0..self.ended.len());
+            let index = self.generator.rng().usize(0..self.ended.len());
             if is_as_it_ended(fleet, &self.ended[index]) {
                 let job = Job::clone(&self.ended[index]);
                 return self.delete(fleet, job, now);
@@ -197,8 +197,8 @@ impl Lifecycle {
             fleet.add_job(job);
             return;
         }
-        if self.present.of(Kind::Deleting) == 0 {
-            // So that there is always one.
+        if self.present.of(JobKind::Deleting) == 0 {
+            // So that one is always in progress.
             self.delete_one_that_ended(fleet, now);
         }
         fleet.remove_job(&job.id);
@@ -207,11 +207,11 @@ impl Lifecycle {
         }
     }
 
-    /// How a job goes on that `waiting` devices have still to be told of.
+    /// The rollout of a job to `waiting` more devices.
     pub(super) fn rollout(&mut self, job: &Job, waiting: u32) -> Rollout {
-        let steps = self.maker.rng().u32(8..=24);
-        let interval = self.maker.ahead(5 * SECOND, MINUTE / 2);
-        let failing_percent = if self.maker.one_in(12) { 60 } else { 1 };
+        let steps = self.generator.rng().u32(8..=24);
+        let interval = self.generator.ahead(5 * SECOND, MINUTE / 2);
+        let failing_percent = if self.generator.one_in(12) { 60 } else { 1 };
         let has_timeout = job.in_progress_timeout_minutes.is_some();
         Rollout {
             waiting,
@@ -225,49 +225,49 @@ impl Lifecycle {
         }
     }
 
-    /// How a job goes on that takes several maintenance windows.
+    /// The rollout of a job over several maintenance windows.
     pub(super) fn slow_rollout(&mut self, job: &Job, waiting: u32) -> Rollout {
-        let steps_left = self.maker.rng().u32(30..=120);
-        let interval = self.maker.ahead(MINUTE, 3 * MINUTE);
+        let steps_left = self.generator.rng().u32(30..=120);
+        let interval = self.generator.ahead(MINUTE, 3 * MINUTE);
         Rollout { steps_left, interval, ..self.rollout(job, waiting) }
     }
 
-    /// Begins the rollout of a job to all its devices, and decides what becomes of it.
+    /// Starts the rollout of a job to all its devices, and draws how it continues.
     pub(super) fn begin_rollout(&mut self, job: &mut Job, devices: u32, now: Timestamp) -> Rollout {
         let mut rollout = self.rollout(job, devices);
-        let at_steps_left = self.maker.rng().u32(2..rollout.steps_left);
+        let at_steps_left = self.generator.rng().u32(2..rollout.steps_left);
         let planned = |intervention| Some(PlannedIntervention { at_steps_left, intervention });
-        match self.maker.rng().u32(0..20) {
-            0 if self.is_missing(Kind::Stuck) => rollout.offline = self.maker.rng().u32(1..=5).min(devices),
+        match self.generator.rng().u32(0..20) {
+            0 if self.is_missing(JobKind::Stuck) => rollout.offline = self.generator.rng().u32(1..=5).min(devices),
             5..8 => rollout.intervention = planned(Intervention::Cancel),
             8 => rollout.intervention = planned(Intervention::Delete),
             _ => {}
         }
-        tell_first(job, &mut rollout, &mut self.maker, now);
+        notify_first(job, &mut rollout, &mut self.generator, now);
         rollout
     }
 
     /// One deletion in six takes long.
     pub(super) fn deletion(&mut self) -> Action {
-        let interval = if self.maker.one_in(6) { (4 * MINUTE, 18 * MINUTE) } else { (2 * SECOND, MINUTE / 2) };
-        Action::Delete { steps_left: 5, interval: self.maker.ahead(interval.0, interval.1) }
+        let interval = if self.generator.one_in(6) { (4 * MINUTE, 18 * MINUTE) } else { (2 * SECOND, MINUTE / 2) };
+        Action::Delete { steps_left: 5, interval: self.generator.ahead(interval.0, interval.1) }
     }
 }
 
 fn change_status(job: &mut Job, status: Status, now: Timestamp) {
-    // The times of its executions must not move with those of the job.
+    // The times of its executions must not change with those of the job.
     job.executions_mut();
     job.status = status;
     job.last_updated_at = now;
 }
 
-/// Tells the first devices of a job that is now `IN_PROGRESS`: it has an open execution from the beginning.
-pub(super) fn tell_first(job: &mut Job, rollout: &mut Rollout, maker: &mut Maker, now: Timestamp) {
-    rollout.tell(job.executions_mut(), maker.rng(), now);
+/// Notifies the first devices of a job that is now `IN_PROGRESS`, so that it has an open execution from the start.
+pub(super) fn notify_first(job: &mut Job, rollout: &mut Rollout, generator: &mut JobGenerator, now: Timestamp) {
+    rollout.notify(job.executions_mut(), generator.rng(), now);
     job.is_concurrent = rollout.is_concurrent();
 }
 
-/// Without force, executions in progress go on.
+/// Without force, executions in progress continue.
 fn cancel_executions(executions: &mut TrackedExecutions, force: bool, now: Timestamp) {
     executions.advance((ExecutionStatus::Queued, ExecutionStatus::Canceled), u32::MAX, 0, now);
     if force {

@@ -1,15 +1,15 @@
-//! What is to happen, and when.
+//! A queue of future events.
 
 use std::collections::BTreeMap;
 
 use crate::jobs::Timestamp;
 
-/// Things to happen, in the order of their times; those of one time in the order in which they were put down. So what
-/// happens depends on what was put down alone, and not on how often somebody looks.
+/// Events in the order of their times; events of the same time in the order of insertion. So the result does not
+/// depend on how often the queue is read.
 #[derive(Clone, Debug)]
 pub(super) struct EventQueue<T> {
     entries: BTreeMap<(Timestamp, u64), T>,
-    /// How many entries there ever were.
+    /// The number of all entries so far.
     serial: u64,
 }
 
@@ -23,12 +23,12 @@ impl<T> EventQueue<T> {
         self.serial += 1;
     }
 
-    /// When the next thing happens.
+    /// The time of the next event.
     pub(super) fn next(&self) -> Option<Timestamp> {
         self.entries.first_key_value().map(|((at, _), _)| *at)
     }
 
-    /// Takes out the next thing that has happened by `now`, with its own time.
+    /// Takes the next event that is due by `now`, with its time.
     pub(super) fn take(&mut self, now: Timestamp) -> Option<(Timestamp, T)> {
         let first = self.entries.first_entry().filter(|entry| entry.key().0 <= now)?;
         let ((at, _), entry) = first.remove_entry();
@@ -41,7 +41,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn entries_come_by_time_and_then_as_they_were_put_down() {
+    fn entries_are_ordered_by_time_and_then_by_insertion() {
         let mut queue = EventQueue::new();
         for (at, entry) in [(5, "c"), (1, "a"), (5, "d"), (3, "b"), (9, "late")] {
             queue.insert(Timestamp::from_millis(at), entry);

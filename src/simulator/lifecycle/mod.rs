@@ -1,41 +1,39 @@
-//! A fleet that changes: jobs are created, roll out, finish, stick, are canceled, deleted and purged.
+//! A fleet that changes over time: jobs are created, roll out, finish, get stuck, are canceled, deleted and purged.
 //!
-//! [`Lifecycle`] is a queue of what happens to a fleet, and when. [`Lifecycle::advance`] lets everything happen that is
-//! due; each thing happens at its own time, and puts down what follows from it. Chance is drawn when something happens, in
-//! the order in which things happen. So the same seed, size, pace and start give the same fleet at any later time,
-//! however often the time between is looked at.
+//! [`Lifecycle`] is a queue of events. [`Lifecycle::advance`] processes all events that are due, each at its own time,
+//! and each can add others. Random numbers are drawn in the order of the events. So the same seed, size, pace and
+//! start give the same fleet at any later time, no matter how often `advance` is called.
 //!
 //! # Time
-//! Every time that a job shows is on the clock of the one who calls, because clients compare it with their own. A lifecycle
-//! of a higher pace has shorter waits, and nothing else: with a pace of 60, a job that would roll out for ten minutes does it
-//! in ten seconds. What was there at the start has the age that it would have in a real account, days and months. Two
-//! things keep the wall's pace: maintenance windows, because their cron expressions say when they open, and the
-//! precision of schedules, which AWS tells in whole minutes.
+//! Every time of a job is on the caller's clock, because clients compare it with their own. A higher pace only
+//! shortens waits: with a pace of 60, a rollout of ten minutes takes ten seconds. Jobs of the start have the age of
+//! jobs in a real account, days and months. Maintenance windows and the precision of schedules (whole minutes) ignore
+//! the pace.
 //!
 //! # What happens
-//! - As many jobs of each [`Kind`] as the fleet had at the start are kept going: where one ends, another is created
-//!   soon after. The first of the stuck and of the stalled ones, and every other one after, never move; nor do the hanging and the
-//!   failing ones of the start.
-//! - A SNAPSHOT job rolls out and is COMPLETED when all its executions have ended. Some are canceled or deleted on the
-//!   way, and AWS cancels those that meet their abort criteria. Some stick, because devices are offline; hours later those come back, or somebody cancels the job.
-//! - A CONTINUOUS job stays `IN_PROGRESS`. Devices join. Some jobs stall for hours. Some have an end, and are COMPLETED
-//!   then; of the newer ones, those without an end are canceled some day.
+//! - The number of jobs of each [`JobKind`] stays at that of the start: when one ends, another is created soon. Half
+//!   of the stuck and of the stalled jobs never progress, and neither do the hanging and failing ones of the start.
+//! - A SNAPSHOT job rolls out and is COMPLETED when all its executions have ended. Some are canceled or deleted before
+//!   that, and AWS cancels those that meet their abort criteria. Some get stuck, because devices are offline; hours
+//!   later the devices return, or an operator cancels the job.
+//! - A CONTINUOUS job stays `IN_PROGRESS`. Devices join. Some jobs stall for hours. Some have an end, and are
+//!   COMPLETED then; newer ones without an end are canceled at some time.
 //! - A SCHEDULED job starts on time, or is overdue for a while, as if too many others ran.
 //! - A job with maintenance windows is `IN_PROGRESS` in them, SCHEDULED between them, and COMPLETED after some.
-//! - People delete jobs that have ended. Most deletions take a minute, some an hour. No more than [`MAX_DELETIONS`] go on
-//!   at a time; as long as there are jobs to delete, one at least does. The id of a deleted job is used again, sometimes.
-//! - AWS purges the jobs that ended first, so many that the fleet keeps its size: a real account would keep them 730
-//!   days, which nobody waits for.
-//! - Each change of an execution has its time: queued, started, reported, ended. Every third new job tries executions again
-//!   that fail. Things join CONTINUOUS jobs, some of them again.
-//! - Now and then, somebody creates a thing group or deletes one.
+//! - Operators delete ended jobs. Most deletions take a minute, some an hour. At most [`MAX_DELETIONS`] run at a time,
+//!   and at least one as long as there are jobs to delete. The id of a deleted job is sometimes reused.
+//! - AWS purges the oldest ended jobs, so that the fleet keeps its size. A real account keeps them for 730 days, too
+//!   long for a demonstration.
+//! - Each change of an execution has its time: queued, started, reported, ended. Every third new job retries failed
+//!   executions. Things join CONTINUOUS jobs, some of them again.
+//! - Now and then, an operator creates or deletes a thing group.
 //!
-//! # What nobody documents, and how it is here
-//! - `lastUpdatedAt` moves when the status does, and not with executions.
-//! - Executions that are open when the deletion of their job begins are gone at once, the others by and by.
+//! # What AWS does not document, and how the simulator behaves
+//! - `lastUpdatedAt` changes with the status, and not with executions.
+//! - Open executions disappear when the deletion of their job begins, the others one after the other.
 //! - `completedAt` of a job that is being deleted stays.
 //! - Executions in progress end before their maintenance window does.
-//! - A canceled job is concurrent for some seconds. What devices do about it later is not told any more.
+//! - A canceled job is concurrent for some seconds. Later reports of its devices are not simulated.
 
 mod actions;
 mod event_queue;
@@ -52,87 +50,84 @@ use std::time::Duration;
 use crate::jobs::{Status, Timestamp};
 
 use super::fleet::{Fleet, Job};
-use super::seeded::{HOUR, Kind, MINUTE, Maker, Seeded};
+use super::seeded::{HOUR, JobGenerator, JobKind, MINUTE, Seeded};
 use super::window::HourlyWindow;
 
-use actions::tell_first;
+use actions::notify_first;
 use event_queue::EventQueue;
 use rollout::{Intervention, PlannedIntervention, Rollout};
 
 /// How many jobs of an account can be `DELETION_IN_PROGRESS` (AWS IoT quotas).
 pub(super) const MAX_DELETIONS: usize = 10;
 
-/// How many things happen in one call of [`Lifecycle::advance`] at most: those of five hours or more at a pace of 1, and less
-/// than a tenth of a second's work. Whoever asks after a longer time, or at a pace beyond reason, gets an answer all the
-/// same.
+/// The largest number of events in one call of [`Lifecycle::advance`]: those of at least five hours at a pace of 1,
+/// and less than 0.1 s of work. It bounds the time of a call after a long wait or at an extreme pace.
 const MAX_EVENTS: usize = 100_000;
 
-/// A CONTINUOUS job has so many steps left, however many it takes.
+/// A CONTINUOUS job always has this many steps left.
 const LAST_STEPS: u32 = 4;
 
-/// How many ids are kept to be used again.
+/// How many ids are kept for reuse.
 const MAX_FREE_IDS: usize = 32;
 
-/// How many thing groups there are at most beyond those of the start.
+/// The largest number of thing groups that are added to those of the start.
 const MAX_NEW_GROUPS: usize = 6;
 
 const MILLISECOND: Duration = Duration::from_millis(1);
 const SECOND: Duration = Duration::from_secs(1);
 
-/// What happens to one fleet over time: rollouts, schedules, cancellations, deletions, purges. It goes with the fleet
-/// that [`Lifecycle::begin`] gave out with it, and with no other.
+/// The events of one fleet over time: rollouts, schedules, cancellations, deletions, purges. It belongs to the fleet
+/// that [`Lifecycle::begin`] returned with it.
 ///
-/// What happens depends on seed, size, pace and start alone, and not on how often [`Lifecycle::advance`] is called. Jobs show
-/// times of the caller's clock at every pace.
+/// The events depend only on seed, size, pace and start, not on how often [`Lifecycle::advance`] is called.
 pub struct Lifecycle {
-    /// How many jobs the fleet should have.
+    /// The target number of jobs.
     size: usize,
-    maker: Maker,
+    generator: JobGenerator,
     events: EventQueue<Event>,
     wanted: PerKind,
-    /// Jobs of each kind that are in the event queue.
+    /// The number of jobs of each kind in the event queue.
     present: PerKind,
-    /// Jobs of each kind that are soon to be created.
+    /// The number of jobs of each kind that will be created soon.
     coming: PerKind,
-    /// Jobs that have ended, those that did so first at the front, give or take the seconds that a cancellation needs to
-    /// settle. Shared with the fleet, so that a million cost no more than a pointer each. Some are no longer there, or no
-    /// longer like this.
+    /// Ended jobs, oldest first, except for the seconds that a cancellation takes. Shared with the fleet, so that each
+    /// of a million costs only a pointer. Some may have changed or gone since.
     ended: VecDeque<Arc<Job>>,
-    /// Ids of jobs that are gone.
+    /// Ids of removed jobs.
     free_ids: VecDeque<String>,
-    /// Groups that were created since the start, the oldest first.
+    /// Groups that were added since the start, oldest first.
     new_groups: VecDeque<String>,
 }
 
-/// A number for each [`Kind`].
+/// A number for each [`JobKind`].
 #[derive(Clone, Copy, Debug, Default)]
-struct PerKind([usize; Kind::COUNT]);
+struct PerKind([usize; JobKind::COUNT]);
 
 impl PerKind {
-    fn of(&self, kind: Kind) -> usize {
+    fn of(&self, kind: JobKind) -> usize {
         self.0[kind as usize]
     }
 
-    fn of_mut(&mut self, kind: Kind) -> &mut usize {
+    fn of_mut(&mut self, kind: JobKind) -> &mut usize {
         &mut self.0[kind as usize]
     }
 }
 
 enum Event {
-    /// Somebody creates a job of this kind; for [`Kind::Deleting`], deletes one.
-    Create(Kind),
-    /// A job goes on.
-    GoOn(Part),
+    /// An operator creates a job of this kind; for [`JobKind::Deleting`], deletes one.
+    Create(JobKind),
+    /// The next action of a job.
+    GoOn(PendingAction),
     /// AWS purges jobs.
     Purge,
-    /// Somebody creates or deletes a thing group.
+    /// An operator creates or deletes a thing group.
     Regroup,
 }
 
-/// What is still to happen to a job. A job is in the event queue once, or not at all.
-struct Part {
+/// The next action of a job. Each job is in the event queue at most once.
+struct PendingAction {
     id: String,
-    /// Ids are used again, so this is part of a job's identity.
+    /// Ids are reused, so the creation time is part of a job's identity.
     created_at: Timestamp,
     action: Action,
 }
@@ -140,15 +135,15 @@ struct Part {
 enum Action {
     /// A rollout takes its next step.
     RollOut(Rollout),
-    /// Devices come back after a long time, or somebody loses patience.
+    /// Offline devices return after a long time, or an operator cancels the job.
     Unstick,
     /// A CONTINUOUS job takes its next step.
     Serve(Rollout),
-    /// A stalled job goes on.
+    /// A stalled job continues.
     Resume(Rollout),
-    /// A scheduled job's start is there.
+    /// The start time of a scheduled job.
     Start,
-    /// An overdue job starts at last.
+    /// The late start of an overdue job.
     StartLate,
     /// A maintenance window opens.
     OpenWindow(Rollout),
@@ -156,27 +151,27 @@ enum Action {
     StepInWindow(Rollout),
     /// A deletion takes its next step.
     Delete { steps_left: u32, interval: Duration },
-    /// A cancellation has reached everywhere.
+    /// A cancellation has reached all devices.
     SettleCancellation,
 }
 
 impl Action {
-    /// The kind of the job that this is still to happen to; `None` where it has ended.
-    fn kind(&self) -> Option<Kind> {
+    /// The kind of a job that waits for this action; `None` if it has ended.
+    fn kind(&self) -> Option<JobKind> {
         match self {
-            Self::RollOut(_) => Some(Kind::RollingOut),
-            Self::Unstick => Some(Kind::Stuck),
-            Self::Serve(_) => Some(Kind::Continuous),
-            Self::Resume(_) => Some(Kind::Stalled),
-            Self::Start => Some(Kind::Scheduled),
-            Self::StartLate => Some(Kind::Overdue),
-            Self::OpenWindow(_) | Self::StepInWindow(_) => Some(Kind::Windowed),
-            Self::Delete { .. } => Some(Kind::Deleting),
+            Self::RollOut(_) => Some(JobKind::RollingOut),
+            Self::Unstick => Some(JobKind::Stuck),
+            Self::Serve(_) => Some(JobKind::Continuous),
+            Self::Resume(_) => Some(JobKind::Stalled),
+            Self::Start => Some(JobKind::Scheduled),
+            Self::StartLate => Some(JobKind::Overdue),
+            Self::OpenWindow(_) | Self::StepInWindow(_) => Some(JobKind::Windowed),
+            Self::Delete { .. } => Some(JobKind::Deleting),
             Self::SettleCancellation => None,
         }
     }
 
-    /// The status that a job has until this happens to it.
+    /// The status of a job that waits for this action.
     fn status(&self) -> Status {
         match self {
             Self::RollOut(_) | Self::Unstick | Self::Serve(_) | Self::Resume(_) | Self::StepInWindow(_) => {
@@ -190,16 +185,16 @@ impl Action {
 }
 
 impl Lifecycle {
-    /// A seeded fleet of `size` jobs as it could look at the time `now`, and what happens to it from then on, so many
-    /// times faster than it would in a real account. A fleet of none stays one.
+    /// A seeded fleet of `size` jobs as it could be at the time `now`, and its lifecycle, `pace` times faster than in
+    /// a real account. An empty fleet stays empty.
     #[must_use]
     pub fn begin(seed: u64, size: usize, pace: NonZeroU32, now: Timestamp) -> (Fleet, Self) {
-        let Seeded { mut fleet, open, maker } = Seeded::new(seed, size, pace, now);
+        let Seeded { mut fleet, open, generator } = Seeded::new(seed, size, pace, now);
         let mut ended: Vec<Arc<Job>> = fleet.shared_jobs().filter(|job| job.has_ended()).cloned().collect();
         ended.sort_by_key(|job| job.completed_at);
         let mut lifecycle = Self {
             size,
-            maker,
+            generator,
             events: EventQueue::new(),
             wanted: PerKind::default(),
             present: PerKind::default(),
@@ -211,16 +206,16 @@ impl Lifecycle {
         lifecycle.adopt(&mut fleet, open, now);
         if size > 0 {
             lifecycle.events.insert(now, Event::Purge);
-            lifecycle.events.insert(now.after(lifecycle.maker.ahead(MINUTE, 5 * MINUTE)), Event::Regroup);
+            lifecycle.events.insert(now.after(lifecycle.generator.ahead(MINUTE, 5 * MINUTE)), Event::Regroup);
         }
         (fleet, lifecycle)
     }
 
-    /// What happens to a fleet that stays as it is: nothing, but for what follows from what people do by API calls.
+    /// The lifecycle of a fleet that only API calls change: the later effects of those calls.
     pub(super) fn at_rest(now: Timestamp) -> Self {
         Self {
             size: usize::MAX,
-            maker: Maker::new(0, NonZeroU32::MIN, now).0,
+            generator: JobGenerator::new(0, NonZeroU32::MIN, now).0,
             events: EventQueue::new(),
             wanted: PerKind::default(),
             present: PerKind::default(),
@@ -231,10 +226,10 @@ impl Lifecycle {
         }
     }
 
-    /// Lets everything happen to `fleet` that is due by `now`, and tells how much that was: 0 where the fleet is up to
-    /// date. After a very long time, what is left over falls to the next call.
+    /// Processes the events that are due by `now`. Returns their number: 0 if the fleet is up to date. After a very
+    /// long time, the next call continues.
     ///
-    /// Jobs that somebody else has changed or removed are left alone.
+    /// Jobs that others have changed or removed are skipped.
     pub fn advance(&mut self, fleet: &mut Fleet, now: Timestamp) -> usize {
         for happened in 0..MAX_EVENTS {
             let Some((at, event)) = self.events.take(now) else { return happened };
@@ -243,42 +238,42 @@ impl Lifecycle {
         MAX_EVENTS
     }
 
-    /// When something happens next. Nothing ever happens to a fleet of none.
+    /// The time of the next event. An empty fleet has none.
     #[must_use]
     pub fn next(&self) -> Option<Timestamp> {
         self.events.next()
     }
 
-    /// Puts the jobs of the start in the event queue, somewhere on their way.
-    fn adopt(&mut self, fleet: &mut Fleet, open: Vec<(String, Kind)>, now: Timestamp) {
+    /// Adds the jobs of the start to the event queue, at random stages.
+    fn adopt(&mut self, fleet: &mut Fleet, open: Vec<(String, JobKind)>, now: Timestamp) {
         let mut kept_still = PerKind::default();
         for (id, kind) in open {
             let Some(job) = fleet.job(&id) else { continue };
             let action = match kind {
-                Kind::Hanging | Kind::Failing => continue,
-                Kind::Stuck | Kind::Stalled => {
+                JobKind::Hanging | JobKind::Failing => continue,
+                JobKind::Stuck | JobKind::Stalled => {
                     let seen = kept_still.of_mut(kind);
                     *seen += 1;
                     if *seen % 2 == 1 {
                         continue;
                     }
-                    if kind == Kind::Stuck { Action::Unstick } else { Action::Resume(self.rollout(job, 0)) }
+                    if kind == JobKind::Stuck { Action::Unstick } else { Action::Resume(self.rollout(job, 0)) }
                 }
-                Kind::RollingOut => {
-                    let waiting = if job.is_concurrent { self.maker.things() } else { 0 };
+                JobKind::RollingOut => {
+                    let waiting = if job.is_concurrent { self.generator.things() } else { 0 };
                     let mut rollout = self.rollout(job, waiting);
-                    rollout.steps_left = self.maker.rng().u32(2..=rollout.steps_left);
+                    rollout.steps_left = self.generator.rng().u32(2..=rollout.steps_left);
                     Action::RollOut(rollout)
                 }
-                Kind::Continuous => Action::Serve(self.rollout(job, 0)),
-                Kind::Scheduled => Action::Start,
-                Kind::Overdue => Action::StartLate,
-                Kind::Windowed => {
+                JobKind::Continuous => Action::Serve(self.rollout(job, 0)),
+                JobKind::Scheduled => Action::Start,
+                JobKind::Overdue => Action::StartLate,
+                JobKind::Windowed => {
                     let rollout = self.slow_rollout(job, 0);
                     let opened = job.status == Status::InProgress;
                     if opened { Action::StepInWindow(rollout) } else { Action::OpenWindow(rollout) }
                 }
-                Kind::Deleting => self.deletion(),
+                JobKind::Deleting => self.deletion(),
             };
             *self.wanted.of_mut(kind) += 1;
             self.plan(job, action, now);
@@ -307,25 +302,25 @@ impl Lifecycle {
             }
             Event::Purge => {
                 self.purge(fleet);
-                let pause = self.maker.ahead(10 * SECOND, 20 * SECOND);
+                let pause = self.generator.ahead(10 * SECOND, 20 * SECOND);
                 self.events.insert(now.after(pause), Event::Purge);
             }
             Event::Regroup => {
                 self.regroup(fleet, now);
-                let pause = self.maker.ahead(3 * MINUTE, 8 * MINUTE);
+                let pause = self.generator.ahead(3 * MINUTE, 8 * MINUTE);
                 self.events.insert(now.after(pause), Event::Regroup);
             }
         }
     }
 
-    /// Lets somebody create a job soon where one of this kind is missing. Nobody creates jobs that stick, stall or are
-    /// late: those others become.
-    fn keep_going(&mut self, kind: Kind, now: Timestamp) {
+    /// Plans the creation of a job if one of this kind is missing. Jobs that get stuck, stall or are late are not
+    /// created as such: others become so.
+    fn keep_going(&mut self, kind: JobKind, now: Timestamp) {
         let pause = match kind {
-            Kind::Stuck | Kind::Stalled | Kind::Overdue | Kind::Hanging | Kind::Failing => return,
-            Kind::RollingOut | Kind::Continuous | Kind::Deleting => self.maker.ahead(5 * SECOND, MINUTE),
-            // There are few of these, and each kind should always be there.
-            Kind::Scheduled | Kind::Windowed => self.maker.ahead(SECOND, 5 * SECOND),
+            JobKind::Stuck | JobKind::Stalled | JobKind::Overdue | JobKind::Hanging | JobKind::Failing => return,
+            JobKind::RollingOut | JobKind::Continuous | JobKind::Deleting => self.generator.ahead(5 * SECOND, MINUTE),
+            // There are few of these, and each kind should always be present.
+            JobKind::Scheduled | JobKind::Windowed => self.generator.ahead(SECOND, 5 * SECOND),
         };
         if self.is_missing(kind) {
             *self.coming.of_mut(kind) += 1;
@@ -333,37 +328,37 @@ impl Lifecycle {
         }
     }
 
-    fn is_missing(&self, kind: Kind) -> bool {
+    fn is_missing(&self, kind: JobKind) -> bool {
         self.present.of(kind) + self.coming.of(kind) < self.wanted.of(kind)
     }
 
-    fn create(&mut self, fleet: &mut Fleet, kind: Kind, now: Timestamp) {
-        let devices = self.maker.things();
+    fn create(&mut self, fleet: &mut Fleet, kind: JobKind, now: Timestamp) {
+        let devices = self.generator.things();
         let (mut job, action) = match kind {
-            Kind::RollingOut | Kind::Stuck | Kind::Hanging | Kind::Failing => {
-                let mut job = self.maker.new_rollout(now);
+            JobKind::RollingOut | JobKind::Stuck | JobKind::Hanging | JobKind::Failing => {
+                let mut job = self.generator.new_rollout(now);
                 let rollout = self.begin_rollout(&mut job, devices, now);
                 (job, Action::RollOut(rollout))
             }
-            Kind::Continuous | Kind::Stalled => {
-                let mut job = self.maker.new_continuous(now);
+            JobKind::Continuous | JobKind::Stalled => {
+                let mut job = self.generator.new_continuous(now);
                 let mut rollout = self.rollout(&job, devices);
-                // A job with an end is left to come to it.
+                // A job with an end is not canceled.
                 let has_end = job.scheduling.is_some();
                 let cancel = PlannedIntervention { at_steps_left: LAST_STEPS, intervention: Intervention::Cancel };
                 rollout.intervention = (!has_end).then_some(cancel);
-                tell_first(&mut job, &mut rollout, &mut self.maker, now);
+                notify_first(&mut job, &mut rollout, &mut self.generator, now);
                 (job, Action::Serve(rollout))
             }
-            Kind::Scheduled | Kind::Overdue => (self.maker.new_scheduled(now), Action::Start),
-            Kind::Windowed => {
-                let job = self.maker.new_windowed(now);
+            JobKind::Scheduled | JobKind::Overdue => (self.generator.new_scheduled(now), Action::Start),
+            JobKind::Windowed => {
+                let job = self.generator.new_windowed(now);
                 let rollout = self.slow_rollout(&job, devices);
                 (job, Action::OpenWindow(rollout))
             }
-            Kind::Deleting => return self.delete_one_that_ended(fleet, now),
+            JobKind::Deleting => return self.delete_one_that_ended(fleet, now),
         };
-        if self.maker.one_in(4)
+        if self.generator.one_in(4)
             && let Some(id) = self.free_ids.pop_front()
             && fleet.job(&id).is_none()
         {
@@ -373,18 +368,18 @@ impl Lifecycle {
         fleet.add_job(job);
     }
 
-    /// Puts in the event queue what happens to `job` next.
+    /// Adds the next action of `job` to the event queue.
     fn plan(&mut self, job: &Job, action: Action, now: Timestamp) {
-        let maker = &mut self.maker;
+        let generator = &mut self.generator;
         let soon = match &action {
             Action::RollOut(rollout) | Action::StepInWindow(rollout) => now.after(rollout.interval),
-            Action::Serve(_) => now.after(maker.ahead(10 * SECOND, MINUTE)),
-            Action::Unstick => now.after(maker.ahead(HOUR, 12 * HOUR)),
-            Action::Resume(_) => now.after(maker.ahead(HOUR, 6 * HOUR)),
-            Action::StartLate => now.after(maker.ahead(HOUR / 4, 3 * HOUR)),
+            Action::Serve(_) => now.after(generator.ahead(10 * SECOND, MINUTE)),
+            Action::Unstick => now.after(generator.ahead(HOUR, 12 * HOUR)),
+            Action::Resume(_) => now.after(generator.ahead(HOUR, 6 * HOUR)),
+            Action::StartLate => now.after(generator.ahead(HOUR / 4, 3 * HOUR)),
             Action::Start | Action::OpenWindow(_) => now,
             Action::Delete { interval, .. } => now.after(*interval),
-            Action::SettleCancellation => now.after(maker.ahead(5 * SECOND, MINUTE / 2)),
+            Action::SettleCancellation => now.after(generator.ahead(5 * SECOND, MINUTE / 2)),
         };
         let schedule = job.scheduling.as_deref();
         let at = match (&action, HourlyWindow::of(job)) {
@@ -402,10 +397,11 @@ impl Lifecycle {
         if let Some(kind) = action.kind() {
             *self.present.of_mut(kind) += 1;
         }
-        self.events.insert(at.max(now), Event::GoOn(Part { id: job.id.clone(), created_at: job.created_at, action }));
+        self.events
+            .insert(at.max(now), Event::GoOn(PendingAction { id: job.id.clone(), created_at: job.created_at, action }));
     }
 
-    /// Removes jobs that ended first, as many as there are too many.
+    /// Removes the oldest ended jobs until the fleet has its target size.
     fn purge(&mut self, fleet: &mut Fleet) {
         while fleet.jobs().len() > self.size
             && let Some(job) = self.ended.pop_front()
@@ -417,13 +413,13 @@ impl Lifecycle {
     }
 
     fn regroup(&mut self, fleet: &mut Fleet, now: Timestamp) {
-        if self.new_groups.len() < MAX_NEW_GROUPS && (self.new_groups.is_empty() || self.maker.one_in(2)) {
-            let group = self.maker.new_group(now);
+        if self.new_groups.len() < MAX_NEW_GROUPS && (self.new_groups.is_empty() || self.generator.one_in(2)) {
+            let group = self.generator.new_group(now);
             self.new_groups.retain(|name| *name != group.name);
             self.new_groups.push_back(group.name.clone());
             fleet.add_group(group);
         } else if let Some(name) = self.new_groups.pop_front() {
-            self.maker.forget_group(&name);
+            self.generator.forget_group(&name);
             fleet.remove_group(&name);
         }
     }
@@ -435,7 +431,7 @@ impl fmt::Debug for Lifecycle {
     }
 }
 
-/// Whether a job that ended is still there, and was not deleted or its id used again since.
+/// Whether an ended job still exists unchanged, and its id was not reused.
 fn is_as_it_ended(fleet: &Fleet, job: &Job) -> bool {
     fleet.job(&job.id).is_some_and(|found| found.created_at == job.created_at && found.status == job.status)
 }

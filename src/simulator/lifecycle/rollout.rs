@@ -1,4 +1,4 @@
-//! How the executions of one job go on.
+//! The progress of the executions of one job.
 
 use std::time::Duration;
 
@@ -8,36 +8,36 @@ use crate::jobs::{ExecutionStatus, Timestamp};
 
 use super::super::executions::TrackedExecutions;
 
-/// How a job's executions go on, step by step: devices are told of the job, take it up, and come to an end of it.
+/// The progress of a job's executions in steps: devices are notified, start, and finish.
 #[derive(Clone, Debug)]
 pub(super) struct Rollout {
-    /// Devices that AWS has not told yet: they have no execution.
+    /// Devices without an execution: AWS has not notified them yet.
     pub(super) waiting: u32,
-    /// Devices that don't take it up, because they are offline.
+    /// Devices that do not start, because they are offline.
     pub(super) offline: u32,
-    /// How many of a hundred devices fail.
+    /// The percentage of devices that fail.
     pub(super) failing_percent: u32,
-    /// Whether there is a limit of time that a device can miss.
+    /// Whether executions can time out.
     pub(super) has_timeout: bool,
-    /// How many times an execution is tried again.
+    /// The number of retries of an execution.
     pub(super) max_retries: u32,
-    /// In about how many steps it is over, this one included.
+    /// The approximate number of steps left, this one included.
     pub(super) steps_left: u32,
-    /// The time from step to step.
+    /// The time between steps.
     pub(super) interval: Duration,
-    /// What people do about it on the way.
+    /// What an operator does before it is over.
     pub(super) intervention: Option<PlannedIntervention>,
 }
 
-/// What people do about a job before it is over.
+/// What an operator does with a job before it is over.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct PlannedIntervention {
-    /// When so many steps are left.
+    /// The number of steps that are left at that time.
     pub(super) at_steps_left: u32,
     pub(super) intervention: Intervention,
 }
 
-/// How people end a job early.
+/// How an operator ends a job early.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Intervention {
     Cancel,
@@ -45,35 +45,35 @@ pub(super) enum Intervention {
 }
 
 impl Rollout {
-    /// Whether AWS has still to tell devices of the job, which is what makes a job concurrent.
+    /// Whether devices remain to be notified, which makes a job concurrent.
     pub(super) fn is_concurrent(&self) -> bool {
         self.waiting > 0
     }
 
-    /// Whether nothing goes on by itself any more: only devices that are offline are left.
+    /// Whether only offline devices are left.
     pub(super) fn is_over(&self, executions: &TrackedExecutions) -> bool {
         self.waiting == 0 && self.idle(executions) == 0 && executions.get(ExecutionStatus::InProgress) == 0
     }
 
-    /// What people do now.
+    /// What an operator does now.
     pub(super) fn due_intervention(&self) -> Option<Intervention> {
         self.intervention.filter(|due| due.at_steps_left == self.steps_left).map(|due| due.intervention)
     }
 
-    /// Takes a share of the devices one stage further, the last stage first, so that none goes two stages in a step. As
-    /// long as there are devices to tell, some execution is open.
+    /// Moves a share of the devices one stage further, the last stage first, so that no device moves two stages in a
+    /// step. While devices wait, at least one execution is open.
     pub(super) fn step(&mut self, executions: &mut TrackedExecutions, rng: &mut Rng, now: Timestamp) {
         executions.report(now);
         let done = share(executions.get(ExecutionStatus::InProgress), self.steps_left, rng);
         self.end(done, executions, rng, now);
         let taken_up = share(self.idle(executions), self.steps_left - 1, rng);
         executions.advance((ExecutionStatus::Queued, ExecutionStatus::InProgress), taken_up, 0, now);
-        self.tell(executions, rng, now);
+        self.notify(executions, rng, now);
         self.steps_left = self.steps_left.saturating_sub(1).max(1);
     }
 
-    /// Queues executions for some of the devices that wait, for one at least.
-    pub(super) fn tell(&mut self, executions: &mut TrackedExecutions, rng: &mut Rng, now: Timestamp) {
+    /// Queues executions for some of the waiting devices, at least one.
+    pub(super) fn notify(&mut self, executions: &mut TrackedExecutions, rng: &mut Rng, now: Timestamp) {
         let told = share(self.waiting, self.steps_left / 2, rng).max(1).min(self.waiting);
         self.waiting -= told;
         executions.queue(told, now);
@@ -102,13 +102,13 @@ impl Rollout {
         advance(ExecutionStatus::Succeeded, left);
     }
 
-    /// Devices that could take the job up.
+    /// Devices that could start the job.
     fn idle(&self, executions: &TrackedExecutions) -> u32 {
         executions.get(ExecutionStatus::Queued).saturating_sub(self.offline)
     }
 }
 
-/// A random part of `all`, such that nothing is left after about `steps` of them, and for sure after the last.
+/// A random part of `all`, so that nothing is left after about `steps` calls, and certainly after the last.
 fn share(all: u32, steps: u32, rng: &mut Rng) -> u32 {
     if steps <= 1 {
         return all;
@@ -116,7 +116,7 @@ fn share(all: u32, steps: u32, rng: &mut Rng) -> u32 {
     rng.u32(0..=all.div_ceil(steps).saturating_mul(2).min(all))
 }
 
-/// Rounded up or down at random: of few devices, some fail, too.
+/// Rounded up or down at random: some of few devices fail, too.
 fn percent_of(all: u32, percent: u32, rng: &mut Rng) -> u32 {
     let part = (u64::from(all) * u64::from(percent) + rng.u64(0..100)) / 100;
     u32::try_from(part).unwrap_or(all)
@@ -142,12 +142,12 @@ mod tests {
     }
 
     #[test]
-    fn every_rollout_is_over_after_its_last_step_and_open_before() {
+    fn every_rollout_is_open_until_its_last_step() {
         let mut rng = Rng::with_seed(1);
         for devices in [1, 2, 3, 17, 500, 4096, u32::MAX] {
             for steps in 3..30 {
                 let (mut rollout, mut executions) = (rollout(devices, steps), TrackedExecutions::default());
-                rollout.tell(&mut executions, &mut rng, NOW);
+                rollout.notify(&mut executions, &mut rng, NOW);
                 let mut taken = 0;
                 while !rollout.is_over(&executions) {
                     assert!(executions.open() > 0, "{devices} devices, {steps} steps: {executions:?}");
@@ -162,7 +162,7 @@ mod tests {
     }
 
     #[test]
-    fn devices_that_are_offline_stay_queued() {
+    fn offline_devices_stay_queued() {
         let (mut rollout, mut executions) = (rollout(20, 9), TrackedExecutions::default());
         rollout.offline = 3;
         while !rollout.is_over(&executions) {
@@ -172,7 +172,7 @@ mod tests {
     }
 
     #[test]
-    fn without_a_limit_of_time_no_device_misses_it() {
+    fn without_a_timeout_no_device_times_out() {
         let (mut rollout, mut executions) = (rollout(4096, 9), TrackedExecutions::default());
         rollout.has_timeout = false;
         while !rollout.is_over(&executions) {
@@ -183,11 +183,11 @@ mod tests {
     }
 
     #[test]
-    fn with_retries_it_is_over_when_no_execution_may_be_tried_again() {
+    fn a_rollout_with_retries_is_over_after_the_last_retry() {
         let (mut rollout, mut executions) = (rollout(500, 9), TrackedExecutions::default());
         (rollout.failing_percent, rollout.max_retries) = (60, 2);
         let mut rng = Rng::with_seed(4);
-        rollout.tell(&mut executions, &mut rng, NOW);
+        rollout.notify(&mut executions, &mut rng, NOW);
         let steps = (1..20).find(|_| {
             rollout.step(&mut executions, &mut rng, NOW);
             rollout.is_over(&executions)

@@ -1,4 +1,4 @@
-//! What the lifecycle of a fleet promises.
+//! Tests of the lifecycle of a fleet.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
@@ -23,12 +23,12 @@ fn pace(times: u32) -> NonZeroU32 {
     NonZeroU32::new(times).expect("not 0")
 }
 
-/// Begins a lifecycle of the pace 1.
+/// Begins a lifecycle at the pace 1.
 fn begin(seed: u64, size: usize) -> (Fleet, Lifecycle) {
     Lifecycle::begin(seed, size, pace(1), START)
 }
 
-/// Lets a fleet live for `time`, and looks at it every `interval`.
+/// Advances a fleet by `time`, and checks it every `interval`.
 fn watch(
     (fleet, lifecycle): &mut (Fleet, Lifecycle),
     time: Duration,
@@ -59,7 +59,7 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(16))]
 
     #[test]
-    fn one_long_step_and_many_short_ones_lead_to_the_same_fleet(
+    fn one_long_step_and_many_short_ones_give_the_same_fleet(
         seed in any::<u64>(),
         size in 0_usize..400,
         times in 1_u32..30,
@@ -72,7 +72,7 @@ proptest! {
             now = now.after(Duration::from_millis(step));
             walking_lifecycle.advance(&mut walking, now);
         }
-        // A step with more to happen than one call does is made up for by the next.
+        // A call that reaches its limit is continued by the next one.
         while leaping_lifecycle.advance(&mut leaping, now) > 0 {}
         prop_assert_eq!(contents(&leaping), contents(&walking));
         prop_assert_eq!(leaping_lifecycle.next(), walking_lifecycle.next());
@@ -80,7 +80,7 @@ proptest! {
 }
 
 #[test]
-fn an_hour_at_once_and_second_by_second_lead_to_the_same_fleet() {
+fn an_hour_at_once_and_second_by_second_give_the_same_fleet() {
     let (mut leaping, mut walking) = (begin(5, 500), begin(5, 500));
     leaping.1.advance(&mut leaping.0, START.after(HOUR));
     watch(&mut walking, HOUR, SECOND, |_, _| ());
@@ -103,7 +103,7 @@ fn a_lifecycle_begins_with_the_seeded_fleet() {
 }
 
 #[test]
-fn every_status_and_selection_is_there_all_day() {
+fn every_status_and_selection_is_present_all_day() {
     for size in [200, 500] {
         watch(&mut begin(7, size), DAY, MINUTE, |fleet, now| {
             let counts = count_by_status(fleet);
@@ -119,14 +119,14 @@ fn every_status_and_selection_is_there_all_day() {
 }
 
 #[test]
-fn continuous_jobs_come_to_both_of_their_ends_at_the_paces_of_a_demo() {
+fn continuous_jobs_complete_and_are_canceled_at_the_paces_of_a_demo() {
     for speed in [1, 60] {
         let mut lifecycle = Lifecycle::begin(5, 2000, pace(speed), START);
         let time = if speed == 1 { DAY } else { HOUR };
         watch(&mut lifecycle, time, time / 24, |fleet, now| {
             for status in [Status::Completed, Status::Canceled] {
                 let is_one = |job: &Job| job.target_selection == TargetSelection::Continuous && job.status == status;
-                // Seeded fleets have none that were canceled, and it takes hours of fleet time until the first is.
+                // No job of a seeded fleet was canceled, and the first cancellation takes hours of fleet time.
                 let may_lack = status == Status::Canceled && now < START.after(time / 2);
                 assert!(may_lack || fleet.jobs().any(is_one), "no CONTINUOUS {status} at {now:?} at pace {speed}");
             }
@@ -135,14 +135,14 @@ fn continuous_jobs_come_to_both_of_their_ends_at_the_paces_of_a_demo() {
 }
 
 #[test]
-fn counts_fit_statuses_and_times_are_in_order_after_everything_that_happens() {
+fn counts_fit_statuses_and_times_are_in_order_after_every_event() {
     let (mut fleet, mut lifecycle) = begin(3, 300);
     let mut now = START;
     let mut seen: HashMap<String, Job> = HashMap::new();
     while now < START.after(3 * HOUR) {
         now = lifecycle.next().expect("something always happens");
         lifecycle.advance(&mut fleet, now);
-        // What has not changed was fine before.
+        // Unchanged jobs were checked before.
         for job in fleet.jobs() {
             if seen.get(&job.id) == Some(job) {
                 continue;
@@ -158,7 +158,7 @@ fn counts_fit_statuses_and_times_are_in_order_after_everything_that_happens() {
 }
 
 #[test]
-fn statuses_change_only_as_they_do_at_aws() {
+fn statuses_change_only_as_in_aws() {
     use Status::{Canceled, Completed, DeletionInProgress, InProgress, Scheduled};
     let (mut fleet, mut lifecycle) = begin(3, 300);
     let mut before: HashMap<String, Job> = fleet.jobs().map(|job| (job.id.clone(), job.clone())).collect();
@@ -194,7 +194,7 @@ fn statuses_change_only_as_they_do_at_aws() {
 }
 
 #[test]
-fn jobs_with_windows_are_in_progress_in_them_only_and_there_is_always_one() {
+fn jobs_with_windows_are_in_progress_only_in_them_and_one_always_exists() {
     watch(&mut begin(9, 500), DAY, MINUTE, |fleet, now| {
         let mut windowed = 0;
         for job in fleet.jobs().filter(|job| has_windows(job) && job.status != Status::Completed) {
@@ -202,7 +202,7 @@ fn jobs_with_windows_are_in_progress_in_them_only_and_there_is_always_one() {
             let has_started = job.scheduling.as_deref().and_then(|schedule| schedule.start_time) <= Some(now);
             match job.status {
                 Status::InProgress => assert!(window.contains(now), "{now:?} {job:?}"),
-                // It starts with the first window that opens after its start.
+                // It starts with the first window that opens after its start time.
                 Status::Scheduled if has_started && window.contains(now) => {
                     assert_eq!(job.last_updated_at, job.created_at, "{now:?} {job:?}");
                 }
@@ -215,7 +215,7 @@ fn jobs_with_windows_are_in_progress_in_them_only_and_there_is_always_one() {
 }
 
 #[test]
-fn a_job_is_overdue_at_any_time() {
+fn one_job_is_always_overdue() {
     watch(&mut begin(11, 500), DAY, MINUTE, |fleet, now| {
         let start = |job: &Job| job.scheduling.as_deref().and_then(|schedule| schedule.start_time);
         let is_late = |job: &Job| !has_windows(job) && start(job).is_some_and(|start| start < now);
@@ -238,7 +238,7 @@ fn jobs_start_on_time_or_late_but_never_early() {
 }
 
 #[test]
-fn new_schedules_give_the_notice_that_aws_asks_for() {
+fn new_schedules_start_as_far_ahead_as_aws_requires() {
     let mut schedules = 0;
     watch(&mut begin(11, 500), DAY / 4, MINUTE, |fleet, _| {
         for job in fleet.jobs().filter(|job| job.created_at > START) {
@@ -254,7 +254,7 @@ fn new_schedules_give_the_notice_that_aws_asks_for() {
 }
 
 #[test]
-fn a_snapshot_job_is_stuck_and_a_continuous_one_stalled_at_any_time() {
+fn one_snapshot_job_is_always_stuck_and_one_continuous_job_stalled() {
     let mut last_moves: HashMap<String, (ExecutionCounts, Timestamp)> = HashMap::new();
     watch(&mut begin(13, 500), DAY, MINUTE, |fleet, now| {
         let mut still: BTreeMap<TargetSelection, usize> = BTreeMap::new();
@@ -274,7 +274,7 @@ fn a_snapshot_job_is_stuck_and_a_continuous_one_stalled_at_any_time() {
 }
 
 #[test]
-fn devices_come_back_to_some_stuck_jobs() {
+fn devices_return_to_some_stuck_jobs() {
     let (mut fleet, mut lifecycle) = begin(13, 500);
     let is_old = |job: &&Job| job.target_selection == TargetSelection::Snapshot && START.since(job.created_at) > DAY;
     let stuck = |fleet: &Fleet| -> Vec<String> {
@@ -288,7 +288,7 @@ fn devices_come_back_to_some_stuck_jobs() {
 }
 
 #[test]
-fn the_size_stays_about_what_was_asked_for() {
+fn the_size_stays_about_the_requested_one() {
     for size in [1, 2, 19, 200, 500, 5000] {
         watch(&mut begin(17, size), DAY / 4, MINUTE, |fleet, now| {
             let jobs = fleet.jobs().len();
@@ -298,14 +298,14 @@ fn the_size_stays_about_what_was_asked_for() {
 }
 
 #[test]
-fn a_fleet_of_none_stays_one() {
+fn an_empty_fleet_stays_empty() {
     let (mut fleet, mut lifecycle) = begin(1, 0);
     assert_eq!((lifecycle.next(), lifecycle.advance(&mut fleet, START.after(DAY))), (None, 0));
     assert_eq!(fleet.jobs().len(), 0);
 }
 
 #[test]
-fn no_more_deletions_than_aws_allows() {
+fn deletions_stay_within_the_limit_of_aws() {
     let (mut fleet, mut lifecycle) = begin(19, 200_000);
     let deleting = |fleet: &Fleet| fleet.jobs_after(None, Some(&Status::DeletionInProgress)).count();
     let mut most = 0;
@@ -320,7 +320,7 @@ fn no_more_deletions_than_aws_allows() {
 }
 
 #[test]
-fn something_is_to_be_seen_within_a_minute() {
+fn a_fleet_visibly_changes_within_a_minute() {
     let (mut created, mut ended, mut moved) = (Vec::new(), Vec::new(), 0);
     let mut executions: HashMap<String, ExecutionCounts> = HashMap::new();
     let mut living = begin(23, 2000);
@@ -358,7 +358,7 @@ fn no_count_jumps() {
 }
 
 #[test]
-fn ids_are_used_again() {
+fn ids_are_reused() {
     let mut created: HashMap<String, BTreeSet<Timestamp>> = HashMap::new();
     watch(&mut begin(31, 500), DAY / 4, MINUTE, |fleet, _| {
         for job in fleet.jobs() {
@@ -370,7 +370,7 @@ fn ids_are_used_again() {
 }
 
 #[test]
-fn deletions_take_seconds_or_long() {
+fn some_deletions_take_seconds_and_some_take_long() {
     let (mut begun, mut took): (HashMap<String, Timestamp>, Vec<Duration>) = Default::default();
     watch(&mut begin(37, 2000), DAY / 4, 5 * SECOND, |fleet, now| {
         let deleting: BTreeSet<&str> =
@@ -385,7 +385,7 @@ fn deletions_take_seconds_or_long() {
 }
 
 #[test]
-fn groups_come_and_go_and_new_jobs_target_existing_ones() {
+fn groups_are_created_and_deleted_and_new_jobs_target_existing_ones() {
     let mut names: BTreeSet<Vec<String>> = BTreeSet::new();
     watch(&mut begin(41, 500), DAY / 2, MINUTE, |fleet, now| {
         names.insert(fleet.groups().map(|group| group.name.clone()).collect());
@@ -401,7 +401,7 @@ fn groups_come_and_go_and_new_jobs_target_existing_ones() {
 }
 
 #[test]
-fn at_a_higher_pace_the_same_sort_of_day_takes_a_minute() {
+fn at_a_higher_pace_a_similar_day_takes_a_minute() {
     let (mut fleet, mut lifecycle) = Lifecycle::begin(43, 500, pace(1440), START);
     let day = std::iter::from_fn(|| Some(lifecycle.advance(&mut fleet, START.after(MINUTE)))).take_while(|n| *n > 0);
     let fast: usize = day.sum();
@@ -414,7 +414,7 @@ fn at_a_higher_pace_the_same_sort_of_day_takes_a_minute() {
 }
 
 #[test]
-fn even_the_highest_pace_ends_a_call() {
+fn a_call_returns_at_the_highest_pace() {
     let (mut fleet, mut lifecycle) = Lifecycle::begin(47, 500, NonZeroU32::MAX, START);
     assert_eq!(lifecycle.advance(&mut fleet, START.after(DAY)), MAX_EVENTS);
     for job in fleet.jobs() {
@@ -423,7 +423,7 @@ fn even_the_highest_pace_ends_a_call() {
 }
 
 #[test]
-fn what_others_change_is_left_alone_and_made_up_for() {
+fn jobs_changed_by_others_are_skipped_and_replaced() {
     let (mut fleet, mut lifecycle) = begin(53, 200);
     let open: Vec<String> = fleet.jobs().filter(|job| job.status.is_open()).map(|job| job.id.clone()).collect();
     for (n, id) in open.iter().enumerate() {
@@ -470,7 +470,7 @@ fn page(simulator: &Simulator, query: &str, now: Timestamp) -> (Vec<Value>, Opti
     (jobs, answer["nextToken"].as_str().map(str::to_owned))
 }
 
-/// What a fleet has in a place of the order: an id that changes its status or its job is another one.
+/// The jobs of a fleet with their positions: an id with another status or creation time counts as another job.
 fn places(simulator: &Simulator) -> BTreeSet<(String, Status, Timestamp)> {
     simulator.with_fleet(&account(), REGION, |fleet| {
         fleet.jobs().map(|job| (job.id.clone(), job.status.clone(), job.created_at)).collect()
@@ -478,7 +478,7 @@ fn places(simulator: &Simulator) -> BTreeSet<(String, Status, Timestamp)> {
 }
 
 #[test]
-fn a_job_that_stays_in_its_place_is_seen_exactly_once_in_a_walk() {
+fn a_job_that_keeps_its_position_is_listed_exactly_once_in_a_walk() {
     for seed in 0..8 {
         let (simulator, mut now) = (living(seed, 400), START);
         let mut stayed = places(&simulator);
@@ -502,7 +502,7 @@ fn a_job_that_stays_in_its_place_is_seen_exactly_once_in_a_walk() {
 }
 
 #[test]
-fn every_request_finds_the_fleet_as_it_is_by_then() {
+fn every_request_sees_the_fleet_at_its_own_time() {
     let simulator = living(1, 100);
     let all = |now| page(&simulator, "maxResults=250", now).0;
     let before = all(START);
@@ -516,7 +516,7 @@ fn every_request_finds_the_fleet_as_it_is_by_then() {
 }
 
 #[test]
-fn a_fleet_that_is_put_in_the_place_of_one_that_lives_does_not_live() {
+fn set_fleet_removes_the_lifecycle() {
     let simulator = living(1, 100);
     simulator.set_fleet(&account(), REGION, Fleet::seeded(1, 100, START));
     assert_eq!(page(&simulator, "", START), page(&simulator, "", START.after(DAY)));

@@ -1,4 +1,4 @@
-//! What the simulator promises about executions, tags, and calls that change jobs.
+//! Tests of executions, tags, and calls that change jobs.
 
 use std::num::NonZeroU32;
 
@@ -32,7 +32,7 @@ impl Caller<'_> {
     }
 }
 
-/// A job with two executions in a queue and one in progress, another one of the same things, and one that has ended.
+/// A job with two queued executions and one in progress, another one on the same things, and one that has ended.
 fn running() -> Simulator {
     let rollout = |id| Job::new(id, Status::InProgress, NOW.before(60 * MINUTE)).targeting_group("line");
     let jobs = [
@@ -53,7 +53,7 @@ fn thing_with(caller: &Caller<'_>, job: &str, status: &str) -> String {
 }
 
 #[test]
-fn counts_lists_and_times_agree_whatever_happens_to_a_fleet() {
+fn counts_lists_and_times_agree_while_a_fleet_changes() {
     let simulator = Simulator::new();
     simulator.add_access_key(&account('1'), KEY);
     let speed = NonZeroU32::new(30).expect("not 0");
@@ -124,7 +124,7 @@ fn ids(executions: &[Value]) -> BTreeSet<String> {
 }
 
 #[test]
-fn executions_are_listed_in_no_order_of_things_or_times() {
+fn executions_are_not_listed_in_order_of_things_or_times() {
     let job = Job::new("a", Status::InProgress, NOW.before(MINUTE)).updated(NOW);
     let simulator = simulator(Fleet::new([job.with_executions(ExecutionStatus::Succeeded, 100)], []));
     let executions = Caller::new(&simulator).executions("/jobs/a/things");
@@ -134,7 +134,7 @@ fn executions_are_listed_in_no_order_of_things_or_times() {
 }
 
 #[test]
-fn an_execution_is_listed_with_exactly_what_was_set() {
+fn an_execution_is_listed_with_exactly_its_values() {
     let execution = Execution {
         thing: 0,
         number: 3,
@@ -196,7 +196,7 @@ fn pages_of_a_thing_can_end_between_two_executions_of_one_job() {
 }
 
 #[test]
-fn a_description_of_an_execution_says_why_it_failed_and_how_much_time_is_left() {
+fn a_description_has_the_failure_reason_and_the_time_left() {
     let simulator = running();
     let caller = Caller::new(&simulator);
     let failed = &caller.get("/things/line-000000/jobs/b").json()["execution"];
@@ -207,7 +207,7 @@ fn a_description_of_an_execution_says_why_it_failed_and_how_much_time_is_left() 
 }
 
 #[test]
-fn a_canceled_job_has_no_queue_and_keeps_what_is_in_progress_unless_forced() {
+fn a_canceled_job_keeps_executions_in_progress_unless_forced() {
     for (force, in_progress) in [("", 1), ("?force=false", 1), ("?force=true", 0)] {
         let simulator = running();
         let caller = Caller::new(&simulator);
@@ -229,7 +229,7 @@ fn a_canceled_job_has_no_queue_and_keeps_what_is_in_progress_unless_forced() {
 }
 
 #[test]
-fn a_deleted_job_is_in_deletion_for_a_while_and_then_gone() {
+fn a_deleted_job_is_in_deletion_before_it_is_gone() {
     let simulator = running();
     let caller = Caller::new(&simulator);
     assert_eq!(caller.change("DELETE", "/jobs/done", "").status, StatusCode::OK);
@@ -268,7 +268,7 @@ fn no_more_than_ten_jobs_are_deleted_at_the_same_time() {
 }
 
 #[test]
-fn an_execution_in_progress_is_canceled_with_force_only_and_keeps_what_is_said_about_it() {
+fn an_execution_in_progress_is_canceled_with_force_only_and_keeps_its_details() {
     let simulator = running();
     let caller = Caller::new(&simulator);
     let [queued, working] = ["QUEUED", "IN_PROGRESS"].map(|status| thing_with(&caller, "a", status));
@@ -292,7 +292,7 @@ fn an_execution_in_progress_is_canceled_with_force_only_and_keeps_what_is_said_a
 }
 
 #[test]
-fn an_update_changes_what_it_names_and_refuses_what_is_not_simulated() {
+fn an_update_changes_only_its_fields_and_refuses_unsupported_ones() {
     let simulator = running();
     let caller = Caller::new(&simulator);
     let body = r#"{"description": "new", "timeoutConfig": {"inProgressTimeoutInMinutes": 120},
@@ -342,7 +342,7 @@ fn changes_outside_of_the_model_are_refused() {
 }
 
 #[test]
-fn what_people_change_by_calls_outlasts_what_would_have_happened() {
+fn changes_by_calls_replace_planned_actions() {
     let simulator = Simulator::new();
     simulator.add_access_key(&account('1'), KEY);
     let (fleet, lifecycle) = Lifecycle::begin(5, 60, NonZeroU32::MIN, NOW);

@@ -1,4 +1,4 @@
-//! What the simulator promises the clients of AWS IoT, asked in the process.
+//! Tests of the simulator as clients of AWS IoT see it, in the process.
 
 mod executions;
 
@@ -24,7 +24,7 @@ fn account(digit: char) -> AccountId {
     AccountId::parse(&digit.to_string().repeat(12)).expect("12 digits")
 }
 
-/// A simulator with one account that has this fleet in one region.
+/// A simulator with one account, and this fleet in one region.
 fn simulator(fleet: Fleet) -> Simulator {
     let simulator = Simulator::new();
     simulator.add_access_key(&account('1'), KEY);
@@ -110,7 +110,7 @@ impl<'a> Caller<'a> {
         self.ask(&self.request("POST", "/", "sts", form), NOW)
     }
 
-    /// Every item of every page of the list `member`, and how many pages there were.
+    /// All items of all pages of the list `member`, and the number of pages.
     fn walk(&self, uri: &str, member: &str) -> (Vec<Value>, usize) {
         let (mut items, mut token) = (Vec::new(), String::new());
         for pages in 1.. {
@@ -167,7 +167,7 @@ fn an_empty_fleet_answers_an_empty_list() {
 }
 
 #[test]
-fn jobs_that_keep_their_place_are_seen_once_while_others_come_and_go() {
+fn jobs_that_keep_their_position_are_listed_once_while_others_change() {
     let simulator = simulator(Fleet::seeded(1, 200, NOW));
     let caller = Caller::new(&simulator);
     let before: BTreeSet<String> = caller.ids("maxResults=250").into_iter().collect();
@@ -243,7 +243,7 @@ fn a_group_can_be_named_by_its_id() {
 }
 
 #[test]
-fn a_summary_has_the_id_of_the_group_asked_for_or_of_the_only_target() {
+fn a_summary_has_the_id_of_the_filter_group_or_of_the_only_target() {
     let simulator = simulator(small_fleet());
     let caller = Caller::new(&simulator);
     let id_of = |name: &str| caller.get(&format!("/thing-groups/{name}")).json()["thingGroupId"].clone();
@@ -289,7 +289,7 @@ fn parameters_outside_of_the_model_are_refused() {
 }
 
 #[test]
-fn what_does_not_exist_is_not_found() {
+fn unknown_resources_are_not_found() {
     let simulator = simulator(small_fleet());
     let caller = Caller::new(&simulator);
     for uri in [
@@ -305,7 +305,7 @@ fn what_does_not_exist_is_not_found() {
 }
 
 #[test]
-fn a_path_or_a_method_that_is_not_there_is_an_unknown_operation() {
+fn an_unknown_path_or_method_is_an_unknown_operation() {
     let simulator = simulator(small_fleet());
     let caller = Caller::new(&simulator);
     assert_eq!(caller.get("/things").error(), (404, "UnknownOperationException"));
@@ -315,7 +315,7 @@ fn a_path_or_a_method_that_is_not_there_is_an_unknown_operation() {
 }
 
 #[test]
-fn a_description_has_all_that_is_known_of_a_job() {
+fn a_description_has_all_fields_of_a_job() {
     let window = MaintenanceWindow { start_time: "cron(0 2 ? * * *)".to_owned(), duration_in_minutes: 90 };
     let scheduling = Scheduling {
         start_time: Some(NOW),
@@ -404,7 +404,7 @@ fn groups_are_listed_by_prefix_and_parent() {
 }
 
 #[test]
-fn a_colon_in_a_name_may_come_encoded_or_not() {
+fn a_colon_in_a_name_may_be_encoded() {
     let simulator = simulator(Fleet::new([], [ThingGroup::new("ring:canary")]));
     for path in ["/thing-groups/ring:canary", "/thing-groups/ring%3Acanary"] {
         assert_eq!(Caller::new(&simulator).get(path).json()["thingGroupName"], "ring:canary", "{path}");
@@ -412,7 +412,7 @@ fn a_colon_in_a_name_may_come_encoded_or_not() {
 }
 
 #[test]
-fn truth_is_what_a_walk_counts() {
+fn truth_equals_the_counts_of_a_walk() {
     let simulator = simulator(Fleet::seeded(7, 2000, NOW));
     let mut walked: BTreeMap<(Status, TargetSelection), u64> = BTreeMap::new();
     let (jobs, _) = Caller::new(&simulator).walk("/jobs?maxResults=250", "jobs");
@@ -426,7 +426,7 @@ fn truth_is_what_a_walk_counts() {
 }
 
 #[test]
-fn accounts_and_regions_do_not_mix() {
+fn accounts_and_regions_are_separate() {
     let simulator = simulator(Fleet::new([Job::new("first", Status::InProgress, at(1))], []));
     simulator.add_access_key(&account('2'), "AKIASIMULATED0000002");
     simulator.set_fleet(&account('2'), REGION, Fleet::new([Job::new("second", Status::InProgress, at(1))], []));
@@ -438,7 +438,7 @@ fn accounts_and_regions_do_not_mix() {
 }
 
 #[test]
-fn who_does_not_say_who_it_is_gets_nothing() {
+fn callers_without_known_credentials_are_refused() {
     let simulator = simulator(small_fleet());
     let stranger = Caller { key: "AKIASTRANGER".to_owned(), ..Caller::new(&simulator) };
     assert_eq!(stranger.get("/jobs").error(), (403, "UnrecognizedClientException"));
@@ -484,7 +484,7 @@ fn an_assumed_role_acts_for_its_account_until_it_expires() {
 }
 
 #[test]
-fn a_role_with_an_external_id_demands_it() {
+fn a_role_with_an_external_id_requires_it() {
     let simulator = simulator(Fleet::default());
     let role = Role::new(account('2'), "exporter").with_external_id("secret");
     let form = format!("Action=AssumeRole&RoleSessionName=test&RoleArn={}", role.arn());
@@ -517,7 +517,7 @@ fn an_invalid_assume_role_is_a_validation_error_in_xml() {
 }
 
 #[test]
-fn an_interceptor_answers_in_the_simulators_stead() {
+fn an_interceptor_answers_instead_of_the_simulator() {
     let simulator = simulator(small_fleet());
     simulator.intercept(|call| {
         let throttled = call.operation == Operation::ListJobs && call.attempt == 2;
@@ -532,7 +532,7 @@ fn an_interceptor_answers_in_the_simulators_stead() {
 }
 
 #[test]
-fn an_interceptor_sees_what_was_asked() {
+fn an_interceptor_gets_the_request() {
     let simulator = simulator(small_fleet());
     let seen = Arc::new(Mutex::new(Vec::new()));
     let log = seen.clone();
@@ -553,7 +553,7 @@ fn an_interceptor_sees_what_was_asked() {
 }
 
 #[tokio::test]
-async fn it_serves_over_a_socket_until_it_is_told_to_stop() {
+async fn it_serves_over_a_socket_until_shutdown() {
     let listener = Listener::bind(Some("127.0.0.1"), 0).await.expect("a free port");
     let address = listener.local_addr();
     let (stop, stopped) = tokio::sync::oneshot::channel();
@@ -572,7 +572,7 @@ async fn it_serves_over_a_socket_until_it_is_told_to_stop() {
 }
 
 #[test]
-fn requests_are_counted_whatever_their_answer() {
+fn requests_are_counted_regardless_of_their_answer() {
     let simulator = simulator(small_fleet());
     let caller = Caller::new(&simulator);
     caller.get("/jobs");

@@ -41,6 +41,6 @@ async fn under_the_demos_mixture_of_faults_it_stays_up_most_of_the_time_and_is_n
         );
         tokio::time::sleep(std::time::Duration::from_secs(20)).await;
     }
-    assert!(exporter.simulator.struck().len() > 10, "{:?}", exporter.simulator.struck());
+    assert!(exporter.simulator.fault_counts().len() > 10, "{:?}", exporter.simulator.fault_counts());
     assert!(up > 0.8 * looks, "up in {up} of {looks} expositions");
 }

@@ -222,7 +222,7 @@ async fn strike_listing(fault: Fault, listing: &'static str, position: Position,
         let shown = exporter.scrape().await;
         (exporter, shown, None)
     };
-    if exporter.simulator.struck().is_empty() {
+    if exporter.simulator.fault_counts().is_empty() {
         return None;
     }
     assert_others_notice_nothing(&shown, listing, &what);
@@ -298,7 +298,7 @@ async fn strike_requests(of: OfJobs, fault: Fault, later: bool) -> Option<(Seen,
         tokio::time::sleep(MINUTE).await;
         (exporter, None)
     };
-    if exporter.simulator.struck().is_empty() {
+    if exporter.simulator.fault_counts().is_empty() {
         return None;
     }
     let shown = exporter.scrape().await;
@@ -345,7 +345,7 @@ async fn strike_sts(fault: Fault, operation: Operation, later: bool) -> Option<S
         let renewed = tokio::time::Instant::now();
         loop {
             let next = exporter.scrape().await;
-            let is_struck = !exporter.simulator.struck().is_empty();
+            let is_struck = !exporter.simulator.fault_counts().is_empty();
             let has_run = runs(&next, "open_jobs") > runs(&shown, "open_jobs");
             if is_struck && has_run {
                 before = Some(std::mem::replace(&mut shown, next));
@@ -359,7 +359,7 @@ async fn strike_sts(fault: Fault, operation: Operation, later: bool) -> Option<S
             }
             tokio::time::sleep(2 * SECOND).await;
         }
-    } else if exporter.simulator.struck().is_empty() {
+    } else if exporter.simulator.fault_counts().is_empty() {
         return None;
     }
     let success_seen = success(&shown, "open_jobs");

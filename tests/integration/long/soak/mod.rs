@@ -339,7 +339,7 @@ async fn under_faults_reloads_and_changes_every_exposition_is_right_and_the_end_
         }
         exporter.wire.forget_releases();
         soak.books.prune();
-        for (fault, times) in exporter.simulator.struck() {
+        for (fault, times) in exporter.simulator.fault_counts() {
             *soak.struck.entry(fault).or_default() += times;
         }
         let (script, lasts) = faults(&mut dice);
