@@ -1,4 +1,4 @@
-//! Accepts connections, whatever fails.
+//! Accepts connections. An error never ends the loop.
 
 use std::io;
 use std::net::SocketAddr;
@@ -7,14 +7,14 @@ use std::time::Duration;
 use tokio::net::{TcpListener, TcpStream};
 use tracing::{debug, info, warn};
 
-/// How long nothing is accepted when the machine lacks a resource. The connection stays in the kernel's queue, so without a pause the
-/// loop would fail again at once, and use a whole core.
+/// The pause after a failure for lack of a resource. The connection stays in the kernel's queue, so without a pause
+/// the loop would fail again at once, and use a whole core.
 const PAUSE: Duration = Duration::from_millis(250);
 
 /// Accepts connections from one socket.
 pub(super) struct Acceptor {
     socket: TcpListener,
-    /// Whether the last attempt failed. Logged once when it starts and once when it ends: there are four failures a second.
+    /// Whether the last attempt failed. Only changes are logged: there are four failures a second.
     is_failing: bool,
 }
 
@@ -23,7 +23,7 @@ impl Acceptor {
         Self { socket, is_failing: false }
     }
 
-    /// The next connection. Can be cancelled without losing one.
+    /// Accepts the next connection. Cancelling this loses none.
     pub(super) async fn accept(&mut self) -> (TcpStream, SocketAddr) {
         loop {
             match self.socket.accept().await {

@@ -12,21 +12,20 @@ use hyper::body::{Frame, SizeHint};
 use super::timeouts::ConnectionState;
 
 /// The body of a response: pieces that are sent one after the other and never copied together.
-///
-/// Responses can share a list of pieces. So a client that reads slowly costs the list of its own pieces, however long the body is.
+/// Responses can share a list of pieces. So a slow client costs only its own list of pieces, however long the body is.
 #[derive(Clone, Debug, Default)]
 pub struct ResponseBody {
     shared: Arc<[Bytes]>,
-    /// How many of the shared pieces were sent.
+    /// The number of shared pieces that were sent.
     sent: usize,
     own: VecDeque<Bytes>,
-    /// Bytes that are still to be sent.
+    /// The number of bytes left to send.
     remaining: usize,
     /// Dropped with the body.
     _tracker: Option<Arc<Tracker>>,
 }
 
-/// Reports that a body is complete: hyper drops it then.
+/// Reports that a body is complete: hyper drops a body then.
 #[derive(Debug)]
 struct Tracker(ConnectionState);
 
@@ -37,7 +36,7 @@ impl Drop for Tracker {
 }
 
 impl ResponseBody {
-    /// The shared pieces, and then those of this response alone.
+    /// The shared pieces, and then those of this response.
     pub fn new(shared: Arc<[Bytes]>, own: impl IntoIterator<Item = Bytes>) -> Self {
         let own: VecDeque<Bytes> = own.into_iter().collect();
         let remaining = shared.iter().chain(&own).map(Bytes::len).sum();
@@ -61,7 +60,7 @@ impl ResponseBody {
         self.remaining == 0
     }
 
-    /// Copies all pieces together, for those who need the whole body at once.
+    /// Copies all pieces into one, for callers that need the whole body.
     #[must_use]
     pub fn into_bytes(mut self) -> Bytes {
         let mut whole = BytesMut::with_capacity(self.remaining);

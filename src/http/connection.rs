@@ -1,4 +1,5 @@
-//! One connection: its TLS handshake, and its requests, each of which is authorized, read within bounds, and answered by the handler.
+//! One connection: its TLS handshake and its requests. Each request is authorized, read within limits, and answered by
+//! the handler.
 
 use std::net::SocketAddr;
 use std::pin::pin;
@@ -32,7 +33,8 @@ pub(super) struct Protocol {
 }
 
 impl Protocol {
-    /// Serves `stream` until either side closes it. When it is too old, or `stopped` resolves, the request under way is its last.
+    /// Serves `stream` until either side closes it. When it is too old, or `stopped` resolves, the current request is
+    /// its last.
     ///
     /// # Errors
     /// If the handshake fails, or the connection breaks or times out.
@@ -113,12 +115,12 @@ impl Protocol {
 enum BodyError {
     TooLarge,
     TooSlow,
-    /// The client has gone, or its framing is wrong.
+    /// The client has disconnected, or its framing is wrong.
     Broken(BoxError),
 }
 
 async fn read_body(body: Incoming, limits: &Limits) -> Result<Bytes, BodyError> {
-    // A length that is announced is refused without reading.
+    // A body with a Content-Length above the limit is refused without reading it.
     if body.size_hint().lower() > u64::try_from(limits.max_body_bytes).unwrap_or(u64::MAX) {
         return Err(BodyError::TooLarge);
     }
@@ -131,7 +133,7 @@ async fn read_body(body: Incoming, limits: &Limits) -> Result<Bytes, BodyError> 
     }
 }
 
-/// Makes `response` the last one of its connection, because the rest of a body stands before the next request.
+/// Makes `response` the last one of its connection, because the unread rest of a body precedes the next request.
 fn closing(mut response: Response, state: &ConnectionState) -> Response {
     state.request_refused();
     response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));

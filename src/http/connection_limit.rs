@@ -1,7 +1,7 @@
-//! How many connections can be open, and which one is closed for a new one.
+//! Limits the number of open connections, and evicts one for a new one.
 //!
-//! Without eviction, idle clients could hold every slot. A scraper whose idle connection is closed opens another one, which gets a
-//! slot by the same rule.
+//! Without eviction, idle clients could hold every slot. If an evicted scraper connects again, it gets a slot by the
+//! same rule.
 
 use std::collections::BTreeMap;
 use std::future::pending;
@@ -38,7 +38,7 @@ pub(super) struct ConnectionLimiter {
 struct Entries {
     next_id: u64,
     open: BTreeMap<u64, Arc<Entry>>,
-    /// Connections that wait for a slot.
+    /// The number of connections that wait for a slot.
     waiting: usize,
     /// Evicted connections that still have their slot.
     evicting: usize,
@@ -68,13 +68,13 @@ impl ConnectionLimiter {
         Arc::new(Self { slots, spare, evictable: Arc::default(), entries: Mutex::default() })
     }
 
-    /// Waits for a slot, first come, first served. Connections are evicted until there is one.
+    /// Waits for a slot, first come, first served. Evicts connections until one is free.
     pub(super) async fn acquire(self: &Arc<Self>) -> ConnectionPermit {
         let mut slot = pin!(Arc::clone(&self.slots).acquire_owned());
         let _waiting = Waiting::new(self);
         loop {
             let mut evictable = pin!(self.evictable.notified());
-            // Registered before the search, so that no notification is lost.
+            // Registered before the search, so that no notification is missed.
             evictable.as_mut().enable();
             let next = self.evict_idle();
             let overdue = async {
@@ -84,7 +84,7 @@ impl ConnectionLimiter {
                 }
             };
             tokio::select! {
-                // The semaphore is never closed.
+                // The semaphore is never closed, so this always matches.
                 Ok(slot) = &mut slot => return self.permit(slot),
                 () = evictable => {}
                 () = overdue => {}
@@ -102,7 +102,8 @@ impl ConnectionLimiter {
         ConnectionPermit { id, entry, limiter: Arc::clone(self), _slot: slot }
     }
 
-    /// Evicts as many connections as those that wait need, and the spare slots. Returns when the next request becomes evictable.
+    /// Evicts enough connections for those that wait and for the spare slots. Returns when the next request becomes
+    /// evictable.
     fn evict_idle(&self) -> Option<Instant> {
         let now = Instant::now();
         let mut entries = self.entries();
@@ -138,7 +139,7 @@ impl Entries {
     }
 }
 
-/// Counts a connection that waits for a slot.
+/// Counts a connection that waits for a slot, until it is dropped.
 struct Waiting<'a>(&'a ConnectionLimiter);
 
 impl<'a> Waiting<'a> {
@@ -219,7 +220,7 @@ mod tests {
         asked
     }
 
-    /// Acquires a slot, and returns which of the older connections were evicted for it.
+    /// Acquires a slot, and returns which of the older connections were evicted.
     async fn acquire_one_more(
         limiter: &Arc<ConnectionLimiter>,
         older: &mut [Option<ConnectionPermit>],
@@ -252,7 +253,7 @@ mod tests {
         wait(1).await;
         older.push(Some(busy(&limiter).await));
 
-        // Incomplete headers, the oldest first; then the connection that was idle for longest; never a busy one.
+        // Incomplete headers, oldest first; then the longest idle connection; never a busy one.
         let mut newer = Vec::new();
         for expected in [3, 4, 1, 2] {
             let (evicted, permit) = acquire_one_more(&limiter, &mut older).await;
@@ -282,7 +283,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_free_slot_goes_at_once_to_the_connection_that_waited_longest() {
+    async fn a_free_slot_goes_to_the_connection_that_waited_longest() {
         let limiter = ConnectionLimiter::new(2);
         let [first, second] = [busy(&limiter).await, busy(&limiter).await];
         let order: Arc<Mutex<Vec<usize>>> = Arc::default();
@@ -293,7 +294,7 @@ mod tests {
                 order.lock().expect("no panic").push(number);
                 pending::<()>().await;
             });
-            // The first version polled every 20 ms, and gave up its place in the queue.
+            // Longer than one polling interval of an earlier version, which lost its place in the queue.
             sleep(Duration::from_millis(30)).await;
         }
         let start = Instant::now();
@@ -335,7 +336,7 @@ mod tests {
         assert_eq!(start.elapsed(), Duration::ZERO, "no slot had to be freed");
         let evicted = older.iter_mut().map(is_evicted).collect::<Vec<_>>();
         assert_eq!(evicted.iter().filter(|evicted| **evicted).count(), newer.len());
-        assert!(evicted[0] && evicted[1], "they were idle for longest");
+        assert!(evicted[0] && evicted[1], "they were the longest idle ones");
         assert_eq!(limiter.entries.lock().expect("no panic").evicting, 0);
     }
 }

@@ -11,15 +11,15 @@ use super::AccessControl;
 use super::security::ListenerPolicy;
 use crate::config::WebConfig;
 
-/// How many connections the kernel keeps until they are accepted; `net.core.somaxconn` bounds it. Where there are more,
-/// it drops them, and a client tries again after a second: with the usual 128, a scanner that opens some hundreds at once
-/// makes a scrape late.
+/// The length of the kernel's queue of new connections, limited by `net.core.somaxconn`. Connections beyond it are
+/// dropped, and their clients retry after a second. With the usual 128, a scanner that opens some hundreds at once
+/// would delay a scrape.
 const BACKLOG: i32 = 4096;
 
-/// Free ports of IPv6 that are tried until one is free with IPv4 too.
+/// The number of free IPv6 ports to try until one is also free with IPv4.
 const MAX_PORTS_TRIED: usize = 16;
 
-/// One or two sockets that listen, ready for [`serve`](super::serve).
+/// One or two listening sockets for [`serve`](super::serve).
 #[derive(Debug)]
 pub struct Listener {
     sockets: Vec<TcpListener>,
@@ -28,10 +28,11 @@ pub struct Listener {
 }
 
 impl Listener {
-    /// Listens on `host`, a name or an IP address without brackets. Without a host: on all interfaces, by IPv6 and IPv4
-    /// whatever `net.ipv6.bindv6only` says, or by the one that the machine has. Port 0 takes a free port.
+    /// Listens on `host`, a name or an IP address without brackets. Without a host, it listens on all interfaces, with
+    /// IPv6 and IPv4 regardless of `net.ipv6.bindv6only`, or with the only family of the machine. Port 0 selects a
+    /// free port.
     ///
-    /// If a name has several addresses, the first one that can be listened on is taken.
+    /// If a name has several addresses, the first one that works is used.
     ///
     /// # Errors
     /// If the name has no address, or none of its addresses can be listened on.
@@ -79,13 +80,13 @@ impl Listener {
         Self { sockets: vec![socket], local_addr, policy: ListenerPolicy { access_control, only_paths: None } }
     }
 
-    /// The address that is listened on, with the real port if 0 was asked for. Without a host, that of one family.
+    /// The local address, with the real port if port 0 was requested. Without a host, the address of one family.
     #[must_use]
     pub fn local_addr(&self) -> SocketAddr {
         self.local_addr
     }
 
-    /// Applies `access_control`. Without this, the listener serves plain HTTP to everybody.
+    /// Applies `access_control`. Without it, the listener serves plain HTTP to every client.
     #[must_use]
     pub fn with_access_control(mut self, access_control: &Arc<AccessControl>) -> Self {
         self.policy.access_control = Arc::clone(access_control);
@@ -99,7 +100,7 @@ impl Listener {
         self
     }
 
-    /// The sockets alone, for another server. Access control and paths do not apply to them.
+    /// The sockets for another server. Access control and paths do not apply to them.
     #[must_use]
     pub fn into_sockets(self) -> Vec<TcpListener> {
         self.sockets
@@ -110,7 +111,7 @@ impl Listener {
     }
 }
 
-/// Listens on `address`, and returns the one with the real port. With `only_ipv6`, `[::]` leaves IPv4 to another socket;
+/// Listens on `address`, and returns it with the real port. With `only_ipv6`, `[::]` leaves IPv4 to another socket;
 /// otherwise the system decides (`net.ipv6.bindv6only`).
 fn listen(address: SocketAddr, only_ipv6: bool) -> Result<(TcpListener, SocketAddr), BindError> {
     let bind = || {
@@ -118,7 +119,7 @@ fn listen(address: SocketAddr, only_ipv6: bool) -> Result<(TcpListener, SocketAd
         if only_ipv6 {
             socket.set_only_v6(true)?;
         }
-        // Connections of a process that has ended linger for a minute, and would keep the next one from its port.
+        // Connections of an ended process linger for a minute, and would block the port for the next process.
         socket.set_reuse_address(true)?;
         socket.set_nonblocking(true)?;
         socket.bind(&address.into())?;
@@ -130,13 +131,13 @@ fn listen(address: SocketAddr, only_ipv6: bool) -> Result<(TcpListener, SocketAd
     bind().map_err(|source| BindError::Listen { address, source })
 }
 
-/// A machine says in several ways that it has no IPv6 or no IPv4: the family is unknown, or its addresses are not
-/// available. The other family would fail for these two reasons as well.
+/// Systems report a missing IPv6 or IPv4 in several ways: an unknown family, or an address that is not available. Each
+/// reason affects the other family as well if that is also missing.
 fn lacks_family(error: &io::Error) -> bool {
     !matches!(error.kind(), io::ErrorKind::AddrInUse | io::ErrorKind::PermissionDenied)
 }
 
-/// Why an address can't be listened on. The system's own words are its `source`.
+/// Why the server cannot listen on an address. The error of the system is its `source`.
 #[derive(Debug, thiserror::Error)]
 pub enum BindError {
     /// The name could not be resolved.
@@ -144,7 +145,7 @@ pub enum BindError {
     Resolve {
         /// The name.
         host: String,
-        /// What the resolver said.
+        /// The error of the resolver.
         source: io::Error,
     },
     /// The system refused the address.
@@ -152,7 +153,7 @@ pub enum BindError {
     Listen {
         /// The address.
         address: SocketAddr,
-        /// What the system said.
+        /// The error of the system.
         source: io::Error,
     },
     /// Another listener of this process has the address.
@@ -168,7 +169,8 @@ pub enum BindError {
 }
 
 impl BindError {
-    /// Names the one of these listeners, of this process, that has the address; the system only says that it is in use.
+    /// Adds the listener of this process, among these, that holds the address; the system only reports that it is in
+    /// use.
     #[must_use]
     pub fn or_overlap(self, listeners: &[Listener]) -> Self {
         let Self::Listen { address, source } = &self else { return self };
@@ -182,9 +184,9 @@ impl BindError {
     }
 }
 
-/// Whether the system refuses one of the two while the other is listened on.
+/// Whether both addresses cannot be used at the same time.
 fn overlaps(one: SocketAddr, other: SocketAddr) -> bool {
-    // `[::]` can have IPv4 too.
+    // `[::]` may include IPv4.
     let covers = |any: SocketAddr, other: SocketAddr| any.ip().is_unspecified() && (any.is_ipv6() || other.is_ipv4());
     one.port() == other.port() && (one.ip() == other.ip() || covers(one, other) || covers(other, one))
 }
@@ -218,12 +220,12 @@ mod tests {
         let listener = Listener::bind(None, 0).await.expect("a free port");
         assert!(listener.local_addr().ip().is_unspecified());
         let by_ipv4 = (Ipv4Addr::LOCALHOST, listener.local_addr().port());
-        tokio::net::TcpStream::connect(by_ipv4).await.expect("IPv4 reaches it, whichever family was bound");
+        tokio::net::TcpStream::connect(by_ipv4).await.expect("a connection by IPv4");
     }
 
-    /// `net.ipv6.bindv6only` cannot be set here, but decides only about a socket that does not decide itself.
+    /// Tests cannot set `net.ipv6.bindv6only`; it only affects sockets that do not set the option.
     #[tokio::test]
-    async fn no_host_means_a_socket_for_each_family_that_does_not_depend_on_the_system() {
+    async fn no_host_means_one_socket_per_family_regardless_of_bindv6only() {
         let listener = Listener::bind(None, 0).await.expect("a free port");
         let port = listener.local_addr().port();
         let has_ipv6 = listen((Ipv6Addr::UNSPECIFIED, 0).into(), true).is_ok();
@@ -249,9 +251,9 @@ mod tests {
         assert!(taken.to_string().contains("listens there"), "{taken}");
     }
 
-    /// Containers often have no IPv6 at all; then the error has to say so.
+    /// Containers often have no IPv6; the error must say so.
     #[tokio::test]
-    async fn ipv6_is_bound_or_refused_in_clear_words() {
+    async fn ipv6_is_bound_or_its_error_names_the_address() {
         match Listener::bind(Some("::1"), 0).await {
             Ok(listener) => {
                 tokio::net::TcpStream::connect(listener.local_addr()).await.expect("a connection by IPv6");
@@ -268,11 +270,11 @@ mod tests {
         let expected =
             format!("cannot listen on {address}: another process listens there; stop it, or choose another port");
         assert_eq!(error.to_string(), expected);
-        assert!(error.source().is_some(), "the system's own words are not lost");
+        assert!(error.source().is_some(), "the error of the system is its source");
     }
 
     #[tokio::test]
-    async fn an_address_that_another_listener_of_the_exporter_has_is_named() {
+    async fn an_address_of_another_listener_of_the_exporter_is_named() {
         let all = Listener::bind(None, 0).await.expect("a free port");
         let (own, port) = (all.local_addr(), all.local_addr().port());
         let error = Listener::bind(Some("127.0.0.1"), port).await.expect_err("it overlaps").or_overlap(&[all]);
@@ -296,7 +298,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_name_without_an_address_is_named() {
-        // A label has 63 characters at most, so no resolver is asked for this one.
+        // A label has at most 63 characters, so the resolver sends no query for this one.
         let name = "x".repeat(64);
         let error = Listener::bind(Some(&name), 0).await.expect_err("no such name");
         assert!(error.to_string().contains(&name), "{error}");
@@ -310,7 +312,7 @@ mod tests {
     }
 
     #[test]
-    fn a_port_in_use_is_not_taken_for_a_lack_of_ipv6() {
+    fn a_port_in_use_does_not_count_as_missing_ipv6() {
         assert!(!lacks_family(&io::ErrorKind::AddrInUse.into()));
         assert!(!lacks_family(&io::ErrorKind::PermissionDenied.into()));
         assert!(lacks_family(&io::ErrorKind::AddrNotAvailable.into()));

@@ -1,12 +1,12 @@
 //! The HTTP/1.1 server: sockets, the accept loop, limits on clients, and the drain.
 //!
-//! Only this module knows hyper, apart from the simulator's faults. Everything else gets a [`Request`] with its body, returns a
+//! Only this module and the simulator's faults use hyper. Everything else takes a [`Request`] with its body, returns a
 //! [`Response`], and needs no socket.
 //!
 //! - [`Listener`]: binds an address, and explains failures.
 //! - [`serve`]: accepts until the shutdown, then drains.
 //! - [`AccessControl`]: TLS, logins and headers of the web configuration.
-//! - [`Limits`]: every bound on one client, or on all of them.
+//! - [`Limits`]: all limits on clients.
 //! - [`probe()`]: checks the health of another exporter on this machine.
 
 mod accept;
@@ -34,11 +34,11 @@ pub use probe::{ProbeError, probe};
 pub use security::{AccessControl, LoginFailure};
 pub use server::serve;
 
-/// A request with its whole body, which is read within [`Limits`] before the handler runs. Its extensions have the peer's
-/// [`std::net::SocketAddr`] if it came over a socket.
+/// A request with its whole body, which is read within [`Limits`] before the handler runs. If it came over a socket,
+/// its extensions contain the peer's [`std::net::SocketAddr`].
 pub type Request = ::http::Request<Bytes>;
 
-/// A response with its whole body. `Content-Length`, and `Date` if it is missing, are added when it is sent.
+/// A response with its whole body. The server adds `Content-Length`, and `Date` if it is missing.
 pub type Response = ::http::Response<ResponseBody>;
 
 /// A boxed future that can be spawned.
@@ -46,7 +46,7 @@ pub type BoxFuture<T> = Pin<Box<dyn Future<Output = T> + Send>>;
 
 /// Answers the requests of all listeners. [`handler`] makes one.
 ///
-/// Its future is cancelled when the client disconnects or the drain ends. A panic closes its own connection only.
+/// The future is cancelled when the client disconnects or the drain ends. A panic closes only its own connection.
 pub type Handler = Arc<dyn Fn(Request) -> BoxFuture<Response> + Send + Sync>;
 
 /// Makes a [`Handler`] from an asynchronous function.
@@ -58,32 +58,32 @@ where
     Arc::new(move |request| Box::pin(answer(request)))
 }
 
-/// Bounds on one client, or on all of them.
+/// Limits on one client, or on all of them.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Limits {
-    /// From the first byte of a header to its end; for a new connection from its start, or from the end of its TLS handshake,
-    /// which has the same bound. A client that takes longer is disconnected without a response.
+    /// The time for a header, from its first byte. For a new connection it starts with the connection, or after the
+    /// TLS handshake, which has the same limit. A slower client is disconnected without a response.
     pub header_timeout: Duration,
-    /// From the end of a response to the end of the next header. Longer than the longest useful scrape interval (two minutes,
-    /// because Prometheus drops a series after five), so that a scraper keeps its connection.
+    /// The time from the end of a response to the end of the next header. It exceeds the longest useful scrape
+    /// interval (two minutes, because Prometheus drops a series after five), so that scrapers keep their connections.
     pub idle_timeout: Duration,
-    /// From the end of the header to the end of the body. A client that takes longer gets 408. Also how long the rest of a
-    /// refused request is discarded.
+    /// The time from the end of the header to the end of the body. A slower client gets 408. Also the time for which
+    /// the rest of a refused request is discarded.
     pub body_timeout: Duration,
-    /// How long a client may read nothing of a response.
+    /// How long a client may read no byte of a response.
     pub write_timeout: Duration,
-    /// The age at which a connection ends, after the request under way. A client certificate is checked only when a connection
-    /// is made, so this is how long one that is no longer accepted can still be used.
+    /// The maximal age of a connection; the current request is still answered. A client certificate is checked only
+    /// when a connection starts, so this is how long a revoked certificate can still be used.
     pub max_connection_age: Duration,
-    /// The largest header, 16 KiB at most. A larger one gets 431.
+    /// The largest header, at most 16 KiB. A larger one gets 431.
     pub max_header_bytes: usize,
     /// The largest body. A larger one gets 413.
     pub max_body_bytes: usize,
-    /// Connections at once, over all listeners; at least one. Beyond that, a new connection replaces one that is idle or has no
-    /// complete header. If there is none, each listener holds one new connection until a slot is free, and the others wait in
-    /// the kernel's queue.
+    /// The largest number of connections over all listeners, at least one. Beyond it, a new connection replaces one
+    /// that is idle or has no complete header. If there is none, each listener holds one new connection until a slot
+    /// is free, and the others wait in the kernel's queue.
     pub max_connections: usize,
-    /// How long connections may take to finish after the shutdown, before they are dropped.
+    /// How long connections may take to finish after the shutdown.
     pub drain: Duration,
 }
 
@@ -103,12 +103,12 @@ impl Default for Limits {
     }
 }
 
-/// Far more than the scrapers of one exporter need; about 20 MB with TLS.
+/// Far more than the scrapers of one exporter need; takes about 20 MB with TLS.
 const MAX_CONNECTIONS: usize = 512;
 
 impl Limits {
-    /// The default, with at most half as many connections as this process may open files (`RLIMIT_NOFILE`). The other half is for
-    /// requests to AWS and for files.
+    /// The defaults, with at most half as many connections as the process may open files (`RLIMIT_NOFILE`). The other
+    /// half is for requests to AWS and for files.
     #[must_use]
     pub fn of_this_process() -> Self {
         Self { max_connections: connections(open_files()), ..Self::default() }
@@ -120,7 +120,7 @@ fn connections(open_files: Option<u64>) -> usize {
     half.clamp(1, MAX_CONNECTIONS)
 }
 
-/// How many files this process may open; `None` if it is not bounded, or the bound is not known.
+/// The number of files that the process may open; `None` if it is unlimited or unknown.
 #[cfg(target_os = "linux")]
 fn open_files() -> Option<u64> {
     use procfs::process::{LimitValue, Process};
@@ -135,7 +135,7 @@ fn open_files() -> Option<u64> {
     None
 }
 
-/// A response that has only its status.
+/// A response without a body.
 fn status_response(status: StatusCode) -> Response {
     let mut response = Response::new(status.canonical_reason().unwrap_or_default().into());
     *response.status_mut() = status;

@@ -1,4 +1,4 @@
-//! Checks whether a server on this machine answers a path with 200, over plain HTTP.
+//! Checks whether a local server answers a path with 200, over plain HTTP.
 
 use std::io::{self, ErrorKind, Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
@@ -17,7 +17,7 @@ pub enum ProbeError {
     Unreachable {
         /// Its address.
         address: SocketAddr,
-        /// Why.
+        /// The reason.
         source: io::Error,
     },
     /// Its response is not HTTP.
@@ -46,7 +46,7 @@ pub fn probe(address: SocketAddr, path: &str, timeout: Duration) -> Result<(), P
     }
 }
 
-/// The beginning of the response, with its first line unless that is too long.
+/// The start of the response: at least its first line, unless that is too long.
 fn ask(address: SocketAddr, path: &str, timeout: Duration) -> io::Result<Vec<u8>> {
     let started = Instant::now();
     let left = || timeout.checked_sub(started.elapsed()).filter(|left| !left.is_zero()).ok_or(ErrorKind::TimedOut);
@@ -61,7 +61,7 @@ fn ask(address: SocketAddr, path: &str, timeout: Duration) -> io::Result<Vec<u8>
             Ok(0) => break,
             Ok(read) => answer.extend(part.iter().take(read)),
             Err(error) if error.kind() == ErrorKind::Interrupted => {}
-            // Systems differ in the name of a timeout.
+            // Systems use different error kinds for a timeout.
             Err(error) if error.kind() == ErrorKind::WouldBlock => return Err(ErrorKind::TimedOut.into()),
             Err(error) => return Err(error),
         }
@@ -74,7 +74,7 @@ fn status(answer: &[u8]) -> Option<u16> {
     let line = std::str::from_utf8(answer.split(|byte| *byte == b'\n').next()?).ok()?;
     let mut words = line.trim_end().split(' ');
     words.next().filter(|version| version.starts_with("HTTP/1."))?;
-    // `u16::from_str` takes a plus sign.
+    // `u16::from_str` would accept a plus sign.
     words.next().filter(|status| status.len() == 3 && status.bytes().all(|byte| byte.is_ascii_digit()))?.parse().ok()
 }
 

@@ -1,4 +1,4 @@
-//! Accepts connections, and drains them at the end.
+//! Accepts connections, and drains them at the shutdown.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -16,12 +16,12 @@ use super::{Handler, Limits, Listener};
 
 /// Serves `handler` on all `listeners` until `shutdown` resolves.
 ///
-/// Then the sockets are closed, idle connections too, and requests under way finish. Returns once none is left, or after
-/// [`Limits::drain`]; remaining connections are dropped.
+/// Then the sockets and idle connections are closed, and current requests finish. Returns when no connection is left,
+/// or after [`Limits::drain`], which drops the remaining ones.
 pub async fn serve(listeners: Vec<Listener>, limits: Limits, handler: Handler, shutdown: impl Future<Output = ()>) {
     let limiter = ConnectionLimiter::new(limits.max_connections);
     let (running, stopped) = watch::channel(());
-    // Owned by this future, so that dropping it ends everything.
+    // Owned by this future: dropping it ends all tasks.
     let mut servers = JoinSet::new();
     for listener in listeners {
         let (sockets, policy) = listener.into_parts();
@@ -49,7 +49,7 @@ impl Connections {
     async fn serve(mut self, acceptor: Acceptor, limiter: Arc<ConnectionLimiter>) {
         let mut stopped = self.stopped.clone();
         tokio::select! {
-            // Owns the socket, and closes it when it is dropped.
+            // Owns the socket; dropping it closes the socket.
             () = self.accept_all(acceptor, limiter) => {}
             _ = stopped.changed() => {}
         }
@@ -64,7 +64,7 @@ impl Connections {
         }
     }
 
-    /// Accepts before it acquires a slot. Otherwise a listener without clients would hold the last slot.
+    /// Accepts before it acquires a slot. Otherwise an idle listener would hold the last slot.
     async fn accept_all(&mut self, mut acceptor: Acceptor, limiter: Arc<ConnectionLimiter>) {
         loop {
             let (stream, peer) = acceptor.accept().await;

@@ -1,7 +1,8 @@
-//! Bounds on what a connection waits for: a header, measured from its first byte, and a response that the client does not read.
+//! Timeouts of a connection: for a header, from its first byte, and for a response that the client does not read.
 //!
-//! hyper measures its header timeout from the end of the previous response. A value that stops slow headers would also close every
-//! connection between two scrapes. So hyper's timeout bounds idle connections, and [`TimeoutStream`] bounds headers.
+//! hyper measures its header timeout from the end of the previous response. A value that stops slow headers would also
+//! close every connection between two scrapes. So hyper's timeout limits idle connections, and [`TimeoutStream`]
+//! limits headers.
 
 use std::io;
 use std::pin::Pin;
@@ -15,10 +16,10 @@ use tokio::time::{Instant, Sleep};
 
 use super::Limits;
 
-/// What a connection is doing, and since when. The stream, the service and the response body of a connection update it; the
-/// connection limiter reads it.
+/// The state of a connection, and since when. The stream, the service and the response body of the connection update
+/// it; the connection limiter reads it.
 ///
-/// With pipelining, the next header can start before the response is sent. It has the idle timeout then.
+/// With pipelining, the next header can start before the response is sent. Then the idle timeout applies to it.
 #[derive(Clone, Debug)]
 pub(super) struct ConnectionState {
     stage: Arc<Mutex<(Stage, Instant)>>,
@@ -27,38 +28,38 @@ pub(super) struct ConnectionState {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Stage {
-    /// Nothing was read yet, so a whole request can be waiting in the socket.
+    /// Nothing was read yet: a whole request may be waiting in the socket.
     Accepted,
     /// A header is incomplete.
     Header,
     /// The handler runs, or its response is being produced.
     Busy,
-    /// The response is complete, and not yet sent.
+    /// The response is complete, but not sent yet.
     Sending,
-    /// The response was sent, and no further request has started.
+    /// The response was sent, and no other request has started.
     Idle,
-    /// The connection ends with a response to a request that was not read to its end.
+    /// The connection ends with a response to a request that was not fully read.
     Refused,
 }
 
-/// Which connection is evicted first.
+/// The order of eviction, first to last.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum EvictionPriority {
     /// It has no complete header, or is being closed.
     Incomplete,
-    /// It waits for the next request.
+    /// It waits for its next request.
     Idle,
-    /// It has a request or a response under way, or may have one.
+    /// It has a request or a response in progress, or may have one.
     Busy,
 }
 
 impl ConnectionState {
-    /// The state of a new connection, which notifies `evictable` when it becomes so.
+    /// The state of a new connection. It notifies `evictable` when the connection becomes evictable.
     pub(super) fn new(evictable: Arc<Notify>) -> Self {
         Self { stage: Arc::new(Mutex::new((Stage::Accepted, Instant::now()))), evictable }
     }
 
-    /// All input was read, without a complete header.
+    /// All input was read, but the header is incomplete.
     pub(super) fn input_exhausted(&self) {
         self.advance(&[Stage::Accepted], Stage::Header);
     }
@@ -83,12 +84,12 @@ impl ConnectionState {
         self.advance(&[Stage::Sending, Stage::Idle], Stage::Header);
     }
 
-    /// hyper writes without a request only to refuse a header that it cannot read.
+    /// Without a request, hyper writes only to refuse an invalid header.
     fn output_started(&self) {
         self.advance(&[Stage::Accepted, Stage::Header], Stage::Refused);
     }
 
-    /// The priority, and since when.
+    /// The priority, and since when it applies.
     pub(super) fn priority(&self) -> (EvictionPriority, Instant) {
         let (stage, since) = *self.current();
         let priority = match stage {
@@ -138,7 +139,7 @@ impl<S: AsyncRead + Unpin> TimeoutStream<S> {
         Self { stream, state, header, write, discard, is_shut_down: false }
     }
 
-    /// Bounds the time without progress: from the first write that has to wait to the next one that does not.
+    /// Limits the time without progress: from the first write that has to wait to the next one that succeeds.
     fn bounded<T>(&mut self, cx: &mut Context<'_>, written: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
         if written.is_ready() {
             self.write.stop();
@@ -147,8 +148,8 @@ impl<S: AsyncRead + Unpin> TimeoutStream<S> {
         self.write.poll(cx).map(|()| Err(timed_out("the client does not read the response")))
     }
 
-    /// Discards what the client still sends, until it closes its side or the time is over. Closing the socket earlier would reset
-    /// the connection, and the client would lose the response (RFC 9112, section 9.6).
+    /// Discards further input until the client closes its side or the time is over. Closing the socket earlier would
+    /// reset the connection, and the client would lose the response (RFC 9112, section 9.6).
     fn poll_discard(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         let mut buffer = [0; 4096];
         loop {
@@ -174,7 +175,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for TimeoutStream<S> {
         if !this.state.is_in(&[Stage::Accepted, Stage::Header]) {
             this.header.stop();
         } else if this.header.poll(cx).is_ready() {
-            // Polled before the stream, so that a byte now and then does not extend the time.
+            // Polled before the stream, so that single bytes do not extend the time.
             return Poll::Ready(Err(timed_out("the client does not complete its header")));
         }
         let before = buf.filled().len();
@@ -267,7 +268,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_new_connection_has_to_send_a_header() {
+    async fn a_new_connection_must_send_a_header() {
         let (mut stream, _state, _client) = stream();
         let start = Instant::now();
         let error = stream.read_u8().await.expect_err("nothing comes");
@@ -275,7 +276,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_byte_now_and_then_does_not_extend_the_time() {
+    async fn single_bytes_do_not_extend_the_time() {
         let (mut stream, _state, mut client) = stream();
         let start = Instant::now();
         tokio::spawn(async move {
@@ -288,7 +289,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn between_requests_the_bound_starts_with_the_first_byte() {
+    async fn between_requests_the_timeout_starts_with_the_first_byte() {
         let (mut stream, state, mut client) = stream();
         state.request_started();
         state.response_complete();
@@ -306,7 +307,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_slow_reader_is_kept_and_one_that_stops_is_disconnected() {
+    async fn a_reader_is_disconnected_only_if_it_stops() {
         let (mut stream, _state, mut client) = stream();
         let slow_reader = tokio::spawn(async move {
             for _ in 0..4 {
@@ -347,7 +348,7 @@ mod tests {
         assert_eq!(priority().0, EvictionPriority::Incomplete, "the connection is being closed");
     }
 
-    /// Buffers everything and sends nothing, like TLS over a full socket.
+    /// Buffers everything and sends nothing, like TLS on a full socket.
     struct Unsent;
 
     impl AsyncRead for Unsent {
@@ -371,14 +372,14 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_response_that_is_only_buffered_is_busy_and_bounded() {
+    async fn a_response_in_a_buffer_is_busy_and_times_out() {
         let state = ConnectionState::new(Arc::default());
         let mut stream = TimeoutStream::new(Unsent, state.clone(), &Limits::default());
         state.request_started();
         stream.write_all(b"a response").await.expect("it is taken");
         state.response_complete();
         let start = Instant::now();
-        let error = stream.flush().await.expect_err("it goes no further");
+        let error = stream.flush().await.expect_err("the write times out");
         assert_eq!((error.kind(), start.elapsed().as_secs()), (io::ErrorKind::TimedOut, 30));
         assert_eq!(state.priority().0, EvictionPriority::Busy);
     }

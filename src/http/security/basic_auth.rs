@@ -1,11 +1,13 @@
 //! Basic authentication (RFC 7617) against bcrypt hashes.
 //!
-//! bcrypt is slow by design: about 50 ms per check at a usual cost. So the last correct password of each user is remembered, as a
-//! keyed digest in memory, and a scraper pays only for its first scrape. Wrong passwords are not remembered: they could displace
-//! correct ones, and would save an attacker the work. Checks run one at a time, on a thread that may block.
+//! bcrypt is slow by design: about 50 ms per check at a usual cost. So the last correct password of each user is
+//! cached in memory, as a keyed digest, and only the first scrape of a client pays for bcrypt. Wrong passwords are not
+//! cached: they could displace correct ones, and the cache would save an attacker work. Checks run one at a time, on a
+//! blocking thread.
 //!
-//! Response times must not reveal which users exist. So an unknown name is checked against the hash of a user, always the same one
-//! for the same name: if the costs of hashes differ, unknown names differ in time as known ones do.
+//! Response times must not reveal which users exist. So an unknown name is checked against the hash of a user, always
+//! the same one for the same name. If the hashes have different costs, the times of unknown names differ like those of
+//! known ones.
 
 use std::collections::{BTreeMap, HashMap};
 use std::net::{IpAddr, Ipv6Addr};
@@ -20,27 +22,27 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::config::web_config::PasswordHash;
 
-/// Passwords of one client that can wait to be checked. More than a scraper sends at once, and few enough not to delay the first
-/// scrape of another client for long.
+/// How many passwords of one client can wait for their check: more than a scraper sends at once, and few enough not to
+/// delay the first scrape of another client.
 const MAX_WAITING: usize = 8;
 
-/// Whether a request has the login of a user.
+/// Whether a request has valid credentials.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum AuthResult {
-    /// It has, or needs none.
+    /// It has valid credentials, or needs none.
     Accepted,
-    /// It does not.
+    /// It has not.
     Failed(LoginFailure),
 }
 
 /// Why a login fails.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LoginFailure {
-    /// The request has no credentials. A browser sends its first request without.
+    /// The request has no credentials. A browser sends its first request without them.
     NoCredentials,
     /// No user has these credentials.
     WrongCredentials,
-    /// Too many passwords of the same client wait already, so this one is not checked.
+    /// Too many passwords of this client wait already, so this one is not checked.
     TooManyAttempts,
 }
 
@@ -59,7 +61,7 @@ impl LoginFailure {
     }
 }
 
-/// The users, and what is remembered of their passwords.
+/// The users, with a cache of their passwords.
 pub(super) struct BasicAuth {
     users: HashMap<String, Arc<User>>,
     /// The users in a fixed order, for [`BasicAuth::dummy_hash`].
@@ -85,9 +87,9 @@ impl BasicAuth {
         empty.with_users(users)
     }
 
-    /// The same with other users. The passwords of users whose hash stays are still remembered.
+    /// Replaces the users. Cached passwords stay valid if the hash of the user is unchanged.
     pub(super) fn with_users(&self, users: BTreeMap<String, PasswordHash>) -> Self {
-        // The lookups of this map have a random key, so that their time reveals no names.
+        // The map hashes with a random key, so lookup times reveal no names.
         let users: HashMap<String, Arc<User>> = users
             .into_iter()
             .map(|(name, hash)| {
@@ -117,20 +119,20 @@ impl BasicAuth {
         }
     }
 
-    /// Whether the password is that of `user`; `None` if the queue has no room for this client.
+    /// Whether the password is that of `user`; `None` if too many passwords of this client wait.
     async fn verify(&self, name: &str, password: Vec<u8>, user: &Arc<User>, peer: IpAddr) -> Option<bool> {
         let digest = self.digest(name, &user.hash, &password);
         if user.remembers(&digest) {
             return Some(true);
         }
         let permit = self.queue.enter(peer).await?;
-        // Another request can have had the same password while this one waited.
+        // Another request may have verified the same password meanwhile.
         if user.remembers(&digest) {
             return Some(true);
         }
         let checked = Arc::clone(user);
         let matches = tokio::task::spawn_blocking(move || {
-            // The check goes on when the client disconnects, so it has to hold the permit.
+            // The check continues if the client disconnects, so it owns the permit.
             let _permit = permit;
             checked.hash.matches(&password)
         });
@@ -151,7 +153,7 @@ impl BasicAuth {
     fn digest(&self, name: &str, hash: &PasswordHash, password: &[u8]) -> hmac::Tag {
         let mut context = hmac::Context::with_key(&self.key);
         for part in [name.as_bytes(), hash.expose().as_bytes(), password] {
-            // With the length, so that no part can pass for the beginning of the next.
+            // The length separates the parts.
             context.update(&part.len().to_be_bytes());
             context.update(part);
         }
@@ -168,7 +170,8 @@ impl User {
     }
 }
 
-/// The name and the password. A request with several is refused: a proxy could read another one of them.
+/// The name and the password. A request with several credentials is refused: a proxy could read other ones than this
+/// server.
 fn credentials(headers: &HeaderMap) -> Option<(String, Vec<u8>)> {
     let mut values = headers.get_all(header::AUTHORIZATION).iter();
     let (value, None) = (values.next()?.to_str().ok()?, values.next()) else { return None };
@@ -183,11 +186,11 @@ fn credentials(headers: &HeaderMap) -> Option<(String, Vec<u8>)> {
     Some((String::from_utf8(decoded).ok()?, password))
 }
 
-/// Lets one password at a time be checked, first come, first served.
+/// Lets passwords be checked one at a time, first come, first served.
 #[derive(Clone)]
 struct VerifyQueue {
     one: Arc<Semaphore>,
-    /// For each client a token, of which every password that waits or is being checked holds a reference.
+    /// One token for each client. Each password that waits or is being checked holds a reference.
     waiting: Arc<Mutex<HashMap<IpAddr, Weak<()>>>>,
 }
 
@@ -198,7 +201,7 @@ impl Default for VerifyQueue {
 }
 
 impl VerifyQueue {
-    /// Waits until a password can be checked; `None` if too many of this client wait already.
+    /// Waits for the turn of a password; `None` if too many of this client wait already.
     async fn enter(&self, peer: IpAddr) -> Option<(Arc<()>, OwnedSemaphorePermit)> {
         let token = self.token(client(peer))?;
         let permit = Arc::clone(&self.one).acquire_owned().await.ok()?;
@@ -214,7 +217,7 @@ impl VerifyQueue {
     }
 }
 
-/// The client at this address. With IPv6, one client has a whole network of 64 bits.
+/// The client of this address. An IPv6 client can have a whole /64 network.
 fn client(peer: IpAddr) -> IpAddr {
     match peer.to_canonical() {
         IpAddr::V4(address) => address.into(),
@@ -263,7 +266,7 @@ mod tests {
             ("Alice", "hunter2", WRONG),
             ("bob", "hunter2", WRONG),
         ] {
-            // The second time it can be remembered.
+            // The second time, it can be in the cache.
             for _ in 0..2 {
                 assert_eq!(auth.authenticate(&login(name, password), PEER).await, result, "{name:?} {password:?}");
             }
@@ -296,7 +299,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn only_a_correct_password_is_remembered() {
+    async fn only_a_correct_password_is_cached() {
         let auth = BasicAuth::new(users(&["alice"]));
         let alice = &auth.users["alice"];
         let remembered = || alice.remembered.lock().expect("no panic").is_some();
@@ -305,7 +308,7 @@ mod tests {
         assert!(!remembered());
         auth.authenticate(&login("alice", "hunter2"), PEER).await;
         assert!(remembered());
-        // While the permit is held, only remembered passwords are accepted.
+        // While the permit is held, only cached passwords are accepted.
         let _permit = auth.queue.enter(PEER).await.expect("a permit");
         assert_eq!(auth.authenticate(&login("alice", "hunter2"), PEER).await, AuthResult::Accepted);
         let wrong = login("alice", "hunter3");
@@ -314,7 +317,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_password_that_was_accepted_meanwhile_is_not_checked_again() {
+    async fn a_password_verified_meanwhile_is_not_checked_again() {
         let auth = Arc::new(BasicAuth::new(users(&["alice"])));
         let permit = auth.queue.enter(PEER).await.expect("a permit");
         let waiting = tokio::spawn({
@@ -329,7 +332,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_password_is_remembered_as_long_as_its_hash_stays() {
+    async fn a_password_is_cached_as_long_as_its_hash_stays() {
         let first = BasicAuth::new(users(&["alice", "bob"]));
         first.authenticate(&login("alice", "hunter2"), PEER).await;
         let remembers = |auth: &BasicAuth| auth.users["alice"].remembered.lock().expect("no panic").is_some();
@@ -344,7 +347,7 @@ mod tests {
         assert_eq!(changed.authenticate(&login("alice", "hunter2"), PEER).await, WRONG);
         assert_eq!(changed.authenticate(&login("alice", "pässwörd"), PEER).await, AuthResult::Accepted);
         let back = changed.with_users(users(&["alice"]));
-        assert!(!remembers(&back), "a hash that was removed is forgotten");
+        assert!(!remembers(&back), "the cache forgets a removed hash");
     }
 
     #[tokio::test]
@@ -375,7 +378,7 @@ mod tests {
             let queue = queue.clone();
             async move { queue.enter("192.0.2.1".parse().expect("an address")).await.is_some() }
         });
-        // A request that is cancelled leaves the queue.
+        // A cancelled request leaves the queue.
         held.pop().expect("one of them").abort();
         tokio::task::yield_now().await;
         drop(running);
@@ -400,7 +403,7 @@ mod tests {
         #![proptest_config(crate::proptests::cases(256))]
 
         #[test]
-        fn proptest_any_header_is_read_or_not(bytes: Vec<u8>, credentials_of: Vec<u8>) {
+        fn proptest_any_header_is_parsed_or_refused(bytes: Vec<u8>, credentials_of: Vec<u8>) {
             let encoded = format!("Basic {}", STANDARD.encode(&credentials_of));
             for value in [HeaderValue::from_bytes(&bytes), HeaderValue::try_from(encoded)].into_iter().flatten() {
                 let read = credentials(&HeaderMap::from_iter([(header::AUTHORIZATION, value)]));

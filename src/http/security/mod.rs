@@ -1,4 +1,4 @@
-//! Who may connect, and who may request what: TLS, basic authentication and configured headers.
+//! Access control: TLS, basic authentication and configured headers.
 
 mod basic_auth;
 mod tls;
@@ -20,14 +20,14 @@ use crate::config::web_config::WebConfig;
 pub use basic_auth::LoginFailure;
 pub(super) use tls::handshake;
 
-/// Asks for a login (RFC 7617). Browsers show the realm.
+/// Requests a login (RFC 7617). Browsers show the realm.
 const CHALLENGE: HeaderValue =
     HeaderValue::from_static(concat!("Basic realm=\"", env!("CARGO_PKG_NAME"), "\", charset=\"UTF-8\""));
 
-/// How often failed logins are logged, for each reason. Anybody can cause them, at any rate.
+/// How often failed logins are logged, for each reason. Any client can cause them at any rate.
 const LOG_INTERVAL: Duration = Duration::from_mins(1);
 
-/// Applies a web configuration, which can be replaced at any time, to one or more listeners.
+/// Applies a web configuration to one or more listeners. The configuration can be replaced at any time.
 ///
 /// TLS settings are fixed per connection; users and headers are checked per request.
 pub struct AccessControl {
@@ -44,7 +44,7 @@ struct ActiveConfig {
 }
 
 impl AccessControl {
-    /// Applies `config`. Requests for exactly one of `public_paths` need no login.
+    /// Applies `config`. Requests for one of `public_paths`, compared exactly, need no login.
     #[must_use]
     pub fn new(config: WebConfig, public_paths: &'static [&'static str]) -> Self {
         let WebConfig { tls, headers, users, .. } = config;
@@ -76,10 +76,10 @@ impl AccessControl {
         self.config().tls.clone()
     }
 
-    /// Checks the login of a request, and removes it from the request, so that no handler can show it.
+    /// Checks the credentials of a request, and removes them, so that no handler can show them.
     ///
     /// # Errors
-    /// The response, if the request is refused.
+    /// The refusal, as a response.
     pub(super) async fn authorize(&self, head: &mut Parts, peer: SocketAddr) -> Result<(), Response> {
         let result = if self.public_paths.contains(&head.uri.path()) {
             AuthResult::Accepted
@@ -134,12 +134,12 @@ impl fmt::Debug for AccessControl {
 #[derive(Default)]
 struct FailureLog {
     last_line: Option<Instant>,
-    /// Since the last line.
+    /// Failures since the last log line.
     count: u64,
 }
 
 impl FailureLog {
-    /// Counts one more. Returns the count if a line is due.
+    /// Counts a failure. Returns the count if a log line is due.
     fn add(&mut self, now: Instant) -> Option<u64> {
         self.count += 1;
         if self.last_line.is_some_and(|last_line| now - last_line < LOG_INTERVAL) {
@@ -150,17 +150,17 @@ impl FailureLog {
     }
 }
 
-/// Which requests one listener serves.
+/// The requests that one listener serves.
 #[derive(Clone, Debug)]
 pub(super) struct ListenerPolicy {
     pub(super) access_control: Arc<AccessControl>,
-    /// The only paths that are served, if there are such.
+    /// If set, only these paths are served.
     pub(super) only_paths: Option<&'static [&'static str]>,
 }
 
 impl ListenerPolicy {
     /// # Errors
-    /// The response, if the request is refused.
+    /// The refusal, as a response.
     pub(super) async fn authorize(&self, head: &mut Parts, peer: SocketAddr) -> Result<(), Response> {
         if self.only_paths.is_some_and(|paths| !paths.contains(&head.uri.path())) {
             return Err(status_response(StatusCode::NOT_FOUND));

@@ -10,7 +10,7 @@ use tokio::net::TcpStream;
 use tokio::time::timeout;
 use tokio_rustls::TlsAcceptor;
 
-/// The response to an HTTP request on a port with TLS. Every client can show it.
+/// The response to an HTTP request on a port with TLS, in HTTP/1.0 so that every client can show it.
 const NOT_HTTPS: &[u8] = b"HTTP/1.0 400 Bad Request\r\ncontent-type: text/plain; charset=utf-8\r\n\
     connection: close\r\n\r\nThis port speaks HTTPS, and the request was HTTP.\n";
 
@@ -36,13 +36,13 @@ pub(in crate::http) async fn handshake(
 async fn accept_tls(mut stream: TcpStream, config: Arc<ServerConfig>) -> io::Result<Box<dyn Stream>> {
     let mut first = [0];
     stream.peek(&mut first).await?;
-    // A handshake starts with 22 (RFC 8446, section 5.1), a request with the letters of its method.
+    // A handshake starts with byte 22 (RFC 8446, section 5.1), a request with the letters of its method.
     if first[0].is_ascii_uppercase() {
-        // Unread input would reset the connection when it is closed, and the client would lose the response.
+        // Closing a socket with unread input resets the connection, and the client would lose the response.
         let _ = stream.read(&mut [0; 4096]).await?;
         stream.write_all(NOT_HTTPS).await?;
         stream.shutdown().await?;
-        return Err(io::Error::new(io::ErrorKind::InvalidData, "the client speaks HTTP instead of HTTPS"));
+        return Err(io::Error::new(io::ErrorKind::InvalidData, "the client uses HTTP instead of HTTPS"));
     }
     Ok(Box::new(TlsAcceptor::from(config).accept(stream).await?))
 }

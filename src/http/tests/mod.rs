@@ -1,4 +1,5 @@
-//! The server over real loopback sockets and in real time: with the paused clock, timeouts would fire while a socket is waited for.
+//! Tests of the server over real loopback sockets and in real time: a paused clock would fire timeouts while a test
+//! waits for a socket.
 
 mod security;
 
@@ -14,7 +15,7 @@ use tokio::time::{Instant, sleep, timeout};
 
 use super::*;
 
-/// Longer than anything here takes on a busy machine.
+/// Longer than any step here takes on a busy machine.
 const DEADLINE: Duration = Duration::from_secs(20);
 
 /// A limit under test.
@@ -42,7 +43,7 @@ impl Server {
         Client(TcpStream::connect(self.address).await.expect("a connection"))
     }
 
-    /// Stops it, and returns how long that took.
+    /// Stops the server, and returns how long that took.
     async fn stop(self) -> Duration {
         let start = Instant::now();
         self.shutdown.send(()).expect("the server runs");
@@ -55,7 +56,7 @@ async fn listener() -> Listener {
     Listener::bind(Some("127.0.0.1"), 0).await.expect("a free port")
 }
 
-/// A client that sends exactly what it is told to, well-formed or not.
+/// A client that sends exactly this text, even if it is malformed.
 struct Client<S = TcpStream>(S);
 
 impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
@@ -84,11 +85,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
         self.receive().await
     }
 
-    /// How long until the server closes the connection, whatever it says before.
+    /// How long it takes until the server closes the connection.
     async fn closed(&mut self) -> Duration {
         let start = Instant::now();
         let mut rest = Vec::new();
-        // A reset closes it, too.
+        // A reset also closes it.
         let _ = timeout(DEADLINE, self.0.read_to_end(&mut rest)).await.expect("the server closes the connection");
         start.elapsed()
     }
@@ -121,7 +122,7 @@ async fn an_idle_connection_times_out() {
 }
 
 #[tokio::test]
-async fn a_connection_that_is_too_old_ends_after_the_request_under_way() {
+async fn a_connection_that_is_too_old_ends_after_its_current_request() {
     let limits = Limits { max_connection_age: 2 * SHORT, ..Limits::default() };
     let slow = handler(async |request: Request| {
         if request.uri() == "/slow" {
@@ -199,7 +200,7 @@ async fn the_handler_sees_the_peer() {
 }
 
 #[tokio::test]
-async fn too_large_a_body_is_refused_whether_announced_or_not() {
+async fn a_body_that_is_too_large_is_refused_with_and_without_content_length() {
     let limits = Limits { max_body_bytes: 10, ..Limits::default() };
     let server = Server::start(limits, echo()).await;
     let chunked = "transfer-encoding: chunked\r\n\r\nb\r\n0123456789a\r\n0\r\n\r\n";
@@ -209,7 +210,7 @@ async fn too_large_a_body_is_refused_whether_announced_or_not() {
         assert_eq!(client.receive().await.0, "HTTP/1.1 413 Payload Too Large", "{rest:?}");
         client.closed().await;
     }
-    // One that does not fit into the sockets' buffers: the refusal must arrive although nobody reads the rest.
+    // A body that does not fit into the socket buffers: the refusal must arrive although the rest is never read.
     let mut client = server.connect().await;
     let large = "x".repeat(1 << 20);
     client.send(&format!("POST / HTTP/1.1\r\nhost: test\r\ncontent-length: {}\r\n\r\n{large}", large.len())).await;
@@ -220,7 +221,7 @@ async fn too_large_a_body_is_refused_whether_announced_or_not() {
 }
 
 #[tokio::test]
-async fn too_slow_a_body_is_refused() {
+async fn a_body_that_is_too_slow_is_refused() {
     let limits = Limits { body_timeout: SHORT, ..Limits::default() };
     let server = Server::start(limits, echo()).await;
     let mut client = server.connect().await;
@@ -230,13 +231,13 @@ async fn too_slow_a_body_is_refused() {
 }
 
 #[tokio::test]
-async fn too_large_a_header_is_refused() {
+async fn a_header_that_is_too_large_is_refused() {
     let server = Server::start(Limits { max_header_bytes: 200, ..Limits::default() }, echo()).await;
     let request = |length: usize| {
         let frame = "GET / HTTP/1.1\r\nhost: test\r\nx: \r\n\r\n";
         frame.replace("x: ", &format!("x: {}", "x".repeat(length - frame.len())))
     };
-    // One that does not fit into the sockets' buffers: the refusal must arrive although nobody reads the rest.
+    // A header that does not fit into the socket buffers: the refusal must arrive although the rest is never read.
     for length in [201, 5_000_000] {
         let mut client = server.connect().await;
         client.send(&request(200)).await;
@@ -260,7 +261,7 @@ async fn a_panic_of_a_handler_closes_only_its_connection() {
     server.stop().await;
 }
 
-/// Leaves the requests for `/hang` under way, and notifies of each.
+/// Requests for `/hang` never finish; each one notifies.
 fn hanging() -> (Handler, Arc<Notify>) {
     let entered = Arc::new(Notify::new());
     let enter = entered.clone();
@@ -309,11 +310,11 @@ async fn idle_connections_cannot_hold_every_slot() {
     for n in 0..100 {
         let mut client = server.connect().await;
         match n % 3 {
-            // Nothing is sent at all.
+            // Sends nothing.
             0 => {}
-            // Half a header.
+            // Sends half a header.
             1 => client.send("GET / HTTP/1.1\r\nhost:").await,
-            // Served, and idle since.
+            // Is served, and then idle.
             _ => drop(client.get().await),
         }
         held.push(client);
@@ -326,7 +327,7 @@ async fn idle_connections_cannot_hold_every_slot() {
 }
 
 #[tokio::test]
-async fn a_request_under_way_is_not_evicted() {
+async fn a_current_request_is_not_evicted() {
     let (handler, entered) = hanging();
     let server = Server::start(Limits { max_connections: 2, ..Limits::default() }, handler).await;
     let mut under_way = server.connect().await;
@@ -339,7 +340,7 @@ async fn a_request_under_way_is_not_evicted() {
 }
 
 #[tokio::test]
-async fn a_response_that_is_read_slowly_is_not_evicted() {
+async fn a_slowly_read_response_is_not_evicted() {
     let size = 20 << 20;
     let large = handler(move |_| std::future::ready(Response::new("x".repeat(size).into())));
     let server = Server::start(Limits { max_connections: 2, ..Limits::default() }, large).await;
@@ -386,10 +387,10 @@ async fn a_shutdown_closes_idle_connections_at_once() {
     assert!(took < DEADLINE / 2, "{took:?}");
     fresh.closed().await;
     idle.closed().await;
-    TcpStream::connect(address).await.expect_err("nobody listens any more");
+    TcpStream::connect(address).await.expect_err("the socket is closed");
 }
 
-/// A handler that says when a request has entered, and answers when it may leave.
+/// A handler that notifies when a request has started, and answers when it is notified.
 fn waiting_handler() -> (Handler, Arc<Notify>, Arc<Notify>) {
     let (entered, leave) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
     let (enters, leaves) = (entered.clone(), leave.clone());
@@ -405,7 +406,7 @@ fn waiting_handler() -> (Handler, Arc<Notify>, Arc<Notify>) {
 }
 
 #[tokio::test]
-async fn a_shutdown_lets_a_request_under_way_finish() {
+async fn a_shutdown_lets_a_current_request_finish() {
     let (waits, entered, leave) = waiting_handler();
     let server = Server::start(Limits { drain: DEADLINE, ..Limits::default() }, waits).await;
     let address = server.address;
@@ -440,21 +441,21 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
         self.send("GET /hang HTTP/1.1\r\nhost: test\r\n\r\n").await;
     }
 
-    /// What comes until the server closes the connection, and the error that it does so with.
+    /// Reads until the server closes the connection. Returns the bytes and the error.
     async fn rest(&mut self) -> (Vec<u8>, Option<std::io::ErrorKind>) {
         let mut rest = Vec::new();
         let read = timeout(DEADLINE, self.0.read_to_end(&mut rest)).await.expect("the server closes the connection");
         (rest, read.err().map(|error| error.kind()))
     }
 
-    /// Whether the connection is open, and nothing more comes.
+    /// Whether the connection is open and silent.
     async fn is_silent(&mut self) -> bool {
         timeout(3 * SHORT, self.0.read_u8()).await.is_err()
     }
 }
 
 #[tokio::test]
-async fn a_response_keeps_the_date_that_it_has() {
+async fn a_response_keeps_its_own_date() {
     let dated = handler(async |request: Request| {
         let mut response = Response::new("".into());
         if let Some(date) = request.headers().get("x-date") {

@@ -1,4 +1,4 @@
-//! TLS, logins and headers, and how a new configuration applies.
+//! Tests of TLS, logins and headers, and of replacing the configuration.
 
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
@@ -25,7 +25,7 @@ use crate::logging::captured;
 
 type TlsClient = Client<TlsStream<TcpStream>>;
 
-/// Of `hunter2` and of `pässwörd`, each with a low cost.
+/// Hashes of `hunter2` and of `pässwörd`, each with a low cost.
 const HASHES: [&str; 2] = [
     "$2b$04$Zyxwvutsrqponmlkjihgfe91EVTbipYuSP7HB4a0NH55cMj08u5tG",
     "$2b$04$ZyxwvutsrqponmlkjihgfehMSG2WLGZT88dDsKmZhoT9upUD7bWB2",
@@ -33,7 +33,7 @@ const HASHES: [&str; 2] = [
 
 const UNAUTHORIZED: &str = "HTTP/1.1 401 Unauthorized";
 
-/// A folder with certificates, and the authority that issued them. `client_ca_file` is to name `ca.pem`.
+/// A folder with certificates, and the authority that issued them. Use `ca.pem` as `client_ca_file`.
 struct Keys {
     folder: TempDir,
     authority: Authority,
@@ -57,12 +57,12 @@ impl Keys {
         web_config::load(&path).unwrap_or_else(|problems| panic!("{yaml}\n{problems}"))
     }
 
-    /// A configuration with TLS, and these lines in its section.
+    /// A configuration with TLS, and these lines in its TLS section.
     fn tls(&self, lines: &[&str]) -> WebConfig {
         self.load(&tls(lines))
     }
 
-    /// What a client trusts that connects to the server.
+    /// The root certificates of a client.
     fn roots(&self) -> RootCertStore {
         let mut roots = RootCertStore::empty();
         roots.add(self.authority.certificate()).expect("an authority");
@@ -144,11 +144,11 @@ impl Dial {
         connect(server, Arc::new(self.config())).await
     }
 
-    /// The status line of one request on a connection of its own; an error where it is not let in.
+    /// The status line of one request on a new connection; an error if the connection is refused.
     async fn get(&self, server: &Server) -> io::Result<String> {
         let mut client = self.connect(server).await?;
         client.0.write_all(b"GET / HTTP/1.1\r\nhost: test\r\n\r\n").await?;
-        // With TLS 1.3 a client hears only now that its certificate is refused.
+        // With TLS 1.3, a client learns only now that its certificate is refused.
         let mut first = [0];
         client.0.read_exact(&mut first).await?;
         let (status, _) = client.receive().await;
@@ -169,7 +169,7 @@ async fn connect(server: &Server, config: Arc<ClientConfig>) -> io::Result<TlsCl
 }
 
 impl TlsClient {
-    /// What the server showed.
+    /// The certificate of the server.
     fn certificate(&self) -> CertificateDer<'static> {
         let chain = self.0.get_ref().1.peer_certificates().expect("a certificate");
         chain[0].clone().into_owned()
@@ -177,7 +177,7 @@ impl TlsClient {
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
-    /// The whole header of one response to a request with these headers; the body is read and forgotten.
+    /// The header of one response to a request with these headers; the body is read and dropped.
     async fn head(&mut self, path: &str, headers: &str) -> String {
         self.send(&format!("GET {path} HTTP/1.1\r\nhost: test\r\n{headers}\r\n")).await;
         let mut head = String::new();
@@ -200,7 +200,7 @@ fn login(name: &str, password: &str) -> String {
     format!("authorization: Basic {encoded}\r\n")
 }
 
-/// A server that answers with the headers that it sees, with two public paths.
+/// A server that returns the headers of each request, with two public paths.
 async fn serve_with(config: WebConfig) -> (Server, Arc<AccessControl>) {
     serve_within(config, Limits::default()).await
 }
@@ -235,7 +235,7 @@ async fn a_client_that_offers_http_2_only_is_refused() {
     connect(&server, Arc::new(config)).await.err().expect("no protocol in common");
     let mut config = keys.client().config();
     config.alpn_protocols = Vec::new();
-    connect(&server, Arc::new(config)).await.expect("it need not say which");
+    connect(&server, Arc::new(config)).await.expect("a client without ALPN is accepted");
 }
 
 #[tokio::test]
@@ -282,7 +282,7 @@ async fn every_policy_requires_the_key_of_the_certificate() {
         for version in [&TLS12, &TLS13] {
             let dial = keys.client().version(version);
             let mut config = dial.config();
-            // rustls itself would not pair the two.
+            // rustls refuses to pair the two.
             let key = aws_lc_rs::default_provider().key_provider.load_private_key(keys.authority.client(&[]).key());
             let pair = rustls::sign::CertifiedKey::new(vec![good.certificate.clone()], key.expect("a key"));
             config.client_auth_cert_resolver = Arc::new(rustls::sign::SingleCertAndKey::from(pair));
@@ -331,7 +331,7 @@ async fn a_trusted_certificate_is_accepted_and_issues_only_if_it_is_an_authority
             assert_eq!(keys.client().showing(&own).is_accepted(&server).await, expected, "{is_ca:?}");
         }
     }
-    // One that an authority issued, alone and beside it.
+    // A certificate of an authority, alone and together with the authority.
     let issued = Arc::new(keys.authority.client(&[]));
     let other = Arc::new(keys.authority.client(&[]));
     for authorities in
@@ -342,7 +342,7 @@ async fn a_trusted_certificate_is_accepted_and_issues_only_if_it_is_an_authority
         assert!(keys.client().showing(&issued).is_accepted(&server).await);
         assert_eq!(keys.client().showing(&other).is_accepted(&server).await, authorities.len() == 2);
     }
-    // What an end signs is eviction_priority nothing.
+    // A certificate that is no authority cannot issue others.
     let end = Issued::self_signed(IsCa::ExplicitNoCa, |_| {});
     keys.trust(std::slice::from_ref(&end.certificate_pem));
     let (server, _) = serve_with(keys.tls(&lines)).await;
@@ -460,7 +460,7 @@ async fn only_public_paths_need_no_login() {
 }
 
 #[tokio::test]
-async fn a_refusal_asks_for_a_login() {
+async fn a_refusal_requests_a_login() {
     let keys = Keys::new();
     let (server, _) = serve_with(keys.load(&users(&[("alice", HASHES[0])]))).await;
     let head = server.connect().await.head("/", "").await;
@@ -522,11 +522,7 @@ async fn a_new_configuration_applies_to_new_connections_and_next_requests() {
     let changed = [("alice", HASHES[1]), ("bob", HASHES[0])];
     access_control.replace(keys.load(&(tls(&["min_version: TLS13"]) + headers + &users(&changed))));
 
-    assert_eq!(
-        old.status("/", &login("alice", "hunter2")).await,
-        UNAUTHORIZED,
-        "it was remembered, and is not any more"
-    );
+    assert_eq!(old.status("/", &login("alice", "hunter2")).await, UNAUTHORIZED, "its cached password is gone");
     assert_eq!(old.status("/", &login("alice", "pässwörd")).await, OK);
     assert!(old.head("/", &login("bob", "hunter2")).await.contains("x-xss-protection: 0\r\n"));
     let mut new = keys.client().connect(&server).await.expect("a handshake");
@@ -535,12 +531,12 @@ async fn a_new_configuration_applies_to_new_connections_and_next_requests() {
     assert!(keys.client().version(&TLS12).connect(&server).await.is_err());
 
     access_control.replace(keys.load(&tls(&[])));
-    assert_eq!(old.status("/", "").await, OK, "nobody has to log in any more");
+    assert_eq!(old.status("/", "").await, OK, "no login is needed");
     assert_eq!(new.status("/", "").await, OK);
 }
 
 #[tokio::test]
-async fn a_new_configuration_does_not_affect_a_request_under_way() {
+async fn a_new_configuration_does_not_affect_a_current_request() {
     let keys = Keys::new();
     let access_control = Arc::new(AccessControl::new(keys.tls(&[]), &[]));
     let (waits, entered, leave) = waiting_handler();
@@ -610,14 +606,14 @@ async fn an_incomplete_handshake_times_out() {
     let keys = Keys::new();
     let limits = Limits { header_timeout: SHORT, ..Limits::default() };
     let (server, _) = serve_within(keys.tls(&[]), limits).await;
-    // Nothing at all, and the start of a record that does not come.
+    // Nothing, and the start of a record that never ends.
     for start in ["", "\u{16}", "\u{16}\u{3}\u{1}\u{1}\u{0}\u{1}"] {
         let mut client = server.connect().await;
         client.send(start).await;
         let took = client.closed().await;
         assert!(took < DEADLINE / 2, "{took:?}");
     }
-    // After it, there is as long again for the header.
+    // After the handshake, the header has the same limit.
     let mut client = keys.client().connect(&server).await.expect("a handshake");
     client.send("GET / HTTP/1.1\r\n").await;
     client.closed().await;
@@ -708,7 +704,7 @@ async fn a_client_that_does_not_read_times_out_with_tls_too() {
 #[tokio::test]
 async fn too_many_attempts_of_one_client_get_429() {
     let keys = Keys::new();
-    // A cost at which a guess takes long enough for the others to queue up behind it.
+    // With this cost, a check takes long enough for other requests to queue.
     let slow = "$2y$07$abcdefghijklmnopqrstuuoCFslU7dw272MCneTuBwIV3dpl7.DYm";
     let (server, _) = serve_with(keys.load(&users(&[("alice", slow)]))).await;
     let mut clients = Vec::new();
@@ -725,7 +721,7 @@ async fn too_many_attempts_of_one_client_get_429() {
     assert_eq!(server.connect().await.status("/", &login("alice", "hunter2")).await, OK, "later, it is checked again");
 }
 
-/// More than the buffers of both sockets hold.
+/// More than the buffers of both sockets.
 const LARGE: usize = 3_000_000;
 
 #[tokio::test]
@@ -754,7 +750,7 @@ async fn an_expired_authority_issues_nothing() {
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
-    /// Sends a large body to its end before it reads, as simple clients do.
+    /// Sends a large body completely before it reads, as simple clients do.
     async fn post_large_is_refused(&mut self, status: &str) {
         self.send(&format!("POST / HTTP/1.1\r\nhost: test\r\ncontent-length: {LARGE}\r\n\r\n")).await;
         for _ in 0..LARGE / 10_000 {
