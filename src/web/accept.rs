@@ -1,18 +1,18 @@
-//! Content negotiation: which format and which coding a client asked for.
+//! Content negotiation: the format and the coding of a response.
 //! Source: [RFC 9110, section 12.5](https://www.rfc-editor.org/rfc/rfc9110#section-12.5).
 
 use crate::metrics::Format;
 
-/// The parts of a header that may occur several times and lists its values with commas: each value with its parameters.
+/// A member of a header list, with its parameters. The header may occur several times.
 struct Item<'a> {
     value: &'a str,
     parameters: Vec<(&'a str, String)>,
-    /// The quality in thousandths; 0 means "not this one".
+    /// The quality in thousandths; 0 excludes the value.
     quality: u16,
 }
 
 impl<'a> Item<'a> {
-    /// Reads one list member; `None` where it is empty or its quality is none.
+    /// Parses one list member; `None` if it is empty or its quality is invalid.
     fn parse(text: &'a str) -> Option<Self> {
         let mut parts = split_unquoted(text, ';');
         let value = parts.next()?.trim();
@@ -51,7 +51,7 @@ fn quality(text: &str) -> Option<u16> {
     }
 }
 
-/// Splits at a separator that does not stand in a quoted string.
+/// Splits at a separator outside quoted strings.
 fn split_unquoted(text: &str, separator: char) -> impl Iterator<Item = &str> {
     let (mut quoted, mut escaped) = (false, false);
     text.split(move |character| {
@@ -80,14 +80,14 @@ fn items<'a>(headers: &'a [&'a str]) -> impl Iterator<Item = Item<'a>> {
     headers.iter().flat_map(|header| split_unquoted(header, ',')).filter_map(Item::parse)
 }
 
-/// The format to answer with, given the values of `Accept`.
+/// The format of the response for these values of `Accept`.
 ///
-/// The highest quality wins; at the same quality what is named more precisely, and then what stands first. Where nothing fits,
-/// or nothing is asked for, it is text: every Prometheus there ever was reads that, and a scrape with an odd `Accept` should
+/// The highest quality wins; then the more precise name, then the first one. If nothing matches, or nothing is
+/// requested, the format is text: every Prometheus version reads it, and a scrape with an odd `Accept` should work.
 /// rather work than fail.
 #[must_use]
 pub(super) fn format(accept: &[&str]) -> Format {
-    // A range that names a format decides over a wildcard for it, also where it says "not this one".
+    // A range that names a format overrides a wildcard, also when it excludes the format.
     let offered = [Format::Text, Format::OpenMetrics];
     let judged = offered.map(|format| {
         let matches = items(accept)
@@ -105,7 +105,7 @@ pub(super) fn format(accept: &[&str]) -> Format {
         .map_or(Format::Text, |(_, format)| format)
 }
 
-/// How precisely a media range names a format; `None` where it is about another.
+/// How precisely a media range names a format; `None` if it names another one.
 fn precision(item: &Item, format: Format) -> Option<u8> {
     let (kind, subtype) = item.value.split_once('/')?;
     let (own_kind, own_subtype, version) = match format {
@@ -127,13 +127,13 @@ fn precision(item: &Item, format: Format) -> Option<u8> {
     match item.parameter("version") {
         None => Some(2),
         Some(asked) if asked == version => Some(3),
-        // OpenMetrics 0.0.1 is what older Prometheus servers ask for besides, and is not what is served.
+        // Older Prometheus servers also request OpenMetrics 0.0.1, which is not served.
         Some(_) => None,
     }
 }
 
-/// Whether to compress, given the values of `Accept-Encoding`: where gzip is asked for, by name or by `*`, and at least as much
-/// as no coding at all.
+/// Whether to compress, for these values of `Accept-Encoding`: if gzip is requested, by name or by `*`, with at least
+/// the quality of no coding.
 #[must_use]
 pub(super) fn gzip(accept_encoding: &[&str]) -> bool {
     let quality = |coding: &str| {
@@ -141,7 +141,7 @@ pub(super) fn gzip(accept_encoding: &[&str]) -> bool {
     };
     let any = quality("*");
     let gzip = quality("gzip").or(quality("x-gzip")).or(any).unwrap_or(0);
-    // A coding that is asked for is meant, unless no coding is asked for more.
+    // A requested coding is used, unless no coding has a higher quality.
     gzip > 0 && quality("identity").is_none_or(|identity| gzip >= identity)
 }
 
@@ -157,7 +157,7 @@ mod tests {
     }
 
     #[test]
-    fn text_is_served_where_nothing_or_anything_or_something_else_is_asked_for() {
+    fn text_is_the_default() {
         assert_eq!(format(&[]), Format::Text);
         assert_format(
             Format::Text,
@@ -176,7 +176,7 @@ mod tests {
     }
 
     #[test]
-    fn openmetrics_is_served_where_it_is_preferred() {
+    fn openmetrics_is_served_if_it_is_preferred() {
         assert_format(
             Format::OpenMetrics,
             &[
@@ -192,7 +192,7 @@ mod tests {
     }
 
     #[test]
-    fn prometheus_gets_what_its_versions_prefer() {
+    fn each_prometheus_version_gets_its_preferred_format() {
         let prometheus_2 = "application/openmetrics-text;version=1.0.0,application/openmetrics-text;version=0.0.1;q=0.75,text/plain;version=0.0.4;q=0.5,*/*;q=0.1";
         let prometheus_3 = "application/openmetrics-text;version=1.0.0;escaping=allow-utf-8;q=0.5,application/openmetrics-text;version=0.0.1;q=0.4,text/plain;version=1.0.0;escaping=allow-utf-8;q=0.3,text/plain;version=0.0.4;q=0.2,*/*;q=0.1";
         let text_first = "text/plain;version=0.0.4;q=0.6,application/openmetrics-text;version=1.0.0;q=0.5,*/*;q=0.2";
@@ -201,7 +201,7 @@ mod tests {
     }
 
     #[test]
-    fn a_version_that_is_not_served_is_not_claimed() {
+    fn an_unsupported_version_is_not_served() {
         assert_format(
             Format::Text,
             &["application/openmetrics-text;version=0.0.1", "application/openmetrics-text;version=2.0.0, text/plain"],
@@ -224,7 +224,7 @@ mod tests {
     }
 
     #[test]
-    fn gzip_is_used_where_it_is_asked_for() {
+    fn gzip_is_used_if_it_is_requested() {
         for accept in
             ["gzip", "GZIP", "x-gzip", "deflate, gzip;q=0.5", "*", "br, *;q=0.1", "gzip;q=0.5, identity;q=0.5"]
         {

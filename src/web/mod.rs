@@ -1,4 +1,4 @@
-//! What the exporter serves over HTTP, and at which paths.
+//! The paths that the exporter serves over HTTP, and their responses.
 
 mod accept;
 mod api;
@@ -36,7 +36,7 @@ const RELOAD_TIMEOUT: Duration = Duration::from_mins(1);
 const NO_JOB: &str = "this target shows no job with this id: it does not exist, is not known yet, is stale, ended too long ago, or has \
                       no series of its own because of limits.max_jobs or limits.max_ended_jobs";
 
-/// A way to have the configuration read again.
+/// Requests reloads of the configuration.
 #[derive(Clone, Debug)]
 pub struct Reloads(mpsc::Sender<oneshot::Sender<Result<String, String>>>);
 
@@ -44,15 +44,15 @@ impl Reloads {
     /// The two ends of the channel.
     #[must_use]
     pub fn new() -> (Self, mpsc::Receiver<oneshot::Sender<Result<String, String>>>) {
-        // A few may wait; more than that would read the same file again and again.
+        // A few requests may wait; more would only read the same file repeatedly.
         let (ask, asked) = mpsc::channel(4);
         (Self(ask), asked)
     }
 
-    /// Has the configuration read again. Returns what changed, in a sentence.
+    /// Reloads the configuration. Returns what changed, in a sentence.
     ///
     /// # Errors
-    /// What is wrong with it, in lines for people; nothing has changed then.
+    /// The problems of the configuration, in lines for people. Nothing has changed then.
     pub async fn reload(&self) -> Result<String, String> {
         let (answer, answered) = oneshot::channel();
         let answered = async {
@@ -67,7 +67,7 @@ impl Reloads {
     }
 }
 
-/// Everything that is served.
+/// Answers all requests.
 #[derive(Debug)]
 pub struct Site {
     states: Arc<TargetStates>,
@@ -82,7 +82,7 @@ pub struct Site {
 }
 
 impl Site {
-    /// A site that shows these targets, with the metrics at `telemetry_path`.
+    /// A site with these targets, and the metrics at `telemetry_path`.
     #[must_use]
     pub fn new(
         states: Arc<TargetStates>,
@@ -96,12 +96,12 @@ impl Site {
         Self { states, exposition, metrics, clock, telemetry_path, lifecycle, started, stopping }
     }
 
-    /// From now on the exporter is not ready: it is about to end.
+    /// Makes the exporter not ready, because it is about to end.
     pub fn stop(&self) {
         self.stopping.store(true, Ordering::Relaxed);
     }
 
-    /// What answers requests.
+    /// The handler for the HTTP server.
     #[must_use]
     pub fn handler(self: &Arc<Self>) -> http::Handler {
         let site = Arc::clone(self);
@@ -247,7 +247,7 @@ impl Site {
     }
 }
 
-/// The values of a header that can be read as text.
+/// The values of a header that are valid text.
 fn values<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Vec<&'a str> {
     headers.get_all(name).iter().filter_map(|value| value.to_str().ok()).collect()
 }
@@ -291,7 +291,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn an_exporter_that_stops_is_healthy_and_not_ready() {
+    async fn a_stopping_exporter_is_healthy_but_not_ready() {
         let clock = Clock::starting_at(Timestamp::from_secs(1_790_000_000));
         let site =
             Site::new(Arc::default(), Arc::new(ExporterMetrics::new(Vec::new)), clock, "/metrics".to_owned(), None);

@@ -458,7 +458,7 @@ fn job_link(job: &JobReport) -> Markup {
 }
 
 fn groups(job: &JobReport) -> String {
-    /// How many groups of a job are listed.
+    /// The number of a job's groups on the page.
     const MAX_GROUPS: usize = 3;
     let shown: Vec<&str> = job.thing_groups.iter().take(MAX_GROUPS).map(String::as_str).collect();
     match job.thing_groups.len().saturating_sub(MAX_GROUPS) {
@@ -489,7 +489,7 @@ fn or_unknown<T: Display>(value: Option<T>) -> String {
     value.map_or_else(|| "unknown".to_owned(), |value| value.to_string())
 }
 
-/// A number of things: `1 page`, `2 pages`.
+/// A number and a noun: `1 page`, `2 pages`.
 fn counted(number: impl TryInto<u64>, thing: &str) -> String {
     let number: u64 = number.try_into().unwrap_or(u64::MAX);
     let plural = if number == 1 { "" } else { "s" };

@@ -1,4 +1,5 @@
-//! Whatever stands in the headers of a scrape, it gets one of the two formats, well-formed, and the one that it asked for.
+//! Any headers of a scrape get a well-formed response in one of the two formats, and valid headers get the requested
+//! one.
 
 use std::io::Read as _;
 
@@ -14,7 +15,7 @@ use crate::metrics::Format;
 use crate::proptests::exposition::Exposition;
 use crate::proptests::{Damage, cases, damage, damaged, text};
 
-/// Pieces of `Accept` and `Accept-Encoding`, put together as they come.
+/// Parts of `Accept` and `Accept-Encoding`, joined at random.
 fn scraps() -> impl Strategy<Value = Vec<u8>> {
     let scraps: &[&str] = &[
         "application/openmetrics-text",
@@ -64,7 +65,7 @@ fn scraps() -> impl Strategy<Value = Vec<u8>> {
 
 fn headers(accept: &[Vec<u8>], accept_encoding: &[Vec<u8>]) -> HeaderMap {
     let values = |name: HeaderName, values: &[Vec<u8>]| {
-        // What HTTP has no way to say does not arrive.
+        // Values that HTTP cannot transport are dropped.
         let values = values.iter().filter_map(|value| HeaderValue::from_bytes(value).ok());
         values.map(|value| (name.clone(), value)).collect::<Vec<_>>()
     };
@@ -80,7 +81,7 @@ fn mentions(headers: &HeaderMap, name: &HeaderName, words: &[&str]) -> bool {
     values.any(|value| words.iter().any(|word| value.contains(word)))
 }
 
-/// A media range, as a client means it.
+/// A media range, as the client means it.
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Range {
     Anything,
@@ -99,13 +100,13 @@ struct Wish {
     spelling: Spelling,
 }
 
-/// What a client may choose freely.
+/// Details of the spelling that do not change the meaning.
 #[derive(Clone, Debug)]
 struct Spelling {
     upper_case: bool,
     quoted: bool,
     blanks: [&'static str; 4],
-    /// Parameters that say nothing here.
+    /// Parameters without a meaning here.
     more: &'static str,
     zeros: usize,
     in_a_header_of_its_own: bool,
@@ -203,7 +204,7 @@ fn written(wishes: &[Wish]) -> Vec<Vec<u8>> {
     headers.into_iter().map(String::into_bytes).collect()
 }
 
-/// What is wished, by the words of RFC 9110, section 12.5.1, and, where that leaves it open, of [`accept::format`].
+/// The requested format by RFC 9110, section 12.5.1, and by [`accept::format`] where the RFC leaves a choice.
 fn wished(wishes: &[Wish]) -> Format {
     let judged = |format| {
         let of =
@@ -239,7 +240,7 @@ proptest! {
     #![proptest_config(cases(256))]
 
     #[test]
-    fn whatever_headers_come_one_of_the_two_formats_is_served_and_is_what_it_says(
+    fn any_headers_get_a_well_formed_response_in_its_declared_format(
         accept in vec(scraps(), 0..3), accept_encoding in vec(scraps(), 0..3),
     ) {
         let clock = Clock::starting_at(Timestamp::from_secs(1_790_000_000));
@@ -272,7 +273,7 @@ proptest! {
     }
 
     #[test]
-    fn a_well_formed_accept_gets_what_it_asks_for_however_hostile_its_spelling(wishes in vec(wish(), 0..6)) {
+    fn a_well_formed_accept_gets_the_requested_format(wishes in vec(wish(), 0..6)) {
         let headers = headers(&written(&wishes), &[]);
         prop_assert_eq!(accept::format(&values(&headers, &header::ACCEPT)), wished(&wishes), "{:?}", headers);
     }

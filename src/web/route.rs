@@ -2,13 +2,13 @@
 
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str};
 
-/// The path that shows that the process answers requests.
+/// The path of the health check: the process answers requests.
 pub const HEALTHY: &str = "/-/healthy";
 
-/// The path that shows whether the targets have been listed once.
+/// The path of the readiness check: all targets have been listed once.
 const READY: &str = "/-/ready";
 
-/// The path that reads the configuration again.
+/// The path that reloads the configuration.
 const RELOAD: &str = "/-/reload";
 
 /// The paths of probes, which need no login.
