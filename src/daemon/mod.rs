@@ -1,4 +1,4 @@
-//! Starts and stops the parts of the exporter, and changes them when the configuration is read again.
+//! Starts and stops the parts of the exporter, and applies reloads of the configuration.
 
 #[cfg(test)]
 mod proptests;
@@ -33,37 +33,37 @@ pub enum StartError {
     /// The exporter cannot listen on an address.
     #[error(transparent)]
     Bind(#[from] BindError),
-    /// The targets cannot be watched.
+    /// The targets cannot be resolved.
     #[error(transparent)]
     Target(#[from] TargetError),
 }
 
-/// Why the exporter ended without having been asked to.
+/// Why the exporter ended unexpectedly.
 #[derive(Debug, thiserror::Error)]
 #[error("the worker of a target failed, which is a fault in the exporter: {0}")]
 pub struct RunError(String);
 
-/// Why a configuration that was read again is not applied. The previous one stays in use.
+/// Why a reload is not applied. The previous configuration stays in use.
 #[derive(Debug, thiserror::Error)]
 pub enum ReloadError {
     /// It cannot be read, or is invalid.
     #[error("{0}")]
     Invalid(Problems),
-    /// Reading it ended by itself.
+    /// The task that reads it ended unexpectedly.
     #[error("the configuration cannot be read, which is a fault in the exporter: {0}")]
     Broken(String),
-    /// Its targets cannot be watched.
+    /// Its targets cannot be resolved.
     #[error(transparent)]
     Target(#[from] TargetError),
-    /// It changes something that only a start can.
+    /// It changes a setting that only a restart can change.
     #[error("{0} cannot be changed while the exporter runs: restart it")]
     Fixed(&'static str),
 }
 
-/// Reads the configuration again, from the same sources as at the start, and the web configuration that it names.
+/// Reads the configuration from the sources of the start, and the web configuration that it names.
 pub type Load = Arc<dyn Fn() -> Result<Loaded, Problems> + Send + Sync>;
 
-/// The exporter, listening and not yet running.
+/// The exporter, which listens but does not serve yet.
 #[derive(Debug)]
 pub struct Daemon {
     listeners: Vec<Listener>,
@@ -79,14 +79,13 @@ pub struct Daemon {
 }
 
 impl Daemon {
-    /// Binds the addresses, applies the web configuration, and finds what each target needs. Nothing is asked of
-    /// AWS IoT yet.
+    /// Binds the addresses, applies the web configuration, and resolves the targets. Sends no request to AWS IoT.
     ///
     /// # Errors
     /// If an address cannot be bound, or a target cannot be resolved.
     pub async fn start(loaded: Loaded, options: &ClientOptions, clock: Clock) -> Result<Self, StartError> {
         let config = &loaded.config;
-        // Addresses first: a probe waits for an answer meanwhile instead of being refused.
+        // Addresses first: a probe then waits for an answer instead of being refused.
         let watcher = WebConfigWatcher::new(config.web.config_file.clone());
         let limiters = Arc::new(RateLimiters::new(config.limits.requests_per_second));
         let rates = Arc::clone(&limiters);
@@ -108,7 +107,7 @@ impl Daemon {
         let states = Arc::new(TargetStates::default());
         let mut targets = TargetManager::new(options.clone(), clock, limiters, Arc::clone(&states));
         let plans = targets.plan(config).await?;
-        // Before the first walk can log anything.
+        // Logged before any walk logs something.
         info!(
             version = VERSION,
             revision = REVISION,
@@ -124,26 +123,26 @@ impl Daemon {
         Ok(Self { listeners, access_control, watcher, site, targets, loaded, metrics, clock, reloads, asked })
     }
 
-    /// The addresses that are listened on, with their real ports.
+    /// The listening addresses, with their real ports.
     #[must_use]
     pub fn addresses(&self) -> Vec<SocketAddr> {
         self.listeners.iter().map(Listener::local_addr).collect()
     }
 
-    /// What answers requests, for a caller that has its own way to bring them.
+    /// The request handler, for callers with their own transport.
     #[must_use]
     pub fn handler(&self) -> http::Handler {
         self.site.handler()
     }
 
-    /// A way to have the configuration read again.
+    /// Requests reloads of the configuration.
     #[must_use]
     pub fn reloads(&self) -> Reloads {
         self.reloads.clone()
     }
 
-    /// Collects and serves until `stop`. Then requests to AWS are cancelled and connections drained. `load` reads the configuration
-    /// again when a reload is requested.
+    /// Collects and serves until `stop`. Then it cancels requests to AWS and drains connections. A reload calls
+    /// `load`.
     ///
     /// # Errors
     /// If the worker of a target failed.
@@ -152,7 +151,7 @@ impl Daemon {
 
         let (drain, draining) = oneshot::channel::<()>();
         let serving = http::serve(self.listeners, http::Limits::of_this_process(), self.site.handler(), async {
-            // A sender that is gone means the same as one that has sent.
+            // A dropped sender means the same as a message.
             let _ = draining.await;
         });
         let Self { access_control, mut watcher, site, mut targets, mut loaded, metrics, clock, mut asked, .. } = self;
@@ -195,7 +194,7 @@ impl Daemon {
                     }
                 }
                 systemd::reloaded(reloaded.is_ok());
-                // The answer is optional.
+                // The caller may not wait for the answer.
                 let _ = asker.send(reloaded.map_err(|error| error.to_string()));
             };
             systemd::stopping();
@@ -218,7 +217,7 @@ async fn reload(
     watcher: &mut WebConfigWatcher,
 ) -> Result<String, ReloadError> {
     let load = Arc::clone(load);
-    // A file on a disk that hangs must not hold up what serves.
+    // A file on a disk that hangs must not block the server.
     let read = tokio::task::spawn_blocking(move || load()).await;
     let new = read.map_err(|fault| ReloadError::Broken(fault.to_string()))?.map_err(ReloadError::Invalid)?;
     if new.config.web != loaded.config.web {

@@ -1,4 +1,4 @@
-//! The whole exporter in front of an AWS that answers anything: what it serves and logs stays well-formed.
+//! The whole exporter with arbitrary answers of AWS: its responses and its log stay well-formed.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -20,16 +20,16 @@ use crate::proptests::answers::{self, Answer, Fields};
 use crate::proptests::exposition::Exposition;
 use crate::proptests::{cases_of_whole_exporters, fault_of_line, page, text};
 
-/// What AWS answers, each in its turn and the last again and again.
+/// The answers of AWS, in order; the last one repeats.
 #[derive(Clone, Debug)]
 struct Answers {
     lists: Vec<Answer>,
-    /// What is told of a job; or else something that need not be about it.
+    /// Descriptions of jobs, or any other answers.
     descriptions: Vec<Result<Fields, Answer>>,
 }
 
 impl Answers {
-    fn access(self) -> ClientOptions {
+    fn options(self) -> ClientOptions {
         let (lists, descriptions) = (AtomicUsize::new(0), AtomicUsize::new(0));
         fake_http::options(move |path| match path.strip_prefix("/jobs/") {
             Some(job_id) => {
@@ -54,7 +54,7 @@ fn any_answers() -> impl Strategy<Value = Answers> {
         .prop_map(|(lists, descriptions)| Answers { lists, descriptions })
 }
 
-/// A name that the configuration takes.
+/// A name that the configuration accepts.
 fn any_name() -> impl Strategy<Value = String> {
     text().prop_map(|text| {
         let name: String = text.chars().filter(|c| fault_of_line(&c.to_string(), 1).is_none()).take(128).collect();
@@ -78,16 +78,16 @@ fn any_config() -> impl Strategy<Value = Config> {
     )
 }
 
-/// What is served once the jobs have been listed and described.
+/// The responses after the jobs have been listed and described.
 struct Served {
     text: Bytes,
     open_metrics: Bytes,
     page: String,
 }
 
-async fn serve(config: &Config, access: &ClientOptions) -> Served {
+async fn serve(config: &Config, options: &ClientOptions) -> Served {
     let clock = Clock::starting_at(Timestamp::from_secs(1_790_000_000));
-    let daemon = Daemon::start(Loaded::from(config.clone()), access, clock).await.expect("it starts");
+    let daemon = Daemon::start(Loaded::from(config.clone()), options, clock).await.expect("it starts");
     let handler = daemon.handler();
     let get = |path: &str, accept: &'static str| {
         let request = Request::get(path).header(header::ACCEPT, accept).body(Bytes::new()).expect("a request");
@@ -100,7 +100,7 @@ async fn serve(config: &Config, access: &ClientOptions) -> Served {
     while get("/-/ready", "*/*").await.status() != StatusCode::OK {
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
-    // The full walk and the descriptions come after the open walk.
+    // The full walk and the descriptions follow the open walk.
     tokio::time::sleep(Duration::from_secs(10)).await;
     let served = Served {
         text: get("/metrics", "text/plain").await.into_body().into_bytes(),
@@ -112,7 +112,7 @@ async fn serve(config: &Config, access: &ClientOptions) -> Served {
     served
 }
 
-/// What is wrong with a log: each event is one line that begins with its time and level, or one object of JSON.
+/// The first fault of a log. Each event must be one line that begins with its time and level, or one JSON object.
 fn fault_of_log(text: &[u8], json: &[u8]) -> Option<String> {
     const MAX_LINE: usize = 16_000;
     let (Ok(text), Ok(json)) = (std::str::from_utf8(text), std::str::from_utf8(json)) else {
@@ -145,13 +145,13 @@ proptest! {
     #![proptest_config(cases_of_whole_exporters(40))]
 
     #[test]
-    fn whatever_aws_answers_the_exposition_the_page_and_the_log_stay_well_formed(
+    fn any_answers_of_aws_leave_the_exposition_the_page_and_the_log_well_formed(
         answers in any_answers(), config in any_config(),
     ) {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build();
-        let access = answers.access();
+        let options = answers.options();
         let (served, log, json) =
-            captured::capture(|| runtime.expect("a runtime").block_on(Box::pin(serve(&config, &access))));
+            captured::capture(|| runtime.expect("a runtime").block_on(Box::pin(serve(&config, &options))));
         prop_assert_eq!(fault_of_log(&log, &json), None);
         prop_assert_eq!(page::fault(&served.page), None, "{}", served.page);
         let text = Exposition::read(&served.text, false).map_err(TestCaseError::fail)?;
@@ -177,7 +177,7 @@ proptest! {
 }
 
 #[test]
-fn a_log_that_is_broken_is_told() {
+fn a_broken_log_is_detected() {
     let (text, json) =
         ("2026-09-21T00:00:00.1Z  INFO a\n", "{\"timestamp\":\"\",\"level\":\"INFO\",\"message\":\"a\"}\n");
     assert_eq!(fault_of_log(text.as_bytes(), json.as_bytes()), None);

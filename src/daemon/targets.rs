@@ -1,4 +1,4 @@
-//! The targets that are watched, each by a worker of its own, and how they change when the configuration is read again.
+//! The monitored targets, each with its own worker, and how a reload changes them.
 
 use std::collections::BTreeMap;
 use std::future::pending;
@@ -14,7 +14,7 @@ use crate::collector::{Settings, Spread, TargetConfig, Worker, WorkerOptions};
 use crate::config::{Config, Target, Watched};
 use crate::metrics::{Identity, Slot, Source, TargetState, TargetStates};
 
-/// Why the targets of a configuration cannot be watched.
+/// Why the targets of a configuration cannot be monitored.
 #[derive(Debug, thiserror::Error)]
 pub enum TargetError {
     /// A target cannot be connected.
@@ -31,7 +31,7 @@ pub enum TargetError {
     SameJobs(String, String),
 }
 
-/// Targets whose regions are known, and which all differ. [`crate::config`] has checked what can be checked without regions.
+/// Targets with known regions, all different. [`crate::config`] checked everything that needs no region.
 #[derive(Debug, Default)]
 pub(crate) struct TargetRegistry(Vec<RegisteredTarget>);
 
@@ -39,12 +39,12 @@ pub(crate) struct TargetRegistry(Vec<RegisteredTarget>);
 struct RegisteredTarget {
     name: String,
     watched: Watched,
-    /// Whether the configuration does not give its region.
+    /// Whether the region comes from AWS settings, not from the configuration.
     is_region_found: bool,
 }
 
 impl TargetRegistry {
-    /// Adds a target, unless it has the name or the jobs of another one.
+    /// Adds a target, unless another one has its name or its jobs.
     pub(crate) fn insert(&mut self, target: &Target, name: &str, region: &str) -> Result<(), TargetError> {
         let (name, watched) = (name.to_owned(), target.watched(Some(region)));
         let is_region_found = target.region.is_none();
@@ -72,7 +72,7 @@ pub(super) struct TargetManager {
     workers: JoinSet<()>,
 }
 
-/// A target with its worker, which ends when this is dropped.
+/// A target with its worker. Dropping this ends the worker.
 #[derive(Debug)]
 struct RunningTarget {
     target: Target,
@@ -84,28 +84,28 @@ impl RunningTarget {
         self.config.borrow().clone()
     }
 
-    /// Whether its connection, name and labels are those of `target`.
+    /// Whether its connection, name and labels equal those of `target`.
     fn is_connected_as(&self, target: &Target) -> bool {
-        // The first two comparisons spare the others a copy.
+        // The first two comparisons avoid copies for the others.
         let has_its_place = self.target.name == target.name && self.target.region == target.region;
         has_its_place && Target { collectors: target.collectors.clone(), ..self.target.clone() } == *target
     }
 
-    /// Whether its jobs are also those of `target`, as far as that is known without asking AWS.
+    /// Whether its jobs are also those of `target`, as far as that is known without a request to AWS.
     fn has_jobs_of(&self, target: &Target, region: &str) -> bool {
         let shown = self.current().slot.shown();
         let (own, new) = (self.target.watched(Some(&shown.identity.region)), target.watched(Some(region)));
-        // AWS may have said whose jobs they are where the configuration does not.
+        // AWS may have reported the account, if the configuration does not name it.
         own.can_equal(&new) && shown.state.account.as_ref().is_none_or(|account| new.can_be_of(account))
     }
 }
 
-/// A target of a new configuration.
+/// The plan for a target of a new configuration.
 #[derive(Debug)]
 pub(super) struct Plan {
     target: Target,
     config: TargetConfig,
-    /// Whether the worker that runs under this name goes on.
+    /// Whether the running worker with this name is kept.
     is_kept: bool,
 }
 
@@ -126,8 +126,8 @@ impl TargetManager {
         Self { options, clock, limiters, states, running: BTreeMap::new(), workers: JoinSet::new() }
     }
 
-    /// Watches the targets of `config` as planned. A target that keeps its name, account, region and filter keeps what it shows.
-    /// Targets that are gone leave nothing behind.
+    /// Applies the plans for the targets of `config`. A target that keeps its name, account, region and filter keeps
+    /// its data. Removed targets leave nothing behind.
     pub(super) fn apply(&mut self, config: &Config, plans: Vec<Plan>) {
         self.limiters.set_rate(config.limits.requests_per_second);
         let slots: Vec<Slot> = plans.iter().map(|plan| plan.config.slot.clone()).collect();
@@ -137,7 +137,7 @@ impl TargetManager {
             let name = config.slot.shown().identity.name.clone();
             let config = match before.remove(&name).filter(|_| is_kept) {
                 Some(running) => {
-                    // The worker may have published since the new slot was made.
+                    // The worker may have published after the new slot was made.
                     config.slot.publish(running.current().slot.shown().state.clone());
                     running.config.send_if_modified(|current| {
                         let is_connected = Arc::ptr_eq(&current.connection, &config.connection);
@@ -151,11 +151,11 @@ impl TargetManager {
             };
             self.running.insert(name, RunningTarget { target, config });
         }
-        // Last, so that each new target has something to show.
+        // Last, so that each new target already has data to show.
         self.states.arrange(&slots);
     }
 
-    /// Plans the targets of `config`. Nothing changes yet.
+    /// Plans the targets of `config`, without changing anything.
     ///
     /// # Errors
     /// If a target cannot be resolved, or two targets are the same.
@@ -178,7 +178,7 @@ impl TargetManager {
         Ok(plans)
     }
 
-    /// Plans a target that is new, or connected in another way.
+    /// Plans a target that is new, or whose connection changes.
     async fn connect(&self, target: &Target, settings: Settings) -> Result<Plan, TargetError> {
         let resolved = aws::resolve(target, &self.options, self.clock).await?;
         let (name, region) = (resolved.name().to_owned(), resolved.region().to_owned());
@@ -213,12 +213,12 @@ impl TargetManager {
         self.running.keys().map(String::as_str).collect()
     }
 
-    /// Waits until a worker fails, which is a fault in the exporter. Returns what is known about it.
+    /// Waits until a worker fails, which is a fault in the exporter. Returns the reason.
     pub(super) async fn failed(&mut self) -> String {
         loop {
             match self.workers.join_next().await {
                 Some(Err(error)) => return error.to_string(),
-                // Its target is no longer watched.
+                // The worker of a removed target ended.
                 Some(Ok(())) => {}
                 None => pending().await,
             }

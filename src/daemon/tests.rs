@@ -1,4 +1,4 @@
-//! The exporter with a web configuration that changes while it runs.
+//! Tests of the exporter with a web configuration that changes while it runs.
 
 use std::path::Path;
 use std::time::Duration;
@@ -14,7 +14,7 @@ use crate::proptests::answers::Answer;
 
 const HASH: &str = "$2b$04$Zyxwvutsrqponmlkjihgfe91EVTbipYuSP7HB4a0NH55cMj08u5tG";
 
-/// Reads the configuration in a folder, to be served without a socket.
+/// Loads the configuration of a folder, to be served without a socket.
 fn load(folder: &Path) -> Result<Loaded, Problems> {
     let mut loaded = config::load_all(&Sources { file: Some(folder.join("exporter.yml")), ..Sources::default() })?;
     loaded.config.web.listen_addresses.clear();

@@ -1,7 +1,7 @@
-//! Applies changes of the web configuration and of the certificates that it names, without anybody asking for it.
+//! Applies changes of the web configuration and of its certificates automatically.
 //!
-//! Certificates are renewed every few weeks or days by programs that do not know this one. The exporter-toolkit reads the
-//! files for each connection; this reads them once a minute, away from the connections.
+//! External programs renew certificates every few weeks or days. The exporter-toolkit reads the files for each
+//! connection; this reads them once a minute, independently of connections.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -11,14 +11,14 @@ use tracing::{error, info, warn};
 
 use crate::config::{Problems, WebConfig, web_config};
 
-/// How long a renewed certificate waits to be used, at most.
+/// The longest time until a renewed certificate is used.
 pub(super) const READ_INTERVAL: Duration = Duration::from_mins(1);
 
-/// How long changed files must stay the same before they are applied. A program that writes them in several steps takes
-/// less.
+/// How long changed files must stay unchanged before they are applied. A program that writes them in several steps
+/// takes less.
 pub(super) const SETTLE_TIME: Duration = Duration::from_secs(2);
 
-/// Reads in a row that may all differ. Files that change for longer are read again at the next interval.
+/// The largest number of differing reads in a row. After that, the files are read again at the next interval.
 const MAX_READS: usize = 10;
 
 /// Watches the web configuration and the files that it names.
@@ -26,19 +26,19 @@ const MAX_READS: usize = 10;
 pub(super) struct WebConfigWatcher {
     path: Option<PathBuf>,
     interval: Interval,
-    /// Why what was read last is not applied, so that it is logged once.
+    /// Why the last change was not applied, so that it is logged once.
     rejection: Option<String>,
 }
 
 impl WebConfigWatcher {
-    /// Watches the file at `path`, which was read just now. Without a path there is nothing to watch.
+    /// Watches the file at `path`, which was just read. Without a path, there is nothing to watch.
     pub(super) fn new(path: Option<PathBuf>) -> Self {
         let mut interval = interval_at(tokio::time::Instant::now() + READ_INTERVAL, READ_INTERVAL);
         interval.set_missed_tick_behavior(MissedTickBehavior::Delay);
         Self { path, interval, rejection: None }
     }
 
-    /// An explicit reload has read and applied the file.
+    /// Records that an explicit reload has read and applied the file.
     pub(super) fn reloaded(&mut self) {
         self.rejection = None;
         self.interval.reset();
@@ -50,7 +50,8 @@ impl WebConfigWatcher {
         problems.0.iter().any(|problem| Some(&problem.source.name) == name.as_ref())
     }
 
-    /// Waits for the next read, and returns what two reads in a row agreed on. `in_use` needs only one. Can be cancelled.
+    /// Waits for the next read, and returns the result of two equal reads in a row. If the result equals `in_use`, one
+    /// read is enough. Can be cancelled.
     pub(super) async fn changed(&mut self, in_use: &WebConfig) -> Result<WebConfig, Problems> {
         let Some(path) = self.path.clone() else { return std::future::pending().await };
         loop {
@@ -68,11 +69,11 @@ impl WebConfigWatcher {
         }
     }
 
-    /// Returns what was read if it is to be used from now on. A configuration with less protection than `in_use` is not: a
-    /// truncated file must not open the exporter to everybody.
+    /// Returns the new configuration if it is to be applied. A configuration with less protection than `in_use` is
+    /// not: a truncated file must not remove the access control.
     ///
     /// # Errors
-    /// If what is in the file is not applied; the reason is logged.
+    /// If it is not applied; the reason is logged.
     pub(super) fn accept(
         &mut self,
         read: Result<WebConfig, Problems>,
@@ -103,12 +104,12 @@ impl WebConfigWatcher {
     }
 }
 
-/// What is in the file of the web configuration is not in use.
+/// The content of the file is not in use.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct NotApplied;
 
-/// Reads the files without holding up the runtime: they can be on a disk that hangs. `None` if that panicked, which must
-/// not end the exporter.
+/// Reads the files on a blocking thread: their disk could hang. `None` if that panicked, which must not end the
+/// exporter.
 async fn load(path: PathBuf) -> Option<Result<WebConfig, Problems>> {
     tokio::task::spawn_blocking(move || web_config::load(&path)).await.ok()
 }
@@ -127,13 +128,13 @@ mod tests {
         fs::write(path, format!("basic_auth_users: {{{}}}\n", users.join(", "))).expect("a written file");
     }
 
-    struct Watched {
+    struct Fixture {
         folder: tempfile::TempDir,
         watcher: WebConfigWatcher,
         in_use: WebConfig,
     }
 
-    impl Watched {
+    impl Fixture {
         fn new() -> Self {
             let folder = tempfile::tempdir().expect("a temporary folder");
             let path = folder.path().join("web.yml");
@@ -153,7 +154,7 @@ mod tests {
             is_in_use
         }
 
-        /// Whether what is in the file is in use after the next read.
+        /// Whether the content of the file is in use after the next read.
         async fn next(&mut self) -> bool {
             let read = self.watcher.changed(&self.in_use).await;
             self.accept(read)
@@ -166,36 +167,36 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_change_is_applied_after_two_equal_reads() {
-        let mut watched = Watched::new();
-        users_file(&watched.path(), &["one", "three"]);
+        let mut fixture = Fixture::new();
+        users_file(&fixture.path(), &["one", "three"]);
         let before = tokio::time::Instant::now();
-        assert!(watched.next().await);
-        assert_eq!((watched.users(), before.elapsed()), (vec!["one", "three"], READ_INTERVAL + SETTLE_TIME));
+        assert!(fixture.next().await);
+        assert_eq!((fixture.users(), before.elapsed()), (vec!["one", "three"], READ_INTERVAL + SETTLE_TIME));
         let before = tokio::time::Instant::now();
-        assert!(watched.next().await);
+        assert!(fixture.next().await);
         assert_eq!(before.elapsed() + SETTLE_TIME, READ_INTERVAL, "nothing changed, so one read is enough");
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_file_that_is_written_in_two_steps_is_not_applied_half_way() {
-        let mut watched = Watched::new();
-        let path = watched.path();
+    async fn a_file_written_in_two_steps_is_applied_once() {
+        let mut fixture = Fixture::new();
+        let path = fixture.path();
         users_file(&path, &["one"]);
-        let (read, ()) = tokio::join!(watched.watcher.changed(&watched.in_use), async {
-            // Between the first and the second read.
+        let (read, ()) = tokio::join!(fixture.watcher.changed(&fixture.in_use), async {
+            // Writes between the first and the second read.
             sleep(READ_INTERVAL + SETTLE_TIME / 2).await;
             users_file(&path, &["one", "two", "three"]);
         });
-        assert!(watched.accept(read));
-        assert_eq!(watched.users(), ["one", "three", "two"]);
+        assert!(fixture.accept(read));
+        assert_eq!(fixture.users(), ["one", "three", "two"]);
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_file_that_changes_with_every_read_is_not_applied_until_it_settles() {
-        let mut watched = Watched::new();
-        let path = watched.path();
+    async fn a_file_that_keeps_changing_is_not_applied() {
+        let mut fixture = Fixture::new();
+        let path = fixture.path();
         let writes = async {
-            // Between the reads, two times as often.
+            // Writes twice as often as the reads.
             sleep(SETTLE_TIME / 4).await;
             for n in 0..100 {
                 users_file(&path, &[&format!("user-{n}")]);
@@ -203,15 +204,15 @@ mod tests {
             }
         };
         let before = tokio::time::Instant::now();
-        let (read, ()) = tokio::join!(watched.watcher.changed(&watched.in_use), writes);
+        let (read, ()) = tokio::join!(fixture.watcher.changed(&fixture.in_use), writes);
         assert!(before.elapsed() > READ_INTERVAL * 2, "{:?}", before.elapsed());
-        assert!(watched.accept(read));
-        assert_eq!(watched.users(), ["user-99"]);
+        assert!(fixture.accept(read));
+        assert_eq!(fixture.users(), ["user-99"]);
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_file_that_is_wrong_gone_or_empty_changes_nothing() {
-        let mut watched = Watched::new();
+    async fn an_invalid_missing_or_empty_file_changes_nothing() {
+        let mut fixture = Fixture::new();
         for content in [
             Some("basic_auth_users: {one: plain}\n"),
             None,
@@ -221,19 +222,19 @@ mod tests {
             Some("basic_auth_users:\n"),
         ] {
             match content {
-                Some(content) => fs::write(watched.path(), content).expect("a written file"),
-                None => fs::remove_file(watched.path()).expect("the file"),
+                Some(content) => fs::write(fixture.path(), content).expect("a written file"),
+                None => fs::remove_file(fixture.path()).expect("the file"),
             }
-            assert!(!watched.next().await, "{content:?}");
-            assert_eq!(watched.users(), ["one", "two"], "{content:?}");
+            assert!(!fixture.next().await, "{content:?}");
+            assert_eq!(fixture.users(), ["one", "two"], "{content:?}");
         }
-        users_file(&watched.path(), &["three"]);
-        assert!(watched.next().await, "users can change, as long as there are any");
-        assert_eq!(watched.users(), ["three"]);
+        users_file(&fixture.path(), &["three"]);
+        assert!(fixture.next().await, "users can change, as long as there are any");
+        assert_eq!(fixture.users(), ["three"]);
     }
 
     #[test]
-    fn every_protection_that_a_configuration_loses_is_named() {
+    fn every_removed_protection_is_named() {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let authority = web_config::test_certs::Authority::new("an authority");
         authority.server().write(folder.path(), "server");

@@ -96,7 +96,7 @@ async fn a_service_manager_that_is_gone_is_noted_and_all_runs_on() {
     let mut command = pointed_at(program(&["--web.listen-address=127.0.0.1:0"]), &endpoint);
     command.env("NOTIFY_SOCKET", "/nonexistent/notify");
     let mut daemon = Running::start(command);
-    daemon.until("the state cannot be reported to the service manager").await;
+    daemon.until("cannot report the state to the service manager").await;
     daemon.until("run complete").await;
     daemon.signal("TERM");
     assert_eq!(daemon.exit_code(Duration::from_secs(2)).await, Some(0));
