@@ -1,4 +1,4 @@
-//! What this program was built from.
+//! Version, commit and compiler of this build.
 
 /// The version.
 pub(crate) const VERSION: &str = env!("CARGO_PKG_VERSION");

@@ -1,4 +1,4 @@
-//! The time of day, in a way that tests can pause.
+//! The current time, from a clock that tests can pause.
 
 use std::time::SystemTime;
 
@@ -6,10 +6,10 @@ use tokio::time::Instant;
 
 use crate::jobs::{Timepoint, Timestamp};
 
-/// The source of the present time.
+/// The source of the current time.
 #[derive(Clone, Copy, Debug)]
 pub struct Clock {
-    /// Where set, the wall follows tokio's clock from here on, so that pausing that one pauses both.
+    /// If set, the wall clock follows tokio's clock from this point, so that pausing tokio's clock pauses both.
     origin: Option<Timepoint>,
 }
 
@@ -20,13 +20,13 @@ impl Clock {
         Self { origin: None }
     }
 
-    /// A clock whose wall shows `wall` now and then keeps pace with tokio's clock, paused or not.
+    /// A clock that shows `wall` now and then follows tokio's clock, paused or not.
     #[must_use]
     pub fn starting_at(wall: Timestamp) -> Self {
         Self { origin: Some(Timepoint { instant: Instant::now(), wall }) }
     }
 
-    /// The present moment.
+    /// The current time.
     #[must_use]
     pub fn now(&self) -> Timepoint {
         let instant = Instant::now();

@@ -1,9 +1,10 @@
 //! A Prometheus exporter for AWS IoT Jobs.
 //!
-//! A worker for each target ([`collector`]) lists and describes its jobs with AWS's API ([`aws`]), keeps them in a store
-//! ([`jobs`]), and publishes what it knows as rendered samples ([`metrics`]), which a scrape gets over HTTP ([`web`]).
+//! Each target has a worker ([`collector`]). It lists and describes the jobs with the AWS API ([`aws`]), keeps them in
+//! a store ([`jobs`]), and publishes the results as rendered samples ([`metrics`]). A scrape gets those over HTTP
+//! ([`web`]).
 //!
-//! A module uses only what stands to its right here, and a test holds it to that: [`cli`], [`daemon`], [`web`], [`collector`],
+//! A module uses only the modules to its right; a test checks this: [`cli`], [`daemon`], [`web`], [`collector`],
 //! [`simulator`], [`aws`], [`metrics`], [`http`], [`logging`], [`config`], [`clock`], [`build_info`], [`jobs`].
 
 pub mod aws;

@@ -12,16 +12,17 @@ use crate::config::{Log, LogFormat, LogLevel};
 
 /// Starts the log of the process.
 ///
-/// Only the exporter's own events are written. The SDK's and hyper's finer levels print requests with their headers, and
-/// those hold session tokens and signatures; their errors reach the log as causes of the exporter's own.
+/// Only the exporter's own events are written. The finer levels of the SDK and of hyper print requests with their
+/// headers, which contain session tokens and signatures. Their errors appear in the log as causes of the exporter's
+/// own.
 ///
 /// # Errors
-/// If a log was started before in this process.
+/// If this process already has a log.
 pub(crate) fn start(log: &Log) -> Result<(), tracing::subscriber::SetGlobalDefaultError> {
     tracing::subscriber::set_global_default(Registry::default().with(lines(log, std::io::stderr)))
 }
 
-/// The exporter's own events, a line each.
+/// Writes the exporter's own events, one line each.
 fn lines<S, W>(log: &Log, writer: W) -> Box<dyn Layer<S> + Send + Sync>
 where
     S: Subscriber + for<'a> LookupSpan<'a>,
@@ -45,7 +46,7 @@ where
     layer.with_filter(own).boxed()
 }
 
-/// For tests only: what is logged on a thread.
+/// For tests: captures the log of a thread.
 #[cfg(test)]
 pub(crate) mod captured {
     use std::cell::RefCell;
@@ -59,9 +60,10 @@ pub(crate) mod captured {
         static JSON: RefCell<Option<Vec<u8>>> = const { RefCell::new(None) };
     }
 
-    /// What is logged on this thread while `run` runs: in text, and in JSON.
+    /// Captures what this thread logs while `run` runs, as text and as JSON.
     ///
-    /// One subscriber serves all threads: with one for each, tracing may ask the wrong thread's whether a line is wanted.
+    /// One subscriber serves all threads. With one for each thread, tracing may ask that of another thread whether a
+    /// line is enabled.
     pub(crate) fn capture<T>(run: impl FnOnce() -> T) -> (T, Vec<u8>, Vec<u8>) {
         static SUBSCRIBER: Once = Once::new();
         SUBSCRIBER.call_once(|| {

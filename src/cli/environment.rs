@@ -3,8 +3,8 @@
 use std::ffi::OsString;
 use std::os::unix::process::CommandExt as _;
 
-/// The variables whose names are text. No key of the exporter has another name. A value that is not text is made one that no key
-/// accepts, so that it is reported and not ignored.
+/// The variables with names that are valid text; all keys of the exporter have such names. A value that is not valid
+/// text becomes one that no key accepts, so that it is reported and not ignored.
 pub(super) fn variables() -> Vec<(String, String)> {
     let variables = std::env::vars_os();
     variables
@@ -12,8 +12,8 @@ pub(super) fn variables() -> Vec<(String, String)> {
         .collect()
 }
 
-/// The variables that are empty or blank among those that the SDK reads from the process environment, and the one that it puts
-/// into a header of each request, if no header can have it.
+/// The variables of the SDK that are empty or blank, and the one that the SDK adds to a request header, if its value
+/// is not a valid header.
 pub(super) fn unusable_variables(environment: impl Iterator<Item = (OsString, OsString)>) -> Vec<OsString> {
     let is_read = |name: &str| name == "HOME" || name.starts_with("AWS_") || name.starts_with("SSL_CERT_");
     let is_blank = |value: &OsString| value.to_str().is_some_and(|value| value.trim().is_empty());
@@ -24,8 +24,9 @@ pub(super) fn unusable_variables(environment: impl Iterator<Item = (OsString, Os
     unusable.map(|(name, _)| name).collect()
 }
 
-/// Starts the program again in this process, without these variables. An empty variable counts as not set, but the SDK takes
-/// it for a value, and Rust can change the environment of a running process only unsafely. Returns only if that fails.
+/// Restarts the program in this process, without these variables. The exporter treats an empty variable as unset, but
+/// the SDK uses it as a value, and changing the environment of a running process is unsafe in Rust. Returns only on
+/// failure.
 pub(super) fn restart_without(variables: &[OsString]) -> std::io::Error {
     let program = match std::env::current_exe() {
         Ok(program) => program,

@@ -1,4 +1,4 @@
-//! `--health.check`: asks the exporter on this machine whether it is healthy.
+//! `--health.check`: checks whether the exporter on this machine is healthy.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, ToSocketAddrs as _};
 use std::time::Duration;
@@ -8,12 +8,12 @@ use crate::config::{self, ListenAddress, Sources};
 use crate::http;
 use crate::web::HEALTHY;
 
-/// How long a health check waits for each address that it tries. Container runtimes give it 30 s by default.
-const HEALTH_PATIENCE: Duration = Duration::from_secs(3);
+/// The timeout of a health check for each address. Container runtimes allow 30 s by default.
+const PROBE_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// Checks the health of the exporter that these sources would start.
 pub(super) fn run(mut sources: Sources) -> u8 {
-    // Only the address matters here; the exporter itself reports what is wrong with the rest.
+    // Only the address matters here; the exporter itself reports problems of other settings.
     sources.environment.retain(|(name, _)| name.starts_with("IOT_JOBS_EXPORTER_WEB__"));
     let web = match config::load(&sources) {
         Ok(config) => config.web,
@@ -32,7 +32,7 @@ pub(super) fn run(mut sources: Sources) -> u8 {
     };
     let mut failures = Vec::new();
     for candidate in candidates {
-        match http::probe(candidate, HEALTHY, HEALTH_PATIENCE) {
+        match http::probe(candidate, HEALTHY, PROBE_TIMEOUT) {
             Ok(()) => {
                 print("Healthy.\n");
                 return SUCCESS;
@@ -49,15 +49,15 @@ pub(super) fn run(mut sources: Sources) -> u8 {
 
 fn advice(error: &http::ProbeError) -> &'static str {
     match error {
-        // The second is what this exporter says to who speaks no TLS with it.
+        // The second is the response of this exporter to plain HTTP on a TLS port.
         http::ProbeError::NotHttp(_) | http::ProbeError::Unhealthy { status: 400, .. } => {
-            ": where it speaks TLS, ask at its --web.probe-address"
+            ": if it uses TLS, check its --web.probe-address"
         }
         _ => "",
     }
 }
 
-/// Where to ask one that listens on `address`: on every interface means on this machine's own ones too.
+/// The addresses to check for a listening address. All interfaces include the loopback addresses.
 fn probed(address: &ListenAddress) -> std::io::Result<Vec<SocketAddr>> {
     let port = address.port;
     let own = [SocketAddr::from((Ipv4Addr::LOCALHOST, port)), SocketAddr::from((Ipv6Addr::LOCALHOST, port))];

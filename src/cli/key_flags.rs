@@ -4,7 +4,7 @@ use clap::{Arg, ArgAction, ArgMatches, Args, FromArgMatches};
 
 use crate::config::{self, Flag};
 
-/// The flags that set a key of the configuration. They follow from the definitions of the keys.
+/// The flags that set a key of the configuration, generated from the definitions of the keys.
 pub(super) struct KeyFlags(pub(super) Vec<Flag>);
 
 impl Args for KeyFlags {

@@ -1,6 +1,6 @@
-//! The command line: what can be asked of the program, and how it answers a terminal.
+//! The command line: arguments, exit status, and output for a terminal.
 //!
-//! Without a subcommand the program is the exporter ([`serve`]). `demo` and `estimate` have a module each.
+//! Without a subcommand, the program is the exporter ([`serve`]). Each of `demo` and `estimate` has a module.
 
 mod demo;
 mod environment;
@@ -26,9 +26,9 @@ use crate::build_info::{REVISION, RUSTC, VERSION};
 use crate::config::{self, LogFormat, LogLevel, Problems, Sources};
 use crate::logging;
 
-/// Asked to stop, or done.
+/// The command succeeded, or the process was asked to stop.
 const SUCCESS: u8 = 0;
-/// Anything that went wrong while running.
+/// A failure at run time.
 const FAILURE: u8 = 1;
 /// Bad usage or configuration: `EX_USAGE` of `sysexits.h`.
 const USAGE: u8 = 64;
@@ -57,9 +57,10 @@ struct Cli {
     #[arg(long = "config.schema")]
     schema: bool,
 
-    /// Check the health of the local exporter, at the address that the flags or the environment have it listen on, and exit
-    /// with 0 or 1, or with 64 if they have none
-    // Not at that of a file: one that was changed since, and refused, would make a healthy exporter look unhealthy.
+    /// Check the health of the local exporter, at the listen address of the flags or the environment, and exit with 0 or 1,
+    /// or with 64 if they have none
+    // Configuration files are not read: a file that was changed later, and refused, would make a healthy exporter look
+    // unhealthy.
     #[arg(long = "health.check", conflicts_with = "config_file")]
     health_check: bool,
 
@@ -79,7 +80,7 @@ enum Command {
     Estimate(EstimateArgs),
 }
 
-/// Runs the program as the command line and the environment ask, and returns its exit status.
+/// Runs the command line, and returns the exit status.
 #[must_use]
 pub fn run() -> ExitCode {
     let unusable = environment::unusable_variables(std::env::vars_os());
@@ -99,7 +100,7 @@ fn dispatch(arguments: impl Iterator<Item = OsString>) -> u8 {
     let cli = match Cli::try_parse_from(arguments) {
         Ok(cli) => cli,
         Err(error) => {
-            // Help is no error and goes to standard output; clap knows which is which. A closed pipe is nobody's fault.
+            // Help goes to standard output, errors to standard error. A closed pipe is not an error.
             let _ = error.print();
             return if error.use_stderr() { USAGE } else { SUCCESS };
         }
@@ -122,9 +123,9 @@ fn dispatch(arguments: impl Iterator<Item = OsString>) -> u8 {
         return health_check::run(sources);
     }
     let loaded = match &cli.command {
-        // The demo's targets are its own, whatever AWS settings this machine has.
+        // The demo has its own targets and ignores AWS settings of the machine.
         Some(Command::Demo(_)) => config::load_all(&sources),
-        // It serves nobody, and so needs no certificate.
+        // An estimate serves nothing, so it needs no certificate.
         Some(Command::Estimate(_)) if !cli.check => config::load_without_web(&with_aws_profiles(&sources)),
         _ => config::load_all(&with_aws_profiles(&sources)),
     };
@@ -147,7 +148,7 @@ fn dispatch(arguments: impl Iterator<Item = OsString>) -> u8 {
         return SUCCESS;
     }
     if matches!(cli.command, Some(Command::Estimate(_))) && loaded.config.log.level == LogLevel::Info {
-        // Somebody who waits for the estimate does not need to read about starts and stops.
+        // Log lines about starts and stops would only disturb here.
         loaded.config.log.level = LogLevel::Warn;
     }
     if let Err(error) = logging::start(&loaded.config.log) {
@@ -161,12 +162,12 @@ fn dispatch(arguments: impl Iterator<Item = OsString>) -> u8 {
     })
 }
 
-/// The sources of a process that calls AWS: its profiles are read too.
+/// The sources of a process that calls AWS, with its profiles.
 fn with_aws_profiles(sources: &Sources) -> Sources {
     Sources { aws_profiles: Some(aws::profiles::read(&sources.environment)), ..sources.clone() }
 }
 
-/// Prints the problems of a configuration, as log lines if it asks for JSON.
+/// Prints the problems of a configuration, as log lines if JSON is configured.
 fn report(problems: &Problems, sources: &Sources) {
     let log = config::log_settings(sources);
     if log.format == LogFormat::Json && logging::start(&log).is_ok() {
@@ -178,7 +179,7 @@ fn report(problems: &Problems, sources: &Sources) {
     }
 }
 
-/// Prints to standard output. Somebody who has closed it does not want to read it, which is no failure.
+/// Prints to standard output. A closed pipe is not an error.
 fn print(text: &str) {
     let _ = std::io::stdout().write_all(text.as_bytes());
 }

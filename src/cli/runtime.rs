@@ -1,4 +1,4 @@
-//! The threads of the process, and the signals that it gets.
+//! The threads and the signals of the process.
 
 use std::pin::Pin;
 use std::time::Duration;
@@ -10,40 +10,40 @@ use tracing::{error, info};
 
 use super::FAILURE;
 
-/// How long tasks that block, a name resolution for one, may hold up the end of the process.
+/// How long blocking tasks, such as a name resolution, may delay the end of the process.
 const RUNTIME_GRACE: Duration = Duration::from_millis(100);
 
-/// One thread for a walk, which parses and counts, and one that a scrape finds free. More only cost memory.
+/// One thread for a walk, which parses and counts, and one for scrapes. More would only cost memory.
 const WORKER_THREADS: usize = 2;
 
-/// Threads for what blocks: compression, checks of passwords, files and name resolution. tokio's default of 512 is beyond what
-/// the systemd unit (`TasksMax`) and many containers allow, and a thread that cannot be started would panic.
+/// Threads for blocking work: compression, password checks, files and name resolution. tokio's default of 512 exceeds
+/// the limits of the systemd unit (`TasksMax`) and of many containers, and tokio panics if a thread cannot be started.
 const MAX_BLOCKING_THREADS: usize = 32;
 
-/// What the system asks of the process.
+/// The signals of the process.
 pub(super) struct Signals {
     /// Resolves when the process should end: at the first SIGTERM or SIGINT.
     pub(super) stop: Pin<Box<dyn Future<Output = ()>>>,
-    /// One for each time that it should read its configuration again.
+    /// Receives one item for each reload request.
     pub(super) hangups: Signal,
 }
 
-/// Runs a command to its exit status.
+/// Runs a command and returns its exit status.
 pub(super) fn run(command: impl AsyncFnOnce(Signals) -> u8) -> u8 {
     let runtime = match runtime() {
         Ok(runtime) => runtime,
         Err(error) => {
-            error!(%error, "the runtime cannot be started: check the limits on threads and open files");
+            error!(%error, "cannot start the runtime: check the limits on threads and open files");
             return FAILURE;
         }
     };
     let status = runtime.block_on(async {
-        // Before anything that takes time: as PID 1 of a container the kernel drops a signal that nobody handles, and a hang-up
-        // that nobody handles ends the process.
+        // Before anything slow: for PID 1 of a container, the kernel drops unhandled signals, and an unhandled hang-up
+        // ends the process.
         match signals() {
             Ok(signals) => Box::pin(command(signals)).await,
             Err(error) => {
-                error!(%error, "signals cannot be handled");
+                error!(%error, "cannot handle signals");
                 FAILURE
             }
         }
@@ -65,7 +65,7 @@ fn signals() -> std::io::Result<Signals> {
     tokio::spawn(async move {
         let name = either(&mut interrupt, &mut terminate).await;
         info!(signal = name, "stopping; a second signal ends at once");
-        // Nobody waits any more if the program is ending already.
+        // Fails only if the program already ends.
         let _ = first.send(());
         either(&mut interrupt, &mut terminate).await;
         std::process::exit(i32::from(FAILURE));
@@ -91,7 +91,7 @@ mod tests {
 
     #[test]
     fn blocking_threads_are_bounded_and_fit_into_the_systemd_unit() {
-        /// For the main thread, and for programs that give credentials.
+        /// The main thread, and programs that provide credentials.
         const OTHER_TASKS: usize = 1 + 16;
         let unit = include_str!("../../config/systemd/aws-iot-jobs-exporter.service");
         let tasks_max = unit.lines().find_map(|line| line.strip_prefix("TasksMax=")).expect("a limit");

@@ -1,4 +1,4 @@
-//! Without a subcommand: the exporter itself.
+//! The exporter itself, without a subcommand.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -18,7 +18,7 @@ pub(super) async fn run(loaded: Loaded, sources: Sources, signals: Signals) -> u
     run_with(loaded, &ClientOptions::usual(), load, signals, |_| {}).await
 }
 
-/// Runs the exporter until it is asked to stop; `listening` gets its addresses before that.
+/// Runs the exporter until it is asked to stop. Before that, `listening` gets its addresses.
 pub(super) async fn run_with(
     loaded: Loaded,
     options: &ClientOptions,
@@ -40,12 +40,12 @@ pub(super) async fn run_with(
             return if configuration { USAGE } else { FAILURE };
         }
     };
-    // The last one may serve the probes alone, and is nothing to look at.
+    // The last one may serve only the probes.
     listening(daemon.addresses().get(..web_addresses).unwrap_or_default());
     let reloads = daemon.reloads();
     let reloading = async move {
         while hangups.recv().await.is_some() {
-            // The log has the result.
+            // The result is in the log.
             let _ = reloads.reload().await;
         }
         std::future::pending::<()>().await;

@@ -1,4 +1,4 @@
-//! The simulated AWS endpoint on a loopback port, and the settings that point the exporter at it.
+//! The simulated AWS endpoint on a loopback port, and the settings that connect the exporter to it.
 
 use std::net::SocketAddr;
 use std::num::NonZeroU32;
@@ -16,41 +16,41 @@ use crate::simulator::{self, Lifecycle, ParseScriptError, Script, Simulator};
 pub(super) const ACCOUNT: &str = "111122223333";
 pub(super) const REGION: &str = "eu-west-1";
 const ACCESS_KEY_ID: &str = "AKIADEMODEMODEMODEMO";
-/// Not a secret: the simulator does not check signatures, and listens for nothing else.
+/// Not a secret: the simulator does not check signatures, and listens on this machine only.
 const SECRET_ACCESS_KEY: &str = "demo";
 
-/// Changes of a fleet that moves fast should be seen soon.
+/// Short intervals, because a fast fleet changes quickly.
 const OPEN_INTERVAL: Duration = Duration::from_secs(15);
 const FULL_INTERVAL: Duration = Duration::from_mins(1);
 const DETAILS_INTERVAL: Duration = Duration::from_secs(15);
 const MAX_DETAILS_INTERVAL: Duration = Duration::from_mins(1);
 const EXECUTIONS_INTERVAL: Duration = Duration::from_mins(2);
-/// Every job of the fleet has these.
+/// Every job of the fleet has these tags.
 const TAG_KEYS: [&str; 2] = ["product", "team"];
 const REQUESTS_PER_SECOND: f64 = 25.0;
 
-/// What the simulated fleet looks like, and how it behaves.
+/// The size and the behaviour of the simulated fleet.
 #[derive(Clone, Debug)]
 pub(super) struct Options {
-    /// Jobs in it.
+    /// The number of its jobs.
     pub(super) jobs: usize,
-    /// The same seed makes the same jobs, and the same lifecycle.
+    /// The same seed gives the same jobs and the same events.
     pub(super) seed: u64,
-    /// How many times faster than real ones its rollouts go; `None` for a fleet that stands still.
+    /// The speed of its rollouts, as a multiple of real ones; `None` for a fleet that never changes.
     pub(super) speed: Option<NonZeroU32>,
-    /// What goes wrong between it and the exporter.
+    /// The faults between it and the exporter.
     pub(super) faults: Faults,
 }
 
-/// The faults that a demo has.
+/// The faults of a demo.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(super) enum Faults {
-    /// None at all.
+    /// No faults.
     #[default]
     None,
-    /// Every fault there is, each so rarely that most runs succeed.
+    /// Every fault, each so rare that most runs succeed.
     Mixture,
-    /// Those of a script.
+    /// The faults of a script.
     Script(Script),
 }
 
@@ -68,21 +68,21 @@ impl FromStr for Faults {
     }
 }
 
-/// Why there is no demo.
+/// Why the demo cannot start.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum DemoError {
-    /// The endpoint's address cannot be listened on.
+    /// The endpoint cannot listen on its address.
     #[error(transparent)]
     Bind(#[from] BindError),
-    /// The demo's own account id is none.
+    /// The account id of the demo is invalid.
     #[error(transparent)]
     Account(#[from] InvalidAccountId),
-    /// The fleet could not be made.
+    /// The fleet could not be generated.
     #[error("the simulated fleet could not be made, which is a fault in the exporter")]
     Fleet,
 }
 
-/// A simulated AWS endpoint, bound and not yet serving.
+/// A simulated AWS endpoint, which listens but does not serve yet.
 #[derive(Debug)]
 pub(super) struct Demo {
     simulator: Simulator,
@@ -91,7 +91,7 @@ pub(super) struct Demo {
 }
 
 impl Demo {
-    /// Makes the fleet and binds the endpoint.
+    /// Generates the fleet and binds the endpoint.
     ///
     /// # Errors
     /// If the address cannot be listened on.
@@ -101,7 +101,7 @@ impl Demo {
         let simulator = Simulator::new();
         simulator.add_access_key(&account, ACCESS_KEY_ID);
         let Options { seed, jobs, speed, .. } = options;
-        // A million jobs take a second or more, in which a signal should be heard.
+        // A million jobs take a second or more; signals must be handled meanwhile.
         let begin = move || Lifecycle::begin(seed, jobs, speed.unwrap_or(NonZeroU32::MIN), now);
         let (fleet, lifecycle) = tokio::task::spawn_blocking(begin).await.map_err(|_| DemoError::Fleet)?;
         if speed.is_some() {
@@ -121,25 +121,25 @@ impl Demo {
         format!("http://{}", self.listener.local_addr())
     }
 
-    /// Where this endpoint is.
+    /// The address of this endpoint.
     #[must_use]
     pub(super) fn endpoint(&self) -> Endpoint {
         Endpoint { url: self.url(), speed: self.options.speed }
     }
 
-    /// The way to this endpoint.
+    /// The client options for this endpoint.
     #[must_use]
     pub(super) fn client_options() -> ClientOptions {
         ClientOptions::local(ACCESS_KEY_ID, SECRET_ACCESS_KEY)
     }
 
-    /// The text for somebody who has just started the demo.
+    /// The text that the demo prints at its start.
     #[must_use]
     pub(super) fn welcome(&self) -> Welcome {
         Welcome { options: self.options.clone(), environment: self.environment() }
     }
 
-    /// Shell lines that point any AWS program at this endpoint.
+    /// Shell lines that connect any AWS program to this endpoint.
     #[must_use]
     pub(super) fn environment(&self) -> String {
         format!(
@@ -149,7 +149,7 @@ impl Demo {
         )
     }
 
-    /// The text if the endpoint is served alone: shell lines and comments.
+    /// The text of `--simulator-only`: shell lines and comments.
     #[must_use]
     pub(super) fn instructions(&self) -> String {
         format!(
@@ -167,7 +167,7 @@ impl Demo {
     }
 }
 
-/// Where the simulated endpoint of a demo is.
+/// The address of a simulated endpoint.
 #[derive(Clone, Debug)]
 pub(super) struct Endpoint {
     url: String,
@@ -175,7 +175,8 @@ pub(super) struct Endpoint {
 }
 
 impl Endpoint {
-    /// Points a configuration at this endpoint. Collectors and limits that it does not configure are the demo's own.
+    /// Connects a configuration to this endpoint. Collectors and limits get the values of the demo, unless they are
+    /// configured.
     pub(super) fn configure(&self, config: &mut Config) {
         if config.collectors == Config::default().collectors {
             let Collectors { open_jobs, all_jobs, details, executions, tags } = &mut config.collectors;
@@ -185,7 +186,7 @@ impl Endpoint {
             tags.keys = TAG_KEYS.map(str::to_owned).to_vec();
         }
         if config.limits == Config::default().limits {
-            // A faster fleet changes more while it is walked over: the walk has to keep up.
+            // A faster fleet changes more during a walk, so walks must be faster too.
             let speed = f64::from(self.speed.map_or(1, NonZeroU32::get));
             config.limits.requests_per_second = (REQUESTS_PER_SECOND * speed).min(1000.0);
         }

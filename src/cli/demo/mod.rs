@@ -22,11 +22,11 @@ pub(super) struct DemoArgs {
     #[arg(long, value_name = "NUMBER", default_value_t = 2000, value_parser = clap::value_parser!(u32).range(..=1_000_000))]
     jobs: u32,
 
-    /// Seed of the simulated fleet; the same seed makes the same jobs and the same life
+    /// Seed of the simulated fleet; the same seed gives the same jobs and events
     #[arg(long, value_name = "NUMBER", default_value_t = 1)]
     seed: u64,
 
-    /// How many times faster than real ones its rollouts go, up to 3600; 0 for a fleet that stands still
+    /// Speed of its rollouts as a multiple of real ones, up to 3600; 0 for a fleet that never changes
     #[arg(long, value_name = "NUMBER", default_value_t = 1, value_parser = clap::value_parser!(u32).range(..=3600))]
     speed: u32,
 

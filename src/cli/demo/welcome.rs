@@ -6,7 +6,7 @@ use std::num::NonZeroU32;
 
 use super::endpoint::{ACCOUNT, Faults, Options, REGION};
 
-/// The text for somebody who has just started the demo.
+/// The text that the demo prints at its start.
 #[derive(Clone, Debug)]
 pub(super) struct Welcome {
     pub(super) options: Options,
@@ -14,21 +14,21 @@ pub(super) struct Welcome {
 }
 
 impl Welcome {
-    /// One screen: what runs, which addresses to open, which commands to try.
+    /// One screen: the simulated fleet, the addresses, and commands to try.
     #[must_use]
     pub(super) fn page(&self, addresses: &[SocketAddr], telemetry_path: &str, speaks_tls: bool) -> String {
         let scheme = if speaks_tls { "https" } else { "http" };
         let base_url = |address| base_url(scheme, address);
         let Options { jobs, speed, faults, .. } = &self.options;
         let faults = match faults {
-            Faults::None => "nothing goes wrong on the way to it (--faults)".to_owned(),
+            Faults::None => "no faults occur on the way to it (--faults)".to_owned(),
             Faults::Mixture => "a mixture of faults occurs on the way to it".to_owned(),
             Faults::Script(script) => format!("these faults occur on the way to it: {script}"),
         };
         let pace = match speed {
-            None => "stands still".to_owned(),
-            Some(speed) if *speed == NonZeroU32::MIN => "goes at the pace of a real one".to_owned(),
-            Some(speed) => format!("goes at {speed} times the pace of a real one"),
+            None => "never changes".to_owned(),
+            Some(speed) if *speed == NonZeroU32::MIN => "changes at the pace of a real one".to_owned(),
+            Some(speed) => format!("changes at {speed} times the pace of a real one"),
         };
         let mut text = format!(
             "\nA simulated fleet of {jobs} jobs in account {ACCOUNT}, region {REGION}. It {pace}\n\
@@ -43,14 +43,14 @@ impl Welcome {
             text,
             "\nTry:\n  curl -s {metrics} | grep '^aws_iot_jobs{{'\n  \
              watch -n 5 \"curl -s {metrics} | grep -E '^aws_iot_jobs([{{]|_up|_collector_success)'\"\n\n\
-             The simulated endpoint speaks AWS IoT's protocol to any AWS program:\n{}\nCtrl-C ends it.\n\n",
+             Any AWS program can use the simulated endpoint:\n{}\nCtrl-C ends it.\n\n",
             indented(&self.environment)
         );
         text
     }
 }
 
-/// The URL of a listening address on this machine.
+/// The URL of a listening address, for this machine.
 fn base_url(scheme: &str, address: &SocketAddr) -> String {
     if address.ip().is_unspecified() {
         format!("{scheme}://localhost:{}", address.port())

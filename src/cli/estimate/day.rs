@@ -1,4 +1,4 @@
-//! The arithmetic: from one run of each listing to the requests of a day. `docs/cost.md` has the formulas.
+//! Calculates the requests of a day from one run of each listing. `docs/cost.md` has the formulas.
 
 #![expect(clippy::cast_precision_loss, reason = "counts of a day are far below 2^53")]
 
@@ -20,18 +20,18 @@ const LIST_EXECUTIONS: &str = "ListJobExecutionsForJob";
 const LIST_TAGS: &str = "ListTagsForResource";
 const OPERATIONS: [&str; 4] = [LIST_JOBS, DESCRIBE_JOB, LIST_EXECUTIONS, LIST_TAGS];
 
-/// A look at a job lists `QUEUED` and `IN_PROGRESS` executions, each on a page at least.
+/// A look at a job lists its `QUEUED` and its `IN_PROGRESS` executions, each on at least one page.
 const PAGES_OF_A_LOOK: f64 = 2.0;
 
 /// Open walks must leave time for full walks, which share their rate limit.
 const OPEN_WALKS: &str = "ListJobs of open jobs";
 
-/// A day of a configuration.
+/// The estimate for a day of a configuration.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Estimate {
     /// The version of the program.
     pub version: &'static str,
-    /// Whose targets these are, where several processes share them.
+    /// The shard of the targets, if several processes share them.
     pub shard: Shard,
     /// `--active`.
     pub active_share: f64,
@@ -41,23 +41,23 @@ pub struct Estimate {
     pub targets: Vec<TargetDay>,
     /// The other targets. No number here includes them.
     pub failed: Vec<Failed>,
-    /// Which requests the rate limit delays.
+    /// Warnings about requests that the rate limit delays.
     pub warnings: Vec<String>,
 }
 
-/// A day of a target.
+/// The estimate for a day of a target.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct TargetDay {
     /// What the listings found.
     #[serde(flatten)]
     pub listed: Listed,
-    /// For each operation.
+    /// One entry for each operation.
     pub requests_per_day: [Requests; 4],
     /// `DescribeJob` requests after each start: one for each job that ended recently.
     pub describe_requests_after_start: usize,
 }
 
-/// The requests of an operation in 24 hours.
+/// The requests of one operation in 24 hours.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub struct Requests {
     /// The operation.
@@ -66,12 +66,12 @@ pub struct Requests {
     pub standing_still: f64,
     /// If the share `--active` of the open jobs changes before each description.
     pub active: f64,
-    /// What `--quota` allows in 24 hours.
+    /// The limit of `--quota` for 24 hours.
     pub quota: Option<f64>,
 }
 
 impl Estimate {
-    /// Estimates a day of `config`, by one run of each listing of its targets.
+    /// Estimates a day of `config` from one run of each listing of its targets.
     #[must_use]
     pub fn new(listings: Vec<Result<Listed, Failed>>, config: &Config, active: f64, quotas: &[Quota]) -> Self {
         let (mut targets, mut failed) = (Vec::new(), Vec::new());
@@ -94,7 +94,7 @@ impl Estimate {
     }
 }
 
-/// Compares what targets of one account and region need with the rate limit that they share.
+/// Compares the needs of targets in one account and region with their common rate limit.
 fn warnings(targets: &[TargetDay], limit: f64) -> Vec<String> {
     let mut rates = BTreeMap::<_, f64>::new();
     for TargetDay { listed, requests_per_day, .. } in targets {
@@ -124,7 +124,7 @@ impl TargetDay {
         let Collectors { details, executions, tags, .. } = &listed.collectors;
         let quota = |operation| {
             let quotas = quotas.iter().filter(|quota| quota.operation.is_none_or(|of| of == operation));
-            // The last one for this operation, else the last one for all.
+            // The last quota for this operation, else the last one for all.
             let quota = quotas.max_by_key(|quota| quota.operation);
             quota.map(|quota| quota.requests_per_second * DAY.as_secs_f64())
         };
@@ -167,7 +167,7 @@ pub fn share(text: &str) -> Result<f64, String> {
     share.ok_or_else(|| format!("{text:?} is not a share, such as 10% or 0.1"))
 }
 
-/// Requests a second that AWS grants an account and region: `10` for each operation, `ListJobs=10` for one.
+/// An AWS quota in requests a second, per account and region: `10` for each operation, `ListJobs=10` for one.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Quota {
     operation: Option<&'static str>,

@@ -1,4 +1,4 @@
-//! The listings of each target.
+//! Runs the listings of each target.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -21,7 +21,7 @@ use crate::metrics::{Failure, Reason, TargetCounters, WalkProgress};
 /// How often the progress bar moves while no page arrives.
 const TICK: Duration = Duration::from_millis(200);
 
-/// What the listings of a target found.
+/// The result of the listings of a target.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Listed {
     /// The target's name.
@@ -32,7 +32,7 @@ pub struct Listed {
     pub aws_region: String,
     /// The walk of the collector `open_jobs`.
     pub open_jobs: Walk,
-    /// The walk of the collector `all_jobs`; `None` where it does not run.
+    /// The walk of the collector `all_jobs`; `None` if it is disabled.
     pub all_jobs: Option<Walk>,
     /// The collectors of the target.
     #[serde(skip)]
@@ -42,21 +42,21 @@ pub struct Listed {
 /// A complete walk.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub struct Walk {
-    /// Jobs, each counted once.
+    /// The number of jobs, each counted once.
     pub jobs: usize,
-    /// Those that are open.
+    /// The number of open jobs.
     pub open: usize,
-    /// Those that ended within `jobs.ended_within`.
+    /// The number of jobs that ended within `jobs.ended_within`.
     pub ended_recently: usize,
-    /// One request each, if none fails.
+    /// The number of pages: one request each, if none fails.
     pub pages: u64,
-    /// How long the walk took, with the waits for the rate limit.
+    /// The duration of the walk, including waits for the rate limit.
     pub seconds: f64,
-    /// How far apart the exporter starts such walks on average.
+    /// The average time between the starts of such walks.
     pub seconds_between_starts: f64,
 }
 
-/// A target one of whose walks failed.
+/// A target with a failed walk.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Failed {
     /// The target's name.
@@ -67,11 +67,11 @@ pub struct Failed {
     pub reason: String,
 }
 
-/// Runs each listing of each target once. All targets start together, as in the exporter, and share its rate limits. The results
-/// are in the order of the configuration.
+/// Runs each listing of each target once. All targets start together, as in the exporter, and share its rate limits.
+/// The results are in the order of the configuration.
 ///
 /// # Errors
-/// If the configuration has no valid targets. Then no request was sent.
+/// If the configuration has no valid targets. No request is sent then.
 pub async fn list_all(
     config: &Config,
     options: &ClientOptions,
@@ -100,7 +100,7 @@ pub async fn list_all(
     Ok(results.into_iter().map(|(_, result)| result).collect())
 }
 
-/// It shows nothing where standard error is no terminal, or is full of log lines.
+/// Hidden if standard error is not a terminal, or if it shows log lines.
 fn progress_bar(config: &Config) -> ProgressBar {
     let is_hidden = config.log.level > LogLevel::Warn;
     let progress = if is_hidden { ProgressBar::hidden() } else { ProgressBar::no_length() };
@@ -146,7 +146,7 @@ impl Lister {
         })
     }
 
-    /// Runs a walk and counts its jobs. The next one starts after an interval, or so many times the duration.
+    /// Runs a walk and counts its jobs. The next walk starts after an interval, or after a multiple of the duration.
     async fn walk(&self, class: Class, queries: &[Query], next: (Duration, u32)) -> Result<Walk, Failure> {
         let (now, limits) = (self.clock.now(), &self.config.limits);
         let jobs = FullWalk::new(now, now.wall.before(self.config.jobs.ended_within), 0);

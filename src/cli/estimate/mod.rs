@@ -1,7 +1,7 @@
-//! `estimate`: what a day of a configuration costs in requests.
+//! `estimate`: the number of requests of a configuration per day.
 //!
-//! [`list_all`] runs the listings as the exporter does when it starts, within the same rate. [`Estimate::new`] does the arithmetic,
-//! whose formulas are in `docs/cost.md`.
+//! [`list_all`] runs the listings as the exporter does at its start, within the same rate limit. [`Estimate::new`]
+//! does the calculation; `docs/cost.md` has its formulas.
 
 mod day;
 mod listing;
@@ -20,11 +20,11 @@ use crate::config::Config;
 
 #[derive(Debug, Args)]
 pub(super) struct EstimateArgs {
-    /// The share of the open jobs that change all the time, for a second estimate beside that of a fleet that stands still
+    /// The share of the open jobs that change constantly, for a second estimate besides that of a fleet that stands still
     #[arg(long, value_name = "SHARE", default_value = "10%", value_parser = share)]
     active: f64,
 
-    /// Requests a second that AWS grants an account and region, of each operation or of one, to see the share of it; can be
+    /// AWS quota in requests a second per account and region, for all operations or for one, to see its used share; can be
     /// repeated
     #[arg(long, value_name = "[OPERATION=]NUMBER")]
     quota: Vec<Quota>,
@@ -49,7 +49,7 @@ pub(super) async fn run(config: &Config, arguments: &EstimateArgs, signals: Sign
     let listings = tokio::select! {
         listings = list_all(config, &options, Clock::system()) => Some(listings),
         () = stop => None,
-        // There is nothing to read again.
+        // A hang-up has no meaning here.
         _ = hangups.recv() => None,
     };
     let listings = match listings {

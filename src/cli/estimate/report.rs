@@ -1,15 +1,15 @@
-//! The estimate for people.
+//! Prints the estimate for people.
 
 use std::fmt::{self, Display};
 
 use super::{Estimate, Requests, TargetDay};
 use crate::config::Shard;
 
-/// What AWS charges for a further copy of 100,000 management events, in US dollars.
-/// Source: [CloudTrail pricing](https://aws.amazon.com/cloudtrail/pricing/).
+/// The price of another copy of 100,000 management events, in US dollars. Source: [CloudTrail
+/// pricing](https://aws.amazon.com/cloudtrail/pricing/).
 const CLOUDTRAIL_PRICE: f64 = 2.0;
 
-/// A whole number in groups of three digits.
+/// A whole number with groups of three digits.
 fn grouped(count: impl Display) -> String {
     let digits = format!("{count:.0}");
     let groups = digits.as_bytes().rchunks(3).rev().map(String::from_utf8_lossy);
