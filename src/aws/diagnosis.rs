@@ -1,12 +1,11 @@
-//! Which field of an answer has a value of the wrong type. The SDK says only that there is one.
+//! Finds the field of an answer that has a wrong type. The SDK reports only that there is one.
 
 use serde_json::Value;
 
-/// The JSON types that AWS's model gives fields, by their names, which mean the same wherever they stand. Source: the service
-/// model `iot/2015-05-28`.
-const FIELDS: &[(Kind, &[&str])] = &[
+/// The JSON types of fields, by name. A name has the same type everywhere. Source: the service model `iot/2015-05-28`.
+const FIELDS: &[(JsonType, &[&str])] = &[
     (
-        Kind::Number,
+        JsonType::Number,
         &[
             "createdAt",
             "lastUpdatedAt",
@@ -26,7 +25,7 @@ const FIELDS: &[(Kind, &[&str])] = &[
         ],
     ),
     (
-        Kind::String,
+        JsonType::String,
         &[
             "jobId",
             "jobArn",
@@ -40,13 +39,13 @@ const FIELDS: &[(Kind, &[&str])] = &[
             "endTime",
         ],
     ),
-    (Kind::Boolean, &["isConcurrent", "forceCanceled"]),
-    (Kind::Array, &["jobs", "targets", "maintenanceWindows", "executionSummaries"]),
-    (Kind::Object, &["job", "jobProcessDetails", "schedulingConfig", "jobExecutionSummary"]),
+    (JsonType::Boolean, &["isConcurrent", "forceCanceled"]),
+    (JsonType::Array, &["jobs", "targets", "maintenanceWindows", "executionSummaries"]),
+    (JsonType::Object, &["job", "jobProcessDetails", "schedulingConfig", "jobExecutionSummary"]),
 ];
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Kind {
+enum JsonType {
     Number,
     String,
     Boolean,
@@ -55,7 +54,7 @@ enum Kind {
     Null,
 }
 
-impl Kind {
+impl JsonType {
     fn of(value: &Value) -> Self {
         match value {
             Value::Null => Self::Null,
@@ -79,7 +78,7 @@ impl Kind {
     }
 }
 
-/// What is wrong with an answer's body; `None` if nothing is to be found.
+/// The fault of an answer's body; `None` if none is found.
 pub(super) fn of(body: &[u8]) -> Option<String> {
     match serde_json::from_slice(body) {
         Ok(value) => wrong_type(&value, "", None),
@@ -87,7 +86,7 @@ pub(super) fn of(body: &[u8]) -> Option<String> {
     }
 }
 
-/// The first value of a wrong type in `value`, which is at `path` of the job `job_id`.
+/// The first value of a wrong type in `value`, which is at `path` in the job `job_id`.
 fn wrong_type(value: &Value, path: &str, job_id: Option<&str>) -> Option<String> {
     match value {
         Value::Object(fields) => {
@@ -99,8 +98,8 @@ fn wrong_type(value: &Value, path: &str, job_id: Option<&str>) -> Option<String>
         }
         Value::Array(items) => items.iter().enumerate().find_map(|(place, item)| {
             let path = format!("{path}[{place}]");
-            let is_scalar = Kind::of(item) != Kind::Object;
-            let fault = (path.starts_with("jobs[") && is_scalar).then(|| said(&path, item, Kind::Object, job_id));
+            let is_scalar = JsonType::of(item) != JsonType::Object;
+            let fault = (path.starts_with("jobs[") && is_scalar).then(|| said(&path, item, JsonType::Object, job_id));
             fault.or_else(|| wrong_type(item, &path, job_id))
         }),
         _ => None,
@@ -109,13 +108,13 @@ fn wrong_type(value: &Value, path: &str, job_id: Option<&str>) -> Option<String>
 
 fn wrong_field(name: &str, value: &Value, path: &str, job_id: Option<&str>) -> Option<String> {
     let expected = FIELDS.iter().find(|(_, names)| names.contains(&name)).map(|(kind, _)| *kind)?;
-    let found = Kind::of(value);
-    (found != expected && found != Kind::Null).then(|| said(path, value, expected, job_id))
+    let found = JsonType::of(value);
+    (found != expected && found != JsonType::Null).then(|| said(path, value, expected, job_id))
 }
 
-fn said(path: &str, value: &Value, expected: Kind, job_id: Option<&str>) -> String {
+fn said(path: &str, value: &Value, expected: JsonType, job_id: Option<&str>) -> String {
     let job = job_id.map(|job_id| format!(" (job {job_id:?})")).unwrap_or_default();
-    format!("{path} is {}, not {}{job}", Kind::of(value).named(), expected.named())
+    format!("{path} is {}, not {}{job}", JsonType::of(value).named(), expected.named())
 }
 
 #[cfg(test)]
@@ -155,7 +154,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_is_found_in_an_answer_whose_types_are_right() {
+    fn an_answer_with_right_types_has_no_fault() {
         assert_eq!(fault(r#"{"jobs": [{"jobId": null, "new": {"status": "x"}}], "nextToken": "t"}"#), None);
     }
 }

@@ -1,4 +1,4 @@
-//! What goes wrong with AWS, in one line and one reason.
+//! Errors of AWS calls, each with one reason and a message of one line.
 
 use std::error::Error;
 use std::fmt;
@@ -15,7 +15,7 @@ use super::credentials::SourceError;
 use super::{diagnosis, http_client};
 use crate::metrics::Reason;
 
-/// A target that can't be connected at all.
+/// Why a target cannot be connected.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ConnectError {
     /// No region is configured anywhere.
@@ -27,31 +27,31 @@ pub enum ConnectError {
     NoRegion {
         /// The target's name, if it has one.
         target: Option<String>,
-        /// What is wrong with the AWS configuration files, or with the profile that is looked for in them.
+        /// Faults of the AWS configuration files, or of the selected profile.
         faults: Vec<String>,
     },
-    /// What is configured as region can't be one.
-    #[error("{}: {region:?} is no AWS region; one is lower-case letters, digits and hyphens, such as eu-west-1", named(target.as_ref()))]
+    /// The configured region is invalid.
+    #[error("{}: {region:?} is not an AWS region; regions have lower-case letters, digits and hyphens, such as eu-west-1", named(target.as_ref()))]
     InvalidRegion {
         /// The target's name, if it has one.
         target: Option<String>,
-        /// What was found.
+        /// The value.
         region: String,
     },
-    /// The endpoint that the AWS settings name can't be one. It is not repeated: it can hold a password.
-    #[error("{}: {found_in} is no endpoint; one is http:// or https:// and a host, without a user name", named(target.as_ref()))]
+    /// The endpoint in the AWS settings is invalid. The message omits it: it can contain a password.
+    #[error("{}: {found_in} is not a valid endpoint; use http:// or https:// and a host, without a user name", named(target.as_ref()))]
     InvalidEndpoint {
         /// The target's name, if it has one.
         target: Option<String>,
-        /// Where it is.
+        /// The setting.
         found_in: &'static str,
     },
-    /// The CA bundle that the environment or the profile names has no certificate.
+    /// The CA bundle of the environment or of the profile has no certificate.
     #[error("{}: AWS_CA_BUNDLE, or ca_bundle in the AWS profile: {reason}", named(target.as_ref()))]
     NoTrust {
         /// The target's name, if it has one.
         target: Option<String>,
-        /// The file, and what is wrong with it.
+        /// The file and its fault.
         reason: String,
     },
 }
@@ -63,17 +63,17 @@ fn named(target: Option<&String>) -> String {
 /// A call that failed with all its attempts.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ApiError {
-    /// The operation, by AWS's name.
+    /// The operation, by its AWS name.
     pub operation: &'static str,
-    /// `on` and the host that was asked, or `in` and the region if no request could be made.
+    /// `on` and the host of the request, or `in` and the region if no request was sent.
     pub place: String,
     /// The kind of failure.
     pub reason: Reason,
-    /// AWS's error code, or one of the exporter's own; `None` if no request was sent.
+    /// AWS's error code, or one of the exporter; `None` if no request was sent.
     pub code: Option<String>,
     /// The causes, outermost first, on one line.
     pub cause: String,
-    /// When it was on AWS's clock, if AWS refused a signature.
+    /// AWS's time, if AWS refused a signature.
     pub(super) server_time: Option<SystemTime>,
 }
 
@@ -86,7 +86,7 @@ impl fmt::Display for ApiError {
 }
 
 impl ApiError {
-    /// An answer that could be read, but does not say what it has to.
+    /// An answer that could be parsed, but lacks required content.
     pub(super) fn malformed(operation: &'static str, place: &str, cause: String) -> Self {
         Self::new(operation, place, (Reason::Malformed, Some(MALFORMED.to_owned()), cause))
     }
@@ -97,18 +97,18 @@ impl ApiError {
         Self::new(operation, place, (Reason::Timeout, Some(TIMEOUT.to_owned()), cause))
     }
 
-    /// A request that cannot be signed.
+    /// A request without credentials.
     pub(super) fn without_credentials(operation: &'static str, region: &str, error: &CredentialsError) -> Self {
         let (reason, cause) = of_credentials(error).unwrap_or_else(|| (Reason::Credentials, chain(error)));
         Self { operation, place: format!("in {region}"), reason, code: None, cause, server_time: None }
     }
 
-    /// The same, with what can be done about it.
+    /// Appends a hint.
     pub(super) fn hinting(self, hint: &str) -> Self {
         Self { cause: format!("{}; {hint}", self.cause), ..self }
     }
 
-    /// Sorts and shortens an error of the SDK.
+    /// Classifies and shortens an error of the SDK.
     pub(super) fn from_sdk<E>(operation: &'static str, place: &str, error: &SdkError<E, HttpResponse>) -> Self
     where
         E: ProvideErrorMetadata + Error + Send + Sync + 'static,
@@ -122,19 +122,19 @@ impl ApiError {
         Self { operation, place: place.to_owned(), reason, code, cause, server_time: None }
     }
 
-    /// Whether the same request can succeed a moment later.
+    /// Whether the same request may succeed if it is repeated.
     pub(super) fn is_transient(&self) -> bool {
         matches!(self.reason, Reason::Throttled | Reason::Timeout | Reason::Network | Reason::Unavailable)
     }
 }
 
-/// The time in the answer that an error came with.
+/// The time in the answer of an error.
 fn server_time<E>(error: &SdkError<E, HttpResponse>) -> Option<SystemTime> {
     let date = error.raw_response()?.headers().get("date")?;
     DateTime::from_str(date, Format::HttpDate).ok()?.try_into().ok()
 }
 
-/// The exporter's own codes, for attempts that AWS gave none for.
+/// The exporter's own codes, for attempts without a code of AWS.
 pub(super) const MALFORMED: &str = "malformed";
 const NETWORK: &str = "network";
 const TIMEOUT: &str = "timeout";
@@ -182,12 +182,12 @@ where
     }
 }
 
-/// What is wrong with an answer that the SDK could not read.
+/// The fault of an answer that the SDK could not parse.
 fn unreadable(answer: &HttpResponse) -> Option<String> {
     answer.body().bytes().and_then(diagnosis::of).map(|fault| one_line(&fault))
 }
 
-/// What went wrong where there were no credentials to make a request with.
+/// The reason and the message, if an error is about missing credentials.
 pub(super) fn of_credentials(error: &(dyn Error + 'static)) -> Option<(Reason, String)> {
     if let Some(SourceError { reason, message }) = causes(error).find_map(|cause| cause.downcast_ref()) {
         return Some((*reason, one_line(message)));
@@ -200,8 +200,8 @@ pub(super) fn of_credentials(error: &(dyn Error + 'static)) -> Option<(Reason, S
     Some((reason, chain(error)))
 }
 
-/// The reason for an answer with an error in it. Codes come before statuses: AWS IoT's model gives throttling 400, and in
-/// practice it is 429.
+/// The reason for an error answer. Codes precede statuses: the model of AWS IoT uses 400 for throttling, and the
+/// service answers 429.
 fn answered(status: u16, code: Option<&str>) -> Reason {
     match code.unwrap_or_default() {
         "ThrottlingException"
@@ -236,9 +236,9 @@ fn answered(status: u16, code: Option<&str>) -> Reason {
         | "UnauthorizedOperation"
         | "NotAuthorized" => Reason::Denied,
         _ => match status {
-            // A good status whose answer still is an error is one that the SDK could not read.
+            // A status of success, but an answer that the SDK could not parse.
             200..=299 => Reason::Malformed,
-            // Without a code of AWS's a 403 is somebody else's, a proxy's for one.
+            // A 403 without an AWS code comes from something else, such as a proxy.
             401 | 403 if code.is_some() => Reason::Denied,
             429 => Reason::Throttled,
             500.. => Reason::Unavailable,
@@ -255,7 +255,7 @@ fn described(status: u16, code: Option<&str>, message: Option<&str>, error: &(dy
         (None, Some(message)) => message.to_owned(),
         (None, None) => chain(error),
     };
-    // What a region that is not enabled says too.
+    // AWS answers the same in a region that is not enabled.
     let hint = match code {
         Some("UnrecognizedClientException" | "InvalidClientTokenId") => "; is the region enabled for the account?",
         _ => "",
@@ -263,14 +263,14 @@ fn described(status: u16, code: Option<&str>, message: Option<&str>, error: &(dy
     one_line(&format!("{text} (HTTP {status}){hint}"))
 }
 
-/// What AWS says of a signature that does not match repeats the request, with the session token in its headers.
+/// AWS's message about a wrong signature repeats the request, with the session token in its headers.
 fn without_request(message: &str) -> &str {
     let repeats = ["The Canonical String", "x-amz-security-token", "X-Amz-Security-Token"];
     let end = repeats.iter().filter_map(|text| message.find(text)).min().unwrap_or(message.len());
     message[..end].trim_end()
 }
 
-/// The code of an answer with an error in it.
+/// The code of an error answer.
 pub(super) fn code(status: u16, code: Option<&str>) -> String {
     match (code, status) {
         (Some(code), _) => code.to_owned(),
@@ -279,8 +279,7 @@ pub(super) fn code(status: u16, code: Option<&str>) -> String {
     }
 }
 
-/// An error and its causes. Levels of the SDK's errors that only repeat another one, or say no more than that there is a
-/// cause, are left out.
+/// An error and its causes. Omits levels that repeat another one or only say that there is a cause.
 pub(super) fn chain(error: &(dyn Error + 'static)) -> String {
     const SAY_NOTHING: &[&str] = &[
         "the credential provider was not enabled",
@@ -294,7 +293,8 @@ pub(super) fn chain(error: &(dyn Error + 'static)) -> String {
     let mut texts: Vec<String> = Vec::new();
     for cause in causes(error) {
         let mut text = cause.to_string();
-        // What an external program writes can be anything, a secret too; that it failed, and how, stands before it.
+        // The output of an external program can contain secrets. The text before it says that and how the program
+        // failed.
         if let Some(end) = text.find("Stderr:") {
             text.truncate(end);
         }
@@ -315,8 +315,8 @@ fn has_cause<T: Error + 'static>(error: &(dyn Error + 'static)) -> bool {
     causes(error).any(<dyn Error>::is::<T>)
 }
 
-/// What an answer says may be anything, and goes to logs and pages: it is put on one line, other characters that can't be
-/// seen, or that turn the direction of what follows, are written out, and its length is bounded.
+/// Makes a text of an answer safe for logs and pages: one line, bounded length, and invisible or direction-changing
+/// characters escaped.
 pub(super) fn one_line(text: &str) -> String {
     const MAX_CHARS: usize = 1000;
     let mut line = String::new();
@@ -335,7 +335,7 @@ pub(super) fn one_line(text: &str) -> String {
     line
 }
 
-/// A word, without the user name and password of the URL that it may be.
+/// A word; if it is a URL, without user name and password.
 fn without_userinfo(word: &str) -> String {
     match (word.find("://"), word.rfind('@')) {
         (Some(scheme), Some(at)) if scheme < at => format!("{}<hidden>{}", &word[..scheme + 3], &word[at..]),
@@ -348,23 +348,23 @@ mod tests {
     use super::*;
 
     #[test]
-    fn throttling_is_known_by_its_code_and_by_its_status() {
+    fn throttling_is_recognized_by_code_and_by_status() {
         assert_eq!(answered(400, Some("ThrottlingException")), Reason::Throttled);
         assert_eq!(answered(429, None), Reason::Throttled);
         assert_eq!(answered(429, Some("SomethingNew")), Reason::Throttled);
     }
 
     #[test]
-    fn an_identity_that_is_not_accepted_differs_from_one_that_may_not() {
+    fn an_unknown_identity_differs_from_a_denied_one() {
         assert_eq!(answered(403, Some("ExpiredTokenException")), Reason::Credentials);
         assert_eq!(answered(403, Some("UnrecognizedClientException")), Reason::Credentials);
         assert_eq!(answered(403, Some("AccessDeniedException")), Reason::Denied);
         assert_eq!(answered(403, Some("SomethingNew")), Reason::Denied);
-        assert_eq!(answered(403, None), Reason::Rejected, "a proxy, and no policy of AWS's");
+        assert_eq!(answered(403, None), Reason::Rejected, "a proxy, not a policy of AWS");
     }
 
     #[test]
-    fn other_answers_are_told_by_their_status() {
+    fn other_answers_are_classified_by_their_status() {
         assert_eq!(answered(200, None), Reason::Malformed);
         assert_eq!(answered(400, Some("InvalidRequestException")), Reason::Rejected);
         assert_eq!(answered(404, None), Reason::Rejected);
@@ -373,7 +373,7 @@ mod tests {
     }
 
     #[test]
-    fn the_request_that_a_refused_signature_repeats_is_left_out() {
+    fn the_message_of_a_refused_signature_omits_the_request() {
         let message = "The request signature we calculated does not match.\n\nThe Canonical String for this request \
             should have been\n'GET\n/jobs\n\nx-amz-security-token:hunter2\n'";
         assert_eq!(without_request(message), "The request signature we calculated does not match.");
@@ -382,7 +382,7 @@ mod tests {
     }
 
     #[test]
-    fn neither_passwords_in_urls_nor_what_a_program_wrote_is_told() {
+    fn passwords_in_urls_and_output_of_programs_are_hidden() {
         assert_eq!(
             one_line("proxy http://user:p@ss@proxy.test:1/x failed"),
             "proxy http://<hidden>@proxy.test:1/x failed"
@@ -392,12 +392,12 @@ mod tests {
     }
 
     #[test]
-    fn what_an_answer_says_can_not_turn_the_direction_of_a_line() {
+    fn an_answer_cannot_change_the_direction_of_a_line() {
         assert_eq!(one_line("denied \u{202e}drowssap\u{2066}"), "denied \\u{202e}drowssap\\u{2066}");
     }
 
     #[test]
-    fn what_an_answer_says_stays_on_one_line_of_bounded_length() {
+    fn the_text_of_an_answer_is_one_line_of_bounded_length() {
         assert_eq!(one_line("a\n  b\u{1b}[31m"), "a b\\u{1b}[31m");
         assert_eq!(one_line("a\u{2028}b\0\\ \"é\" 'c'"), "a b\\0\\ \"é\" 'c'");
         assert_eq!(one_line(&"x".repeat(10_000)).chars().count(), 1001);

@@ -1,4 +1,4 @@
-//! For tests only: a network that gives answers of the test's own, without sockets.
+//! For tests: an HTTP client with scripted answers, without sockets.
 
 use std::sync::Arc;
 
@@ -42,7 +42,7 @@ impl HttpConnector for FakeHttp {
     }
 }
 
-/// As the real client hands an answer over: what HTTP has no way to say can't come.
+/// Converts an answer as the real client does: headers that HTTP cannot transport are dropped.
 fn response(
     status: u16,
     headers: Vec<(&'static str, Vec<u8>)>,
@@ -58,7 +58,7 @@ fn response(
     response.try_into().map_err(|error: HttpError| ConnectorError::other(error.into(), None))
 }
 
-/// The way to such a network.
+/// Client options that answer each request by its path.
 pub(crate) fn options(answer: impl Fn(&str) -> Answer + Send + Sync + 'static) -> ClientOptions {
     ClientOptions {
         http: SharedHttpClient::new(FakeHttp(Arc::new(answer))),
@@ -66,7 +66,7 @@ pub(crate) fn options(answer: impl Fn(&str) -> Answer + Send + Sync + 'static) -
     }
 }
 
-/// A target whose account is known.
+/// A target with a configured account.
 pub(crate) fn target() -> Target {
     Target {
         name: Some("t".to_owned()),
@@ -77,12 +77,13 @@ pub(crate) fn target() -> Target {
     }
 }
 
-/// A connection over it. What is found in the environment is found once, since that takes longer than all that follows.
+/// A connection to such a client. The environment is read once for all tests, because that takes longer than
+/// everything else.
 pub(super) async fn connection(options: &ClientOptions, counters: Arc<TargetCounters>) -> Connection {
     open(options, None, counters).await
 }
 
-/// The same with credentials of the test's own.
+/// The same, with the credentials of the test.
 pub(super) async fn connection_with(
     options: &ClientOptions,
     credentials: Credentials,

@@ -1,4 +1,4 @@
-//! The HTTPS client that carries every request: proxies, connections and the size of answers.
+//! The HTTPS client for all requests: proxies, connection pools, and the size limit of answers.
 
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv6Addr};
@@ -19,15 +19,15 @@ use aws_smithy_runtime_api::client::result::ConnectorError;
 use aws_smithy_types::body::SdkBody;
 use http_body_util::{BodyExt as _, LengthLimitError, Limited};
 
-/// The largest answer that is read, in bytes: far above any real one (a page of 250 jobs is about 100 KB), far below what would
-/// hurt.
+/// The largest answer, in bytes: far above any real one (a page of 250 jobs has about 100 KB), and harmless for
+/// memory.
 const MAX_ANSWER: usize = 16 << 20;
 
-/// For how long an idle connection is kept. Shorter than what firewalls and load balancers allow, many of which drop a connection
-/// without a word after 60 s or more.
+/// How long an idle connection is kept. Shorter than the timeouts of firewalls and load balancers; many drop a
+/// connection silently after 60 s or more.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(20);
 
-/// How often the kernel probes a connection that is silent.
+/// The interval of the kernel's probes on a silent connection.
 const TCP_KEEPALIVE: Duration = Duration::from_secs(15);
 
 /// An answer larger than [`MAX_ANSWER`].
@@ -38,13 +38,14 @@ pub(super) struct TooLarge;
 /// Whether requests go through a proxy.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Proxies {
-    /// As `HTTPS_PROXY`, `HTTP_PROXY` and `NO_PROXY` say, except for addresses of this machine: see [`is_of_this_machine`].
+    /// The proxies of `HTTPS_PROXY`, `HTTP_PROXY` and `NO_PROXY`, except for addresses of this machine: see
+    /// [`is_of_this_machine`].
     FromEnvironment,
-    /// Straight to the endpoint.
+    /// No proxy.
     None,
 }
 
-/// An HTTPS client that trusts the certificates in `trust`. All that share it share its connections.
+/// An HTTPS client that trusts the certificates in `trust`. All its users share its connections.
 pub(super) fn client(proxies: Proxies, trust: TrustStore) -> SharedHttpClient {
     SharedHttpClient::new(Https(Arc::new(Shared { proxies, trust, pools: Arc::default() })))
 }
@@ -69,15 +70,15 @@ impl HttpClient for Https {
     }
 }
 
-/// The connections of each origin, such as `https://iot.eu-west-1.amazonaws.com`.
+/// The connection pool of each origin, such as `https://iot.eu-west-1.amazonaws.com`.
 #[derive(Debug, Default)]
 struct Pools(Mutex<HashMap<String, Pool>>);
 
-/// Connections that no request has failed on.
+/// Connections without a failed request.
 #[derive(Clone, Debug)]
 struct Pool {
     client: pool::Client,
-    /// Tells this pool from the one that replaces it.
+    /// Distinguishes this pool from its replacement.
     identity: Arc<()>,
 }
 
@@ -95,7 +96,7 @@ struct HttpsConnector {
 }
 
 impl HttpsConnector {
-    /// The pool of an origin, a new one where there is none.
+    /// The pool of an origin. Creates one if there is none.
     fn pool(&self, origin: &str, host: &str) -> Result<Pool, BoxError> {
         let mut pools = self.shared.pools.lock();
         if let Some(pool) = pools.get(origin) {
@@ -137,8 +138,8 @@ impl HttpConnector for HttpsConnector {
     }
 }
 
-/// A request without an answer so far. When it is dropped, the pool that it was sent on is no longer used: a connection that a
-/// firewall has dropped is silent, and its neighbours in the pool are likely to be as well.
+/// A request without an answer so far. Dropping it replaces the pool: a firewall that drops one connection silently
+/// has probably dropped the others of the pool, too.
 struct Unanswered {
     pools: Arc<Pools>,
     origin: String,
@@ -167,10 +168,10 @@ fn origin(url: &str) -> Option<(String, String)> {
     Some((format!("{scheme}://{authority}"), authority.host().to_owned()))
 }
 
-/// Whether a host is reachable from this machine only: a loopback or link-local address, or the metadata service of EC2 or
-/// EKS by IPv6 (<https://docs.aws.amazon.com/sdkref/latest/guide/feature-imds-credentials.html>,
-/// <https://docs.aws.amazon.com/eks/latest/userguide/pod-id-how-it-works.html>). A proxy could not reach what is meant, and
-/// would see the token of a container in clear.
+/// Whether a host is reachable only from this machine: a loopback or link-local address, or the metadata service of
+/// EC2 or EKS by IPv6 (<https://docs.aws.amazon.com/sdkref/latest/guide/feature-imds-credentials.html>,
+/// <https://docs.aws.amazon.com/eks/latest/userguide/pod-id-how-it-works.html>). A proxy could not reach the same
+/// host, and would see the token of a container in clear.
 fn is_of_this_machine(host: &str) -> bool {
     const METADATA_V6: [Ipv6Addr; 2] =
         [Ipv6Addr::new(0xfd00, 0xec2, 0, 0, 0, 0, 0, 0x254), Ipv6Addr::new(0xfd00, 0xec2, 0, 0, 0, 0, 0, 0x23)];
@@ -185,7 +186,7 @@ fn is_of_this_machine(host: &str) -> bool {
     }
 }
 
-/// `http`, with answers that are read to their end, and not beyond [`MAX_ANSWER`].
+/// Wraps `http` to read answers to their end, up to [`MAX_ANSWER`].
 pub(super) fn bounded(http: SharedHttpClient) -> SharedHttpClient {
     SharedHttpClient::new(Bounded(http))
 }
@@ -209,7 +210,7 @@ impl HttpConnector for BoundedConnector {
     }
 }
 
-/// Reads an answer to its end, so that its size is known before the SDK parses it.
+/// Reads an answer to its end, so that the SDK parses only answers within the limit.
 async fn read_whole(mut response: HttpResponse) -> Result<HttpResponse, ConnectorError> {
     let body = Limited::new(response.take_body(), MAX_ANSWER).collect().await.map_err(|error| {
         if error.is::<LengthLimitError>() {

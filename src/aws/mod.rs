@@ -1,8 +1,8 @@
-//! AWS, as the exporter meets it: the only place that knows the SDK's types.
+//! AWS clients. Only this module uses the types of the SDK.
 //!
-//! A [`Connection`] is one target's. Each call goes through the loop in [`request`], which paces, bounds, counts and repeats it;
-//! every failure becomes an [`ApiError`] with a reason. What [`credentials`] take (`AssumeRole`, for one) is counted too, and is
-//! rare enough to need no budget.
+//! A [`Connection`] belongs to one target. Each call goes through the loop in [`request`], which limits its rate and
+//! its time, counts it, and retries it; every failure becomes an [`ApiError`] with a reason. The requests of
+//! [`credentials`], such as `AssumeRole`, are counted too. They are rare and have no rate limit.
 
 mod credentials;
 mod diagnosis;
@@ -55,31 +55,32 @@ use rate_limit::{Class, RateLimiters, TargetLimiter};
 use request::{Caller, Host, Operation, Permit};
 pub use trust::CaBundles;
 
-/// The largest page that `ListJobs` and `ListJobExecutionsForJob` give. The default is not documented, so it is always asked for.
-/// Sources: [ListJobs](https://docs.aws.amazon.com/iot/latest/apireference/API_ListJobs.html) and
-/// [ListJobExecutionsForJob](https://docs.aws.amazon.com/iot/latest/apireference/API_ListJobExecutionsForJob.html), `maxResults`.
+/// The largest page of `ListJobs` and `ListJobExecutionsForJob`. The default is not documented, so each request sets
+/// it. Sources: [ListJobs](https://docs.aws.amazon.com/iot/latest/apireference/API_ListJobs.html) and
+/// [ListJobExecutionsForJob](https://docs.aws.amazon.com/iot/latest/apireference/API_ListJobExecutionsForJob.html),
+/// `maxResults`.
 pub const PAGE_SIZE: i32 = 250;
 
-/// For the TCP and TLS handshakes. The SDK's own default.
+/// The limit for the TCP and TLS handshakes; the default of the SDK.
 const CONNECT_TIMEOUT: Duration = Duration::from_millis(3100);
 
-/// Attempts of the SDK's own calls for credentials, the first one included: its standard.
+/// Attempts of the SDK's own calls for credentials; the default of the SDK.
 const MAX_ATTEMPTS: u32 = 3;
 
-/// How many pages of tags are read. A resource has up to 50 tags
-/// ([quotas](https://docs.aws.amazon.com/general/latest/gr/iot-core.html)), so that more pages are those of a server at fault.
+/// The limit of pages of tags. A resource has up to 50 tags
+/// ([quotas](https://docs.aws.amazon.com/general/latest/gr/iot-core.html)), so more pages mean a faulty server.
 const MAX_TAG_PAGES: usize = 50;
 
-/// The longest job id that is asked for, in bytes. AWS's own have 64 characters; the SDK panics where a request's line gets
-/// longer than HTTP allows.
+/// The longest job id in requests, in bytes. AWS's own have up to 64 characters; the SDK panics if the request line
+/// exceeds the limit of HTTP.
 const MAX_JOB_ID: usize = 1024;
 
-/// The longest page token that is sent back, in bytes. With each byte escaped it still fits into the 65,534 bytes of a
-/// request's line, beyond which the SDK panics.
+/// The longest page token in requests, in bytes. With each byte escaped, it fits into the 65,534 bytes of a request
+/// line; beyond that, the SDK panics.
 const MAX_TOKEN: usize = 16 << 10;
 
-/// What spares the call to STS.
-const WITHOUT_STS: &str = "STS is asked only for the account id: let it be reached, or set targets[].account_id";
+/// A hint for failures of STS.
+const WITHOUT_STS: &str = "STS is asked only for the account id: allow access to it, or set targets[].account_id";
 
 const LIST_JOBS: Operation = Operation::page("ListJobs");
 const DESCRIBE_JOB: Operation = Operation::single("DescribeJob");
@@ -87,16 +88,16 @@ const LIST_EXECUTIONS: Operation = Operation::page("ListJobExecutionsForJob");
 const LIST_TAGS: Operation = Operation::single("ListTagsForResource");
 const GET_CALLER_IDENTITY: Operation = Operation::single("GetCallerIdentity");
 
-/// A page of jobs, or of executions.
+/// A page of jobs or of executions.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Page<T> {
-    /// What it lists; a page can be empty and still not be the last.
+    /// The items. A page can be empty without being the last.
     pub items: Vec<T>,
     /// The token of the next page; `None` at the end.
     pub next_token: Option<String>,
 }
 
-/// Which jobs to list: `ListJobs`' own parameters.
+/// The filters of `ListJobs`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Query {
     /// Only this status.
@@ -111,7 +112,7 @@ pub struct Query {
     pub namespace_id: Option<String>,
 }
 
-/// One target's way to AWS.
+/// The AWS clients of one target.
 #[derive(Debug)]
 pub struct Connection {
     iot: aws_sdk_iot::Client,
@@ -120,15 +121,15 @@ pub struct Connection {
     sts_host: Host,
     caller: Caller,
     configured_account: Option<AccountId>,
-    /// The account that `GetCallerIdentity` named, and the identity that it named it for.
+    /// The account from `GetCallerIdentity`, with the fingerprint of the credentials.
     account: Mutex<Option<(Fingerprint, AccountId)>>,
 }
 
-/// Allows one request of `DescribeJob`.
+/// Permits one request of `DescribeJob`.
 #[derive(Debug)]
 pub struct DescribePermit(Permit);
 
-/// A target's settings with everything that the SDK found in the environment. It still has no name to count under.
+/// A target's settings, completed from the environment. It has no counters yet.
 #[derive(Debug)]
 pub struct Resolved {
     sdk: aws_config::SdkConfig,
@@ -139,41 +140,41 @@ pub struct Resolved {
 }
 
 impl Resolved {
-    /// The region that the target is in.
+    /// The target's region.
     #[must_use]
     pub fn region(&self) -> &str {
         &self.region
     }
 
-    /// The target's name: its own, else its region.
+    /// The target's name, or its region if it has none.
     #[must_use]
     pub fn name(&self) -> &str {
         self.target.name.as_deref().unwrap_or(&self.region)
     }
 }
 
-/// How AWS is reached, the same for all targets.
+/// Client settings of the process, the same for all targets.
 #[derive(Clone, Debug)]
 pub struct ClientOptions {
-    /// Carries every request, those for credentials included.
+    /// The HTTP client for all requests, including those for credentials.
     pub http: SharedHttpClient,
-    /// Used in place of the usual sources where set. The demo's fleet has its own.
+    /// If set, replaces the usual sources of credentials, as in the demo.
     pub credentials: Option<SharedCredentialsProvider>,
-    /// Clients that trust other certificates than the system's.
+    /// HTTP clients with other trusted certificates than the system's.
     pub ca_bundles: CaBundles,
-    /// What all targets know of tokens of IAM Identity Center.
+    /// Renewed tokens of IAM Identity Center, shared by all targets.
     pub sso_tokens: SsoTokens,
 }
 
 impl ClientOptions {
-    /// The way to the real AWS: HTTPS, and credentials from where AWS's own tools find them.
+    /// The options for AWS: HTTPS, and credentials from the usual sources of AWS tools.
     #[must_use]
     pub fn usual() -> Self {
         let http = http_client::client(Proxies::FromEnvironment, trust::system());
         Self { http, credentials: None, ca_bundles: CaBundles::default(), sso_tokens: SsoTokens::default() }
     }
 
-    /// The way to an endpoint in this process, with an access key that it knows. No proxy, no credentials of the machine.
+    /// The options for an endpoint in this process, with an access key: no proxy, no credentials of the machine.
     #[must_use]
     pub fn local(access_key_id: &str, secret_access_key: &str) -> Self {
         let credentials = Credentials::new(access_key_id, secret_access_key, None, None, "local");
@@ -185,11 +186,11 @@ impl ClientOptions {
         }
     }
 
-    /// The client for a target with this profile: that of the CA bundle that the environment or the profile names.
+    /// The HTTP client for a target with this profile, with the CA bundle of the environment or the profile.
     fn http_for(&self, profile: Option<&str>, files: &SharedFiles) -> Result<SharedHttpClient, String> {
         let of_environment = std::env::var_os(trust::CA_BUNDLE).map(PathBuf::from);
         let bundle = of_environment.or_else(|| files.ca_bundle(profile.unwrap_or(profiles::DEFAULT)));
-        // Credentials of one's own are for an endpoint in this process, which speaks no TLS.
+        // Fixed credentials are for an endpoint in this process, without TLS.
         match bundle.filter(|_| self.credentials.is_none()) {
             Some(path) => self.ca_bundles.client(&path),
             None => Ok(self.http.clone()),
@@ -197,11 +198,11 @@ impl ClientOptions {
     }
 }
 
-/// Finds a target's region and credential sources: its own keys first, then the usual AWS variables, profiles and services.
-/// Requests are signed, and credentials end, by `clock`.
+/// Determines a target's region and credential sources: its own keys first, then the usual AWS variables, profiles and
+/// services. `clock` is used for signatures and for the end of credentials.
 ///
 /// # Errors
-/// Where no region is to be found, or what is found can't be one, or the endpoint that is found can't be one.
+/// If there is no region, or the region, the endpoint or the CA bundle is invalid.
 pub async fn resolve(target: &Target, options: &ClientOptions, clock: Clock) -> Result<Resolved, ConnectError> {
     let files = SharedFiles::of_process();
     let named_profile = files.named_profile(target.profile.as_deref());
@@ -215,31 +216,31 @@ pub async fn resolve(target: &Target, options: &ClientOptions, clock: Clock) -> 
         .profile_name(named_profile.unwrap_or(profiles::DEFAULT))
         .time_source(SigningClock(clock))
         .retry_config(RetryConfig::standard().with_max_attempts(MAX_ATTEMPTS))
-        // Bodies are read whole and within the attempt's timeout; there is no stream left to watch.
+        // Bodies are read completely within the timeout of the attempt, so there are no streams to protect.
         .stalled_stream_protection(StalledStreamProtectionConfig::disabled());
     if let Ok(name) = AppName::new(env!("CARGO_PKG_NAME")) {
         loader = loader.app_name(name);
     }
     if let Some(credentials) = &options.credentials {
-        // The switches of the environment are for the real AWS, and can't be combined with an endpoint of one's own.
+        // The environment's switches apply to AWS endpoints, and cannot be combined with a custom endpoint.
         loader = loader.credentials_provider(credentials.clone()).use_fips(false).use_dual_stack(false);
     }
     let mut region = target.region.clone().map(Region::new);
-    // In the SDK's own chain the environment comes before any profile, and a target that names one means that one.
+    // In the SDK's own chain, the environment precedes every profile; a profile that the target names must win.
     if let (Some(profile), None) = (&target.profile, &region) {
         let of_profile =
             |name: &str| ProfileFileRegionProvider::builder().profile_files(files.for_sdk()).profile_name(name).build();
         let chain = RegionProviderChain::first_try(of_profile(profile))
             .or_else(EnvironmentVariableRegionProvider::new())
             .or_else(of_profile(files.named_profile(None).unwrap_or(profiles::DEFAULT)));
-        // If they have none, the loader goes on to the instance's metadata.
+        // If they have none, the loader tries the instance's metadata.
         region = chain.region().await;
     }
     if let Some(region) = region {
         loader = loader.region(region);
     }
     if let Some(url) = &target.endpoint_url {
-        // As above: the switches of the environment are for AWS's own endpoints.
+        // As above: the environment's switches apply to AWS endpoints.
         loader = loader.endpoint_url(url).use_fips(false).use_dual_stack(false);
     }
     if let Some(use_fips) = target.use_fips {
@@ -258,7 +259,7 @@ pub async fn resolve(target: &Target, options: &ClientOptions, clock: Clock) -> 
     }
     let of_environment = ["AWS_ENDPOINT_URL_IOT", "AWS_ENDPOINT_URL_STS"].map(|name| (name, std::env::var(name).ok()));
     let of_all = ("AWS_ENDPOINT_URL, or endpoint_url in the AWS profile", sdk.endpoint_url().map(str::to_owned));
-    // The environment has nothing to say where an endpoint is given here.
+    // The environment does not apply to an endpoint that is given here.
     let applies = target.endpoint_url.is_none() && options.credentials.is_none();
     for (found_in, url) in of_environment.into_iter().chain([of_all]) {
         if applies && url.is_some_and(|url| !config::is_endpoint_url(&url)) {
@@ -278,7 +279,7 @@ pub async fn resolve(target: &Target, options: &ClientOptions, clock: Clock) -> 
 }
 
 impl Connection {
-    /// Makes the clients of a target. Sends nothing yet.
+    /// Creates the clients of a target. Sends no request.
     #[must_use]
     pub fn open(resolved: Resolved, limiters: &Arc<RateLimiters>, counters: Arc<TargetCounters>) -> Self {
         let limiter = TargetLimiter::new(Arc::clone(limiters), resolved.name(), resolved.region.clone());
@@ -286,7 +287,7 @@ impl Connection {
         credential_requests.count_for(counters.clone());
         let clock = SigningClock(clock);
         let credentials = CredentialsCache::new(limiter.name(), sdk.credentials_provider(), clock);
-        // One provider for both clients: else the account that STS names could be another than the one that lists jobs.
+        // One provider for both clients: otherwise STS could name another account than the one whose jobs are listed.
         let shared = SharedCredentialsProvider::new(credentials.clone());
         let sdk = sdk
             .into_builder()
@@ -308,11 +309,11 @@ impl Connection {
         }
     }
 
-    /// The account whose jobs this connection lists: the configured one, else what STS says of the credentials. STS is asked
-    /// once, and again when the credentials' identity has changed.
+    /// The account of this connection's jobs: the configured one, or the one of the credentials. STS is called once,
+    /// and again when the identity of the credentials has changed.
     ///
     /// # Errors
-    /// Where STS has to be asked, and doesn't tell.
+    /// If the call of STS fails.
     pub async fn account(&self) -> Result<AccountId, ApiError> {
         if let Some(account) = &self.configured_account {
             self.caller.limiter.known_account(account);
@@ -337,10 +338,10 @@ impl Connection {
         Ok(account)
     }
 
-    /// One page of jobs. `class` is its urgency among other lists.
+    /// Lists one page of jobs. `class` is its urgency among other lists.
     ///
     /// # Errors
-    /// Where all attempts failed, or the answer has no list of jobs: that is a malformed answer, not an empty account.
+    /// If all attempts failed, or the answer has no list of jobs: that is a malformed answer, not an empty account.
     pub async fn list_jobs(
         &self,
         query: &Query,
@@ -368,7 +369,7 @@ impl Connection {
         Ok(Page { items: jobs.into_iter().map(summary).collect(), next_token })
     }
 
-    /// The token of the next page; `None` at the end. An empty token means the end, as none does.
+    /// The token of the next page; `None` at the end. An empty token also means the end.
     fn next_token(&self, operation: Operation, token: Option<String>) -> Result<Option<String>, ApiError> {
         let token = token.filter(|token| !token.is_empty());
         if let Some(token) = token.as_ref().filter(|token| token.len() > MAX_TOKEN) {
@@ -378,7 +379,7 @@ impl Connection {
         Ok(token)
     }
 
-    /// Refuses an id that no request can hold.
+    /// Refuses an id that does not fit into a request.
     fn check_id(&self, operation: Operation, job_id: &str) -> Result<(), ApiError> {
         if job_id.len() <= MAX_JOB_ID {
             return Ok(());
@@ -387,10 +388,10 @@ impl Connection {
         Err(ApiError::malformed(operation.name, &self.caller.place(&self.iot_host), cause))
     }
 
-    /// One page of the executions of a job, of one status or of all; `None` if there is no such job.
+    /// Lists one page of the executions of a job, of one status or of all; `None` if the job does not exist.
     ///
     /// # Errors
-    /// If all attempts failed, the answer has no list of executions, or no job can have this id.
+    /// If all attempts failed, the answer has no list of executions, or the id is too long.
     pub async fn list_executions(
         &self,
         job_id: &str,
@@ -422,10 +423,10 @@ impl Connection {
         Ok(Some(Page { items: executions.into_iter().map(execution).collect(), next_token }))
     }
 
-    /// All tags of a job; `None` if there is no such job.
+    /// Lists all tags of a job; `None` if the job does not exist.
     ///
     /// # Errors
-    /// If the attempt for one of the pages failed, or there are too many pages.
+    /// If the attempt for a page failed, or there are too many pages.
     pub async fn list_tags(
         &self,
         account: &AccountId,
@@ -455,8 +456,8 @@ impl Connection {
         Err(self.malformed(LIST_TAGS, &self.iot_host, cause))
     }
 
-    /// Waits until a job may be described. So the job can be chosen when its request is sent, and not when it starts to wait.
-    /// `class` is its urgency among other jobs.
+    /// Waits for the permit of a description. The caller chooses the job after the wait, when its request can be sent.
+    /// `class` is the urgency among other jobs.
     ///
     /// # Errors
     /// If there are no credentials.
@@ -464,15 +465,15 @@ impl Connection {
         self.caller.permit(DESCRIBE_JOB, class).await.map(DescribePermit)
     }
 
-    /// One job; `None` where there is no such job.
+    /// Describes one job; `None` if it does not exist.
     ///
     /// # Errors
-    /// Where the attempt failed, or the answer does not describe this job, or no job can have this id.
+    /// If the attempt failed, the answer is about another job, or the id is too long.
     pub async fn describe_job(&self, job_id: &str, permit: DescribePermit) -> Result<Option<Description>, ApiError> {
         self.check_id(DESCRIBE_JOB, job_id)?;
         let request = self.iot.describe_job().job_id(job_id);
         let answer = async { found(request.send().await, DescribeJobError::is_resource_not_found_exception) };
-        // Boxed: the SDK's futures are tens of kilobytes large.
+        // Boxed: the SDK's futures have tens of kilobytes.
         let answer = self.caller.send(DESCRIBE_JOB, &self.iot_host, &permit.0, Box::pin(answer)).await?;
         let Some(answer) = answer else { return Ok(None) };
         let description = answer.job.map(description).filter(|job| job.summary.id() == Some(job_id));
@@ -482,7 +483,7 @@ impl Connection {
         })
     }
 
-    /// The account whose jobs this connection lists, if that is known without asking STS.
+    /// The account of this connection's jobs, if it is known without a call of STS.
     #[must_use]
     pub fn known_account(&self) -> Option<AccountId> {
         if self.configured_account.is_some() {
@@ -500,14 +501,14 @@ impl Connection {
         self.caller.limiter.has_account()
     }
 
-    /// An answer that the SDK could read, and that does not say what it has to.
+    /// An answer that the SDK could parse, but that lacks required content.
     fn malformed(&self, operation: Operation, host: &Host, cause: String) -> ApiError {
         self.caller.counters.request_failed(operation.name, error::MALFORMED);
         ApiError::malformed(operation.name, &self.caller.place(host), cause)
     }
 }
 
-/// A job that is gone is an answer like any other: jobs are deleted between a walk and a request.
+/// Maps a missing job to `None`: jobs can be deleted between a walk and a request.
 fn found<T, E, R>(
     answer: Result<T, SdkError<E, R>>,
     is_not_found: impl FnOnce(&E) -> bool,
@@ -589,7 +590,7 @@ fn description(job: types::Job) -> Description {
     }
 }
 
-/// `None` for one with a failure type or a number that AWS does not document.
+/// `None` if AWS does not document the failure type or the number.
 fn criterion(criterion: &types::AbortCriteria) -> Option<AbortCriterion> {
     let failure = match criterion.failure_type.as_str() {
         "ALL" => None,
@@ -605,22 +606,23 @@ fn criterion(criterion: &types::AbortCriteria) -> Option<AbortCriterion> {
     Some(AbortCriterion { failure, threshold, min_executed })
 }
 
-/// One that is not there, or empty, is that of a job without a schedule.
-fn schedule(told: Option<&types::SchedulingConfig>) -> Schedule {
-    let Some(told) = told else { return Schedule::default() };
-    let windowed = told.maintenance_windows.as_ref().is_some_and(|windows| !windows.is_empty());
-    let start = told
+/// A missing or empty configuration means a job without a schedule.
+fn schedule(config: Option<&types::SchedulingConfig>) -> Schedule {
+    let Some(config) = config else { return Schedule::default() };
+    let windowed = config.maintenance_windows.as_ref().is_some_and(|windows| !windows.is_empty());
+    let start = config
         .start_time
         .as_deref()
         .filter(|text| !text.is_empty())
         .map_or(Start::AtOnce, |text| parse_start_time(text).map_or(Start::Unreadable, Start::At));
-    let end = told.end_time.as_deref().and_then(parse_start_time);
+    let end = config.end_time.as_deref().and_then(parse_start_time);
     Schedule { start, end, windowed }
 }
 
-/// A time before 1970 or after [`Timestamp::LATEST`] is no time that anything happened to a job at.
+/// `None` for a time before 1970 or after [`Timestamp::LATEST`].
 ///
-/// To the nearest millisecond: the SDK reads seconds with a fraction as a float, and so a little less than was written.
+/// Rounded to the nearest millisecond: the SDK reads seconds with a fraction as a float, slightly below the written
+/// value.
 fn timestamp(time: DateTime) -> Option<Timestamp> {
     let millis = (time.as_nanos() + 500_000).div_euclid(1_000_000);
     let time = i64::try_from(millis).ok().map(Timestamp::from_millis)?;
@@ -632,14 +634,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_time_is_kept_to_the_millisecond_that_was_written() {
+    fn a_time_keeps_its_milliseconds() {
         for (written, millis) in [(1_790_000_000.063, 1_790_000_000_063), (1_560_787_022.733, 1_560_787_022_733)] {
             assert_eq!(timestamp(DateTime::from_secs_f64(written)), Some(Timestamp::from_millis(millis)));
         }
     }
 
     #[test]
-    fn a_time_that_nothing_can_have_happened_at_is_none() {
+    fn an_invalid_time_is_none() {
         for secs in [-1, i64::MIN, Timestamp::LATEST.as_millis() / 1000 + 1, i64::MAX] {
             assert_eq!(timestamp(DateTime::from_secs(secs)), None, "{secs}");
         }

@@ -1,7 +1,7 @@
 //! The AWS shared configuration files, `~/.aws/config` and `~/.aws/credentials`.
 //!
-//! They are read here and their contents are handed to the SDK. The SDK's own reader takes a byte-order mark for content and
-//! a UTF-16 file for an empty one, and its errors do not name the file.
+//! They are read here, and the SDK gets their contents. The SDK's own reader treats a byte-order mark as content and a
+//! UTF-16 file as empty, and its errors do not name the file.
 
 use std::collections::HashMap;
 use std::error::Error as _;
@@ -20,12 +20,12 @@ use super::error::one_line;
 use super::trust;
 use crate::config::{self, AwsProfiles, FileError};
 
-/// The profile that is used if none is named.
+/// The profile that is used by default.
 pub(super) const DEFAULT: &str = "default";
 
 const CA_BUNDLE: &str = "ca_bundle";
 
-/// Reads the profiles that the SDK would find with these environment variables. Variables that are empty count as not set.
+/// Reads the profiles that the SDK would find with these environment variables. Empty variables count as unset.
 #[must_use]
 pub(crate) fn read(environment: &[(String, String)]) -> AwsProfiles {
     let profiles = SharedFiles::read(environment.iter().cloned()).profiles();
@@ -38,32 +38,32 @@ pub(crate) fn read(environment: &[(String, String)]) -> AwsProfiles {
     AwsProfiles { trust, ..profiles }
 }
 
-/// The folder that `~` stands for.
+/// The folder of `~`.
 pub(super) fn home() -> Option<String> {
     home_dir(&Env::real(), Os::real())
 }
 
-/// What is wrong with the files, and with the profile that is looked for in them.
+/// Faults of the files, and of the selected profile.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Faults {
     /// One line each.
     pub(super) lines: Vec<String>,
-    /// Whether one of them is that the profile is not there.
+    /// Whether the profile is missing.
     pub(super) missing: bool,
-    /// Whether one of them is that a file cannot be parsed. The SDK then uses neither file.
+    /// Whether a file cannot be parsed. The SDK then uses neither file.
     pub(super) unparsable: bool,
 }
 
-/// Both files as they were when they were read. They hold secrets, so this has no `Debug`.
+/// Both files. They contain secrets, so this does not implement `Debug`.
 pub(super) struct SharedFiles {
     files: [SharedFile; 2],
     aws_profile: Option<String>,
 }
 
 impl SharedFiles {
-    /// Reads the files that the environment of this process names.
+    /// Reads the files that the process environment names.
     pub(super) fn of_process() -> Self {
-        // The SDK ignores variables that are not UTF-8, too.
+        // Like the SDK, ignores variables that are not UTF-8.
         let text = |(name, value): (OsString, OsString)| Some((name.into_string().ok()?, value.into_string().ok()?));
         Self::read(std::env::vars_os().filter_map(text))
     }
@@ -83,13 +83,14 @@ impl SharedFiles {
         }
     }
 
-    /// The profile that is named: by a target, else by `AWS_PROFILE`. `None` if the default profile is used without being named.
+    /// The selected profile: that of the target, else `AWS_PROFILE`. `None` if the default profile is used without
+    /// being named.
     pub(super) fn named_profile<'a>(&'a self, of_target: Option<&'a str>) -> Option<&'a str> {
         of_target.or(self.aws_profile.as_deref())
     }
 
-    /// The files as the SDK takes them. What it cannot use is empty, as it is when the SDK reads the files itself: other
-    /// sources of credentials still work then.
+    /// The files for the SDK. Unusable files are empty, as when the SDK reads them itself: other sources of
+    /// credentials still work then.
     pub(super) fn for_sdk(&self) -> EnvConfigFiles {
         let [config, credentials] = &self.files;
         EnvConfigFiles::builder()
@@ -98,18 +99,18 @@ impl SharedFiles {
             .build()
     }
 
-    /// All sections of both files; `None` if one of them cannot be parsed.
+    /// All sections of both files; `None` if a file cannot be parsed.
     pub(super) fn sections(&self) -> Option<ProfileSet> {
         let (files, environment) = (Fs::from_raw_map(HashMap::new()), Env::from_slice(&[]));
         without_waiting(profile::load(&files, &environment, &self.for_sdk(), None))?.ok()
     }
 
-    /// The files as an operator would recognize them.
+    /// The files, as an operator knows them.
     pub(super) fn searched(&self) -> Vec<String> {
         self.files.iter().map(SharedFile::label).collect()
     }
 
-    /// What explains that nothing was found in `profile`, or in the default profile if it is `None`.
+    /// Why nothing was found in `profile`, or in the default profile if it is `None`.
     pub(super) fn faults(&self, profile: Option<&str>) -> Faults {
         let AwsProfiles { searched, names, problems: mut lines, .. } = self.profiles();
         let missing = profile.filter(|name| !names.contains(*name));
@@ -118,7 +119,7 @@ impl SharedFiles {
         Faults { lines, missing: missing.is_some(), unparsable }
     }
 
-    /// The file with the certificates to trust that a profile names.
+    /// The CA bundle of a profile.
     pub(super) fn ca_bundle(&self, profile: &str) -> Option<PathBuf> {
         self.profiles().properties.remove(&(profile.to_owned(), CA_BUNDLE.to_owned())).map(PathBuf::from)
     }
@@ -156,12 +157,12 @@ struct SharedFile {
 }
 
 enum Content {
-    /// Without its byte-order mark.
+    /// The text, without a byte-order mark.
     Text(String),
     Missing,
-    /// The path begins with `~`.
+    /// The path begins with `~`, and `HOME` is not set.
     HomeNotSet,
-    /// Why, in one line.
+    /// The reason, in one line.
     Unusable(String),
 }
 
@@ -186,7 +187,7 @@ impl SharedFile {
         }
     }
 
-    /// The path as an operator would recognize it.
+    /// The path, as an operator knows it.
     fn label(&self) -> String {
         let path = one_line(&self.path.to_string_lossy());
         match self.content {
@@ -196,14 +197,14 @@ impl SharedFile {
         }
     }
 
-    /// The profiles of this file alone, by the SDK's parser.
+    /// The profiles of this file, by the SDK's parser.
     fn parsed(&self) -> Result<ProfileSet, String> {
-        // In memory, and still with its path, which the parser's errors name.
+        // Parsed from memory, with the real path for the parser's errors.
         let files = Fs::from_raw_map(HashMap::from([(self.path.clone().into(), self.text().as_bytes().to_vec())]));
         let source = EnvConfigFiles::builder().with_file(self.kind, &self.path).build();
         match without_waiting(profile::load(&files, &Env::from_slice(&[]), &source, None)) {
             Some(Ok(profiles)) => Ok(profiles),
-            // The error only says that there is one; its cause names the file and the line.
+            // The error itself has no details; its cause names the file and the line.
             Some(Err(error)) => Err(one_line(&error.source().unwrap_or(&error).to_string())),
             None => Err(one_line(&format!("cannot parse {}", self.path.display()))),
         }
@@ -220,7 +221,7 @@ impl Content {
     }
 }
 
-/// The result of a future that never waits: the SDK's parser is async, and reads from memory here.
+/// The output of a future that never waits: the SDK's parser is async, but reads from memory here.
 fn without_waiting<T>(future: impl Future<Output = T>) -> Option<T> {
     match pin!(future).poll(&mut Context::from_waker(Waker::noop())) {
         Poll::Ready(result) => Some(result),
@@ -236,7 +237,7 @@ mod tests {
 
     const SECRET: &str = "wJalrXUtnFEMISECRETKEY";
 
-    /// A home folder with these files in its `.aws`.
+    /// A home folder with these files in `.aws`.
     fn home(files: &[(&str, &[u8])]) -> TempDir {
         let home = tempfile::tempdir().expect("a temporary folder");
         std::fs::create_dir(home.path().join(".aws")).expect("a folder");
@@ -296,7 +297,7 @@ mod tests {
     }
 
     #[test]
-    fn utf_16_is_named() {
+    fn a_utf_16_file_is_reported() {
         for unit in [u16::to_le_bytes, u16::to_be_bytes] {
             let home = home(&[("config", &utf_16("[profile a]\n", unit)), ("credentials", b"[b]\n")]);
             let profiles = read_in(&home);
@@ -306,7 +307,7 @@ mod tests {
     }
 
     #[test]
-    fn other_encodings_are_named() {
+    fn other_encodings_are_reported() {
         let home = home(&[("credentials", b"[b]\n# caf\xE9\n")]);
         let problem = format!("{} is not UTF-8; the first invalid byte is number 10", path(&home, "credentials"));
         assert_eq!(read_in(&home).problems, [problem]);
@@ -322,7 +323,7 @@ mod tests {
     }
 
     #[test]
-    fn without_a_home_nothing_is_read() {
+    fn without_home_no_file_is_read() {
         for environment in [variables(&[]), variables(&[("HOME", "")])] {
             let searched = ["~/.aws/config (HOME is not set)", "~/.aws/credentials (HOME is not set)"];
             let searched = searched.map(str::to_owned).to_vec();
@@ -354,7 +355,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_a_file_is_named() {
+    fn a_path_that_is_not_a_file_is_reported() {
         let home = home(&[]);
         let folder = home.path().to_string_lossy();
         let profiles = read(&variables(&[("AWS_CONFIG_FILE", &folder), ("HOME", &folder)]));
@@ -362,7 +363,7 @@ mod tests {
     }
 
     #[test]
-    fn no_more_is_read_than_a_file_can_have() {
+    fn the_size_of_a_file_is_limited() {
         let profiles = read(&variables(&[("AWS_CONFIG_FILE", "/dev/zero")]));
         assert_eq!(profiles.problems, ["/dev/zero is larger than 1048576 bytes; a configuration is not"]);
         let mut full = b"[profile a]\n".to_vec();
@@ -371,7 +372,7 @@ mod tests {
     }
 
     #[test]
-    fn what_can_not_be_parsed_is_named_by_file_and_line_and_not_repeated() {
+    fn a_parse_error_names_file_and_line_without_the_content() {
         for content in [
             format!("{SECRET}\n"),
             format!("[a]\n{SECRET}\n"),
@@ -393,7 +394,7 @@ mod tests {
     }
 
     #[test]
-    fn a_profile_that_is_not_there_is_named_with_the_files() {
+    fn a_missing_profile_is_reported_with_the_files() {
         let home = home(&[("config", b"[profile a]\n")]);
         let folder = home.path().to_string_lossy().into_owned();
         let files = |aws_profile: &str| {

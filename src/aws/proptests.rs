@@ -1,4 +1,4 @@
-//! Whatever comes back from the network is a page, a description, or an error of one short line.
+//! Any bytes from the network become a page, a description, or an error of one short line.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -23,7 +23,7 @@ use crate::proptests::{cases, fault_of_line, text};
 
 const NOW: Timestamp = Timestamp::from_secs(1_790_000_000);
 
-/// The longest error: a thousand characters of AWS's, each of which may have to be written out, and our own words.
+/// The longest error: a thousand characters of AWS, each of which may be escaped, and the exporter's own words.
 const MAX_ERROR: usize = 11_000;
 
 /// A single thread on the paused clock, where waits take no time.
@@ -32,7 +32,7 @@ fn run<T>(future: impl Future<Output = T>) -> T {
     runtime.expect("a runtime").block_on(future)
 }
 
-/// Gives these answers in turn, the last one again and again.
+/// Returns these answers in order; the last one repeats.
 fn in_turn(answers: Vec<HttpAnswer>) -> ClientOptions {
     let next = AtomicUsize::new(0);
     fake_http::options(move |_| answers[next.fetch_add(1, Ordering::Relaxed).min(answers.len() - 1)].clone())
@@ -56,7 +56,7 @@ fn fault_of(error: &ApiError) -> Option<String> {
     fault_of_line(&error.to_string(), MAX_ERROR)
 }
 
-/// The exposition of these jobs, once walks have listed them and descriptions have answered for some of them.
+/// The exposition of these jobs, after walks have listed them and descriptions have answered for some of them.
 fn exposed(
     jobs: &[JobSummary],
     descriptions: &[Description],
@@ -138,7 +138,7 @@ fn failed(fault: String) -> TestCaseError {
     TestCaseError::fail(fault)
 }
 
-/// A job as AWS could tell of it, but for its texts.
+/// A valid job without texts.
 fn valid_job() -> impl Strategy<Value = JobSummary> {
     let id = prop_oneof!["[a-c]", text()];
     let word = |known: &'static [&'static str]| prop_oneof![6 => select(known).prop_map(str::to_owned), 2 => "[A-Z_.]{1,3}", 1 => text()];
@@ -176,7 +176,7 @@ fn written(job: &JobSummary) -> Json {
     Json::Object(fields.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?))).collect())
 }
 
-/// What a label says of a text, by the rule in the documentation.
+/// The label value of a text, as documented.
 fn label(text: Option<&str>) -> String {
     let is_plain = |text: &str| {
         (1..=64).contains(&text.chars().count())
@@ -217,7 +217,7 @@ proptest! {
     }
 
     #[test]
-    fn every_job_of_a_valid_answer_is_counted_once_whatever_its_texts(jobs in vec(valid_job(), 0..16)) {
+    fn every_job_of_a_valid_answer_is_counted_once(jobs in vec(valid_job(), 0..16)) {
         let body = Json::Object(vec![("jobs".to_owned(), Json::List(jobs.iter().map(written).collect()))]);
         let page = run(async {
             let connection = fake_http::connection(&in_turn(vec![HttpAnswer::good(body.render())]), counters()).await;
@@ -244,7 +244,7 @@ proptest! {
     }
 
     #[test]
-    fn any_answer_about_executions_and_tags_is_one_that_can_be_shown_or_an_error_of_one_short_line(
+    fn any_answer_about_executions_and_tags_is_valid_or_an_error_of_one_short_line(
         executions in answers::answer(answers::executions()), tags in answers::answer(answers::tags()), job in valid_job(),
     ) {
         let account = AccountId::parse("012345678901").expect("an account id");
@@ -299,7 +299,7 @@ proptest! {
                 description.into_iter().collect()
             }
         };
-        // The job that is described is listed as well, with as little as can be said of one.
+        // The described job is listed as well, with minimal fields.
         let mut jobs = listed;
         jobs.push(JobSummary {
             job_id: Some(job_id),
@@ -319,9 +319,9 @@ proptest! {
     }
 }
 
-/// What the SDK does with an id that makes a request's line longer than HTTP allows: it panics.
+/// The SDK panics if an id makes the request line longer than HTTP allows.
 #[test]
-fn a_job_id_that_no_request_can_hold_is_an_error_and_no_panic() {
+fn a_job_id_that_is_too_long_is_an_error() {
     let described = run(async { describe(&in_turn(vec![HttpAnswer::good("{}")]), &"\u{10ffff}".repeat(10_000)).await });
     let error = described.expect_err("no such job");
     assert_eq!(
@@ -330,9 +330,9 @@ fn a_job_id_that_no_request_can_hold_is_an_error_and_no_panic() {
     );
 }
 
-/// What the SDK does with a token that makes a request's line longer than HTTP allows: it panics.
+/// The SDK panics if a token makes the request line longer than HTTP allows.
 #[test]
-fn a_page_token_that_no_request_can_hold_is_an_error_and_no_panic() {
+fn a_page_token_that_is_too_long_is_an_error() {
     let body = format!("{{\"jobs\": [], \"nextToken\": \"{}\"}}", "x".repeat(70_000));
     let listed = run(async {
         let connection = fake_http::connection(&in_turn(vec![HttpAnswer::good(body)]), counters()).await;
@@ -346,7 +346,7 @@ fn a_page_token_that_no_request_can_hold_is_an_error_and_no_panic() {
             "ListJobs on simulator.test: the answer has a nextToken of 70000 bytes, which no request can hold"
         )
     );
-    // The longest one that is sent back, each byte of which is escaped.
+    // The longest token that is sent, with each byte escaped.
     let (token, again) = ("/".repeat(MAX_TOKEN), HttpAnswer::good("{\"jobs\": []}"));
     let listed = run(async {
         let connection = fake_http::connection(&in_turn(vec![again]), counters()).await;
@@ -355,9 +355,9 @@ fn a_page_token_that_no_request_can_hold_is_an_error_and_no_panic() {
     assert_eq!(listed.expect("a page").items, []);
 }
 
-/// What the SDK does with an access key id that has a line end: it panics.
+/// The SDK panics if an access key id contains a line end.
 #[test]
-fn credentials_that_no_request_can_hold_are_an_error_that_names_the_fault() {
+fn credentials_with_invalid_characters_are_an_error_that_names_the_fault() {
     for (key, secret, token, told) in [
         ("AKIDEXAMPLE\n", "secret", None, "the access key id contains a line end"),
         ("AKIDEXAMPLE", "secret\r\n", None, "the secret access key contains a line end"),

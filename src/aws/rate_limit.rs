@@ -1,9 +1,9 @@
-//! The request budget: requests of one account, region and operation are spaced evenly, whichever target makes them.
+//! The rate limit: requests of one account, region and operation are spaced evenly, for all targets together.
 //!
-//! AWS's rate quotas are per account, region and operation, and are shared with everything else that runs there. A token bucket
-//! would allow bursts. Here each permit is given no sooner than 1/rate after the one before, so **no half-open second holds more
-//! than `rate` of them** (with a whole number; at 2.5 a second there are 3 in some seconds and 2 in others). When AWS throttles,
-//! the rate falls and recovers as [`Share`] says.
+//! AWS's rate quotas apply per account, region and operation, and are shared with all other clients. A token bucket
+//! would allow bursts. Here each permit is issued at least 1/rate after the previous one, so **no half-open second has
+//! more than `rate` permits** (for a whole number; at 2.5 per second, some seconds have 3 and others 2). When AWS
+//! throttles, the rate falls and recovers as [`Share`] describes.
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::hash::{BuildHasher as _, RandomState};
@@ -16,35 +16,37 @@ use tokio::time::{Instant, sleep_until};
 use crate::jobs::AccountId;
 use crate::metrics::RateInForce;
 
-/// What a request is for, the most urgent first. Each operation has its own limiter, so only classes of one operation compete.
+/// The purpose of a request, most urgent first. Each operation has its own limiter, so only classes of one operation
+/// compete.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Class {
-    /// A list of open jobs, or something else that a whole target waits for.
+    /// A list of open jobs, or another request that a whole target waits for.
     OpenJobs,
     /// A list of all jobs.
     AllJobs,
     /// A job that is no longer listed as open.
     LeftJob,
-    /// An open job that is new, or has changed.
+    /// An open job that is new or has changed.
     ChangedJob,
     /// An open job that is described again.
     OpenJob,
     /// A job that has ended.
     EndedJob,
-    /// The executions of a job that were listed before.
+    /// The executions of a job, listed before.
     LaterLook,
-    /// The executions of a job that were not.
+    /// The executions of a job, not listed before.
     FirstLook,
 }
 
-/// So many permits out of which one goes to the waiting class that was served longest ago. The others go to the most urgent one.
+/// Every n-th permit goes to the waiting class that was served longest ago. The others go to the most urgent class.
 const FAIRNESS: u64 = 5;
 
-/// Gives permits at a steady rate: by class, within a class in the order in which they were asked for.
+/// Issues permits at a steady rate: by class, and within a class in the order of the requests.
 #[derive(Debug)]
 pub struct RateLimiter {
     state: Mutex<State>,
-    /// Held by the waiter that gives out the permits. When it has its own, or is dropped, another waiter goes on.
+    /// Held by the waiter that issues the permits. When it gets its own permit or is dropped, another waiter takes
+    /// over.
     giving: tokio::sync::Mutex<()>,
 }
 
@@ -53,9 +55,9 @@ struct State {
     /// Requests a second, as configured.
     configured: f64,
     share: Share,
-    /// When the last permit was given.
+    /// When the last permit was issued.
     last: Option<Instant>,
-    /// How many were given.
+    /// The number of issued permits.
     given: u64,
     waiting: BTreeMap<Class, Queue>,
 }
@@ -63,12 +65,12 @@ struct State {
 #[derive(Debug, Default)]
 struct Queue {
     waiters: VecDeque<oneshot::Sender<()>>,
-    /// The number of the last permit that the class had.
+    /// The number of the last permit of this class.
     last_served: u64,
 }
 
 impl RateLimiter {
-    /// A limiter of `rate` permits a second.
+    /// A limiter with `rate` permits a second.
     #[must_use]
     pub fn new(rate: f64) -> Self {
         let state =
@@ -80,23 +82,23 @@ impl RateLimiter {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The rate in force, in requests a second.
+    /// The current rate, in requests a second.
     #[must_use]
     pub fn rate(&self) -> f64 {
         self.state().rate(Instant::now())
     }
 
-    /// Changes the configured rate. A permit that is due already comes when it was due.
+    /// Changes the configured rate. A permit that is already due keeps its time.
     fn set_rate(&self, rate: f64) {
         self.state().configured = rate;
     }
 
-    /// AWS refused a request because there were too many.
+    /// Records that AWS throttled a request.
     pub fn throttled(&self) {
         self.state().share.throttled(Instant::now());
     }
 
-    /// Waits for a permit. One that is given up while waiting is not used up.
+    /// Waits for a permit. A cancelled wait uses none.
     pub async fn permit(&self, class: Class) {
         let (give, mut mine) = oneshot::channel();
         self.state().waiting.entry(class).or_default().waiters.push_back(give);
@@ -129,16 +131,16 @@ impl State {
         self.configured * self.share.at(now)
     }
 
-    /// When the next permit may be given; `None` before the first.
+    /// When the next permit is due; `None` before the first.
     fn due(&mut self, now: Instant) -> Option<Instant> {
         let spacing = spacing(self.rate(now));
         self.last.map(|last| last + spacing)
     }
 
-    /// Gives a permit to the waiter whose turn it is.
+    /// Issues a permit to the next waiter.
     fn give(&mut self, now: Instant) {
         let number = self.given + 1;
-        // A waiter that was given up has closed its end.
+        // A cancelled waiter has closed its end.
         for queue in self.waiting.values_mut() {
             queue.waiters.retain(|waiter| !waiter.is_closed());
         }
@@ -153,19 +155,19 @@ impl State {
         {
             queue.last_served = number;
             self.given = number;
-            // From when it was really given, not from when it was due: a timer that fires late must not let the next one catch up.
+            // The actual time, not the due time: a late timer must not let the next permit catch up.
             self.last = Some(now);
         }
     }
 }
 
-/// The share of the configured rate that is in force. Throttling halves it, at most once in [`Self::HALVING_PERIOD`] since
-/// requests that are under way together are throttled together. Each minute without throttling adds a tenth.
+/// The current share of the configured rate. Throttling halves it, at most once per [`Self::HALVING_PERIOD`], since
+/// concurrent requests are throttled together. Each minute without throttling adds a tenth.
 #[derive(Clone, Copy, Debug)]
 struct Share {
     now: f64,
     halved_at: Option<Instant>,
-    /// The last throttling, or the last step up.
+    /// The last throttling, or the last increase.
     since: Option<Instant>,
 }
 
@@ -190,7 +192,7 @@ impl Share {
         }
     }
 
-    /// The share now, between [`Self::LEAST`] and 1.
+    /// The current share, between [`Self::LEAST`] and 1.
     fn at(&mut self, now: Instant) -> f64 {
         while let Some(since) = self.since.filter(|since| now - *since >= Self::STEP_PERIOD && self.now < 1.0) {
             self.now = (self.now + Self::STEP).min(1.0);
@@ -200,25 +202,25 @@ impl Share {
     }
 }
 
-/// 1/rate, rounded up: a spacing that is a nanosecond short would fit one permit too many into a second.
+/// 1/rate, rounded up: a spacing that is a nanosecond too short would allow one permit too many in a second.
 fn spacing(rate: f64) -> Duration {
     let nanos = (1e9 / rate).ceil();
     Duration::try_from_secs_f64(nanos / 1e9).map_or(Duration::MAX, |spacing| {
         let exact = Duration::from_nanos(spacing.as_nanos().try_into().unwrap_or(u64::MAX));
-        // The division and multiplication above can lose the last nanosecond again.
+        // The division and multiplication above can lose a nanosecond again.
         if exact.as_secs_f64() * rate < 1.0 { exact + Duration::from_nanos(1) } else { exact }
     })
 }
 
-/// Whose quota a request counts against.
+/// The owner of a quota.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 enum QuotaKey {
     Account(AccountId),
-    /// It is not known yet. A keyed hash of the access key stands for it.
+    /// An unknown account, identified by a keyed hash of the access key.
     Credentials(u64),
 }
 
-/// Every limiter of the process.
+/// All limiters of the process.
 #[derive(Debug)]
 pub struct RateLimiters {
     limiters: Mutex<Limiters>,
@@ -232,20 +234,20 @@ struct Limiters {
 }
 
 impl RateLimiters {
-    /// Limiters of `rate` requests a second each.
+    /// Limiters with `rate` requests a second each.
     #[must_use]
     pub fn new(rate: f64) -> Self {
         Self { limiters: Mutex::new(Limiters { rate, by_key: HashMap::new() }), hasher: RandomState::new() }
     }
 
-    /// Changes the configured rate of each.
+    /// Changes the configured rate of all limiters.
     pub fn set_rate(&self, rate: f64) {
         let mut limiters = self.lock();
         limiters.rate = rate;
         limiters.by_key.values().for_each(|limiter| limiter.set_rate(rate));
     }
 
-    /// The rates in force for the requests of all targets whose account is known, in no particular order.
+    /// The current rates of the limiters for known accounts, in no particular order.
     #[must_use]
     pub fn in_force(&self) -> Vec<RateInForce> {
         let limiters = self.lock();
@@ -270,7 +272,7 @@ impl RateLimiters {
     }
 }
 
-/// The limiters of one target's requests.
+/// The limiters for the requests of one target.
 #[derive(Debug)]
 pub(super) struct TargetLimiter {
     limiters: Arc<RateLimiters>,
@@ -279,7 +281,7 @@ pub(super) struct TargetLimiter {
     used: Mutex<Used>,
 }
 
-/// The account whose quotas requests count against, and the limiters of the operations that were called for it.
+/// The account that requests count against, and the limiters of the operations that were called for it.
 #[derive(Debug, Default)]
 struct Used {
     account: Option<AccountId>,
@@ -300,7 +302,7 @@ impl TargetLimiter {
         self.used.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// From now on requests count against this account's quotas.
+    /// Counts requests against this account's quotas from now on.
     pub(super) fn known_account(&self, account: &AccountId) {
         let mut used = self.used();
         if used.account.as_ref() != Some(account) {
@@ -345,13 +347,13 @@ mod tests {
 
     proptest! {
         #[test]
-        fn a_spacing_is_one_by_rate_and_never_less(rate in 0.01_f64..1000.0) {
+        fn a_spacing_is_at_least_one_by_rate(rate in 0.01_f64..1000.0) {
             let product = spacing(rate).as_secs_f64() * rate;
             prop_assert!((1.0 - 1e-12..1.0 + 1e-5).contains(&product), "{product}");
         }
 
         #[test]
-        fn no_second_has_more_permits_than_the_rate_whoever_asks_and_gives_up(
+        fn no_second_has_more_permits_than_the_rate(
             rate in 1_u32..20,
             waiters in proptest::collection::vec((0_u64..5000, 0_u64..3000, 0_usize..4, any::<bool>()), 1..60),
         ) {
@@ -411,7 +413,7 @@ mod tests {
         }
     }
 
-    /// The classes in the order in which they are served, when so many of each wait from the start.
+    /// The classes in the order of their permits, for these numbers of waiters.
     async fn order_of(waiting: Vec<usize>) -> Vec<Class> {
         let limiter = Arc::new(RateLimiter::new(10.0));
         let classes = CLASSES.into_iter().zip(waiting).flat_map(|(class, count)| repeat_n(class, count));
@@ -439,7 +441,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn the_most_urgent_class_goes_first_and_every_fifth_permit_to_the_one_served_longest_ago() {
+    async fn every_fifth_permit_goes_to_the_class_served_longest_ago() {
         let order = order_of(vec![8, 8, 8]).await;
         let letter = |class: &Class| match class {
             Class::LeftJob => 'l',
@@ -451,7 +453,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn permits_come_one_by_one_without_a_burst_after_a_pause() {
+    async fn a_pause_is_not_followed_by_a_burst() {
         let limiter = RateLimiter::new(5.0);
         let start = Instant::now();
         let mut given = Vec::new();
@@ -464,7 +466,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_permit_that_is_given_up_is_not_used_up() {
+    async fn a_cancelled_wait_uses_no_permit() {
         let limiter = RateLimiter::new(1.0);
         limiter.permit(Class::OpenJobs).await;
         let start = Instant::now();
@@ -506,7 +508,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn throttling_delays_the_permit_that_is_waited_for() {
+    async fn throttling_delays_the_next_permit() {
         let limiter = RateLimiter::new(1.0);
         limiter.permit(Class::OpenJobs).await;
         let start = Instant::now();

@@ -1,7 +1,7 @@
-//! One call of an operation: take a permit, send, classify, wait, and again.
+//! One call of an operation: wait for a permit, send, classify the result, and retry.
 //!
-//! The SDK's own retries are off, so each `send` is one attempt. The permit is taken before it: a signature is made when the
-//! request is sent, and neither its age nor the attempt's timeout runs while the request waits for its permit.
+//! The SDK's own retries are off, so each `send` is one attempt. The permit is acquired first: neither the age of the
+//! signature nor the timeout of the attempt runs during that wait.
 
 use std::error::Error;
 use std::sync::{Arc, OnceLock};
@@ -22,38 +22,38 @@ use super::error::ApiError;
 use super::rate_limit::{Class, RateLimiter, TargetLimiter};
 use crate::metrics::{Reason, TargetCounters};
 
-/// From the first byte of a request to the last of its answer, connecting included.
+/// The limit for one attempt, from connecting to the last byte of the answer.
 const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// From so much on the SDK takes the difference between the clocks for the cause of a refused signature. AWS accepts five minutes.
+/// From this difference on, the SDK attributes a refused signature to the clocks. AWS accepts five minutes.
 const CLOCK_SKEW: Duration = Duration::from_mins(4);
 
 /// The longest waits before the second and the third attempt.
 const RETRY_WAITS: [Duration; 2] = [Duration::from_secs(1), Duration::from_secs(2)];
 
-/// An operation that the exporter calls.
+/// An operation of AWS.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Operation {
-    /// AWS's name.
+    /// Its AWS name.
     pub(super) name: &'static str,
-    /// The longest waits before the attempts after the first. The actual wait is random, so that targets that failed together
-    /// do not try again together.
+    /// The longest waits before the second and later attempts. The actual wait is random, so that targets which fail
+    /// together do not retry together.
     retry_waits: &'static [Duration],
 }
 
 impl Operation {
-    /// One of the pages of a walk, which is lost as a whole where one page fails.
+    /// A page of a walk. If one page fails, the whole walk is lost.
     pub(super) const fn page(name: &'static str) -> Self {
         Self { name, retry_waits: &RETRY_WAITS }
     }
 
-    /// An operation that is called again anyway when its next turn comes.
+    /// An operation that is called again later anyway.
     pub(super) const fn single(name: &'static str) -> Self {
         Self { name, retry_waits: &[] }
     }
 }
 
-/// The host of a service, once a request was made for it. Clones share it.
+/// The host of a service; set by its first request. Clones share it.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Host(Arc<OnceLock<String>>);
 
@@ -75,16 +75,16 @@ impl Intercept for Host {
     }
 }
 
-/// Allows one attempt.
+/// Permits one attempt.
 #[derive(Debug)]
 pub(super) struct Permit {
-    /// Learns of throttling.
+    /// Notified of throttling.
     limiter: Arc<RateLimiter>,
-    /// What the attempt is signed with.
+    /// The credentials of the attempt.
     credentials: Credentials,
 }
 
-/// What all calls of a target have in common.
+/// What all calls of a target share.
 #[derive(Debug)]
 pub(super) struct Caller {
     pub(super) limiter: TargetLimiter,
@@ -98,7 +98,7 @@ impl Caller {
     /// Calls an operation of the service at `host`; `send` makes one attempt.
     ///
     /// # Errors
-    /// That of the last attempt; or that there are no credentials.
+    /// The error of the last attempt, or missing credentials.
     pub(super) async fn call<T, E, F>(
         &self,
         operation: Operation,
@@ -114,7 +114,7 @@ impl Caller {
         loop {
             let permit = self.permit(operation, class).await?;
             let started = Instant::now();
-            // Boxed: the SDK's futures are tens of kilobytes large.
+            // Boxed: the SDK's futures have tens of kilobytes.
             let error = match self.send(operation, host, &permit, Box::pin(send())).await {
                 Ok(answer) => return Ok(answer),
                 Err(error) => error,
@@ -144,13 +144,13 @@ impl Caller {
     /// # Errors
     /// If there are no credentials.
     pub(super) async fn permit(&self, operation: Operation, class: Class) -> Result<Permit, ApiError> {
-        // Looking for credentials can take longer than an attempt may, and than a permit should wait to be used.
+        // A search for credentials can take longer than an attempt may, and a permit should not wait for it.
         let credentials = self.credentials(operation).await?;
         let limiter = self.limiter.of(operation.name, credentials.access_key_id());
         let wait = Wait { counters: &self.counters, operation, started: Instant::now() };
         limiter.permit(class).await;
         drop(wait);
-        // They may have ended meanwhile.
+        // They may have ended during the wait.
         Ok(Permit { limiter, credentials: self.credentials(operation).await? })
     }
 
@@ -205,21 +205,21 @@ impl Caller {
         Err(error)
     }
 
-    /// Whether AWS's time differs so much that a signature was refused for it. The SDK has learnt the difference from the answer,
-    /// and signs the next request by AWS's time.
+    /// Whether AWS refused a signature because its time differs. The SDK has learned the difference from the answer,
+    /// and signs the next request with AWS's time.
     fn is_skewed(&self, server_time: SystemTime) -> bool {
         let now = self.clock.now();
         let ahead = server_time.duration_since(now).or_else(|_| now.duration_since(server_time));
         ahead.is_ok_and(|difference| difference >= CLOCK_SKEW)
     }
 
-    /// Where a request goes to, for people.
+    /// The destination of a request, for messages.
     pub(super) fn place(&self, host: &Host) -> String {
         host.0.get().map_or_else(|| format!("in {}", self.region), |host| format!("on {host}"))
     }
 }
 
-/// Counts the wait for a permit, also one that is given up.
+/// Counts the wait for a permit, also if it is cancelled.
 struct Wait<'a> {
     counters: &'a TargetCounters,
     operation: Operation,
@@ -232,7 +232,7 @@ impl Drop for Wait<'_> {
     }
 }
 
-/// Counts a request when it has ended, also one that is given up.
+/// Counts a request when it ends, also if it is cancelled.
 struct Count<'a> {
     counters: &'a TargetCounters,
     operation: Operation,
@@ -242,9 +242,9 @@ struct Count<'a> {
 
 /// How a request ended.
 enum End {
-    /// With an answer or without; its duration counts.
+    /// With or without an answer; its duration counts.
     Ended,
-    /// Nobody wanted the answer any more.
+    /// The caller dropped it.
     Cancelled,
     /// It could not be sent.
     NotSent,

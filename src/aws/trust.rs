@@ -1,7 +1,8 @@
-//! The certificates that AWS's answers are checked against.
+//! The trusted certificates for AWS's answers.
 //!
-//! `AWS_CA_BUNDLE`, else `ca_bundle` of the profile, else the system's, which `SSL_CERT_FILE` and `SSL_CERT_DIR` replace: the order
-//! of AWS's own tools. The SDK knows only the last of them, and panics on a bundle that it cannot use, so bundles are read here.
+//! The order is that of AWS's own tools: `AWS_CA_BUNDLE`, else `ca_bundle` of the profile, else the system's
+//! certificates, which `SSL_CERT_FILE` and `SSL_CERT_DIR` replace. The SDK supports only the last ones, and panics on
+//! an unusable bundle, so bundles are read here.
 
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -18,18 +19,18 @@ use super::error::one_line;
 use super::http_client::{self, Proxies};
 use crate::config::{self, TrustProblem};
 
-/// The variable that names a bundle for all profiles.
+/// The variable with the bundle for all profiles.
 pub(super) const CA_BUNDLE: &str = "AWS_CA_BUNDLE";
 
-/// The clients of bundles, one for each content, so that targets with the same one share connections. Clones share them.
+/// One HTTP client for each bundle content, so that targets with the same bundle share connections. Clones share them.
 #[derive(Clone, Debug, Default)]
 pub struct CaBundles(Arc<Mutex<Vec<(String, SharedHttpClient)>>>);
 
 impl CaBundles {
-    /// The client that trusts the certificates in `path` and no others.
+    /// The client that trusts only the certificates in `path`.
     ///
     /// # Errors
-    /// If the file has no certificate that can be used.
+    /// If the file has no usable certificate.
     pub(super) fn client(&self, path: &Path) -> Result<SharedHttpClient, String> {
         let pem = bundle(path)?;
         let mut clients = self.0.lock().unwrap_or_else(PoisonError::into_inner);
@@ -43,13 +44,13 @@ impl CaBundles {
     }
 }
 
-/// The system's certificates, for a client. Without any, none: the SDK panics in debug builds on a system that has none.
+/// The system's certificates. Empty if there are none: the SDK would panic in debug builds.
 pub(super) fn system() -> TrustStore {
     let found = rustls_native_certs::load_native_certs();
     TrustStore::empty().with_native_roots(found.certs.iter().any(is_usable))
 }
 
-/// Why no certificate is to be had from a bundle or the system.
+/// Why a bundle or the system has no usable certificate.
 pub(super) fn problems<'a>(
     variable: impl Fn(&str) -> Option<&'a str>,
     bundles_of_profiles: impl Iterator<Item = (&'a str, &'a str)>,
@@ -102,7 +103,7 @@ fn system_problem<'a>(variable: impl Fn(&str) -> Option<&'a str>) -> Option<Trus
 
 const NO_CERTIFICATE: &str = "has no certificate that can be used";
 
-/// The certificates of a file that can be used, as PEM again: the SDK panics on those that cannot.
+/// The usable certificates of a file, as PEM: the SDK panics on unusable ones.
 fn bundle(path: &Path) -> Result<String, String> {
     let shown = one_line(&path.to_string_lossy());
     let text = config::read_text(path).map_err(|error| format!("{shown} {error}"))?;
@@ -111,7 +112,7 @@ fn bundle(path: &Path) -> Result<String, String> {
     if pem.is_empty() { Err(format!("{shown} {NO_CERTIFICATE}")) } else { Ok(pem) }
 }
 
-/// Whether rustls can take it for an authority. Bundles often have a few that it cannot.
+/// Whether rustls accepts it as an authority. Bundles often contain a few that it does not.
 fn is_usable(certificate: &CertificateDer<'static>) -> bool {
     RootCertStore::empty().add(certificate.clone()).is_ok()
 }
@@ -136,13 +137,13 @@ mod tests {
     }
 
     #[test]
-    fn a_bundle_is_used_without_the_parts_that_are_no_certificates() {
+    fn invalid_parts_of_a_bundle_are_skipped() {
         let (one, other) = (authority(), authority());
         let broken = "-----BEGIN CERTIFICATE-----\naGVsbG8=\n-----END CERTIFICATE-----\n";
         let file = written(format!("\u{feff}# two of three\n{one}{broken}{other}"));
         let pem = bundle(file.path()).expect("certificates");
         assert_eq!(pem.matches("BEGIN").count(), 2, "{pem}");
-        // The SDK takes each of its clients for a promise that the bundle can be parsed.
+        // The SDK assumes that the bundle of a client can be parsed.
         let bundles = CaBundles::default();
         bundles.client(file.path()).expect("a client");
         bundles.client(written(pem).path()).expect("the same client");
@@ -150,7 +151,7 @@ mod tests {
     }
 
     #[test]
-    fn a_bundle_without_a_certificate_is_named() {
+    fn a_bundle_without_a_certificate_is_reported() {
         for content in ["", "hello", "-----BEGIN CERTIFICATE-----\naGVsbG8=\n-----END CERTIFICATE-----\n"] {
             let file = written(content);
             let path = file.path().display();
@@ -167,7 +168,7 @@ mod tests {
     }
 
     #[test]
-    fn what_replaces_the_systems_certificates_is_named_if_it_has_none() {
+    fn a_replacement_of_the_system_certificates_without_any_is_reported() {
         let (empty, usable, folder) = (written(""), written(authority()), tempfile::tempdir().expect("a folder"));
         let [empty, usable] = [&empty, &usable].map(|file| file.path().to_str().expect("UTF-8"));
         let folder = folder.path().to_str().expect("UTF-8");
@@ -187,7 +188,7 @@ mod tests {
     }
 
     #[test]
-    fn the_environments_bundle_comes_before_those_of_profiles() {
+    fn the_bundle_of_the_environment_precedes_those_of_profiles() {
         let (empty, usable) = (written(""), written(authority()));
         let [empty, usable] = [&empty, &usable].map(|file| file.path().to_str().expect("UTF-8"));
         let expected = vec![format!("AWS configuration: ca_bundle of profile \"a\": {empty} {NO_CERTIFICATE}")];

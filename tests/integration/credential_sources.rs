@@ -389,7 +389,7 @@ async fn a_renewed_sso_token_is_used_and_saved_where_that_is_possible_and_kept_o
         let mut daemon = Running::start(command);
         let address = daemon.address().await;
         if !can_save {
-            let line = daemon.until("renewed SSO token cannot be saved and is kept in memory").await;
+            let line = daemon.until("cannot save the renewed SSO token; it stays in memory").await;
             println!("{line}");
             assert!(line.contains(path.to_str().expect("UTF-8")) && line.contains("Permission denied"), "{line}");
         }

@@ -1,4 +1,4 @@
-//! The credentials that a target's requests are signed with, until they end or AWS refuses them.
+//! Caches the credentials of a target until they end or AWS refuses them.
 
 use std::collections::hash_map::RandomState;
 use std::hash::BuildHasher as _;
@@ -15,22 +15,23 @@ use tracing::warn;
 use super::{SOURCE_TIMEOUT, SigningClock, SourceError, shown, usable};
 use crate::aws::error::chain;
 
-/// For one look at all sources: a program or a service that is slow, and a role with what it gives.
+/// The limit for one search of all sources: a slow program or service, and a role that is assumed with its
+/// credentials.
 const LOOK_TIMEOUT: Duration = SOURCE_TIMEOUT.saturating_mul(2);
 
-/// Stands for an access key, without being one.
+/// A hash that identifies an access key without revealing it.
 pub(in super::super) type Fingerprint = u64;
 
-/// For how long credentials without an end are used before they are looked for again: a file may have changed.
+/// How long credentials without an end are used until the next search: a file may have changed.
 const LOOK_AGAIN: Duration = Duration::from_mins(15);
 
-/// So long before their end credentials are looked for again, or half of what is left where that is less.
+/// A new search starts this long before the end of credentials, or after half of the remaining time if that is less.
 const BEFORE_END: Duration = Duration::from_mins(1);
 
-/// After how long a look that failed is repeated while the credentials that are kept are still good.
+/// The pause after a failed search while the cached credentials are still valid.
 const AFTER_FAILED_LOOK: Duration = Duration::from_secs(10);
 
-/// Looks for credentials once, and keeps them. Clones share them.
+/// Searches for credentials once, and caches them. Clones share the cache.
 #[derive(Clone, Debug)]
 pub(in super::super) struct CredentialsCache(Arc<Shared>);
 
@@ -40,7 +41,7 @@ struct Shared {
     target: String,
     source: Option<SharedCredentialsProvider>,
     clock: SigningClock,
-    /// Locked during a look, so that all who ask wait for the same one.
+    /// Locked during a search, so that concurrent callers wait for the same one.
     kept: tokio::sync::Mutex<Option<Kept>>,
     key: RandomState,
     last: Mutex<Option<Fingerprint>>,
@@ -49,7 +50,7 @@ struct Shared {
 #[derive(Debug)]
 struct Kept {
     credentials: Credentials,
-    /// From then on they are looked for again.
+    /// The time of the next search.
     until: SystemTime,
 }
 
@@ -65,11 +66,11 @@ impl CredentialsCache {
         }))
     }
 
-    /// The credentials in use. If there are none, or they end soon, they are looked for. If that fails, those in use stay until
-    /// their end.
+    /// The credentials in use. If there are none, or they end soon, this searches for new ones. If the search fails,
+    /// the old ones stay in use until their end.
     ///
     /// # Errors
-    /// If none are found, or they cannot be used.
+    /// If no credentials are found, or they are not usable.
     pub(in super::super) async fn get(&self) -> provider::Result {
         let mut kept = self.0.kept.lock().await;
         let now = self.0.clock.now();
@@ -90,7 +91,7 @@ impl CredentialsCache {
                 warn!(
                     target = %self.0.target,
                     error = chain(&error),
-                    "credentials cannot be renewed; the ones in use are still good"
+                    "cannot renew the credentials; the ones in use are still valid"
                 );
                 kept.until = now + AFTER_FAILED_LOOK;
                 Ok(kept.credentials.clone())
@@ -119,13 +120,14 @@ impl CredentialsCache {
         Ok(Kept { credentials, until })
     }
 
-    /// AWS has refused these credentials. The next call looks for others, unless that has happened already.
+    /// Records that AWS refused these credentials. The next call searches for others, unless a search was made
+    /// meanwhile.
     pub(in super::super) async fn refused(&self, credentials: &Credentials) {
         let is_in_use = |kept: &mut Kept| kept.credentials.access_key_id() == credentials.access_key_id();
         self.0.kept.lock().await.take_if(is_in_use);
     }
 
-    /// The credentials to sign with: those in use, which [`Self::get`] has just looked at.
+    /// The credentials in use, which [`Self::get`] has just checked.
     async fn in_use(&self) -> provider::Result {
         if let Some(kept) = &*self.0.kept.lock().await {
             return Ok(kept.credentials.clone());
@@ -133,7 +135,7 @@ impl CredentialsCache {
         self.get().await
     }
 
-    /// Whose credentials were found last; `None` before the first.
+    /// The fingerprint of the credentials that were found last; `None` before the first search.
     pub(in super::super) fn last_seen(&self) -> Option<Fingerprint> {
         *self.0.last.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -158,13 +160,13 @@ mod tests {
     use crate::clock::Clock;
     use crate::jobs::Timestamp;
 
-    /// Gives what the test says, and counts how often it was asked.
+    /// Returns what the test sets, and counts the calls.
     #[derive(Clone, Debug, Default)]
     struct Source(Arc<(AtomicU32, Mutex<Given>)>);
 
     #[derive(Clone, Copy, Debug, Default)]
     enum Given {
-        /// Credentials of this key, and how many seconds they last from now on.
+        /// Credentials with this key, and their remaining seconds.
         Key(&'static str, Option<i64>),
         #[default]
         Failure,
@@ -198,7 +200,7 @@ mod tests {
         }
     }
 
-    /// The clock of a test: each runs on a thread of its own.
+    /// The clock of a test: each test runs on its own thread.
     fn clock() -> SigningClock {
         thread_local!(static CLOCK: SigningClock = SigningClock(Clock::starting_at(Timestamp::from_secs(1_790_000_000))));
         CLOCK.with(|clock| *clock)
@@ -217,7 +219,7 @@ mod tests {
     const A_MINUTE: Duration = Duration::from_mins(1);
 
     #[tokio::test(start_paused = true)]
-    async fn credentials_are_looked_for_again_before_their_end_and_kept_until_it_where_that_fails() {
+    async fn credentials_are_renewed_before_their_end_and_kept_if_that_fails() {
         let (cache, source) = cache();
         source.set(Given::Key("A", Some(3600)));
         assert_eq!((key(&cache).await.as_deref(), source.asked()), (Some("A"), 1));
@@ -234,7 +236,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn credentials_that_have_ended_are_refused_with_both_times() {
+    async fn ended_credentials_are_refused_with_both_times() {
         let (cache, source) = cache();
         source.set(Given::Key("A", Some(-100)));
         let error = chain(&cache.get().await.expect_err("ended"));
@@ -242,7 +244,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn credentials_with_little_left_are_not_looked_for_with_every_request() {
+    async fn credentials_that_end_soon_are_not_renewed_with_every_request() {
         let (cache, source) = cache();
         source.set(Given::Key("A", Some(20)));
         for _ in 0..10 {
@@ -252,7 +254,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn of_many_requests_that_were_refused_together_one_looks_again() {
+    async fn requests_refused_together_cause_one_search() {
         let (cache, source) = cache();
         source.set(Given::Key("A", None));
         let refused = cache.get().await.expect("credentials");
@@ -266,7 +268,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn the_signer_gets_the_credentials_in_use_without_a_look() {
+    async fn the_signer_gets_the_credentials_in_use_without_a_search() {
         let (cache, source) = cache();
         source.set(Given::Key("A", Some(20)));
         cache.get().await.expect("credentials");

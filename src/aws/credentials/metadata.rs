@@ -1,6 +1,7 @@
-//! The metadata services of containers (ECS, EKS) and instances (EC2), and how the requests to them ended.
+//! Credentials from the metadata services of containers (ECS, EKS) and instances (EC2).
 //!
-//! The SDK asks; its errors name neither the service nor what it answered. So the requests are watched here.
+//! The SDK sends the requests, but its errors name neither the service nor its answer. So this module observes the
+//! requests.
 
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -34,13 +35,13 @@ const ENDPOINT: &str = "AWS_EC2_METADATA_SERVICE_ENDPOINT";
 /// Why there are no credentials.
 #[derive(Debug)]
 pub(super) enum Missed {
-    /// The source is not there, so that another one may be meant.
+    /// The source does not exist, so another one may be meant.
     Absent(String),
-    /// The source is there and failed.
+    /// The source exists and failed.
     Failed(SourceError),
 }
 
-/// The credentials that the container's metadata service has; `None` if no variable names one.
+/// The credentials of the container's metadata service; `None` if no variable names one.
 pub(super) async fn container(base: &SdkConfig) -> Option<Result<Credentials, SourceError>> {
     let variable = [RELATIVE_URI, FULL_URI].into_iter().find(|name| std::env::var_os(name).is_some())?;
     if let Err(fault) = check_token().await {
@@ -58,7 +59,7 @@ pub(super) async fn container(base: &SdkConfig) -> Option<Result<Credentials, So
     })
 }
 
-/// What is wrong with the token for the container's service, as far as it can be seen before it is sent.
+/// Checks the token for the container's service before it is sent.
 async fn check_token() -> Result<(), String> {
     let (variable, token) = if let Ok(path) = std::env::var(TOKEN_FILE) {
         let token = read_token(Path::new(&path)).await;
@@ -73,7 +74,7 @@ async fn check_token() -> Result<(), String> {
     Err(format!("the token of {variable} contains a line end or another character that no header can have"))
 }
 
-/// The credentials that the instance's metadata service has. The profile can say where that is.
+/// The credentials of the instance's metadata service. The profile can name its endpoint.
 pub(super) async fn instance(base: &SdkConfig, profile: Option<&Profile>) -> Result<Credentials, Missed> {
     if std::env::var(DISABLED).is_ok_and(|value| value.eq_ignore_ascii_case("true")) {
         return Err(Missed::Absent(format!("instance metadata is disabled by {DISABLED}")));
@@ -82,7 +83,7 @@ pub(super) async fn instance(base: &SdkConfig, profile: Option<&Profile>) -> Res
     let settings = settings(base, &exchanges);
     let mut client = imds::Client::builder().configure(&settings);
     let of_profile = |key: &str| profile.and_then(|profile| profile.get(key));
-    // The environment comes before the profile; the SDK reads it itself.
+    // The environment precedes the profile; the SDK reads it itself.
     if std::env::var_os(ENDPOINT).is_none() {
         if let Some(url) = of_profile("ec2_metadata_service_endpoint") {
             let wrong =
@@ -122,7 +123,7 @@ fn settings(base: &SdkConfig, exchanges: &Exchanges) -> ProviderConfig {
         .with_region(base.region().cloned())
         .with_behavior_version(Some(BehaviorVersion::v2026_01_12()));
     if let Some(http) = base.http_client() {
-        settings = settings.with_http_client(WatchedClient { http, exchanges: exchanges.clone() });
+        settings = settings.with_http_client(ObservedClient { http, exchanges: exchanges.clone() });
     }
     if let Some(time) = base.time_source() {
         settings = settings.with_time_source(time);
@@ -130,7 +131,7 @@ fn settings(base: &SdkConfig, exchanges: &Exchanges) -> ProviderConfig {
     settings
 }
 
-/// How the last request to a service ended. Clones share it.
+/// The result of the last request to a service. Clones share it.
 #[derive(Clone, Debug, Default)]
 struct Exchanges(Arc<Mutex<Option<(String, Outcome)>>>);
 
@@ -139,7 +140,7 @@ enum Outcome {
     Answered(u16),
     /// After this time.
     TimedOut(Option<Duration>),
-    /// Why, in one line.
+    /// The reason, in one line.
     Unreachable(String),
 }
 
@@ -148,12 +149,12 @@ impl Exchanges {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).as_ref().map(|(_, outcome)| outcome.clone())
     }
 
-    /// The scheme, host and port that were asked.
+    /// The scheme, host and port of the request.
     fn address(&self) -> Option<String> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).as_ref().map(|(address, _)| address.clone())
     }
 
-    /// The rest of a sentence that begins with the service; `otherwise` where the request itself shows no fault.
+    /// The end of a sentence that begins with the service; `otherwise` if the request itself succeeded.
     fn outcome(&self, otherwise: impl FnOnce() -> String) -> String {
         match self.last() {
             Some(Outcome::Answered(status)) if !(200..300).contains(&status) => format!("answered {status}"),
@@ -165,16 +166,16 @@ impl Exchanges {
     }
 }
 
-/// Notes how each request ends.
+/// Records the result of each request.
 #[derive(Debug)]
-struct WatchedClient {
+struct ObservedClient {
     http: SharedHttpClient,
     exchanges: Exchanges,
 }
 
-impl HttpClient for WatchedClient {
+impl HttpClient for ObservedClient {
     fn http_connector(&self, settings: &HttpConnectorSettings, components: &RuntimeComponents) -> SharedHttpConnector {
-        SharedHttpConnector::new(WatchedConnector {
+        SharedHttpConnector::new(ObservedConnector {
             inner: self.http.http_connector(settings, components),
             limit: settings.read_timeout(),
             exchanges: self.exchanges.clone(),
@@ -183,13 +184,13 @@ impl HttpClient for WatchedClient {
 }
 
 #[derive(Clone, Debug)]
-struct WatchedConnector {
+struct ObservedConnector {
     inner: SharedHttpConnector,
     limit: Option<Duration>,
     exchanges: Exchanges,
 }
 
-impl HttpConnector for WatchedConnector {
+impl HttpConnector for ObservedConnector {
     fn call(&self, request: HttpRequest) -> HttpConnectorFuture {
         let uri = request.uri().parse::<http::Uri>().ok();
         let address = uri.as_ref().and_then(|uri| {

@@ -1,10 +1,11 @@
-//! Credentials: where they come from, how a changed one is noticed, and assumed roles.
+//! Credentials: their sources, their renewal, and assumed roles.
 //!
-//! [`ReloadingProvider`] looks at files, variables and services as they are each time. The [`cache`] in front of it decides when:
-//! before the credentials end, every quarter of an hour where they do not say so, and after AWS has refused them.
+//! [`ReloadingProvider`] reads files, variables and services anew each time. The [`cache`] in front of it decides
+//! when: before the credentials end, every 15 minutes if they have no end, and after AWS refused them.
 //!
-//! The order of the sources and the rules for profiles are the SDK's. They are applied here and not by the SDK, because its chain
-//! reports neither the profile nor the cause, and cannot be given another way to run programs or to keep SSO tokens.
+//! The order of the sources and the rules for profiles are those of the SDK. They are implemented here, because the
+//! SDK's chain reports neither the profile nor the cause, and does not allow another way to run programs or to save
+//! SSO tokens.
 
 mod cache;
 mod metadata;
@@ -40,14 +41,14 @@ pub(super) use requests::CredentialRequests;
 use roles::{AssumedRoleProvider, Role, Sts};
 pub use sso::SsoTokens;
 
-/// For each attempt of a call to STS or IAM Identity Center, which answer within a second. Three attempts and the waits between
-/// them stay below 15 s.
+/// The timeout of one attempt of a call to STS or IAM Identity Center, which usually answer within a second. Three
+/// attempts and the waits between them stay below 15 s.
 pub(super) const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(4);
 
-/// For one source of credentials: an external program, or a call with its attempts.
+/// The limit for one source of credentials: an external program, or a call with its attempts.
 const SOURCE_TIMEOUT: Duration = Duration::from_secs(15);
 
-/// Why a source that is configured gave no credentials.
+/// Why a configured source returned no credentials.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{message}")]
 pub(super) struct SourceError {
@@ -61,7 +62,7 @@ impl SourceError {
         Self { reason: Reason::Credentials, message: message.into() }
     }
 
-    /// The same, with what it was tried for in front.
+    /// Prepends the purpose to the message.
     fn of(self, context: &str) -> Self {
         Self { message: format!("{context}: {}", self.message), ..self }
     }
@@ -73,12 +74,12 @@ impl From<SourceError> for CredentialsError {
     }
 }
 
-/// The settings of `base`, with credentials that are looked for anew each time they are asked for.
+/// The settings of `base`, with credentials of `provider`.
 pub(super) fn reloading(base: SdkConfig, provider: ReloadingProvider) -> SdkConfig {
     base.into_builder().credentials_provider(SharedCredentialsProvider::new(provider)).build()
 }
 
-/// The settings of `base`, acting as `role` of `target`.
+/// The settings of `base`, with the credentials of `role`.
 pub(super) fn assume(base: &SdkConfig, role: &str, target: &Target, requests: &CredentialRequests) -> SdkConfig {
     let role = Role {
         arn: role.to_owned(),
@@ -91,7 +92,8 @@ pub(super) fn assume(base: &SdkConfig, role: &str, target: &Target, requests: &C
     base.clone().into_builder().credentials_provider(SharedCredentialsProvider::new(provider)).build()
 }
 
-/// The settings of `base` for a call that gets credentials: it needs none that are looked for, and is soon over.
+/// The settings of `base` for a call that fetches credentials: without credentials of its own, and with short
+/// timeouts.
 fn for_calls(base: &SdkConfig) -> SdkConfig {
     let timeouts = TimeoutConfig::builder()
         .connect_timeout(CONNECT_TIMEOUT)
@@ -103,27 +105,28 @@ fn for_calls(base: &SdkConfig) -> SdkConfig {
     settings.build()
 }
 
-/// Retries that do not depend on what other targets do: the SDK's budget of retries is one for all.
+/// Retries in a separate partition: the SDK shares one retry budget between all targets.
 fn retries() -> RetryPartition {
     RetryPartition::custom("credentials").token_bucket(TokenBucket::unlimited()).build()
 }
 
-/// How many threads can read files for credentials at once: a quarter of those that block, so that a file system that hangs
-/// leaves the others to scrapes and logins.
+/// The number of threads that can read files for credentials at once: a quarter of the blocking threads. If a file
+/// system hangs, the others stay free for scrapes and logins.
 static FILE_READS: Semaphore = Semaphore::const_new(8);
 
-/// Runs `work`, which reads files, on a thread of its own: a file on a network can hang, and would hang the runtime.
+/// Runs `work`, which reads files, on a blocking thread: a network file system can hang, and would hang the runtime.
 pub(super) async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, SourceError> {
     let permit = FILE_READS.acquire().await;
     let work = move || {
-        // Held until the thread is free, however long the caller waits.
+        // Held until the thread is free, even if the caller stops waiting.
         let _permit = permit;
         work()
     };
     spawn_blocking(work).await.map_err(|_| SourceError::new("files could not be read: a fault in the exporter"))
 }
 
-/// The text of a file with a token: a regular one, of at most 1 MiB. Fails with the rest of a sentence that begins with the file.
+/// The text of a token file: a regular file of at most 1 MiB. The error is the end of a sentence that begins with the
+/// file.
 async fn read_token(path: &Path) -> Result<String, SourceError> {
     let path = path.to_owned();
     let read = move || {
@@ -136,11 +139,11 @@ async fn read_token(path: &Path) -> Result<String, SourceError> {
     blocking(read).await?.map_err(SourceError::new)
 }
 
-/// Passes on credentials that requests can be signed with.
+/// Checks that requests can be signed with these credentials.
 ///
 /// # Errors
-/// If they have a character that no header can have. The SDK panics on some of them. A line end is the usual mistake: `echo`
-/// writes one, and it ends up in a Kubernetes Secret.
+/// If they contain a character that headers cannot have. The SDK panics on some of them. The usual mistake is a line
+/// end: `echo` writes one, which ends up in a Kubernetes Secret.
 fn usable(credentials: Credentials) -> Result<Credentials, SourceError> {
     let parts = [
         ("access key id", Some(credentials.access_key_id())),
@@ -162,10 +165,10 @@ fn usable(credentials: Credentials) -> Result<Credentials, SourceError> {
 
 /// The time of a system clock, for a message.
 fn shown(time: SystemTime) -> String {
-    jiff::Timestamp::try_from(time).map_or_else(|_| "a time that cannot be".to_owned(), |time| format!("{time:.0}"))
+    jiff::Timestamp::try_from(time).map_or_else(|_| "an invalid time".to_owned(), |time| format!("{time:.0}"))
 }
 
-/// The clock by which requests are signed, and credentials end.
+/// The clock for signatures and for the end of credentials.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct SigningClock(pub(super) Clock);
 
@@ -181,7 +184,7 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn a_token_file_that_is_a_pipe_or_endless_is_refused_and_hangs_nothing() {
+    async fn a_pipe_or_an_endless_file_is_refused_as_token_file() {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let pipe = folder.path().join("pipe");
         let made = std::process::Command::new("mkfifo").arg(&pipe).status().expect("mkfifo, of Debian's coreutils");

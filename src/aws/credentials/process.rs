@@ -1,7 +1,8 @@
 //! `credential_process`: an external program that prints credentials.
 //!
-//! The program runs in a process group of its own, which is killed when it takes too long and when nobody waits for it any more: it
-//! would outlive the exporter otherwise. What else it writes is never shown, since it can be a secret.
+//! The program runs in its own process group, which is killed when it takes too long or when nothing waits for it any
+//! more. Otherwise the program would outlive the exporter. Its other output is never shown, since it can contain
+//! secrets.
 
 use std::io::ErrorKind;
 use std::process::{ExitStatus, Stdio};
@@ -16,10 +17,10 @@ use tokio::time::timeout;
 
 use super::{SOURCE_TIMEOUT, shown};
 
-/// Far more than credentials are, in bytes.
+/// In bytes; far more than credentials need.
 const MAX_OUTPUT: u64 = 64 << 10;
 
-/// The exit statuses that a shell has for a command that it cannot execute, and for one that it cannot find
+/// Exit statuses of a shell: the command is not executable, or was not found
 /// (<https://pubs.opengroup.org/onlinepubs/9799919799/utilities/V3_chap02.html>, section 2.8.2).
 const NOT_EXECUTABLE: i32 = 126;
 const NOT_FOUND: i32 = 127;
@@ -27,7 +28,7 @@ const NOT_FOUND: i32 = 127;
 /// The credentials that `command` prints.
 ///
 /// # Errors
-/// Why there are none, as the rest of a sentence that begins with `credential_process`.
+/// Why there are none, as the end of a sentence that begins with `credential_process`.
 pub(super) async fn run(command: &str, now: SystemTime) -> Result<Credentials, String> {
     run_within(SOURCE_TIMEOUT, command, now).await
 }
@@ -37,7 +38,7 @@ async fn run_within(limit: Duration, command: &str, now: SystemTime) -> Result<C
     let ended = timeout(limit, group.output()).await;
     let too_slow = |_| format!("{} did not end within {} s and was killed", program(command), limit.as_secs());
     let (status, output) = ended.map_err(too_slow)??;
-    // First, since a program that goes on printing then is killed by a signal.
+    // Checked first: a program that prints more is killed by a signal.
     if output.len() as u64 > MAX_OUTPUT {
         return Err(format!("{} printed more than {MAX_OUTPUT} bytes", program(command)));
     }
@@ -47,7 +48,7 @@ async fn run_within(limit: Duration, command: &str, now: SystemTime) -> Result<C
     parse(&output, now).map_err(|reason| format!("{} {reason}", program(command)))
 }
 
-/// A running program with everything that it started, unless that has left its group.
+/// A running program and its child processes, unless they left its group.
 struct ProcessGroup {
     leader: Child,
 }
@@ -56,7 +57,7 @@ impl ProcessGroup {
     fn start(command: &str) -> Result<Self, String> {
         let mut shell = Command::new("sh");
         shell.args(["-c", command]).process_group(0);
-        // A program that asks for something would wait for ever.
+        // A program that asks for input would wait forever.
         shell.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null());
         let leader = shell.spawn().map_err(|error| match error.kind() {
             ErrorKind::NotFound => {
@@ -69,14 +70,14 @@ impl ProcessGroup {
         Ok(Self { leader })
     }
 
-    /// Waits for its end.
+    /// Waits until it ends.
     async fn output(mut self) -> Result<(ExitStatus, Vec<u8>), String> {
         let unreadable = |error| format!("cannot be read: {error}");
         let mut output = Vec::new();
         if let Some(stdout) = self.leader.stdout.take() {
             stdout.take(MAX_OUTPUT + 1).read_to_end(&mut output).await.map_err(unreadable)?;
         }
-        // Only now: until it has been waited for, its id cannot belong to another group.
+        // Only now: its id cannot be reused before it was waited for.
         let status = self.leader.wait().await.map_err(unreadable)?;
         Ok((status, output))
     }
@@ -84,16 +85,16 @@ impl ProcessGroup {
 
 impl Drop for ProcessGroup {
     fn drop(&mut self) {
-        // Without an id it has ended by itself, and what it left behind was meant to stay.
+        // Without an id, it ended by itself, and processes that it left are intended.
         let id = self.leader.id().and_then(|id| i32::try_from(id).ok()).and_then(Pid::from_raw);
         if let Some(id) = id {
-            // It may have ended just now.
+            // It may just have ended.
             let _ = kill_process_group(id, Signal::KILL);
         }
     }
 }
 
-/// The program that a command begins with. Its arguments can be secrets, and so can a variable that is set in front of it.
+/// The program name in a command. Arguments and variable assignments can be secrets.
 fn program(command: &str) -> String {
     let word = command.split_whitespace().next().unwrap_or_default();
     let is_plain = |c: char| c.is_ascii_alphanumeric() || "/._-+~".contains(c);
@@ -114,7 +115,7 @@ fn failure(command: &str, status: ExitStatus) -> String {
     }
 }
 
-/// The credentials in what a program printed
+/// The credentials in the output of a program
 /// (<https://docs.aws.amazon.com/sdkref/latest/guide/feature-process-credentials.html>).
 fn parse(output: &[u8], now: SystemTime) -> Result<Credentials, String> {
     let output: Map<String, Value> = serde_json::from_slice(output)
@@ -157,7 +158,7 @@ mod tests {
     }
 
     #[test]
-    fn credentials_are_read_whatever_the_case_of_their_names() {
+    fn field_names_of_credentials_are_case_insensitive() {
         let printed = br#"{"version": 1, "accesskeyid": "AKID", "SecretAccessKey": "s", "SessionToken": "t",
             "Expiration": "2026-09-21T14:13:31Z", "AccountId": "012345678901"}"#;
         let read = parse(printed, now()).expect("credentials");
@@ -169,7 +170,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_wrong_with_the_output_is_named_and_not_repeated() {
+    fn a_fault_of_the_output_is_named_and_the_output_is_not_repeated() {
         for (printed, expected) in [
             ("", "did not print a JSON object"),
             ("hunter2", "did not print a JSON object"),
@@ -193,7 +194,7 @@ mod tests {
     }
 
     #[test]
-    fn credentials_that_have_ended_are_refused() {
+    fn ended_credentials_are_refused() {
         for ends in ["2020-01-01T00:00:00Z", "2026-09-21T14:13:20Z"] {
             let printed = format!(
                 "{{\"Version\": 1, \"AccessKeyId\": \"a\", \"SecretAccessKey\": \"b\", \"Expiration\": \"{ends}\"}}"
@@ -212,7 +213,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn how_a_program_ended_is_named_and_not_what_it_wrote() {
+    async fn the_exit_of_a_program_is_named_and_its_output_is_not() {
         for (command, expected) in [
             (
                 "/nonexistent/program --key hunter2",
@@ -228,7 +229,7 @@ mod tests {
         }
     }
 
-    /// Waits until `is_so`, for as long as the slowest machine takes.
+    /// Waits until `is_so`, with a generous limit.
     async fn until(is_so: impl Fn() -> bool) {
         for _ in 0..2000 {
             if is_so() {
@@ -236,10 +237,10 @@ mod tests {
             }
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
-        panic!("not so after 10 s");
+        panic!("the condition is false after 10 s");
     }
 
-    /// Whether a process runs: one that has ended and was not waited for does not.
+    /// Whether a process runs; zombies do not count.
     fn runs(id: &str) -> bool {
         let status = std::fs::read_to_string(format!("/proc/{}/status", id.trim())).unwrap_or_default();
         status.lines().any(|line| line.starts_with("State:") && !line.contains('Z'))
@@ -261,7 +262,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_program_that_nobody_waits_for_is_killed_with_its_children() {
+    async fn a_cancelled_program_is_killed_with_its_children() {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let file = folder.path().join("child");
         let command = format!("sleep 1000 & echo $! > {}; wait", file.display());
@@ -274,7 +275,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_program_that_reads_is_given_nothing() {
+    async fn a_program_gets_empty_input() {
         let command = r#"cat; echo '{"Version": 1, "AccessKeyId": "a", "SecretAccessKey": "b"}'"#;
         let read = run(command, now()).await.expect("credentials");
         assert_eq!(read.access_key_id(), "a");

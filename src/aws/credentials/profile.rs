@@ -1,6 +1,6 @@
-//! What a profile of the AWS configuration files says about credentials: a source, and the roles that are assumed from there.
+//! The credentials of a profile: their source, and the roles to assume.
 //!
-//! The rules are those of the SDK's parser of profiles, which are those of AWS's other tools.
+//! The rules are those of the SDK and of AWS's other tools.
 
 use aws_config::profile::{Profile, ProfileSet};
 use aws_credential_types::Credentials;
@@ -8,20 +8,20 @@ use aws_credential_types::Credentials;
 use super::roles::Role;
 use crate::config::Secret;
 
-/// Where the credentials of a profile come from.
+/// The source of a profile's credentials, and the roles to assume.
 #[derive(Clone, Debug)]
 pub(super) struct Chain {
     pub(super) source: Source,
-    /// The profile that has the source.
+    /// The profile with the source.
     pub(super) source_profile: String,
-    /// With their profiles, in the order in which they are assumed.
+    /// The roles with their profiles, in the order of assumption.
     pub(super) roles: Vec<(String, Role)>,
 }
 
 #[derive(Clone, Debug)]
 pub(super) enum Source {
     Keys(Credentials),
-    /// `credential_process`, whose arguments can be secrets.
+    /// `credential_process`. Its arguments can be secrets.
     Process(Secret),
     WebIdentity {
         role: Role,
@@ -33,10 +33,10 @@ pub(super) enum Source {
     Instance,
 }
 
-/// A role that IAM Identity Center gives to a user who has logged in.
+/// A role that IAM Identity Center grants to a user who has logged in.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct SsoRole {
-    /// `None` in profiles of the older kind, whose tokens cannot be renewed.
+    /// `None` in legacy profiles. Their tokens cannot be renewed.
     pub(super) session: Option<String>,
     pub(super) start_url: String,
     pub(super) region: String,
@@ -44,15 +44,15 @@ pub(super) struct SsoRole {
     pub(super) role_name: String,
 }
 
-/// What is wrong with a profile.
+/// A fault of a profile.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Fault {
     pub(super) profile: String,
-    /// The rest of a sentence that names the profile.
+    /// The end of a sentence that begins with the profile.
     pub(super) text: String,
 }
 
-/// Where the credentials of the profile `name` come from; `None` if it has none, or there is no such profile.
+/// The chain of the profile `name`; `None` if it has no credentials or does not exist.
 pub(super) fn chain(profiles: &ProfileSet, name: &str) -> Result<Option<Chain>, Fault> {
     let Some(mut profile) = profiles.get_profile(name) else { return Ok(None) };
     let (mut names, mut roles) = (Vec::new(), Vec::new());
@@ -64,7 +64,7 @@ pub(super) fn chain(profiles: &ProfileSet, name: &str) -> Result<Option<Chain>, 
             let roles = roles.into_iter().rev().collect();
             Ok(Some(Chain { source, source_profile: name.clone(), roles }))
         };
-        // Keys of a source_profile come before everything else that it has.
+        // Keys of a source_profile take precedence over its other settings.
         if names.len() > 1
             && let Ok(Some(keys)) = keys(profile)
         {
@@ -99,7 +99,7 @@ pub(super) fn chain(profiles: &ProfileSet, name: &str) -> Result<Option<Chain>, 
     }
 }
 
-/// The role that a profile assumes by the credentials of another source.
+/// The role that a profile assumes with the credentials of another source.
 fn role(profile: &Profile) -> Result<Option<Role>, String> {
     let Some(arn) = profile.get("role_arn").filter(|_| profile.get("web_identity_token_file").is_none()) else {
         return Ok(None);
@@ -117,7 +117,7 @@ fn role(profile: &Profile) -> Result<Option<Role>, String> {
     }))
 }
 
-/// How long sessions are to be, within what STS accepts
+/// The session duration, within the limits of STS
 /// (<https://docs.aws.amazon.com/STS/latest/APIReference/API_AssumeRole.html>, `DurationSeconds`).
 fn duration(profile: &Profile) -> Result<Option<i32>, String> {
     let Some(text) = profile.get("duration_seconds") else { return Ok(None) };
@@ -125,7 +125,7 @@ fn duration(profile: &Profile) -> Result<Option<i32>, String> {
     seconds.map(Some).ok_or_else(|| "has duration_seconds that is not a number from 900 to 43200".to_owned())
 }
 
-/// The source that a profile itself has.
+/// The profile's own source.
 fn source(profiles: &ProfileSet, profile: &Profile) -> Result<Option<Source>, String> {
     if let Some(name) = profile.get("credential_source") {
         let known = [
@@ -183,7 +183,7 @@ fn sso(profiles: &ProfileSet, profile: &Profile) -> Result<Option<SsoRole>, Stri
         let session = session.ok_or_else(|| format!("has sso_session {name:?}, which does not exist"))?;
         (region, start_url) = (session.get("sso_region"), session.get("sso_start_url"));
     }
-    let given = |value: Option<&str>, key: &str| value.map(str::to_owned).ok_or_else(|| format!("is without {key}"));
+    let given = |value: Option<&str>, key: &str| value.map(str::to_owned).ok_or_else(|| format!("has no {key}"));
     Ok(Some(SsoRole {
         session: session.map(str::to_owned),
         start_url: given(start_url, "sso_start_url")?,
@@ -214,7 +214,7 @@ mod tests {
     const KEYS: &str = "aws_access_key_id = AKIDEXAMPLE\naws_secret_access_key = x\n";
 
     #[test]
-    fn roles_are_assumed_from_the_last_source_on() {
+    fn roles_are_assumed_starting_at_the_last_source() {
         let config = format!(
             "{ROLE}source_profile = b\nduration_seconds = 1800\n\
              [profile b]\nrole_arn = arn:aws:iam::012345678901:role/b\nsource_profile = c\nexternal_id = hunter2\n\
@@ -241,7 +241,7 @@ mod tests {
     }
 
     #[test]
-    fn keys_of_a_source_profile_come_before_its_own_role() {
+    fn keys_of_a_source_profile_precede_its_role() {
         let config = format!("{ROLE}source_profile = b\n[profile b]\nrole_arn = x\nmfa_serial = x\n{KEYS}");
         let chain = chain_of("a", &config).expect("a profile").expect("a chain");
         assert!(matches!(chain.source, Source::Keys(_)) && chain.roles.len() == 1);
@@ -261,7 +261,7 @@ mod tests {
     }
 
     #[test]
-    fn sso_comes_with_its_session_or_without() {
+    fn sso_works_with_and_without_a_session() {
         let role = "sso_account_id = 012345678901\nsso_role_name = reader\n";
         let session = "[sso-session s]\nsso_region = eu-west-1\nsso_start_url = https://a.test/start\n";
         let of = |config: &str| match chain_of("a", config).expect("a profile").expect("a chain").source {
@@ -273,7 +273,7 @@ mod tests {
         assert_eq!(new, SsoRole { session: Some("s".to_owned()), ..old.clone() });
         assert_eq!(old.region, "eu-west-1");
         assert!(fault(&format!("[profile a]\nsso_session = s\n{role}")).contains("\"s\", which does not exist"));
-        assert_eq!(fault("[profile a]\nsso_region = x\n"), "a is without sso_start_url");
+        assert_eq!(fault("[profile a]\nsso_region = x\n"), "a has no sso_start_url");
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! Where credentials are found, looked for from the start each time.
+//! Searches for credentials, from the start each time.
 
 use std::path::Path;
 use std::time::SystemTime;
@@ -18,23 +18,23 @@ use super::{CredentialRequests, SourceError, blocking, process, read_token, usab
 use crate::aws::error::one_line;
 use crate::aws::profiles::{DEFAULT, SharedFiles};
 
-/// Where credentials are looked for, in this order.
+/// The message if no source has credentials.
 const NOWHERE: &str = "no credentials in the environment, the profile, a web identity token file, or from the metadata \
     service of a container or an instance";
 
-/// Looks for credentials from the start each time. The SDK's own sources keep the profile that they read first, and with
-/// it a key that was rotated since, for as long as they live.
+/// Searches for credentials from the start each time. The SDK's own sources keep the profile that they first read, so
+/// they never see a rotated key.
 #[derive(Clone, Debug)]
 pub(in super::super) struct ReloadingProvider {
     base: SdkConfig,
-    /// The only place to look in, if the target names one.
+    /// The only source, if the target names a profile.
     profile: Option<String>,
     tokens: SsoTokens,
     requests: CredentialRequests,
 }
 
 impl ReloadingProvider {
-    /// Looks in `profile` and nowhere else, if it is given, else in all the usual places. `base` has the settings of the calls.
+    /// Uses only `profile` if it is given, else all usual sources. `base` has the settings of the calls.
     pub(in super::super) fn new(
         base: &SdkConfig,
         profile: Option<String>,
@@ -95,7 +95,7 @@ impl ReloadingProvider {
         }
     }
 
-    /// Asks the source of a chain, and assumes its roles.
+    /// Gets the credentials of a chain's source, and assumes its roles.
     async fn follow(
         &self,
         chain: &Chain,
@@ -141,7 +141,7 @@ impl ReloadingProvider {
         }
     }
 
-    /// Assumes a role by the token in a file, which `named_by` names.
+    /// Assumes a role with the token in a file. `named_by` is the setting that names the file.
     async fn by_token(&self, role: &Role, token_file: &str, named_by: &str) -> Result<Credentials, SourceError> {
         let token = read_token(Path::new(token_file)).await.map_err(|fault| {
             let path = one_line(token_file);
@@ -152,7 +152,7 @@ impl ReloadingProvider {
     }
 }
 
-/// What a profile says about credentials, with all profiles; `None` if it says nothing, or there is no such profile.
+/// The chain of a profile, with all profiles; `None` if it has no credentials or does not exist.
 fn chain_of(name: &str, files: &SharedFiles) -> Result<Option<(ProfileSet, Chain)>, SourceError> {
     let unparsable = || SourceError::new(files.faults(None).lines.join("; "));
     let profiles = files.sections().ok_or_else(unparsable)?;
@@ -165,12 +165,12 @@ fn variable(name: &str) -> Option<String> {
     std::env::var(name).ok()
 }
 
-/// A profile with the files that it may be in, for the beginning of a sentence.
+/// A profile with the files that were searched, for the start of a sentence.
 fn named(profile: &str, files: &SharedFiles) -> String {
     format!("profile {profile:?} ({})", files.searched().join(", "))
 }
 
-/// The credentials of the environment; else what is wrong with those that are there.
+/// The credentials in the environment, or their fault.
 async fn environment() -> Result<Credentials, Option<String>> {
     const ID: &str = "AWS_ACCESS_KEY_ID";
     const SECRET: &str = "AWS_SECRET_ACCESS_KEY";
@@ -193,7 +193,7 @@ impl ProvideCredentials for ReloadingProvider {
     {
         let reloading = self.clone();
         future::ProvideCredentials::new(async {
-            // A task of its own, which ends with this future: the SDK's sources panic on some of what they find.
+            // A separate task that ends with this future: the SDK's sources panic on some input.
             let mut look = JoinSet::new();
             look.spawn(async move { reloading.look().await });
             let looked = look.join_next().await.and_then(Result::ok);

@@ -1,4 +1,4 @@
-//! Counts the requests that get credentials, as those of AWS IoT are counted.
+//! Counts the requests that fetch credentials in the metrics of their target.
 
 use std::sync::{Arc, OnceLock};
 
@@ -17,13 +17,13 @@ use aws_smithy_runtime_api::client::result::ConnectorError;
 use crate::aws::error;
 use crate::metrics::TargetCounters;
 
-/// Counts for the target that credentials are for. It is known only after they are configured: a target that has no name gets
-/// that of its region, which the same settings have.
+/// Counts requests for a target. The target is set later than the interceptor: a target without a name gets the name
+/// of its region, which the same settings provide.
 #[derive(Clone, Debug, Default)]
 pub(in super::super) struct CredentialRequests(Arc<OnceLock<Arc<TargetCounters>>>);
 
 impl CredentialRequests {
-    /// Counts requests as those of this target from now on.
+    /// Counts requests for this target from now on.
     pub(in super::super) fn count_for(&self, counters: Arc<TargetCounters>) {
         // A target is opened once.
         let _ = self.0.set(counters);
@@ -62,7 +62,7 @@ impl Intercept for CredentialRequests {
             None if failed.is_operation_error() || failed.is_response_error() => {
                 error::code(status.unwrap_or(200), failed.as_operation_error().and_then(service_code))
             }
-            // No request was made.
+            // No request was sent.
             None => return Ok(()),
         };
         if let Some((counters, operation)) = self.0.get().zip(operation(config)) {
@@ -76,7 +76,7 @@ fn operation(config: &ConfigBag) -> Option<&str> {
     config.load::<Metadata>().map(Metadata::name)
 }
 
-/// AWS's code in an error whose type the SDK has erased here.
+/// AWS's error code, from an error whose type the SDK has erased.
 fn service_code(error: &ErasedError) -> Option<&str> {
     fn code<E>(error: &ErasedError) -> Option<&str>
     where

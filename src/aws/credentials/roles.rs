@@ -1,4 +1,4 @@
-//! Roles, and the calls to STS that assume them.
+//! Roles, and the STS calls that assume them.
 
 use aws_config::SdkConfig;
 use aws_credential_types::Credentials;
@@ -14,7 +14,7 @@ use crate::aws::error::classify;
 use crate::config::Secret;
 use crate::metrics::Reason;
 
-/// The name of sessions that are given none. AWS logs calls by it.
+/// The default session name. It appears in AWS logs.
 pub(super) const SESSION_NAME: &str = env!("CARGO_PKG_NAME");
 
 /// A role to assume.
@@ -26,7 +26,7 @@ pub(super) struct Role {
     pub(super) duration_seconds: Option<i32>,
 }
 
-/// STS, as far as it gives credentials.
+/// The STS calls that return credentials.
 #[derive(Clone, Debug)]
 pub(super) struct Sts {
     settings: SdkConfig,
@@ -38,7 +38,7 @@ impl Sts {
         Self { settings: for_calls(settings), requests }
     }
 
-    /// The credentials of `role`, for who has those of `source`.
+    /// Assumes `role` with the credentials `source`.
     pub(super) async fn assume(&self, role: &Role, source: Credentials) -> Result<Credentials, SourceError> {
         const OPERATION: &str = "sts:AssumeRole";
         let call = self
@@ -52,7 +52,7 @@ impl Sts {
         issued(OPERATION, answer.credentials)
     }
 
-    /// The credentials of `role`, for who has a token of an identity provider.
+    /// Assumes `role` with the token of an identity provider.
     pub(super) async fn assume_by_token(&self, role: &Role, token: &str) -> Result<Credentials, SourceError> {
         const OPERATION: &str = "sts:AssumeRoleWithWebIdentity";
         let call = self
@@ -74,7 +74,7 @@ impl Sts {
     }
 }
 
-/// What became of a call that gave no credentials.
+/// The error of a call that returned no credentials.
 pub(super) fn failed<E>(operation: &str, error: &SdkError<E, HttpResponse>) -> SourceError
 where
     E: ProvideErrorMetadata + std::error::Error + Send + Sync + 'static,
@@ -89,7 +89,7 @@ where
 fn issued(operation: &str, credentials: Option<types::Credentials>) -> Result<Credentials, SourceError> {
     let malformed = |what: &str| SourceError { reason: Reason::Malformed, message: format!("{operation}: {what}") };
     let issued = credentials.ok_or_else(|| malformed("the answer has no credentials"))?;
-    let ends = issued.expiration.try_into().map_err(|_| malformed("the answer has a time that cannot be"))?;
+    let ends = issued.expiration.try_into().map_err(|_| malformed("the answer has an invalid time"))?;
     let credentials = Credentials::builder()
         .access_key_id(issued.access_key_id)
         .secret_access_key(issued.secret_access_key)
@@ -99,7 +99,7 @@ fn issued(operation: &str, credentials: Option<types::Credentials>) -> Result<Cr
     usable(credentials.build())
 }
 
-/// Assumes the role of a target, with the credentials that the target has otherwise.
+/// Assumes the role of a target, with the target's other credentials.
 #[derive(Debug)]
 pub(super) struct AssumedRoleProvider {
     sts: Sts,

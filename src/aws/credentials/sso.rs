@@ -1,7 +1,7 @@
-//! IAM Identity Center (SSO): the token that `aws sso login` leaves in a file, its renewal, and the role that it is good for.
+//! IAM Identity Center (SSO): the token file of `aws sso login`, its renewal, and the credentials of the role.
 //!
-//! The SDK's own source throws a renewed token away if it cannot write the file, as in a container that mounts `~/.aws` read-only.
-//! Here it is kept in memory then.
+//! If the SDK cannot write the file, it loses the renewed token, for example in a container that mounts `~/.aws`
+//! read-only. This module then keeps the token in memory.
 
 use std::collections::HashMap;
 use std::fmt::Write as _;
@@ -27,17 +27,17 @@ use crate::aws::error::one_line;
 use crate::aws::profiles;
 use crate::metrics::Reason;
 
-/// A token is renewed this long before it ends, as AWS's other tools do.
+/// Tokens are renewed this long before they end, as by AWS's other tools.
 const RENEWAL: Duration = Duration::from_mins(5);
 
-/// Tokens that were renewed and could not be saved, by their file. Clones share them, and so do all targets: a refresh token is
-/// good for one renewal. Each file has a lock of its own, which is held while its token is renewed.
+/// Renewed tokens that could not be saved, by file. All clones and all targets share them: each refresh token is valid
+/// for one renewal. Each file has its own lock, held during a renewal.
 #[derive(Clone, Debug, Default)]
 pub struct SsoTokens(Arc<std::sync::Mutex<HashMap<PathBuf, Unsaved>>>);
 
 type Unsaved = Arc<Mutex<Option<Token>>>;
 
-/// The content of a token file. Fields of other tools stay in it.
+/// The content of a token file. Fields of other tools are preserved.
 #[derive(Clone)]
 struct Token(Map<String, Value>);
 
@@ -73,13 +73,13 @@ impl Token {
         self.time("expiresAt").unwrap_or(SystemTime::UNIX_EPOCH)
     }
 
-    /// What a renewal takes, if all of it is there and the registration of the client has not ended.
+    /// The values for a renewal, if all exist and the registration of the client is valid.
     fn renewal(&self, now: SystemTime) -> Option<[&str; 3]> {
         self.time("registrationExpiresAt").filter(|ends| *ends > now)?;
         Some([self.text("clientId")?, self.text("clientSecret")?, self.text("refreshToken")?])
     }
 
-    /// Replaces its file, which only its owner may read. A disk that is full must not cost the token that is there.
+    /// Replaces the file, readable only by its owner. The old file survives if the disk is full.
     fn save(&self, path: &Path) -> std::io::Result<()> {
         let new = path.with_extension(format!("json.{}", std::process::id()));
         let written = std::fs::File::options().write(true).create(true).truncate(true).mode(0o600).open(&new).and_then(
@@ -90,14 +90,14 @@ impl Token {
         );
         let replaced = written.and_then(|()| std::fs::rename(&new, path));
         if replaced.is_err() {
-            // It may not even be there.
+            // It may not exist.
             let _ = std::fs::remove_file(&new);
         }
         replaced
     }
 }
 
-/// The credentials of a role, by the token of whoever has logged in.
+/// The credentials of a role, for the token of the user who has logged in.
 pub(super) async fn credentials(
     role: &SsoRole,
     profile: &str,
@@ -143,8 +143,8 @@ pub(super) async fn credentials(
     Ok(credentials.build())
 }
 
-/// The settings for a service that is neither AWS IoT nor STS: the endpoint of a target is for those two only. `variable` names
-/// the endpoint of the service.
+/// The settings for a service other than AWS IoT and STS: the endpoint of a target applies only to those two.
+/// `variable` names the endpoint of the service.
 fn for_service(settings: &SdkConfig, variable: &str) -> SdkConfig {
     let mut own = settings.to_builder();
     if settings.get_origin("endpoint_url").is_client_config() {
@@ -153,20 +153,20 @@ fn for_service(settings: &SdkConfig, variable: &str) -> SdkConfig {
     own.build()
 }
 
-/// The file of a session, or of a start URL in profiles of the older kind
+/// The token file of a session, or of a start URL in legacy profiles
 /// (<https://docs.aws.amazon.com/sdkref/latest/guide/feature-sso-credentials.html>).
 fn token_path(identifier: &str) -> Option<PathBuf> {
     let hash = digest::digest(&digest::SHA1_FOR_LEGACY_USE_ONLY, identifier.as_bytes());
     let mut name = String::new();
     for byte in hash.as_ref() {
-        // A text takes whatever is written to it.
+        // Writing to a string cannot fail.
         let _ = write!(name, "{byte:02x}");
     }
     Some(Path::new(&profiles::home()?).join(".aws/sso/cache").join(name).with_extension("json"))
 }
 
 impl SsoTokens {
-    /// An access token that has not ended. One that soon will is renewed, if it can be.
+    /// A valid access token. One that ends soon is renewed, if possible.
     async fn valid(
         &self,
         role: &SsoRole,
@@ -175,7 +175,7 @@ impl SsoTokens {
         requests: &CredentialRequests,
         login: &str,
     ) -> Result<String, SourceError> {
-        // Held while the token is renewed: two renewals with one refresh token would fail.
+        // Held during the renewal: two renewals with one refresh token would fail.
         let of_file = {
             let mut files = self.0.lock().unwrap_or_else(PoisonError::into_inner);
             Arc::clone(files.entry(path.to_owned()).or_default())
@@ -193,7 +193,7 @@ impl SsoTokens {
         };
         let has_ended = token.ends() <= now;
         let mut fault = None;
-        // Those of the older kind have nothing to renew them with.
+        // Legacy tokens cannot be renewed.
         if token.ends() <= now + RENEWAL
             && role.session.is_some()
             && let Some(renewal) = token.renewal(now)
@@ -206,7 +206,7 @@ impl SsoTokens {
                         Ok(()) => *unsaved = None,
                         Err(error) => {
                             if unsaved.replace(renewed).is_none() {
-                                warn!(path = shown_path, %error, "renewed SSO token cannot be saved and is kept in memory; after a restart, log in again");
+                                warn!(path = shown_path, %error, "cannot save the renewed SSO token; it stays in memory until a restart, then log in again");
                             }
                         }
                     }
@@ -224,7 +224,7 @@ impl SsoTokens {
     }
 }
 
-/// The token that follows `token`.
+/// Renews `token`.
 async fn renew(
     token: &Token,
     [client_id, client_secret, refresh_token]: [&str; 3],
@@ -242,7 +242,7 @@ async fn renew(
         .client_secret(client_secret)
         .refresh_token(refresh_token);
     let answer = call.send().await.map_err(|error| match &error {
-        // A refusal concerns the login, and no policy.
+        // A refusal concerns the login, not a policy.
         SdkError::ServiceError(_) => SourceError { reason: Reason::Credentials, ..failed(OPERATION, &error) },
         _ => failed(OPERATION, &error),
     })?;
@@ -270,14 +270,14 @@ mod tests {
     }
 
     #[test]
-    fn a_token_ends_when_its_file_says_in_either_way_of_writing() {
+    fn both_formats_of_the_end_of_a_token_are_read() {
         for text in ["2020-06-17T10:02:08Z", "2020-06-17T10:02:08UTC"] {
             assert_eq!(token(&[("expiresAt", text)]).ends(), at(1_592_388_128));
         }
     }
 
     #[test]
-    fn a_token_is_renewed_only_with_all_that_it_takes() {
+    fn a_token_is_renewed_only_with_all_values() {
         let whole = [
             ("clientId", "c"),
             ("clientSecret", "s"),
@@ -294,13 +294,13 @@ mod tests {
     }
 
     #[test]
-    fn a_token_shows_nothing_of_itself() {
+    fn debug_output_hides_the_token() {
         let token = token(&[("accessToken", "hunter2"), ("refreshToken", "hunter2")]);
         assert!(!format!("{token:?}").contains("hunter2"));
     }
 
     #[tokio::test]
-    async fn a_saved_token_is_its_owners_alone_and_keeps_what_others_wrote() {
+    async fn a_saved_token_is_private_and_keeps_unknown_fields() {
         use std::os::unix::fs::PermissionsExt as _;
         let folder = tempfile::tempdir().expect("a temporary folder");
         let path = folder.path().join("token.json");
