@@ -1,7 +1,8 @@
-//! Requests of `DescribeJob`: a permit is waited for first, then the job is chosen.
+//! Requests of `DescribeJob`: wait for a permit, then choose the job.
 //!
-//! At 5 permits a second eight jobs that were chosen before they wait could delay a job that left the list by seconds, and by
-//! more if several targets share the rate. So one permit is waited for at a time, in the class of the most urgent job.
+//! At 5 permits a second, eight jobs chosen before the wait could delay a job that left the list by seconds, and
+//! longer if several targets share the rate. So only one permit is awaited at a time, in the class of the most urgent
+//! job.
 
 use std::fmt;
 use std::future::pending;
@@ -15,14 +16,14 @@ use crate::aws::{ApiError, Connection, DescribePermit};
 use crate::jobs::{AccountId, DescribeClass, Description, JobArn, JobId, JobRequest};
 use crate::metrics::{Failure, Reason};
 
-/// Requests under way at once. The rate limit spaces them; this only uses it where answers take their time.
+/// The largest number of concurrent requests. The rate limit spaces them, so this matters only if answers are slow.
 const MAX_IN_FLIGHT: usize = 8;
 
 type PermitResult = Result<DescribePermit, Failure>;
 
 type PermitFuture = Pin<Box<dyn Future<Output = PermitResult> + Send>>;
 
-/// Requests on their way, and the next one.
+/// The requests in flight, and the wait for the next permit.
 pub(super) struct Describing {
     waiting: Option<(DescribeClass, PermitFuture)>,
     requests: Requests<Box<Description>>,
@@ -43,7 +44,7 @@ impl Default for Describing {
 /// What happened.
 #[derive(Debug)]
 pub(super) enum Event {
-    /// A request can be sent; or none can, and the job that it was for has failed.
+    /// A request can be sent; or none can, and the most urgent job has failed.
     Permit(PermitResult),
     Described(Answered<Box<Description>>),
 }
@@ -53,7 +54,7 @@ impl Describing {
         self.requests.has_room()
     }
 
-    /// Waits for a permit of this class from now on; `None` for no permit.
+    /// Waits for a permit of this class; `None` cancels the wait.
     pub(super) fn wait_for(&mut self, class: Option<DescribeClass>, connection: &Arc<Connection>) {
         if self.waiting.as_ref().map(|(waiting, _)| *waiting) == class {
             return;
@@ -114,7 +115,7 @@ async fn describe(
     permit: DescribePermit,
 ) -> Result<Option<Box<Description>>, Failure> {
     let Some(description) = connection.describe_job(id, permit).await.map_err(|error| failure(&error))? else {
-        // Another account does not have the job either.
+        // A job of another account also looks like a missing job.
         check_same_account(connection, account).await?;
         return Ok(None);
     };

@@ -1,4 +1,4 @@
-//! One of the two collectors that walk over `ListJobs`: its runs, and the data that it shows.
+//! One of the two collectors that walk over `ListJobs`: its runs, and its published data.
 
 use std::future::pending;
 use std::sync::Arc;
@@ -19,9 +19,9 @@ use crate::metrics::{
 pub(super) struct Listing<T> {
     collector: Collector,
     schedule: Schedule,
-    /// The run that is under way.
+    /// The current run.
     run: JoinSet<Result<Walked<T>, Failure>>,
-    /// When the last successful run ended, or when the first run was scheduled. `None` when that is too long ago.
+    /// When the last successful run ended, or when the first run was scheduled. `None` after that has become stale.
     fresh_since: Option<Timepoint>,
     part: Option<Arc<Part>>,
     last_run: Option<RunOutcome>,
@@ -36,13 +36,13 @@ pub(super) struct Listing<T> {
 #[derive(Debug)]
 pub(super) struct Reporter {
     pub(super) target: String,
-    /// Runs that are not counted yet, and why they failed. They are counted when the data is published, so that no scrape has the
-    /// count without the data.
+    /// Runs that are not counted yet, with the reason of a failure. They are counted together with the publication, so
+    /// that no scrape has the count without the data.
     pub(super) ended: Vec<(Collector, Option<Reason>)>,
 }
 
 impl<T: Send + 'static> Listing<T> {
-    /// Has not run yet.
+    /// A listing without runs.
     pub(super) fn new(collector: Collector, schedule: Schedule, now: Timepoint) -> Self {
         Self {
             collector,
@@ -82,13 +82,13 @@ impl<T: Send + 'static> Listing<T> {
         self.last_success.is_none()
     }
 
-    /// Cancels the run that is under way, and has another one start at `now`.
+    /// Cancels the current run, and schedules another one at `now`.
     pub(super) fn restart(&mut self, now: Instant) {
         self.run = JoinSet::new();
         self.schedule.run_at(now);
     }
 
-    /// Waits for the end of the run that is under way. The caller reports it.
+    /// Waits for the end of the current run. The caller reports it.
     pub(super) async fn ended(&mut self) -> Result<Walked<T>, Failure> {
         match self.run.join_next().await {
             Some(Ok(result)) => result,
@@ -97,7 +97,7 @@ impl<T: Send + 'static> Listing<T> {
         }
     }
 
-    /// A run was successful.
+    /// Records a successful run.
     pub(super) fn succeeded(&mut self, pages: u64, stats: WalkStats, now: Timepoint, reporter: &mut Reporter) {
         let duration = self.schedule.ended(now.instant, false, fastrand::f64());
         let walk = WalkState { pages, stats };
@@ -110,7 +110,7 @@ impl<T: Send + 'static> Listing<T> {
         self.log.completed(&reporter.target, self.collector, &walk, duration);
     }
 
-    /// A run failed, or is given up. It changes no data.
+    /// Records a failed or cancelled run. The data stays.
     pub(super) fn failed(&mut self, failure: Failure, now: Timepoint, reporter: &mut Reporter) {
         self.run = JoinSet::new();
         let duration = self.schedule.ended(now.instant, true, fastrand::f64());
@@ -129,7 +129,7 @@ impl<T: Send + 'static> Listing<T> {
         self.fresh_since?.instant.checked_add(self.schedule.stale_after(pace))
     }
 
-    /// Withdraws data that is stale. Returns whether it was.
+    /// Withdraws stale data. Returns whether there was any.
     pub(super) fn expire(&mut self, pace: &Pace, now: Timepoint) -> bool {
         let stale_after = self.schedule.stale_after(pace);
         let is_stale = self.fresh_since.is_some_and(|since| now.since(since) >= stale_after);
@@ -139,14 +139,14 @@ impl<T: Send + 'static> Listing<T> {
         is_stale
     }
 
-    /// Shows no data until the next successful run.
+    /// Withdraws the data until the next successful run.
     pub(super) fn withdraw(&mut self) {
         (self.fresh_since, self.part) = (None, None);
     }
 
-    /// Shows new data. Without new data what was shown stays until it is stale.
+    /// Shows new data. Without it, the old data stays until it is stale.
     pub(super) fn show(&mut self, part: Option<Part>) {
-        // What did not change is not rendered again.
+        // Equal data is not rendered again.
         if let Some(part) = part.filter(|part| self.part.as_deref() != Some(part)) {
             self.part = Some(Arc::new(part));
         }

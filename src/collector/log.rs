@@ -1,4 +1,4 @@
-//! What the log says of the collectors: one line for each run that succeeds, and of a failure only what is new.
+//! Logs of the collectors: one line for each successful run, and only new failures.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -8,7 +8,7 @@ use tracing::{info, warn};
 use crate::jobs::{AccountId, CacheState, CacheStates};
 use crate::metrics::{Collector, Failure, Identity, Reason, WalkState, by_collector};
 
-/// What has been logged about a listing.
+/// What was logged about a listing.
 #[derive(Debug, Default)]
 pub(super) struct RunLog {
     /// Failures in a row.
@@ -32,7 +32,7 @@ impl RunLog {
         self.failures = self.failures.saturating_add(1);
         let Failure { reason, message } = failure;
         let (collector, failures) = (collector.as_str(), self.failures);
-        // A walk can fail on another page each time; it is the same failure.
+        // A walk can fail on different pages for the same reason.
         let kind = message.chars().filter(|character| !character.is_ascii_digit()).collect();
         let kind = Some((*reason, kind));
         if std::mem::replace(&mut self.last_failure, kind.clone()) == kind {
@@ -43,7 +43,8 @@ impl RunLog {
     }
 }
 
-/// What has been logged about failed requests for single jobs. Each reason is logged once for each collector, until no job fails.
+/// What was logged about failed requests for single jobs. For each collector, a reason is logged once until no job
+/// fails any more.
 #[derive(Debug, Default)]
 pub(super) struct RequestLog {
     reasons: BTreeSet<(Collector, Reason)>,
@@ -58,7 +59,7 @@ impl RequestLog {
         }
     }
 
-    /// `states` says how many jobs failed when they were last asked for.
+    /// `states` has the number of jobs whose last request failed.
     pub(super) fn checked(&mut self, target: &str, states: &CacheStates) {
         for (collector, states) in by_collector(states) {
             let Some(states) = states else {
@@ -79,7 +80,7 @@ impl RequestLog {
 }
 
 pub(super) fn account_changed(target: &str, before: &AccountId, after: &AccountId) {
-    warn!(%target, %before, %after, "the credentials belong to another account now; the target starts anew");
+    warn!(%target, %before, %after, "the credentials now belong to another account; the target starts over without data");
 }
 
 pub(super) fn overlaps(target: &Identity, other: &Identity) {
@@ -92,7 +93,7 @@ pub(super) fn overlaps(target: &Identity, other: &Identity) {
     );
 }
 
-/// To the millisecond: more digits make a line hard to read.
+/// Rounded to milliseconds, for readability.
 fn seconds(duration: Duration) -> f64 {
     (duration.as_secs_f64() * 1000.0).round() / 1000.0
 }

@@ -7,13 +7,13 @@ use crate::clock::Clock;
 use crate::jobs::{AccountId, Look, LookClass, LookResult};
 use crate::metrics::{Failure, Reason};
 
-/// Looks at once. Each is up to [`MAX_PAGES`] requests, one after the other.
+/// The number of concurrent looks. Each is up to [`MAX_PAGES`] sequential requests.
 pub(super) const MAX_IN_FLIGHT: usize = 2;
 
-/// A look reads no more pages: 25,000 executions.
+/// The limit of pages for a look: 25,000 executions.
 const MAX_PAGES: usize = 100;
 
-/// Looks at the executions of a job; `None` if there is no such job.
+/// Lists the executions of a job; `None` if the job does not exist.
 ///
 /// # Errors
 /// If a page cannot be read, a token repeats, or the credentials belong to another account at its end.
@@ -42,7 +42,7 @@ pub(super) async fn look(
             let page = connection.list_executions(job_id, *status, token, class).await;
             let page = page.map_err(|error| Failure { reason: error.reason, message: error.to_string() })?;
             let Some(page) = page else {
-                // Another account does not have the job either.
+                // A job of another account also looks like a missing job.
                 check_same_account(connection, account).await?;
                 return Ok(None);
             };
@@ -52,7 +52,7 @@ pub(super) async fn look(
             let Some(next) = page.next_token else { break };
             if !tokens.is_new(&next) {
                 let message =
-                    format!("page {pages} of the executions of job {job_id} gave a token that an earlier page gave");
+                    format!("page {pages} of the executions of job {job_id} repeats the token of an earlier page");
                 return Err(Failure { reason: Reason::TokenLoop, message });
             }
             token = Some(next);

@@ -1,6 +1,7 @@
-//! One [`Worker`] for each target: it lists and describes the target's jobs and looks at their executions on a schedule, and publishes what it knows.
+//! One [`Worker`] for each target: it lists and describes jobs, looks at their executions, and publishes the results.
 //!
-//! The worker owns all data of its target. Its collectors run at the same time; one that fails or hangs delays no other.
+//! The worker owns all data of its target. Its collectors run concurrently; a collector that fails or hangs does not
+//! delay the others.
 
 mod describing;
 mod listing;

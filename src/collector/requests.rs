@@ -1,4 +1,4 @@
-//! Requests about single jobs that are on their way.
+//! Requests about single jobs in flight.
 
 use std::fmt;
 use std::future::pending;
@@ -9,7 +9,7 @@ use super::caught;
 use crate::jobs::{Answer, FailureReason, JobRequest};
 use crate::metrics::{Failure, Reason};
 
-/// Requests on their way.
+/// Requests in flight.
 pub(super) struct Requests<T> {
     max_in_flight: usize,
     in_flight: JoinSet<Answered<T>>,
@@ -21,11 +21,11 @@ impl<T> fmt::Debug for Requests<T> {
     }
 }
 
-/// A request that was answered, or failed.
+/// The result of a request.
 #[derive(Debug)]
 pub(super) struct Answered<T> {
     pub(super) request: JobRequest,
-    /// `None`: there is no such job.
+    /// `None` if the job does not exist.
     pub(super) outcome: Result<Option<T>, Failure>,
 }
 
@@ -38,7 +38,7 @@ impl<T: Send + 'static> Requests<T> {
         self.in_flight.len() < self.max_in_flight
     }
 
-    /// Sends a request. A panic is its failure.
+    /// Sends a request. A panic counts as a failure.
     pub(super) fn send(
         &mut self,
         request: JobRequest,
@@ -72,7 +72,7 @@ impl<T> Answered<T> {
         }
     }
 
-    /// The answer as the store takes it.
+    /// The answer for the store.
     pub(super) fn answer(self) -> (JobRequest, Answer<T>) {
         let answer = match self.outcome {
             Ok(Some(found)) => Answer::Found(found),

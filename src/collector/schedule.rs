@@ -1,40 +1,41 @@
-//! When the runs of a listing start. Pure functions: times are arguments.
+//! Schedules the runs of a listing. Pure functions: times are arguments.
 
 use std::time::Duration;
 
 use tokio::time::Instant;
 
-/// A run starts later than its interval says by up to this share of it, so that targets that started together drift apart.
+/// Each run is delayed by a random share of its interval, up to this one, so that targets drift apart.
 pub const JITTER: f64 = 0.05;
 
-/// How far apart the first runs of two targets are at most, so that not all ask for credentials at the same time.
+/// The longest time between the first runs of two targets. It spreads their requests for credentials.
 const BETWEEN_STARTS: Duration = Duration::from_millis(100);
 
-/// After its first failure in a row a full walk waits for twice this, after the second for four times this, and so on.
+/// A failed full walk is repeated after twice this time; each further failure doubles the time.
 const RETRY_INTERVAL: Duration = Duration::from_mins(1);
 
-/// Data is shown for this many times the longest planned time between two answers.
+/// Data becomes stale after this many times the longest planned time between two answers.
 const STALE_AFTER_INTERVALS: u32 = 3;
 
-/// Data is shown for at least this time, so that a short outage of AWS hides nothing.
+/// Data never becomes stale sooner than this, so that a short outage of AWS hides nothing.
 const MIN_STALE_AFTER: Duration = Duration::from_mins(10);
 
-/// For how long data is shown that is renewed after `interval`.
+/// When data becomes stale that is renewed after `interval`.
 pub(super) fn stale_after(interval: Duration) -> Duration {
     interval.saturating_mul(STALE_AFTER_INTERVALS).max(MIN_STALE_AFTER)
 }
 
-/// When a target starts among all others: first runs soon after each other, later ones spread over the interval.
+/// When a target starts among all others: first runs follow each other closely, second ones are spread over the
+/// interval.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Spread {
-    /// How long the first run waits.
+    /// The delay of the first run.
     pub wait: Duration,
-    /// The share of the interval that passes between the first two runs, above 0 and up to 1.
+    /// The share of the interval between the first two runs, above 0 and up to 1.
     pub share: f64,
 }
 
 impl Spread {
-    /// The target at `position`, counted from 1, of `count` targets that have this interval.
+    /// The spread of the target at `position`, counted from 1, of `count` targets with this interval.
     #[must_use]
     pub fn new(position: u32, count: u32, interval: Duration) -> Self {
         let apart = BETWEEN_STARTS.min(interval / count.max(1));
@@ -46,11 +47,11 @@ impl Spread {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Pace {
     pub(super) interval: Duration,
-    /// A run starts no sooner after the start of the one before than this many times its duration.
+    /// The start of a run is at least this many durations after the start of the previous one.
     pub(super) idle_factor: u32,
     /// Whether a failed run is repeated before the interval is over.
     pub(super) retries_sooner: bool,
-    /// For how long data is shown, if that is configured.
+    /// The configured time after which data becomes stale.
     pub(super) stale_after: Option<Duration>,
 }
 
@@ -62,7 +63,7 @@ pub(super) struct Schedule {
     share: f64,
     running_since: Option<Instant>,
     last: Option<LastRun>,
-    /// How long the last successful run took.
+    /// The duration of the last successful run.
     success_took: Duration,
     runs: u32,
     /// Failed runs in a row.
@@ -78,7 +79,7 @@ struct LastRun {
 }
 
 impl Schedule {
-    /// The first run starts at `first`. `share` is that of [`Spread`].
+    /// Schedules the first run at `first`. `share` is that of [`Spread`].
     pub(super) const fn new(first: Instant, share: f64) -> Self {
         Self {
             next: Some(first),
@@ -91,7 +92,7 @@ impl Schedule {
         }
     }
 
-    /// Has the next run start at `now`.
+    /// Schedules the next run at `now`.
     pub(super) const fn run_at(&mut self, now: Instant) {
         (self.next, self.running_since) = (Some(now), None);
     }
@@ -100,7 +101,7 @@ impl Schedule {
         (self.next, self.running_since) = (None, Some(now));
     }
 
-    /// A run has ended. Returns how long it took.
+    /// Records the end of a run. Returns its duration.
     pub(super) fn ended(&mut self, now: Instant, has_failed: bool, jitter: f64) -> Duration {
         let started = self.running_since.take().unwrap_or(now);
         self.next = None;
@@ -133,13 +134,13 @@ impl Schedule {
         self.failures
     }
 
-    /// How far apart runs start, as planned now.
+    /// The planned time between the starts of runs.
     pub(super) fn interval(&self, pace: &Pace) -> Duration {
-        // A run that hangs until it fails must not keep old data for longer.
+        // A run that hangs until it fails must not extend the age of data.
         pace.interval.max(self.success_took.saturating_mul(pace.idle_factor))
     }
 
-    /// For how long data is shown.
+    /// How long data is shown.
     pub(super) fn stale_after(&self, pace: &Pace) -> Duration {
         pace.stale_after.unwrap_or_else(|| stale_after(self.interval(pace)))
     }
@@ -152,7 +153,7 @@ impl Schedule {
         let LastRun { started, took, jitter } = self.last?;
         if self.failures > 0 && pace.retries_sooner {
             let factor = 1_u32.checked_shl(self.failures).unwrap_or(u32::MAX);
-            // A walk that takes long before it fails must not fill all the time.
+            // A walk that fails slowly must not run all the time.
             let wait = RETRY_INTERVAL.saturating_mul(factor).min(self.interval(pace)).max(took);
             return Some(started + took + wait);
         }
@@ -173,7 +174,7 @@ mod tests {
     const FULL: Pace =
         Pace { interval: Duration::from_mins(15), idle_factor: 10, retries_sooner: true, stale_after: None };
 
-    /// A schedule whose runs so far took so long, and failed or not. Returns when the last one started as well.
+    /// A schedule after runs with these durations and failures. Also returns the start of the last one.
     fn after(runs: &[(Duration, bool)], pace: &Pace) -> (Schedule, Instant) {
         let start = Instant::now();
         let (mut schedule, mut now) = (Schedule::new(start, 0.5), start);
@@ -200,7 +201,7 @@ mod tests {
     }
 
     #[test]
-    fn a_walk_that_takes_long_leaves_time_before_the_next() {
+    fn a_long_walk_leaves_time_before_the_next() {
         assert_eq!(wait(&[(MINUTE, false); 2], &OPEN), MINUTE * 2);
         assert_eq!(wait(&[(MINUTE * 4, false); 2], &FULL), MINUTE * 40);
         let (schedule, _) = after(&[(MINUTE * 4, false)], &FULL);
@@ -208,7 +209,7 @@ mod tests {
     }
 
     #[test]
-    fn a_failed_full_walk_is_repeated_ever_later_up_to_its_interval() {
+    fn a_failed_full_walk_backs_off_up_to_its_interval() {
         let waits =
             [1, 2, 3, 4, 40].map(|failures| wait(&vec![(Duration::ZERO, true); failures], &FULL).as_secs() / 60);
         assert_eq!(waits, [2, 4, 8, 15, 15]);
@@ -220,7 +221,7 @@ mod tests {
     }
 
     #[test]
-    fn a_run_that_is_wanted_now_starts_now_and_keeps_what_is_planned() {
+    fn run_at_starts_a_run_and_keeps_the_interval() {
         let (mut schedule, started) = after(&[(MINUTE * 4, false); 2], &FULL);
         schedule.run_at(started + MINUTE * 5);
         assert_eq!(schedule.due(&FULL), Some(started + MINUTE * 5));

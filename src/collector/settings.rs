@@ -1,4 +1,4 @@
-//! What a worker is configured to do.
+//! The settings of a worker.
 
 use std::time::Duration;
 
@@ -7,8 +7,8 @@ use crate::config::{AllJobs, Collectors, Config, Details, Executions, Jobs, Limi
 use crate::jobs::group_filter::GroupFilter;
 use crate::jobs::{AggregateOptions, DetailsOptions, ExecutionsOptions, Scope, SeriesLimits, StoreOptions};
 
-/// A full walk starts no sooner after the start of the one before than this many times its duration, so that an account with
-/// many jobs spends at most a tenth of its time on it.
+/// The start of a full walk is at least this many durations after the start of the previous one, so that an account
+/// with many jobs spends at most a tenth of its time on it.
 pub const FULL_WALK_IDLE_FACTOR: u32 = 10;
 
 /// An open walk leaves as much time as it takes.
@@ -19,11 +19,11 @@ pub const OPEN_WALK_IDLE_FACTOR: u32 = 2;
 pub struct Settings {
     /// The collectors of the target.
     pub collectors: Collectors,
-    /// Which thing groups have rows of their own.
+    /// The thing groups with their own samples.
     pub thing_groups: GroupFilter,
     /// What is published of single jobs.
     pub jobs: Jobs,
-    /// What is collected and published at most. The rate is not used here: all targets share it.
+    /// The limits of collection and publication. The rate is not used here: all targets share it.
     pub limits: Limits,
 }
 
@@ -40,24 +40,24 @@ impl Settings {
         }
     }
 
-    /// How open walks are scheduled.
+    /// The pace of open walks.
     pub(super) fn open_pace(&self) -> Pace {
         let OpenJobs { interval, stale_after } = self.collectors.open_jobs;
         Pace { interval, idle_factor: OPEN_WALK_IDLE_FACTOR, retries_sooner: false, stale_after }
     }
 
-    /// How full walks are scheduled.
+    /// The pace of full walks.
     pub(super) fn full_pace(&self) -> Pace {
         let AllJobs { interval, stale_after, .. } = self.collectors.all_jobs;
         Pace { interval, idle_factor: FULL_WALK_IDLE_FACTOR, retries_sooner: true, stale_after }
     }
 
-    /// How long a full walk may take.
+    /// The timeout of a full walk.
     pub(super) const fn full_walk_timeout(&self) -> Duration {
         self.collectors.all_jobs.timeout
     }
 
-    /// Whether full walks take place in this scope. One that names only open statuses has no ended jobs.
+    /// Whether full walks run in this scope. A scope with only open statuses has no ended jobs.
     pub(super) fn lists_ended(&self, scope: &Scope) -> bool {
         let names_ended = scope.statuses.is_empty() || scope.statuses.iter().any(|status| !status.is_open());
         self.collectors.all_jobs.enabled && names_ended

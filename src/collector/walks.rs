@@ -1,7 +1,7 @@
 //! Walks over the pages of `ListJobs`.
 //!
-//! The tokens are followed by hand. The SDK's paginator ends a walk without an error when a token repeats, and a walk that ends
-//! early looks like jobs that are gone.
+//! The tokens are followed here, not by the SDK's paginator. That one ends a walk without an error when a token
+//! repeats, and an incomplete walk looks like missing jobs.
 
 use std::collections::HashSet;
 use std::hash::BuildHasher as _;
@@ -12,12 +12,12 @@ use crate::aws::{ApiError, Connection, Query};
 use crate::jobs::{AccountId, JobArn, JobSummary, Scope, Status};
 use crate::metrics::{Failure, Reason, WalkProgress};
 
-/// A walk that is complete.
+/// The result of a complete walk.
 #[derive(Debug)]
 pub(crate) struct Walked<T> {
-    /// Whose jobs they are.
+    /// The account of the jobs.
     pub account: AccountId,
-    /// How many pages there were.
+    /// The number of pages.
     pub pages: u64,
     /// The jobs.
     pub jobs: T,
@@ -40,7 +40,7 @@ impl Walk<'_> {
     /// Walks over all pages for one account, and hands each summary to `insert`, which adds it to `jobs`.
     ///
     /// # Errors
-    /// If the walk is not complete, or the credentials belong to another account at its end.
+    /// If the walk is incomplete, or the credentials belong to another account at its end.
     pub(crate) async fn run<T>(
         &self,
         connection: &Connection,
@@ -57,7 +57,7 @@ impl Walk<'_> {
     /// Walks over all pages, and hands each summary to `take`. Returns how many pages there were.
     ///
     /// # Errors
-    /// If the walk is not complete.
+    /// If the walk is incomplete.
     async fn pages(
         &self,
         connection: &Connection,
@@ -100,7 +100,7 @@ pub(crate) async fn account(connection: &Connection) -> Result<AccountId, Failur
     account.map_err(|error| Failure { reason: error.reason, message: format!("account id: {error}") })
 }
 
-/// Credentials that changed during a run can belong to another account.
+/// Fails if the account changed: new credentials during a run can belong to another account.
 pub(super) async fn check_same_account(connection: &Connection, before: &AccountId) -> Result<(), Failure> {
     let after = account(connection).await?;
     if after == *before {
@@ -118,13 +118,13 @@ pub(crate) enum WalkError {
     Page {
         /// The page, counted from 1 over the whole walk.
         page: u64,
-        /// What went wrong.
+        /// The error.
         source: ApiError,
     },
-    /// A token came again; what follows would be the same pages once more.
-    #[error("page {page} gave a token that an earlier page of this walk gave")]
+    /// A token repeats, so the same pages would follow.
+    #[error("page {page} repeats the token of an earlier page of this walk")]
     TokenLoop {
-        /// The page that gave it.
+        /// The page with the token.
         page: u64,
     },
     /// More pages than `limits.max_pages`.
@@ -158,9 +158,9 @@ impl WalkError {
     }
 }
 
-/// The page tokens of one listing. A token that comes again leads to the same pages once more.
+/// The page tokens of one listing. A repeated token leads to the same pages.
 ///
-/// Hashed, since a token can be long and a walk has thousands. A chance collision fails a walk, and spoils no count.
+/// Hashed, since a token can be long and a walk has thousands. A collision fails a walk, but corrupts no count.
 #[derive(Debug, Default)]
 pub(super) struct Tokens {
     hasher: RandomState,
@@ -173,13 +173,13 @@ impl Tokens {
     }
 }
 
-/// The open jobs of a scope: a query for each open status. With a thing group filter AWS omits SCHEDULED jobs.
+/// The queries of an open walk: one for each open status. With a thing group filter, AWS omits SCHEDULED jobs.
 #[must_use]
 pub(crate) fn open_queries(scope: &Scope) -> Vec<Query> {
     status_queries(scope, scope.listed_statuses().filter(|status| status.is_open()))
 }
 
-/// The queries of a full walk: one that lists every job, or one for each ended status that the scope names.
+/// The queries of a full walk: one for all jobs, or one for each ended status that the scope names.
 #[must_use]
 pub(crate) fn full_queries(scope: &Scope) -> Vec<Query> {
     if scope.statuses.is_empty() {
@@ -229,7 +229,7 @@ mod tests {
     }
 
     #[test]
-    fn a_scope_lists_the_statuses_that_it_names_and_no_others() {
+    fn a_scope_lists_only_its_statuses() {
         let of = |statuses: &[Status]| Scope { statuses: statuses.to_vec(), ..Scope::default() };
         let both = of(&[Status::Scheduled, Status::Canceled, Status::Completed]);
         assert_eq!(statuses(&open_queries(&both)), ["SCHEDULED"]);

@@ -1,4 +1,4 @@
-//! The worker of one target: one task that owns all data of the target, so that nothing has to be locked.
+//! The worker of one target: one task owns all data of the target, so no locks are needed.
 
 use std::future::pending;
 use std::sync::Arc;
@@ -25,19 +25,19 @@ use crate::jobs::{
 };
 use crate::metrics::{Collector, Failure, Reason, Slot, TargetState, WalkProgress};
 
-/// Changes are published at most once in this time: each publication renders what has changed.
+/// The shortest time between publications: each one renders what has changed.
 const PUBLISH_INTERVAL: Duration = Duration::from_secs(1);
 
-/// Without any change a state is published after this time: execution counts become stale, and start times pass.
+/// The longest time between publications: execution counts become stale, and start times pass.
 const REPUBLISH_INTERVAL: Duration = Duration::from_mins(1);
 
-/// After a panic a worker waits for an interval, but at most for this time: meanwhile it does not see a reload.
+/// The longest pause after a panic; the worker ignores reloads meanwhile.
 const MAX_RESTART_WAIT: Duration = Duration::from_mins(1);
 
-/// What a reload can change while the worker keeps its data.
+/// The part of the configuration that a reload can change while the worker keeps its data.
 #[derive(Clone, Debug)]
 pub struct TargetConfig {
-    /// How AWS is reached. If its account is another one, the target starts anew.
+    /// The clients. If their account changes, the target starts over without data.
     pub connection: Arc<Connection>,
     /// How jobs are collected, and what is published.
     pub settings: Settings,
@@ -45,23 +45,23 @@ pub struct TargetConfig {
     pub slot: Slot,
 }
 
-/// What a worker needs.
+/// The arguments of a worker.
 #[derive(Debug)]
 pub struct WorkerOptions {
-    /// Which jobs the target watches.
+    /// Which jobs the target monitors.
     pub scope: Scope,
     /// When it starts among all targets.
     pub spread: Spread,
-    /// The time.
+    /// The clock.
     pub clock: Clock,
     /// What a reload can change. The worker ends when the sender is dropped.
     pub config: watch::Receiver<TargetConfig>,
 }
 
-/// At most so many requests of the collector `tags` are on their way.
+/// The largest number of concurrent requests of the collector `tags`.
 const MAX_TAG_REQUESTS: usize = 2;
 
-/// The requests about single jobs that are on their way.
+/// The requests about single jobs in flight.
 #[derive(Debug)]
 struct JobRequests {
     describing: Describing,
@@ -84,12 +84,12 @@ impl Default for JobRequests {
 pub struct Worker {
     options: WorkerOptions,
     current: TargetConfig,
-    /// The account that all data belongs to; `None` before the first complete walk.
+    /// The account of all data; `None` before the first complete walk.
     account: Option<AccountId>,
     store: JobStore,
     aggregator: Aggregator,
     open: Listing<OpenWalk>,
-    /// `None` where no full walks take place.
+    /// `None` if full walks are disabled.
     full: Option<Listing<FullWalkResult>>,
     requests: JobRequests,
     reporter: Reporter,
@@ -100,7 +100,7 @@ pub struct Worker {
 }
 
 impl Worker {
-    /// Publishes that nothing is known yet, and collects nothing.
+    /// Publishes an empty state. It collects nothing yet.
     #[must_use]
     pub fn new(mut options: WorkerOptions) -> Self {
         let current = options.config.borrow_and_update().clone();
@@ -127,9 +127,10 @@ impl Worker {
         worker
     }
 
-    /// Collects until the sender of the configuration is dropped. It can be cancelled at any time.
+    /// Collects until the sender of the configuration is dropped. Can be cancelled at any time.
     ///
-    /// A panic is a failed run of both listings. The store may be half-changed, so all data is withdrawn until it is listed again.
+    /// A panic counts as a failed run of both listings. The store may be inconsistent then, so all data is withdrawn
+    /// until it is listed again.
     pub async fn run(mut self) {
         while caught(self.collect()).await.is_none() {
             self.panicked();
@@ -168,7 +169,7 @@ impl Worker {
         self.options.clock.now()
     }
 
-    /// When something has to be done that no event announces. It is later than `now`.
+    /// The time of the next action that no event triggers. It is later than `now`.
     fn next_deadline(&self, now: Timepoint) -> Instant {
         let settings = &self.current.settings;
         let (open_pace, full_pace) = (settings.open_pace(), settings.full_pace());
@@ -182,11 +183,11 @@ impl Worker {
                 full.schedule().running_since().map(|since| since + settings.full_walk_timeout()),
             ]);
         }
-        // The publication always has a time.
+        // There is always a time for the publication.
         deadlines.into_iter().flatten().min().unwrap_or(now.instant + PUBLISH_INTERVAL)
     }
 
-    /// Withdraws stale data, and gives up a full walk that takes too long.
+    /// Withdraws stale data, and cancels a full walk that exceeds its timeout.
     fn expire(&mut self, now: Timepoint) {
         let settings = &self.current.settings;
         self.has_changed |= self.open.expire(&settings.open_pace(), now);
@@ -270,15 +271,15 @@ impl Worker {
         self.has_changed = true;
     }
 
-    /// A failed walk can have found out that the credentials belong to another account.
+    /// A failed walk may have found that the credentials belong to another account.
     fn check_account(&mut self) {
         if let Some(account) = self.current.connection.known_account().filter(|_| self.account.is_some()) {
             self.belongs_here(&account);
         }
     }
 
-    /// Whether a walk found the jobs of the account that all data belongs to. If it did not, the target starts anew, since its
-    /// data and the requests under way may be of two accounts.
+    /// Whether a walk found the jobs of the account of all data. If not, the target starts over, since its data and
+    /// the current requests may mix two accounts.
     fn belongs_here(&mut self, account: &AccountId) -> bool {
         let Some(before) = self.account.replace(account.clone()).filter(|before| before != account) else {
             return true;
@@ -294,7 +295,7 @@ impl Worker {
         false
     }
 
-    /// Drops all job data, and the requests that were sent for them.
+    /// Drops all job data, and the requests about it.
     fn forget(&mut self) {
         self.store = JobStore::new(self.current.settings.store_options(&self.options.scope));
         self.aggregator = Aggregator::default();
@@ -303,7 +304,7 @@ impl Worker {
     }
 
     fn wait_for_permit(&mut self, now: Timepoint) {
-        // A new connection does not know the account at first, and must not get a rate of its own until then.
+        // A new connection does not know the account at first, and must not get its own rate until then.
         let describing = &mut self.requests.describing;
         let can_ask = describing.has_room() && self.current.connection.has_quota_account();
         let class = if can_ask { self.store.next_class(now) } else { None };
@@ -352,7 +353,7 @@ impl Worker {
         answered.answer()
     }
 
-    /// Sends the looks and the requests for tags that are due. Each page waits for its own permit.
+    /// Sends the due looks and requests for tags. Each page waits for its own permit.
     fn send_due_requests(&mut self, now: Timepoint) {
         let TargetConfig { connection, .. } = &self.current;
         let Some(account) = self.account.as_ref().filter(|_| connection.has_quota_account()) else { return };
@@ -370,14 +371,14 @@ impl Worker {
         }
     }
 
-    /// Goes on with another connection, or other settings.
+    /// Applies another connection or other settings.
     fn configure(&mut self) {
         let new = self.options.config.borrow_and_update().clone();
         let old = std::mem::replace(&mut self.current, new);
         let (now, settings) = (self.now(), &self.current.settings);
         let is_reconnected = !Arc::ptr_eq(&old.connection, &self.current.connection);
         if is_reconnected {
-            // A walk of the old connection could hang or fail for what has just been repaired.
+            // A walk of the old connection could hang, or fail for a reason that is repaired now.
             self.requests.describing.wait_for(None, &old.connection);
             self.open.restart(now.instant);
         }
@@ -397,14 +398,15 @@ impl Worker {
             self.full = Some(Listing::new(Collector::AllJobs, schedule, now));
         }
         if old.settings.collectors.details.enabled != settings.collectors.details.enabled {
-            // Rows that were shown stay as 0. Without descriptions groups have ids as names, and with them they have others.
+            // The old aggregator would show its groups as 0 from now on: without descriptions, the names of groups are
+            // their ids.
             self.aggregator = Aggregator::default();
         }
         self.store.set_options(settings.store_options(&self.options.scope), now);
         self.has_changed = true;
     }
 
-    /// When the state is published; `None` for at once.
+    /// When the state is published; `None` for immediately.
     fn publication_due(&self) -> Option<Instant> {
         self.published_at.map(|at| at + if self.has_changed { PUBLISH_INTERVAL } else { REPUBLISH_INTERVAL })
     }
@@ -448,11 +450,11 @@ impl Worker {
         (self.published_at, self.has_changed) = (Some(now.instant), false);
     }
 
-    /// The store may be half-changed: it follows from what AWS says again.
+    /// The store may be inconsistent, so it is filled again from AWS.
     fn panicked(&mut self) {
         let now = self.now();
         self.forget();
-        let message = "the worker panicked, which is a fault in the exporter; the lines before this one say where";
+        let message = "the worker panicked, which is a fault in the exporter; the previous log lines say where";
         let failure = Failure { reason: Reason::Internal, message: message.to_owned() };
         self.open.failed(failure.clone(), now, &mut self.reporter);
         self.open.withdraw();
@@ -464,7 +466,7 @@ impl Worker {
     }
 }
 
-/// The tags of a job; `None` if there is no such job.
+/// The tags of a job; `None` if the job does not exist.
 async fn read_tags(connection: &Connection, account: &AccountId, id: &str) -> Result<Option<Vec<Tag>>, Failure> {
     let tags = connection.list_tags(account, id, Class::OpenJob).await;
     let tags = tags.map_err(|error| Failure { reason: error.reason, message: error.to_string() })?;
