@@ -1,16 +1,16 @@
 //! The abort criteria of a job.
 //!
-//! AWS cancels a job that meets one of them. No field of a job is documented to say so; the criteria and the counts of executions
-//! are there, so it follows from them.
+//! AWS cancels a job that meets one of them. No field of a job reports this, so it is derived from the criteria and
+//! the execution counts.
 //! Source: [AbortCriteria](https://docs.aws.amazon.com/iot/latest/apireference/API_AbortCriteria.html).
 
 use super::{ExecutionCounts, ExecutionStatus};
 
-/// The executions that have had a result. Those that were removed or canceled have none.
+/// Executions with a result. Removed and canceled ones have none.
 const FINISHED: [ExecutionStatus; 4] =
     [ExecutionStatus::Succeeded, ExecutionStatus::Failed, ExecutionStatus::TimedOut, ExecutionStatus::Rejected];
 
-/// When a job is aborted.
+/// A condition under which AWS cancels a job.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct AbortCriterion {
     /// `failureType`; `None` for `ALL`: failed, rejected and timed out.
@@ -22,7 +22,7 @@ pub struct AbortCriterion {
 }
 
 impl AbortCriterion {
-    /// Whether these counts meet it; `None` if one of them is not known.
+    /// Whether these counts meet the criterion; `None` if one of them is unknown.
     #[must_use]
     pub fn is_met(&self, counts: &ExecutionCounts) -> Option<bool> {
         let (mut finished, mut failed) = (0, 0);
@@ -33,7 +33,7 @@ impl AbortCriterion {
             failed += if is_failure { count } else { 0 };
         }
         let reaches_share = failed > 0 && failed * 10_000 >= finished * u64::from(self.threshold);
-        // The things that "must receive job execution notifications".
+        // The documentation speaks of things that "must receive job execution notifications".
         let notified = finished + u64::from(counts.get(ExecutionStatus::InProgress)?);
         Some(reaches_share && notified >= u64::from(self.min_executed))
     }
@@ -44,7 +44,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_criterion_is_met_from_its_share_and_number_of_executions_on() {
+    fn a_criterion_needs_its_share_and_its_number_of_executions() {
         let counts = |succeeded, failed, rejected| {
             ExecutionCounts::from_fn(|status| match status {
                 ExecutionStatus::Succeeded => Some(succeeded),

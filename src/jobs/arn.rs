@@ -7,10 +7,10 @@ use std::fmt;
 pub struct AccountId(Box<str>);
 
 impl AccountId {
-    /// Reads an account id.
+    /// Parses an account id.
     ///
     /// # Errors
-    /// Where `text` is not 12 ASCII digits.
+    /// If `text` is not 12 ASCII digits.
     pub fn parse(text: &str) -> Result<Self, InvalidAccountId> {
         if text.len() == 12 && text.bytes().all(|b| b.is_ascii_digit()) {
             Ok(Self(text.into()))
@@ -37,17 +37,17 @@ impl fmt::Display for AccountId {
 #[error("an AWS account id is 12 digits")]
 pub struct InvalidAccountId;
 
-/// The parts of a job's ARN that say something: `arn:PARTITION:iot:REGION:ACCOUNT:job/JOB_ID`.
+/// The relevant parts of a job's ARN: `arn:PARTITION:iot:REGION:ACCOUNT:job/JOB_ID`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct JobArn<'a> {
     /// The account that owns the job.
     pub account: AccountId,
-    /// The last part, which is the job's id.
+    /// The job's id.
     pub job_id: &'a str,
 }
 
 impl<'a> JobArn<'a> {
-    /// Reads a job's ARN; `None` where it has not the form of one.
+    /// Parses a job's ARN; `None` if it is not one.
     #[must_use]
     pub fn parse(arn: &'a str) -> Option<Self> {
         let mut parts = arn.splitn(6, ':');
@@ -75,7 +75,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_a_job_arn_is_refused() {
+    fn other_texts_are_not_job_arns() {
         for arn in [
             "",
             "arn:aws:iot:eu-west-1:012345678901:thing/a",

@@ -1,4 +1,4 @@
-//! How a collector that asks for one job at a time slows down while every answer fails.
+//! Slows down a collector while all its requests fail.
 
 use std::time::Duration;
 
@@ -7,27 +7,27 @@ use tokio::time::Instant;
 /// Why a request about one job failed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum FailureReason {
-    /// The identity may not do this.
+    /// The identity lacks a permission.
     Denied,
     /// There are no valid credentials.
     Credentials,
     /// The endpoint cannot be reached.
     Connection,
-    /// Anything else: it may concern this job only.
+    /// Any other reason: it may concern only this job.
     Other,
 }
 
-/// After so many failures in a row for one reason that is not the job's, a collector pauses: the most requests that are
-/// on their way at the same time.
+/// A collector pauses after this many consecutive failures for one reason that does not concern single jobs. It equals
+/// the largest number of requests in flight.
 const PAUSES_AFTER: usize = 8;
 
-/// A paused collector asks for one job in this time.
+/// A paused collector sends one request in this time.
 const PAUSED_INTERVAL: Duration = Duration::from_mins(1);
 
-/// The last answers of a collector, without those of jobs that failed as they did before.
+/// The last answers of a collector, without those of jobs that fail again for the same reason.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct CollectorBackoff {
-    /// Failures in a row for one reason that is not the job's.
+    /// Consecutive failures for one reason that does not concern single jobs.
     streak: Option<(FailureReason, usize)>,
     asked_at: Option<Instant>,
 }
@@ -49,12 +49,12 @@ impl CollectorBackoff {
         self.streak = None;
     }
 
-    /// Why the collector is paused. `jobs` is how many jobs it knows.
+    /// Why the collector is paused. `jobs` is the number of jobs that it knows.
     pub(super) fn paused(&self, jobs: usize) -> Option<FailureReason> {
         self.streak.filter(|(_, failures)| *failures >= PAUSES_AFTER.min(jobs)).map(|(reason, _)| reason)
     }
 
-    /// When a paused collector asks next; `None` for at once.
+    /// When a paused collector may send its next request; `None` for at once.
     pub(super) fn next_while_paused(&self) -> Option<Instant> {
         self.asked_at.map(|asked| asked + PAUSED_INTERVAL)
     }

@@ -1,4 +1,4 @@
-//! What `DescribeJob` adds to a summary: targets, executions, schedule.
+//! The data that `DescribeJob` adds to a summary: targets, executions, schedule.
 //!
 //! Source of every shape: the AWS IoT API reference, pages
 //! [`Job`](https://docs.aws.amazon.com/iot/latest/apireference/API_Job.html),
@@ -7,12 +7,12 @@
 
 use super::{AbortCriterion, JobSummary, Timestamp};
 
-/// A job as `DescribeJob` describes it. As in a summary, **every field is optional** in the API.
+/// A job as `DescribeJob` returns it. As in a summary, **every field is optional** in the API.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Description {
-    /// What a summary of the job would say at the same time.
+    /// The fields that a summary of the job has, too.
     pub summary: JobSummary,
-    /// `targets`; `None` where the answer names none, since a job has one at least.
+    /// `targets`; `None` if the answer has none, since every job has at least one.
     pub targets: Option<Vec<JobTarget>>,
     /// `jobProcessDetails`.
     pub executions: ExecutionCounts,
@@ -22,19 +22,19 @@ pub struct Description {
     pub abort_criteria: Vec<AbortCriterion>,
 }
 
-/// One of the things and thing groups that a job is for.
+/// A target of a job.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum JobTarget {
     /// A thing group, by name.
     ThingGroup(String),
     /// Anything else: a single thing.
     Thing,
-    /// A text that is no ARN, or names a group as no group can be named.
+    /// Not an ARN, or not a valid group name.
     Unreadable,
 }
 
 impl JobTarget {
-    /// Reads a target's ARN: `arn:PARTITION:iot:REGION:ACCOUNT:thinggroup/NAME`, or `…:thing/NAME`.
+    /// Parses a target's ARN: `arn:PARTITION:iot:REGION:ACCOUNT:thinggroup/NAME`, or `…:thing/NAME`.
     #[must_use]
     pub fn parse(arn: &str) -> Self {
         let parts: Vec<&str> = arn.splitn(6, ':').collect();
@@ -47,35 +47,35 @@ impl JobTarget {
     }
 }
 
-/// The name in a thing's ARN: `arn:PARTITION:iot:REGION:ACCOUNT:thing/NAME`; `None` if a thing cannot have it.
+/// The name in a thing's ARN: `arn:PARTITION:iot:REGION:ACCOUNT:thing/NAME`; `None` if it is not a valid name.
 #[must_use]
 pub fn thing_name(arn: &str) -> Option<&str> {
     let resource = arn.splitn(6, ':').nth(5)?;
-    // Things have names of the same form as groups
-    // (https://docs.aws.amazon.com/iot/latest/apireference/API_CreateThing.html).
+    // Names of things have the same syntax as those of groups
+    // (<https://docs.aws.amazon.com/iot/latest/apireference/API_CreateThing.html>).
     resource.strip_prefix("thing/").filter(|name| is_thing_group_name(name))
 }
 
-/// Whether a text can be a thing group's name: `[a-zA-Z0-9:_-]{1,128}`, says the API
+/// Whether a text is a valid name of a thing group: `[a-zA-Z0-9:_-]{1,128}`
 /// ([`CreateThingGroup`](https://docs.aws.amazon.com/iot/latest/apireference/API_CreateThingGroup.html)).
 #[must_use]
 pub fn is_thing_group_name(text: &str) -> bool {
     (1..=128).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_alphanumeric() || b":_-".contains(&b))
 }
 
-/// When a job runs. The default is at once.
+/// The schedule of a job. By default, it starts at once.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Schedule {
-    /// When it starts.
+    /// Its start.
     pub start: Start,
-    /// When it ends, as far as that is set and can be read.
+    /// Its end, if it has a valid one.
     pub end: Option<Timestamp>,
-    /// Whether it runs in maintenance windows only, and goes back to `SCHEDULED` between them.
+    /// Whether it runs only in maintenance windows, and is `SCHEDULED` between them.
     pub windowed: bool,
 }
 
 impl Schedule {
-    /// When it starts, where that is known and not at once.
+    /// The start time, if it is known and not "at once".
     #[must_use]
     pub const fn start(&self) -> Option<Timestamp> {
         match self.start {
@@ -85,39 +85,40 @@ impl Schedule {
     }
 }
 
-/// When a job starts.
+/// The start of a job.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Start {
-    /// When it is created, or in its next maintenance window.
+    /// At its creation, or in its next maintenance window.
     #[default]
     AtOnce,
     /// At this time.
     At(Timestamp),
-    /// At a time that is not written as any that is known here.
+    /// At a time in an unknown format.
     Unreadable,
 }
 
-/// Reads `startTime`: `YYYY-MM-DD HH:MM` as in the documentation's examples, whose zone is not documented and taken as UTC, or
-/// RFC 3339, with or without a zone.
+/// Parses `startTime`: `YYYY-MM-DD HH:MM` as in the documentation's examples (the zone is not documented; assumed to
+/// be UTC), or RFC 3339, with or without a zone.
 #[must_use]
 pub fn parse_start_time(text: &str) -> Option<Timestamp> {
     let with_zone = || text.parse::<jiff::Timestamp>().ok();
-    // A day alone would be read as its midnight, which the answer does not say.
-    let tells_time = text.contains(':');
+    // The parser would take a date alone as its midnight.
+    let has_time = text.contains(':');
     let in_utc = || {
-        let time: jiff::civil::DateTime = text.parse().ok().filter(|_| tells_time)?;
+        let time: jiff::civil::DateTime = text.parse().ok().filter(|_| has_time)?;
         jiff::tz::TimeZone::UTC.to_timestamp(time).ok()
     };
     let time = with_zone().or_else(in_utc)?;
     Some(Timestamp::from_millis(time.as_millisecond()))
 }
 
-/// How many executions a job has in each state, as far as AWS says.
+/// The number of executions of a job in each status. AWS can omit some.
 ///
-/// With retries these are executions and not devices, and their sum can exceed the number of targets.
+/// Retries are executions, too, so the sum can exceed the number of devices.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ExecutionCounts(
-    /// [`ExecutionCounts::UNKNOWN`] stands for `None`, which takes half the memory: there can be thousands of ended jobs.
+    /// [`ExecutionCounts::UNKNOWN`] represents `None`. This takes half the memory: there can be thousands of ended
+    /// jobs.
     [u32; ExecutionStatus::ALL.len()],
 );
 
@@ -130,19 +131,19 @@ impl Default for ExecutionCounts {
 impl ExecutionCounts {
     const UNKNOWN: u32 = u32::MAX;
 
-    /// From the count of each state.
+    /// Makes counts from the number for each status.
     #[must_use]
     pub fn from_fn(mut count: impl FnMut(ExecutionStatus) -> Option<u32>) -> Self {
         Self(ExecutionStatus::ALL.map(|status| count(status).unwrap_or(Self::UNKNOWN)))
     }
 
-    /// How many are in a state; `None` if AWS does not say.
+    /// The number of executions with a status; `None` if AWS omits it.
     #[must_use]
     pub fn get(&self, status: ExecutionStatus) -> Option<u32> {
         self.0.get(status as usize).copied().filter(|count| *count != Self::UNKNOWN)
     }
 
-    /// Whether more executions have started or ended than at the time of `before`. A device that is added is QUEUED, and is no
+    /// Whether more executions have started or ended than in `before`. An added device is QUEUED, which is no
     /// progress.
     #[must_use]
     pub fn show_progress_since(&self, before: &Self) -> bool {
@@ -181,7 +182,7 @@ impl ExecutionCounts {
         counted.filter_map(|status| self.get(status)).map(u64::from).sum()
     }
 
-    /// How many can still change, as far as AWS says; `None` if it gives neither count.
+    /// The number of executions that can still change; `None` if AWS omits both counts.
     #[must_use]
     pub fn open(&self) -> Option<u64> {
         let counts =
@@ -193,17 +194,17 @@ impl ExecutionCounts {
 /// The status of one execution of a job on one device.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum ExecutionStatus {
-    /// The device has not taken it up.
+    /// The device has not started it.
     Queued,
     /// The device works on it.
     InProgress,
-    /// Done.
+    /// The device reported success.
     Succeeded,
-    /// The device says that it failed.
+    /// The device reported a failure.
     Failed,
     /// The device took too long.
     TimedOut,
-    /// The device does not want it.
+    /// The device rejected it.
     Rejected,
     /// The device is no longer a target.
     Removed,
@@ -224,7 +225,7 @@ impl ExecutionStatus {
         Self::Canceled,
     ];
 
-    /// The text that AWS writes.
+    /// The text in the API.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
@@ -239,7 +240,7 @@ impl ExecutionStatus {
         }
     }
 
-    /// The status that AWS writes like this.
+    /// The status with this text in the API.
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|status| status.as_str() == text)
@@ -263,7 +264,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn targets_are_told_by_the_end_of_their_arn() {
+    fn targets_are_parsed_from_the_end_of_their_arn() {
         let group = |name: &str| JobTarget::ThingGroup(name.to_owned());
         for (arn, expected) in [
             ("arn:aws:iot:eu-west-1:012345678901:thinggroup/ring:canary_1-a", group("ring:canary_1-a")),
@@ -279,7 +280,7 @@ mod tests {
     }
 
     #[test]
-    fn a_thing_has_the_name_in_its_arn() {
+    fn a_thing_name_is_parsed_from_its_arn() {
         assert_eq!(thing_name("arn:aws:iot:eu-west-1:012345678901:thing/press:1_a-b"), Some("press:1_a-b"));
         for arn in ["", "thing/a", "arn:aws:iot:eu-west-1:012345678901:thing/", "arn:aws:iot:eu-west-1:1:thing/a\nb"] {
             assert_eq!(thing_name(arn), None, "{arn}");
@@ -287,7 +288,7 @@ mod tests {
     }
 
     #[test]
-    fn a_start_time_is_read_as_the_examples_write_it_and_as_rfc_3339() {
+    fn a_start_time_has_the_documented_format_or_rfc_3339() {
         let expected = Some(Timestamp::from_secs(1_784_989_800));
         for text in [
             "2026-07-25 14:30",
@@ -304,7 +305,7 @@ mod tests {
     }
 
     #[test]
-    fn open_executions_are_unknown_only_where_nothing_is_told_of_them() {
+    fn open_executions_are_unknown_only_without_both_counts() {
         let of = |queued, in_progress| {
             ExecutionCounts::from_fn(|status| match status {
                 ExecutionStatus::Queued => queued,

@@ -1,4 +1,4 @@
-//! What `DescribeJob` said of each job, and when it is asked again.
+//! The answers of `DescribeJob`, and when each job is described again.
 
 use std::time::Duration;
 
@@ -12,14 +12,14 @@ use super::{AbortCriterion, Description, ExecutionCounts, Job, JobId, Schedule, 
 /// An answer of `DescribeJob`.
 pub type DescribeAnswer = Answer<Box<Description>>;
 
-/// How often `DescribeJob` is asked for a job.
+/// How often jobs are described.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct DetailsOptions {
-    /// A first or a changed answer is due again after this.
+    /// A first or a changed answer is renewed after this time.
     pub interval: Duration,
     /// Equal answers and failures double the interval, up to this.
     pub max_interval: Duration,
-    /// Execution counts are shown for so long.
+    /// Execution counts are shown for this time.
     pub stale_after: Duration,
 }
 
@@ -30,7 +30,7 @@ impl DetailsOptions {
     }
 }
 
-/// An ended job that still has open executions, or cannot be described, is asked for during this time only.
+/// An ended job with open executions or without a description is described for this time only.
 const ENDED_ASKED_FOR: Duration = Duration::from_hours(24);
 
 /// What an answer of `DescribeJob` adds to a listed job.
@@ -38,9 +38,9 @@ const ENDED_ASKED_FOR: Duration = Duration::from_hours(24);
 pub struct Details {
     /// The thing groups that the job targets.
     pub groups: Groups,
-    /// When it runs.
+    /// The schedule.
     pub schedule: Schedule,
-    /// How many executions it has.
+    /// The execution counts.
     pub executions: ExecutionCounts,
     /// `isConcurrent`.
     pub is_concurrent: Option<bool>,
@@ -51,13 +51,13 @@ pub struct Details {
 }
 
 impl Details {
-    /// Whether the executions meet an abort criterion; `None` if there is no criterion or the counts are not known.
+    /// Whether the executions meet an abort criterion; `None` if there is no criterion or the counts are unknown.
     fn meets_abort_criteria(&self) -> Option<bool> {
         let met = self.abort_criteria.iter().map(|criterion| criterion.is_met(&self.executions));
         met.reduce(|one, other| Some(one? || other?)).flatten()
     }
 
-    /// Whether nothing of this changes any more.
+    /// Whether none of this can change any more.
     fn is_final(&self) -> bool {
         self.has_ended && self.executions.open().unwrap_or(0) == 0 && self.is_concurrent != Some(true)
     }
@@ -70,18 +70,18 @@ pub struct Described {
     pub sent: Timepoint,
     /// When the answer came.
     pub answered: Timepoint,
-    /// What it said.
+    /// The details.
     pub details: Details,
-    /// When an answer last counted more executions that have started or ended than the answer before it.
+    /// When an answer last had more started or ended executions than the previous answer.
     pub progressed: Option<Timestamp>,
-    /// Whether the executions meet an abort criterion, or have met one before; `None` if there is no criterion or the counts are not
-    /// known. Executions that go on after AWS has cancelled the job can lower the share again.
+    /// Whether the executions meet an abort criterion, or have met one before; `None` if there is no criterion or the
+    /// counts are unknown. Executions that continue after AWS has canceled the job can lower the share again.
     pub meets_abort_criteria: Option<bool>,
 }
 
 impl Described {
-    /// Whether the execution counts still hold. Final ones do, unless the job is listed as open again: an ended job that is being
-    /// deleted is.
+    /// Whether the execution counts are valid. Final ones stay valid, unless the job is listed as open again, as an
+    /// ended job is during its deletion.
     fn is_fresh(&self, job: &Job, options: &DetailsOptions, now: Timepoint) -> bool {
         (self.details.is_final() && !job.status.is_open()) || now.since(self.answered) <= options.stale_after
     }
@@ -90,13 +90,13 @@ impl Described {
 #[derive(Clone, Debug, Default)]
 pub(super) struct DetailsEntry {
     described: Option<Described>,
-    /// `lastUpdatedAt` when the job was last asked for.
+    /// `lastUpdatedAt` at the time of the last request.
     listed_update: Option<Timestamp>,
-    /// When it was first asked for as an ended job.
+    /// When it was first described as an ended job.
     ended_asked_at: Option<Instant>,
 }
 
-/// Whether an ended job needs no further request.
+/// Whether an ended job needs no further description.
 fn is_settled(entry: &Entry<DetailsEntry>, options: &DetailsOptions) -> bool {
     let due = entry.history.due(&options.pace());
     let DetailsEntry { described, ended_asked_at, .. } = &entry.data;
@@ -104,10 +104,10 @@ fn is_settled(entry: &Entry<DetailsEntry>, options: &DetailsOptions) -> bool {
         || due.zip(*ended_asked_at).is_some_and(|(due, first)| due > first + ENDED_ASKED_FOR)
 }
 
-/// Where a job is in the store.
+/// How the store lists a job.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Place {
-    /// No longer listed. It is due once after each open walk.
+pub(super) enum ListState {
+    /// No longer listed. It is described once after each open walk.
     Left {
         is_due: bool,
     },
@@ -115,7 +115,7 @@ pub(super) enum Place {
     Ended,
 }
 
-/// Which jobs are described first.
+/// The urgency of a description, most urgent first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum DescribeClass {
     /// Jobs that are no longer listed as open.
@@ -135,19 +135,19 @@ impl DescribeClass {
 /// The answers of `DescribeJob`.
 #[derive(Debug, Default)]
 pub(super) struct DetailsCache {
-    /// `None` where jobs are not described.
+    /// `None` if jobs are not described.
     options: Option<DetailsOptions>,
     pub(super) queue: JobQueue<DetailsEntry, 4>,
     interner: Interner,
 }
 
 impl DetailsCache {
-    /// Knows nothing yet.
+    /// An empty cache.
     pub(super) fn new(options: Option<DetailsOptions>) -> Self {
         Self { options, ..Self::default() }
     }
 
-    /// Goes on with other options. What is not described any more is forgotten.
+    /// Applies other options. Drops jobs that are no longer described.
     pub(super) fn set_options(&mut self, options: Option<DetailsOptions>) {
         match options {
             Some(_) => self.options = options,
@@ -166,17 +166,17 @@ impl DetailsCache {
         self.described(id, job).filter(|described| described.is_fresh(job, options, now))
     }
 
-    /// Whether the first answer about a job is awaited.
+    /// Whether the first answer about a job is pending.
     pub(super) fn is_awaited(&self, id: &str, job: &Job) -> bool {
         self.options.is_some() && self.queue.is_awaited(id, job)
     }
 
-    /// Whether the identity may not describe a job, or nothing is described.
+    /// Whether the identity may not describe a job, or any job.
     pub(super) fn is_denied(&self, id: &str) -> bool {
         self.options.is_none() || self.queue.is_denied(id)
     }
 
-    /// How well a job is known at `now`.
+    /// The state of a job at `now`.
     pub(super) fn state(&self, id: &str, job: &Job, now: Timepoint) -> CacheState {
         let Some(options) = &self.options else { return CacheState::Overdue };
         self.queue.state(id, job, |entry| {
@@ -186,32 +186,32 @@ impl DetailsCache {
         })
     }
 
-    /// Forgets every job that `find` does not find.
+    /// Drops every job that `find` does not find.
     pub(super) fn retain<'a>(&mut self, find: impl Fn(&str) -> Option<&'a Job>) {
         self.queue.retain(find);
         self.interner.sweep();
     }
 
-    /// Puts a job into the queue, unless a request for it is on its way or it needs none. A `crossing` is a time after which it has
-    /// to be asked for again at once.
+    /// Queues a job, unless its request is in flight or it needs none. `crossing` is a time after which the job must
+    /// be described again at once.
     pub(super) fn schedule(
         &mut self,
         id: &JobId,
         job: &Job,
-        place: Place,
+        list_state: ListState,
         crossing: Option<Timestamp>,
         now: Timepoint,
     ) {
-        let request = self.next_request(id, job, place, crossing, now);
+        let request = self.next_request(id, job, list_state, crossing, now);
         self.queue.wait(id, job, request.map(|(class, due)| (class as usize, due)));
     }
 
-    /// The class of a job, and when it is due (`None` for at once). It follows from the history of the job.
+    /// The class of a job, and when it is due (`None` for at once), from its history.
     fn next_request(
         &self,
         id: &JobId,
         job: &Job,
-        place: Place,
+        list_state: ListState,
         crossing: Option<Timestamp>,
         now: Timepoint,
     ) -> Option<(DescribeClass, Option<Instant>)> {
@@ -221,37 +221,41 @@ impl DetailsCache {
         };
         let unchanged = self.queue.entry(id, job).filter(is_unchanged);
         let due = |entry: &Entry<DetailsEntry>| entry.history.due(&options.pace());
-        match (place, unchanged) {
-            (Place::Left { is_due }, _) => is_due.then_some((DescribeClass::Left, None)),
-            (Place::Open, None) => Some((DescribeClass::Changed, None)),
-            (Place::Open, Some(entry)) if entry.was_asked_before(crossing, now) => Some((DescribeClass::Changed, None)),
-            (Place::Open, Some(entry)) => Some((DescribeClass::Open, due(entry))),
-            (Place::Ended, None) => Some((DescribeClass::Ended, None)),
-            (Place::Ended, Some(entry)) => (!is_settled(entry, options)).then(|| (DescribeClass::Ended, due(entry))),
+        match (list_state, unchanged) {
+            (ListState::Left { is_due }, _) => is_due.then_some((DescribeClass::Left, None)),
+            (ListState::Open, None) => Some((DescribeClass::Changed, None)),
+            (ListState::Open, Some(entry)) if entry.was_asked_before(crossing, now) => {
+                Some((DescribeClass::Changed, None))
+            }
+            (ListState::Open, Some(entry)) => Some((DescribeClass::Open, due(entry))),
+            (ListState::Ended, None) => Some((DescribeClass::Ended, None)),
+            (ListState::Ended, Some(entry)) => {
+                (!is_settled(entry, options)).then(|| (DescribeClass::Ended, due(entry)))
+            }
         }
     }
 
-    /// The class of the job that is described next, if one is due.
+    /// The class of the next job to describe, if one is due.
     pub(super) fn next_class(&self, now: Timepoint) -> Option<DescribeClass> {
         self.queue.next_class(now).and_then(|class| DescribeClass::ALL.get(class).copied())
     }
 
-    /// A request for a job is being sent.
-    pub(super) fn asked(&mut self, id: &JobId, job: &Job, place: Place, now: Timepoint) {
+    /// Records that a request for a job is sent.
+    pub(super) fn asked(&mut self, id: &JobId, job: &Job, list_state: ListState, now: Timepoint) {
         let data = &mut self.queue.asked(id, job, now).data;
         data.listed_update = job.last_updated_at;
-        if place == Place::Ended {
+        if list_state == ListState::Ended {
             data.ended_asked_at.get_or_insert(now.instant);
         }
     }
 
-    /// Records the answer for the job of a request, which is at `place`.
+    /// Records the answer for a job with this list state.
     pub(super) fn answered(
         &mut self,
         request: &JobRequest,
         answer: &DescribeAnswer,
         job: &Job,
-        place: Place,
+        list_state: ListState,
         now: Timepoint,
     ) {
         let entry = self.queue.answered(&request.id, job);
@@ -259,7 +263,7 @@ impl DetailsCache {
         entry.history = match answer {
             Answer::Failed(reason) => entry.history.failed(at, *reason),
             Answer::NotFound => entry.history.failed(at, FailureReason::Other),
-            // Another job of the same id, which the next walk will list.
+            // Another job with the same id; the next walk will list it.
             Answer::Found(description) if !same_creation(description.summary.created_at, job.created_at) => {
                 entry.history.answered(at, false)
             }
@@ -280,8 +284,8 @@ impl DetailsCache {
         };
         let data = &mut entry.data;
         let has_ended = data.described.as_ref().is_some_and(|described| described.details.has_ended);
-        if place == Place::Ended && has_ended && data.ended_asked_at.is_none() {
-            // It left the list, and this answer is the first to say that it has ended.
+        if list_state == ListState::Ended && has_ended && data.ended_asked_at.is_none() {
+            // It left the list, and this is the first answer that says it has ended.
             data.listed_update = job.last_updated_at;
             data.ended_asked_at = Some(at);
         }
@@ -290,7 +294,7 @@ impl DetailsCache {
 
 fn details_of(interner: &mut Interner, description: &Description, job: &Job, before: Option<&Described>) -> Details {
     let status = description.summary.status.as_ref().unwrap_or(&job.status);
-    // An answer without targets removes no known ones.
+    // An answer without targets keeps the known ones.
     let groups = match (&description.targets, before) {
         (None, Some(before)) => before.details.groups.clone(),
         (targets, _) => interner.of_targets(targets.as_deref()),

@@ -1,20 +1,20 @@
-//! The ended jobs of one full walk, in 8 bytes each: an account can hold a million of them.
+//! The ended jobs of one full walk, in 8 bytes each: an account can have a million of them.
 
 use std::collections::{BTreeMap, HashSet};
 use std::hash::{BuildHasher as _, RandomState};
 
 use super::{Pair, Status, TargetSelection};
 
-/// How many bits of a [`PackedJob`] name its pair.
+/// The number of bits for the pair in a [`PackedJob`].
 const PAIR_BITS: u32 = 8;
 
-/// Jobs that are sorted and merged at a time. Large enough that a million jobs take 30 merges, and small beside them.
+/// The number of jobs that are sorted and merged at a time: few merges (30 for a million jobs), and little memory.
 const TAIL: usize = 32_768;
 
-/// An ended job: 56 bits of a keyed hash of its id, then 8 bits that name its status and target selection.
+/// An ended job: 56 bits of a keyed hash of its id, and 8 bits for its status and target selection.
 ///
-/// Two of a million jobs have the same 56 bits with a probability of 1 : 140,000. Nobody outside can provoke it, since the key
-/// is random.
+/// Among a million jobs, two have the same 56 bits with a probability of 1 : 140,000. The key is random, so collisions
+/// cannot be provoked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 struct PackedJob(u64);
 
@@ -32,7 +32,7 @@ impl PackedJob {
     }
 }
 
-/// The ended jobs of a full walk, as pages arrive. A later sighting of an id replaces an earlier one.
+/// Collects the ended jobs of a full walk. A later summary of an id replaces an earlier one.
 #[derive(Debug, Default)]
 pub(super) struct EndedJobsBuilder {
     hasher: RandomState,
@@ -48,7 +48,7 @@ impl EndedJobsBuilder {
         Self { merged: Vec::with_capacity(jobs), ..Self::default() }
     }
 
-    /// Adds a sighting of an ended job.
+    /// Adds a summary of an ended job.
     pub(super) fn insert(&mut self, id: &str, pair: &Pair) {
         self.tail.push(PackedJob::new(self.hasher.hash_one(id), self.labels.index(pair)));
         if self.tail.len() >= TAIL {
@@ -57,9 +57,9 @@ impl EndedJobsBuilder {
     }
 
     /// Merges from the end, so that the sorted jobs need no second copy.
-    #[expect(clippy::indexing_slicing, reason = "places are found by a search, or counted down from the lengths")]
+    #[expect(clippy::indexing_slicing, reason = "indexes are found by a search, or counted down from the lengths")]
     fn merge(&mut self) {
-        // Stable: the last sighting of an id comes last, and is kept.
+        // The sort is stable: the last summary of an id comes last, and is kept.
         self.tail.sort_by_key(|job| job.hash());
         self.tail.dedup_by(|later, kept| {
             let is_same = later.hash() == kept.hash();
@@ -77,7 +77,7 @@ impl EndedJobsBuilder {
             Err(_) => true,
         });
         let (mut left, mut right) = (merged.len(), self.tail.len());
-        // Exact: doubling would waste up to half of the largest allocation.
+        // Exact: doubling could waste half of the largest allocation.
         merged.reserve_exact(right);
         merged.resize(left + right, PackedJob(0));
         while right > 0 {
@@ -88,7 +88,7 @@ impl EndedJobsBuilder {
         self.tail.clear();
     }
 
-    /// Ends the walk. The jobs in `open` were seen as open later.
+    /// Ends the walk. Removes the jobs in `open`, which were listed as open later.
     pub(super) fn finish<'a>(mut self, open: impl Iterator<Item = &'a str>) -> EndedJobs {
         self.merge();
         let Self { hasher, labels, merged: mut jobs, .. } = self;
@@ -124,28 +124,29 @@ impl EndedJobs {
         self.jobs.get(place).copied()
     }
 
-    /// Whether the walk saw a job as ended.
+    /// Whether the walk listed a job as ended.
     pub(super) fn contains(&self, id: &str) -> bool {
         self.find(id).is_some()
     }
 
-    /// How many there are.
+    /// The number of jobs.
     pub(super) fn len(&self) -> usize {
         self.jobs.len()
     }
 
-    /// Counts by pair, without the jobs in `ids`, each of which must be there once only. A pair that the walk saw stays, as 0 too.
+    /// The counts by pair, without the jobs in `ids`, which must be distinct. A pair that the walk listed stays, even
+    /// as 0.
     pub(super) fn counts_without<'a>(&self, ids: impl Iterator<Item = &'a str>) -> BTreeMap<Pair, u64> {
         let mut counts = self.counts.clone();
         for job in ids.filter_map(|id| self.find(id)) {
             if let Some(count) = counts.get_mut(usize::from(job.pair())) {
-                // Two ids with the same 56 bits must not make it negative.
+                // Two ids with the same 56 bits must not cause an underflow.
                 *count = u64::saturating_sub(*count, 1);
             }
         }
         let mut by_pair = BTreeMap::new();
         for ((pair, jobs), seen) in self.labels.pairs.iter().zip(counts).zip(&self.counts) {
-            // A pair of replaced sightings only was never there.
+            // All summaries of this pair were replaced.
             if *seen == 0 {
                 continue;
             }
@@ -155,17 +156,18 @@ impl EndedJobs {
     }
 }
 
-/// Pairs that contain texts that AWS added later: so many have an index of their own. The others have 28 at most: 5 statuses and
-/// 2 target selections, and for both the two words in angle brackets.
+/// How many pairs with undocumented texts have their own index. The others are at most 28: 5 statuses and 2 target
+/// selections, and for both the two words in angle brackets.
 const NEW_PAIRS: usize = 256 - 28;
 
-/// Numbers the pairs of a walk in 8 bits.
+/// Maps the pairs of a walk to 8 bits.
 #[derive(Debug, Default)]
 struct LabelInterner {
     pairs: Vec<Pair>,
     indexes: BTreeMap<Pair, u8>,
     new_pairs: usize,
-    /// There were more than [`NEW_PAIRS`]. Then all of them are folded: which ones had an index depends on the order of pages.
+    /// Whether there were more than [`NEW_PAIRS`]. Then all new pairs are folded: which ones have an index depends on
+    /// the order of pages.
     is_overflown: bool,
 }
 
@@ -180,7 +182,7 @@ impl LabelInterner {
             return self.index(&folded(pair));
         }
         self.new_pairs += usize::from(is_new);
-        // Never more than 256, by the limit above.
+        // The limit above ensures that there are at most 256.
         let index = u8::try_from(self.pairs.len()).unwrap_or(u8::MAX);
         self.pairs.push(pair.clone());
         self.indexes.insert(pair.clone(), index);
@@ -192,7 +194,7 @@ impl LabelInterner {
     }
 }
 
-/// A pair without texts that AWS added later.
+/// A pair with `<other>` instead of undocumented texts.
 fn folded((status, selection): &Pair) -> Pair {
     let status = if status.is_new() { Status::other() } else { status.clone() };
     let selection = if selection.is_new() { TargetSelection::other() } else { selection.clone() };
@@ -211,7 +213,7 @@ mod tests {
     }
 
     #[test]
-    fn an_ended_job_takes_8_bytes_and_no_room_to_grow() {
+    fn an_ended_job_takes_8_bytes_without_spare_capacity() {
         let mut builder = EndedJobsBuilder::default();
         for job in 0..5 * TAIL {
             builder.insert(&format!("job-{job}"), &pair("COMPLETED"));
@@ -230,7 +232,7 @@ mod tests {
     }
 
     #[test]
-    fn more_new_pairs_than_have_a_number_are_folded_in_any_order() {
+    fn too_many_new_pairs_are_folded_in_any_order() {
         let statuses = |count: usize| (0..count).map(|status| format!("NEW_{status}"));
         assert_eq!(counts(statuses(NEW_PAIRS)).len(), NEW_PAIRS);
         let known = || (0..30).map(|_| "COMPLETED".to_owned());
@@ -241,7 +243,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn the_last_sighting_of_each_id_counts(
+        fn the_last_summary_of_each_id_counts(
             sightings in vec((0..20_u8, 0..3_usize, prop::bool::weighted(0.2)), 0..60),
             open in prop::collection::btree_set(0..20_u8, 0..5),
             without in prop::collection::btree_set(0..25_u8, 0..8),

@@ -1,4 +1,4 @@
-//! A small target for tests: a store, a clock that only tests move, and answers.
+//! A small target for tests: a store, a clock, and answers.
 
 use std::time::Duration;
 
@@ -26,7 +26,7 @@ pub(super) fn options() -> StoreOptions {
     }
 }
 
-/// The same with looks at executions.
+/// The same options, with looks at executions.
 pub(super) fn options_with_looks() -> StoreOptions {
     let executions = ExecutionsOptions {
         interval: 30 * MINUTE,
@@ -38,7 +38,7 @@ pub(super) fn options_with_looks() -> StoreOptions {
     StoreOptions { executions: Some(executions), ..options() }
 }
 
-/// A job that was created at [`START`], and last changed then.
+/// A job that was created and last changed at [`START`].
 pub(super) fn job(id: &str, status: &str) -> JobSummary {
     JobSummary {
         job_id: Some(id.to_owned()),
@@ -51,7 +51,7 @@ pub(super) fn job(id: &str, status: &str) -> JobSummary {
     }
 }
 
-/// A description with so many queued executions, for these groups.
+/// A description with this number of queued executions, for these groups.
 pub(super) fn description(summary: JobSummary, queued: u32, groups: &[&str]) -> Description {
     let count = |status| if status == ExecutionStatus::Queued { Some(queued) } else { Some(0) };
     let group = |name: &&str| JobTarget::ThingGroup((*name).to_owned());
@@ -101,12 +101,12 @@ impl Fixture {
         self.store.full_walk_done(walk.finish(), self.now);
     }
 
-    /// The request that is sent now.
+    /// The next request that is due.
     pub(super) fn request(&mut self) -> Option<JobRequest> {
         self.store.next_to_describe(self.now)
     }
 
-    /// Answers the request that is sent now, and returns for which job it is.
+    /// Answers the next request that is due, and returns its job id.
     pub(super) fn answer(&mut self, answer: impl FnOnce(&str) -> DescribeAnswer) -> Option<String> {
         let request = self.request()?;
         let answer = answer(&request.id);

@@ -1,15 +1,15 @@
-//! Which thing groups get rows of their own: patterns of names to include, and of names to exclude.
+//! Selects the thing groups with their own rows, by patterns of included and excluded names.
 //!
-//! A pattern matches a whole name, as Prometheus anchors its own. One that is made only of what names are made of is
-//! the name of one group: it is looked up, and no expression runs for it.
+//! A pattern matches a whole name, as in Prometheus. A pattern with only valid characters of names is the name of one
+//! group: it is looked up, not evaluated as an expression.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use regex_lite::Regex;
 
-/// Which thing groups get rows of their own. The default is all of them.
+/// Selects the thing groups with their own rows. By default, all of them.
 ///
-/// Two filters are equal where they have the same patterns, in any order.
+/// Two filters are equal if they have the same patterns, in any order.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct GroupFilter {
     include: Patterns,
@@ -17,8 +17,8 @@ pub struct GroupFilter {
 }
 
 impl GroupFilter {
-    /// A filter of the groups that a pattern in `include` matches, or of all groups if there is none, without those
-    /// that a pattern in `exclude` matches.
+    /// A filter of the groups that match a pattern in `include`, or of all groups if it is empty, without those that
+    /// match a pattern in `exclude`.
     #[must_use]
     pub fn new(include: &[Pattern], exclude: &[Pattern]) -> Self {
         Self { include: include.iter().cloned().collect(), exclude: exclude.iter().cloned().collect() }
@@ -30,14 +30,13 @@ impl GroupFilter {
         self.exclude.matches(group)
     }
 
-    /// Whether the group gets rows of its own, as far as the filter goes.
+    /// Whether the filter allows rows for the group.
     #[must_use]
     pub fn shows(&self, group: &str) -> bool {
         (self.include.is_empty() || self.include.matches(group)) && !self.excludes(group)
     }
 
-    /// Whether the group gets rows of its own however many groups there are: its very name is included, and it is not
-    /// excluded.
+    /// Whether the group has its own rows regardless of the limit: its exact name is included, and it is not excluded.
     #[must_use]
     pub fn never_folds(&self, group: &str) -> bool {
         self.include.names.contains(group) && !self.excludes(group)
@@ -56,7 +55,7 @@ impl Pattern {
     /// Parses a pattern.
     ///
     /// # Errors
-    /// If it is empty, has a control character, or is not a regular expression of `regex-lite`'s syntax.
+    /// If it is empty, has a control character, or is not a valid regular expression of `regex-lite`.
     pub fn parse(text: &str) -> Result<Self, InvalidPattern> {
         let invalid = |reason: Fault| InvalidPattern { pattern: text.to_owned(), reason: reason.to_string() };
         let expression = if is_name(text) { None } else { Some(whole(text).map_err(invalid)?) };
@@ -64,7 +63,7 @@ impl Pattern {
     }
 }
 
-// An expression cannot be compared; its text can.
+// Expressions are not comparable; their texts are.
 impl PartialEq for Pattern {
     fn eq(&self, other: &Self) -> bool {
         self.text == other.text
@@ -73,21 +72,21 @@ impl PartialEq for Pattern {
 
 impl Eq for Pattern {}
 
-/// A pattern that cannot be used.
+/// An invalid pattern.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{pattern:?} is not a pattern: {reason}")]
 pub struct InvalidPattern {
-    /// The pattern as it was given.
+    /// The text of the pattern.
     pub pattern: String,
-    /// What is wrong with it.
+    /// Its fault.
     pub reason: String,
 }
 
 #[derive(Clone, Debug, Default)]
 struct Patterns {
-    /// Those that are names of groups.
+    /// Patterns that are names of groups.
     names: BTreeSet<String>,
-    /// The others as they were given, with the expression that matches whole names only.
+    /// The other patterns, each with the expression for whole names.
     expressions: BTreeMap<String, Regex>,
 }
 
@@ -114,7 +113,7 @@ impl Patterns {
     }
 }
 
-// An expression cannot be compared; its text can.
+// Expressions are not comparable; their texts are.
 impl PartialEq for Patterns {
     fn eq(&self, other: &Self) -> bool {
         self.names == other.names && self.expressions.keys().eq(other.expressions.keys())
@@ -123,12 +122,12 @@ impl PartialEq for Patterns {
 
 impl Eq for Patterns {}
 
-/// Whether the pattern is made only of the alphabet of group names, none of which means anything in an expression.
+/// Whether the pattern has only characters of group names. None of them is special in an expression.
 fn is_name(pattern: &str) -> bool {
     !pattern.is_empty() && pattern.bytes().all(|b| b.is_ascii_alphanumeric() || b":_-".contains(&b))
 }
 
-/// The expression that matches where the pattern matches the whole text.
+/// The expression that matches whole names.
 fn whole(pattern: &str) -> Result<Regex, Fault> {
     if pattern.is_empty() {
         return Err(Fault::Empty);
@@ -136,17 +135,17 @@ fn whole(pattern: &str) -> Result<Regex, Fault> {
     if pattern.contains(char::is_control) {
         return Err(Fault::Control);
     }
-    // By itself first: `a)|(b` would pass inside the brackets, and match more than whole names.
+    // Compiled alone first: `a)|(b` would be valid inside the brackets, and would not match whole names.
     Regex::new(pattern)?;
     Ok(Regex::new(&format!("^(?:{pattern})$"))?)
 }
 
-/// What can be wrong with a pattern.
+/// A fault of a pattern.
 #[derive(Debug, thiserror::Error)]
 enum Fault {
     #[error("it is empty, and no group has an empty name")]
     Empty,
-    // A line end that YAML left at the end of a block, for one: the pattern would match no group, and say nothing.
+    // For example a line end at the end of a YAML block: the pattern would silently match no group.
     #[error("it holds a control character, such as a line end, and no group's name does")]
     Control,
     #[error(transparent)]
@@ -159,7 +158,7 @@ pub(crate) mod tests {
 
     use super::*;
 
-    /// A filter of these patterns, each of which is valid.
+    /// A filter of these patterns, which must be valid.
     pub(crate) fn filter(include: &[&str], exclude: &[&str]) -> GroupFilter {
         let parsed = |patterns: &[&str]| {
             patterns.iter().map(|pattern| Pattern::parse(pattern).expect(pattern)).collect::<Vec<_>>()
@@ -181,7 +180,7 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn a_name_includes_that_one_group_and_keeps_it_from_being_folded() {
+    fn a_name_includes_one_group_and_prevents_its_folding() {
         let one = filter(&["site:berlin_1-a"], &[]);
         assert!(one.shows("site:berlin_1-a") && one.never_folds("site:berlin_1-a"));
         for other in ["site:berlin_1-a2", "my-site:berlin_1-a", "SITE:BERLIN_1-A", "site", ""] {
@@ -196,7 +195,7 @@ pub(crate) mod tests {
         for other in ["factory-12b", "my-factory-12", "factory-", "Factory-12", "factory-12\n"] {
             assert!(!factories.shows(other), "{other}");
         }
-        // The first branch matches the beginning of the second.
+        // The first branch matches the start of the second.
         assert!(filter(&["a|ab"], &[]).shows("ab"));
         assert!(!filter(&["a|b"], &[]).shows("ax") && !filter(&["a|b"], &[]).shows("xb"));
         assert!(filter(&["(?i)FACTORY"], &[]).shows("factory") && filter(&["^a.$"], &[]).shows("ab"));
@@ -210,7 +209,7 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn what_is_excluded_is_not_shown_though_it_is_included() {
+    fn exclusion_takes_precedence_over_inclusion() {
         for exclude in ["factory-1", "factory-.", ".*"] {
             let none = filter(&["factory-1", "factory-.*"], &[exclude]);
             assert!(!none.shows("factory-1") && !none.never_folds("factory-1"), "{exclude}");
@@ -220,7 +219,7 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn a_pattern_that_does_not_compile_is_named_with_the_reason() {
+    fn a_pattern_that_does_not_compile_is_reported_with_the_reason() {
         assert_eq!(fault("factory-("), "found open group without closing ')'");
         assert_eq!(fault("a)|(b"), "found closing ')' without matching '('");
         assert_eq!(fault("(?=a)"), "look-around is not supported");
@@ -229,7 +228,7 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn a_pattern_that_matches_no_name_by_its_form_is_refused() {
+    fn a_pattern_that_can_match_no_name_is_refused() {
         assert_eq!(fault(""), "it is empty, and no group has an empty name");
         for pattern in ["factory-1\n", "a\tb", ".*\u{7f}"] {
             assert!(fault(pattern).starts_with("it holds a control character"), "{pattern:?}");
@@ -237,7 +236,7 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn a_pattern_that_would_take_much_memory_is_refused() {
+    fn a_pattern_that_needs_much_memory_is_refused() {
         assert_eq!(fault("((a{1000}){1000}){1000}"), "compiled regex exceeded size limit");
         assert_eq!(fault(&"(".repeat(100_000)), "pattern has too much nesting");
     }
@@ -251,7 +250,7 @@ pub(crate) mod tests {
 
     proptest! {
         #[test]
-        fn no_pattern_makes_it_panic(
+        fn no_pattern_causes_a_panic(
             any in "\\PC*",
             signs in "[\\[\\](){}|?*+^$\\\\:=!<>#&~.,xim0-9a-c-]*",
             group in ".*",
@@ -265,7 +264,7 @@ pub(crate) mod tests {
         }
 
         #[test]
-        fn a_name_as_an_expression_shows_what_the_name_shows(
+        fn a_name_and_its_expression_show_the_same_groups(
             names in prop::collection::vec("[ab:_-]{1,3}", 1..4),
             group in "[ab:_-]{1,3}",
         ) {
@@ -276,7 +275,7 @@ pub(crate) mod tests {
         }
 
         #[test]
-        fn exclude_takes_away_what_it_matches_and_nothing_else(
+        fn exclude_removes_only_matching_groups(
             include in "[ab]{1,2}\\.?\\*?",
             exclude in "[ab]{1,2}\\.?\\*?",
             group in "[ab]{1,3}",

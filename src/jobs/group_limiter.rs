@@ -1,4 +1,4 @@
-//! Which thing groups have rows of their own.
+//! Limits the number of thing groups with their own rows.
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
@@ -7,17 +7,17 @@ use super::group_filter::GroupFilter;
 use super::thing_groups::{Label, is_group};
 use super::{OTHER, Pair, Timestamp};
 
-/// A group without a row displaces one that has a row only with so many times its open jobs.
+/// A group without a row displaces one with a row only if it has this many times its open jobs.
 const DISPLACED_BY: u64 = 2;
 
 /// The jobs of one thing group.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct GroupRow {
-    /// Jobs that target it.
+    /// The number of jobs that target it.
     pub jobs: BTreeMap<Pair, u64>,
-    /// Creation of the oldest open one of each pair.
+    /// The creation of the oldest open job of each pair.
     pub oldest_created: BTreeMap<Pair, Timestamp>,
-    /// Jobs that are stuck, of those of which that is known.
+    /// Jobs that are known to be stuck.
     pub stuck: u64,
 }
 
@@ -38,7 +38,7 @@ impl GroupRow {
         }
     }
 
-    /// The row of open jobs, and that of the others.
+    /// Splits it into the row of open jobs and that of the others.
     pub(super) fn split(self) -> (Self, Self) {
         let (open, ended) = self.jobs.into_iter().partition(|((status, _), _)| status.is_open());
         (Self { jobs: open, ..self }, Self { jobs: ended, ..Self::default() })
@@ -61,15 +61,14 @@ pub(super) fn keep_oldest(oldest: &mut BTreeMap<Pair, Timestamp>, pair: &Pair, c
     *known = created.min(*known);
 }
 
-/// Chooses the thing groups that have rows of their own: those with the most open jobs, and mostly the same from one time to the
-/// next.
+/// Chooses the thing groups with their own rows: those with the most open jobs, with few changes over time.
 #[derive(Clone, Debug, Default)]
 pub(super) struct GroupLimiter {
-    /// The rows that were shown. They stay, as 0 too, as long as the group has a row.
+    /// The rows that were shown. They stay, even as 0, as long as the group has a row.
     shown: BTreeMap<Label, BTreeSet<Pair>>,
 }
 
-/// A group that could have a row of its own.
+/// A group that could have its own row.
 #[derive(Clone, Debug)]
 struct Candidate {
     label: Label,
@@ -78,11 +77,11 @@ struct Candidate {
 }
 
 impl GroupLimiter {
-    /// Folds the groups that get no row of their own into [`OTHER`], so that every sum of memberships stays as it is. Returns how
-    /// many there are for lack of room.
+    /// Folds groups without their own row into [`OTHER`], so that every sum stays the same. Returns how many were
+    /// folded because of the limit.
     ///
-    /// A group that has a row keeps it while it has open jobs, unless one with twice as many has none. Groups that `filter`
-    /// names always have a row; those that it leaves out never have.
+    /// A group keeps its row while it has open jobs, unless a group without a row has twice as many. Groups that
+    /// `filter` names always have a row; groups that it excludes never do.
     pub(super) fn fold(&self, rows: &mut BTreeMap<Label, GroupRow>, filter: &GroupFilter, limit: usize) -> u64 {
         for (label, pairs) in &self.shown {
             let row = rows.entry(Label::clone(label)).or_default();
@@ -114,20 +113,20 @@ impl GroupLimiter {
     fn choose(&self, candidates: &[Candidate], filter: &GroupFilter, limit: usize) -> BTreeSet<Label> {
         let (fixed, mut others): (Vec<Candidate>, Vec<Candidate>) =
             candidates.iter().cloned().partition(|group| filter.never_folds(&group.label));
-        let places = limit.saturating_sub(fixed.len());
+        let rows_left = limit.saturating_sub(fixed.len());
         let has_row = |group: &Candidate| self.shown.contains_key(&group.label);
-        // Without open jobs a group has no right to its row, but it still comes before others that have none either.
+        // A group without open jobs can lose its row, but precedes other groups without open jobs.
         others.sort_by_cached_key(|group| {
             (Reverse(group.open_jobs), group.is_empty, Reverse(has_row(group)), Label::clone(&group.label))
         });
         let (mut kept, challengers): (Vec<Candidate>, Vec<Candidate>) =
             others.into_iter().partition(|group| group.open_jobs > 0 && has_row(group));
         let mut challengers = challengers.into_iter();
-        // Only where the limit is lower than it was, or groups that never fold have come.
-        kept.truncate(places);
-        kept.extend(challengers.by_ref().take(places - kept.len()));
+        // Only if the limit was lowered, or new groups are named by the filter.
+        kept.truncate(rows_left);
+        kept.extend(challengers.by_ref().take(rows_left - kept.len()));
         kept.sort_by_key(|group| group.open_jobs);
-        // The largest without a row against the smallest with one, and so on.
+        // The largest group without a row against the smallest with one, and so on.
         for (weaker, challenger) in kept.iter_mut().zip(challengers) {
             if challenger.open_jobs == 0 || challenger.open_jobs < weaker.open_jobs.saturating_mul(DISPLACED_BY) {
                 break;
@@ -137,7 +136,7 @@ impl GroupLimiter {
         fixed.into_iter().chain(kept).map(|group| group.label).collect()
     }
 
-    /// Remembers the rows that are shown. Labels that AWS added later are not kept: there is no bound to them.
+    /// Stores the rows that are shown. Undocumented labels are not stored: their number is unlimited.
     pub(super) fn remember<'a>(&mut self, rows: impl Iterator<Item = (&'a Label, &'a Pair)>) {
         self.shown.clear();
         for (label, pair) in rows {
@@ -162,7 +161,7 @@ mod tests {
         (status, TargetSelection::Snapshot)
     }
 
-    /// Groups by name, with so many jobs in progress and so many completed.
+    /// Groups by name, with the number of jobs in progress and of completed ones.
     fn rows<'a>(groups: impl IntoIterator<Item = (&'a str, (u64, u64))>) -> BTreeMap<Label, GroupRow> {
         let row = |(open, ended): (u64, u64)| GroupRow {
             jobs: BTreeMap::from([(pair(Status::InProgress), open), (pair(Status::Completed), ended)]),
@@ -195,7 +194,7 @@ mod tests {
         btree_map("[0-9a-c]", (0_u64..20, 0_u64..20), 0..12)
     }
 
-    /// Everything that folding must keep.
+    /// The sums that folding must keep.
     fn whole<'a>(rows: impl Iterator<Item = &'a GroupRow>) -> GroupRow {
         let mut whole = GroupRow::default();
         rows.for_each(|row| whole.merge(row.clone()));
@@ -210,7 +209,7 @@ mod tests {
             for groups in times {
                 let all = named(&groups);
                 let (shown, folded) = fold(&mut limiter, all.clone(), &GroupFilter::default(), limit);
-                // A group without any job has no oldest one either, but these have by construction.
+                // A group without jobs has no oldest one either, but these have one by construction.
                 let with_jobs = all.values().filter(|row| !row.is_empty());
                 let expected = whole(with_jobs.clone());
                 let actual = whole(shown.values().filter(|row| !row.is_empty()));
@@ -218,13 +217,13 @@ mod tests {
                 let own = shown.keys().filter(|label| is_group(label)).count();
                 prop_assert!(own <= limit);
                 let own_with_jobs = shown.iter().filter(|(label, row)| is_group(label) && !row.is_empty()).count();
-                prop_assert_eq!(own_with_jobs, with_jobs.count().min(limit), "no place is left to an empty group");
+                prop_assert_eq!(own_with_jobs, with_jobs.count().min(limit), "empty groups get no row");
                 prop_assert_eq!(folded, (groups.values().filter(|(open, ended)| open + ended > 0).count() - own_with_jobs) as u64);
             }
         }
 
         #[test]
-        fn a_group_keeps_its_row_while_it_has_open_jobs_unless_one_with_twice_as_many_is_without(
+        fn a_group_with_open_jobs_loses_its_row_only_to_one_with_twice_as_many(
             first in any_groups(), second in any_groups(), limit in 1_usize..8,
         ) {
             let mut limiter = GroupLimiter::default();
@@ -261,33 +260,29 @@ mod tests {
         assert_eq!(shown(3, 5).as_deref(), Some("a"));
         assert_eq!(shown(3, 6).as_deref(), Some("b"));
         assert_eq!(shown(7, 6).as_deref(), Some("b"));
-        assert_eq!(shown(1, 0).as_deref(), Some("a"), "without open jobs there is no right to a row");
+        assert_eq!(shown(1, 0).as_deref(), Some("a"), "without open jobs, a group can lose its row");
         assert_eq!(shown(0, 0).as_deref(), Some("a"), "and no other group needs it");
     }
 
     #[test]
-    fn words_that_stand_in_for_groups_take_no_place_and_never_fold() {
+    fn placeholder_labels_do_not_count_and_never_fold() {
         let groups = rows([("<none>", (0, 1)), ("<unknown>", (0, 1)), ("a", (9, 0)), ("b", (8, 0))]);
         let (shown, _) = fold(&mut GroupLimiter::default(), groups, &GroupFilter::default(), 1);
         assert_eq!(labels(&shown), ["<none>", OTHER, "<unknown>", "a"]);
     }
 
     #[test]
-    fn included_names_never_fold_and_what_the_filter_leaves_out_always_does() {
+    fn included_names_never_fold_and_excluded_ones_always_do() {
         let groups = || rows([("a", (0, 1)), ("b1", (5, 0)), ("b2", (4, 0)), ("c", (99, 0))]);
         let of = |filter: &GroupFilter, limit| fold(&mut GroupLimiter::default(), groups(), filter, limit);
         let (shown, folded) = of(&filter(&["a", "b.*"], &[]), 2);
-        assert_eq!(
-            (labels(&shown), folded),
-            (vec![OTHER, "a", "b1"], 1),
-            "what the operator leaves out is not counted"
-        );
+        assert_eq!((labels(&shown), folded), (vec![OTHER, "a", "b1"], 1), "excluded groups are not counted");
         assert_eq!(labels(&of(&filter(&["a"], &["a"]), 2).0), [OTHER]);
         assert_eq!(labels(&of(&filter(&["a"], &[]), 0).0), [OTHER, "a"]);
     }
 
     #[test]
-    fn a_group_without_jobs_stays_as_0_until_another_needs_its_row() {
+    fn a_group_without_jobs_stays_as_0_until_its_row_is_needed() {
         let mut limiter = GroupLimiter::default();
         let mut shown = |groups: &[(&'static str, (u64, u64))]| {
             let (shown, folded) = fold(&mut limiter, rows(groups.iter().copied()), &GroupFilter::default(), 2);

@@ -8,10 +8,10 @@ use super::{JobSummary, Status, TargetSelection, Timestamp, is_thing_group_name,
 /// A job's id, shared by all records of the job.
 pub type JobId = Arc<str>;
 
-/// A status and a target selection: the two labels that every count of jobs has. Both can be shown as they are.
+/// A status and a target selection: the two labels of every count of jobs. Both are valid label values.
 pub type Pair = (Status, TargetSelection);
 
-/// What `ListJobs` says of a job, with every label fit to be shown.
+/// The fields of `ListJobs` for a job, with valid label values.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Job {
     /// `status`.
@@ -26,7 +26,7 @@ pub struct Job {
     pub completed_at: Option<Timestamp>,
     /// `isConcurrent`.
     pub is_concurrent: Option<bool>,
-    /// `thingGroupId`, if a group can have this id.
+    /// `thingGroupId`, if it is a valid id.
     pub thing_group_id: Option<Label>,
 }
 
@@ -57,7 +57,8 @@ impl Job {
         self.completed_at.or(self.last_updated_at).or(self.created_at)
     }
 
-    /// This job as a newer answer of `DescribeJob` says. What the answer leaves out stays as it was, if it is the same job.
+    /// This job with the fields of a newer answer of `DescribeJob`. Fields that the answer omits stay, if it is the
+    /// same job.
     #[must_use]
     pub fn updated(&self, answer: &JobSummary) -> Self {
         let job = Self::from(answer);

@@ -1,7 +1,7 @@
-//! Which job a collector asks for next, and how its requests for each job went.
+//! Which job a collector requests next, and the history of its requests.
 //!
-//! Collectors that send requests about one job at a time share this: one entry for each job, classes of urgency, retries that get
-//! rarer, and a pause while everything fails for one reason.
+//! Shared by all collectors that send requests about single jobs: one entry for each job, classes of urgency, retries
+//! with backoff, and a pause while everything fails for one reason.
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -12,32 +12,32 @@ use tokio::time::Instant;
 use super::backoff::{CollectorBackoff, FailureReason, doubled};
 use super::{Job, JobId, Timepoint, Timestamp, same_creation};
 
-/// A request about one job. An id can be used again while it is on its way, so its answer is known by the time too.
+/// A request about one job. An id can be reused during the request, so its answer is matched by id and time.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct JobRequest {
     /// The id of the job.
     pub id: JobId,
-    /// When it was sent.
+    /// When the request was sent.
     pub sent: Timepoint,
 }
 
 /// The answer to a request about one job.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Answer<T> {
-    /// There is such a job.
+    /// The job exists.
     Found(T),
-    /// There is no such job.
+    /// The job does not exist.
     NotFound,
-    /// No answer.
+    /// The request failed.
     Failed(FailureReason),
 }
 
-/// How well a collector knows a job.
+/// The state of a job in a cache.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum CacheState {
-    /// Answered within `stale_after`, or not asked for any more because nothing changes.
+    /// Answered within `stale_after`, or final.
     Fresh,
-    /// Not answered yet, or too long ago.
+    /// Never answered, or too long ago.
     Overdue,
     /// The last request failed, or found no such job.
     Failing,
@@ -68,27 +68,27 @@ impl CacheState {
     }
 }
 
-/// How often a collector asks for the same job.
+/// How often a collector requests the same job.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Pace {
-    /// After a first or a changed answer. Each equal one doubles it.
+    /// The wait after a first or a changed answer. Each equal answer doubles it.
     pub(super) interval: Duration,
-    /// The longest time after an answer.
+    /// The longest wait after an answer.
     pub(super) max_interval: Duration,
-    /// Each failure in a row doubles this.
+    /// Each consecutive failure doubles this wait.
     pub(super) retry: Duration,
-    /// The longest time after a failure.
+    /// The longest wait after a failure.
     pub(super) max_retry: Duration,
 }
 
-/// How the requests for a job went.
+/// The result of the last requests for a job.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) enum History {
     #[default]
     NotAsked,
-    /// The last answer, and how many before it were equal.
+    /// The last answer, and how many equal ones preceded it.
     Answered { at: Instant, equal: u32 },
-    /// The last failure, and how many there were in a row. After none the job is due at once: the reason has gone.
+    /// The last failure, and the number of consecutive ones. With 0 the job is due at once: the cause is gone.
     Failed { at: Instant, failures: u32, reason: FailureReason },
 }
 
@@ -102,7 +102,7 @@ impl History {
         }
     }
 
-    /// After another answer.
+    /// Adds an answer.
     pub(super) fn answered(self, at: Instant, is_equal: bool) -> Self {
         match self {
             Self::Answered { equal, .. } if is_equal => Self::Answered { at, equal: equal.saturating_add(1) },
@@ -110,27 +110,27 @@ impl History {
         }
     }
 
-    /// After another failure.
+    /// Adds a failure.
     pub(super) fn failed(self, at: Instant, reason: FailureReason) -> Self {
         let before = if let Self::Failed { failures, .. } = self { failures } else { 0 };
         Self::Failed { at, failures: before.saturating_add(1), reason }
     }
 }
 
-/// What is remembered of the requests for one job, as long as the job is there.
+/// The history and the data of one job, as long as the job exists.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Entry<T> {
-    /// A job's id can be used again after its job is deleted: id and creation name a job.
+    /// The creation time identifies a job together with its id, which can be reused.
     pub(super) created_at: Option<Timestamp>,
     pub(super) history: History,
     pub(super) asked_at: Option<Timepoint>,
     is_in_flight: bool,
-    /// What the collector keeps of the job.
+    /// The data that the collector keeps for the job.
     pub(super) data: T,
 }
 
 impl<T: Default> Entry<T> {
-    /// Drops what is known about another job with the same id.
+    /// Drops the data of another job with the same id.
     fn belongs_to(&mut self, job: &Job) {
         if !same_creation(self.created_at, job.created_at) {
             (self.history, self.data) = (History::default(), T::default());
@@ -140,32 +140,32 @@ impl<T: Default> Entry<T> {
 }
 
 impl<T> Entry<T> {
-    /// Whether `crossing` has passed, and the job was last asked for before it.
+    /// Whether `crossing` has passed, and the last request was sent before it.
     pub(super) fn was_asked_before(&self, crossing: Option<Timestamp>, now: Timepoint) -> bool {
         let is_before = |crossing| self.asked_at.is_none_or(|asked| asked.wall < crossing);
         crossing.is_some_and(|crossing| crossing <= now.wall && is_before(crossing))
     }
 }
 
-/// A job that waits for a request. Those that are due first come first, then the newest.
+/// A job that waits for a request. The order is by due time, then newest first.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 struct Waiting {
-    /// `None` for at once, which sorts before any time.
+    /// `None` means at once, and sorts before any time.
     due: Option<Instant>,
     newest: Reverse<Option<Timestamp>>,
     id: JobId,
 }
 
-/// Every fifth request is for the lowest class that waits, so that a busy class cannot hold up another for ever.
+/// Every n-th request is for the lowest waiting class, so that a busy class cannot block another one forever.
 const LOWEST_CLASS_EVERY: u32 = 5;
 
-/// What a collector keeps of each job, and the jobs that wait for a request, by class. Class 0 is the most urgent.
+/// The data of all jobs, and the jobs that wait for a request, by class. Class 0 is the most urgent.
 #[derive(Debug)]
 pub(super) struct JobQueue<T, const CLASSES: usize> {
     entries: BTreeMap<JobId, Entry<T>>,
     waiting: [BTreeSet<Waiting>; CLASSES],
-    /// Where each job waits. It waits once at most.
-    places: HashMap<JobId, (usize, Waiting)>,
+    /// The class and the position of each waiting job.
+    positions: HashMap<JobId, (usize, Waiting)>,
     in_flight: usize,
     picks: u32,
     backoff: CollectorBackoff,
@@ -176,7 +176,7 @@ impl<T, const CLASSES: usize> Default for JobQueue<T, CLASSES> {
         Self {
             entries: BTreeMap::new(),
             waiting: [const { BTreeSet::new() }; CLASSES],
-            places: HashMap::new(),
+            positions: HashMap::new(),
             in_flight: 0,
             picks: 0,
             backoff: CollectorBackoff::default(),
@@ -190,14 +190,14 @@ impl<T: Default, const CLASSES: usize> JobQueue<T, CLASSES> {
         self.entries.get(id).filter(|entry| same_creation(entry.created_at, job.created_at))
     }
 
-    /// Whether the last request for an id was denied, or all are.
+    /// Whether the last request for an id was denied, or all requests are.
     pub(super) fn is_denied(&self, id: &str) -> bool {
         let is_denied =
             |entry: &Entry<T>| matches!(entry.history, History::Failed { reason: FailureReason::Denied, .. });
         self.paused() == Some(FailureReason::Denied) || self.entries.get(id).is_some_and(is_denied)
     }
 
-    /// How well a job is known. `is_fresh` judges the answer of a job whose last request did not fail.
+    /// The state of a job. `is_fresh` decides for a job whose last request did not fail.
     pub(super) fn state(&self, id: &str, job: &Job, is_fresh: impl FnOnce(&Entry<T>) -> bool) -> CacheState {
         let entry = self.entry(id, job);
         if let Some(History::Failed { reason, .. }) = entry.map(|entry| entry.history) {
@@ -206,60 +206,60 @@ impl<T: Default, const CLASSES: usize> JobQueue<T, CLASSES> {
         if entry.is_some_and(is_fresh) {
             return CacheState::Fresh;
         }
-        // Those that no request is sent for share the reason of the others.
+        // Jobs without a request share the reason of the pause.
         self.paused().map_or(CacheState::Overdue, CacheState::of_failure)
     }
 
-    /// Whether a request is the last one for its job, and the job has been there all the time.
+    /// Whether a request is the last one for its job, and the job has existed since.
     pub(super) fn is_current(&self, request: &JobRequest) -> bool {
         self.entries.get(&request.id).is_some_and(|entry| entry.asked_at == Some(request.sent))
     }
 
-    /// Whether the first request for a job is still to be answered, or to fail. If everything is denied, no answer is awaited.
+    /// Whether the first request for a job is pending. If everything is denied, no answer is expected.
     pub(super) fn is_awaited(&self, id: &str, job: &Job) -> bool {
         let was_answered = self.entry(id, job).is_some_and(|entry| entry.history != History::NotAsked);
         !was_answered && self.paused() != Some(FailureReason::Denied)
     }
 
-    /// Whether a request for a job is on its way.
+    /// Whether a request for a job is in flight.
     fn is_in_flight(&self, id: &str) -> bool {
         self.entries.get(id).is_some_and(|entry| entry.is_in_flight)
     }
 
-    /// Forgets every job that `find` does not find.
+    /// Drops every job that `find` does not find.
     pub(super) fn retain<'a>(&mut self, find: impl Fn(&str) -> Option<&'a Job>) {
         self.entries.retain(|id, entry| find(id).is_some_and(|job| same_creation(entry.created_at, job.created_at)));
         self.in_flight = self.entries.values().filter(|entry| entry.is_in_flight).count();
     }
 
-    /// Lets no job wait any more.
+    /// Removes all jobs from the waiting ones.
     pub(super) fn clear_waiting(&mut self) {
         self.waiting = [const { BTreeSet::new() }; CLASSES];
-        self.places.clear();
+        self.positions.clear();
     }
 
-    /// Lets a job wait in a class until it is due (`None` for at once), or wait no more. It stays where it is if a request for it is
-    /// on its way.
+    /// Lets a job wait in a class until it is due (`None` for at once), or removes it. Nothing changes while a request
+    /// for it is in flight.
     pub(super) fn wait(&mut self, id: &JobId, job: &Job, request: Option<(usize, Option<Instant>)>) {
-        if let Some((class, waiting)) = self.places.remove(id) {
+        if let Some((class, waiting)) = self.positions.remove(id) {
             self.waiting.get_mut(class).map(|of_class| of_class.remove(&waiting));
         }
         let Some((class, due)) = request.filter(|_| !self.is_in_flight(id)) else { return };
         let newest = Reverse(job.completed_at.or(job.created_at));
         let waiting = Waiting { due, newest, id: JobId::clone(id) };
         self.waiting.get_mut(class).map(|of_class| of_class.insert(waiting.clone()));
-        self.places.insert(JobId::clone(id), (class, waiting));
+        self.positions.insert(JobId::clone(id), (class, waiting));
     }
 
     fn jobs(&self) -> usize {
-        self.in_flight + self.places.len()
+        self.in_flight + self.positions.len()
     }
 
     fn paused(&self) -> Option<FailureReason> {
         self.backoff.paused(self.jobs())
     }
 
-    /// When the next request is due; `None` if none is waiting. It can be in the past.
+    /// When the next request is due; `None` if no job waits. It can be in the past.
     pub(super) fn next_due(&self, now: Timepoint) -> Option<Instant> {
         let first = self.waiting.iter().filter_map(|class| class.first()).map(|first| first.due).min()?;
         match self.paused() {
@@ -268,17 +268,17 @@ impl<T: Default, const CLASSES: usize> JobQueue<T, CLASSES> {
         }
     }
 
-    /// The class of the job that is asked for next, if one is due.
+    /// The class of the next job, if one is due.
     pub(super) fn next_class(&self, now: Timepoint) -> Option<usize> {
         self.choose(now).map(|(class, _)| class)
     }
 
-    /// Takes the job that is asked for next, if one is due.
+    /// Takes the next job, if one is due.
     pub(super) fn pick(&mut self, now: Timepoint) -> Option<JobId> {
         let (class, job) = self.choose(now).map(|(class, job)| (class, job.clone()))?;
         self.picks = (self.picks + 1) % LOWEST_CLASS_EVERY;
         self.waiting.get_mut(class).map(|of_class| of_class.remove(&job));
-        self.places.remove(&job.id);
+        self.positions.remove(&job.id);
         Some(job.id)
     }
 
@@ -295,13 +295,13 @@ impl<T: Default, const CLASSES: usize> JobQueue<T, CLASSES> {
         if self.picks + 1 == LOWEST_CLASS_EVERY { due.next_back() } else { due.next() }
     }
 
-    /// While the collector is paused any job will do, but each time another one.
+    /// A paused collector tries any job, but another one each time.
     fn longest_unasked<'a>(&self, jobs: impl Iterator<Item = (usize, &'a Waiting)>) -> Option<(usize, &'a Waiting)> {
         let asked_at = |id: &JobId| self.entries.get(id)?.asked_at.map(|asked| asked.instant);
         jobs.min_by_key(|(class, job)| (asked_at(&job.id), *class))
     }
 
-    /// A request for a job is being sent. Its answer must be recorded.
+    /// Records that a request for a job is sent. Its answer must be recorded.
     pub(super) fn asked(&mut self, id: &JobId, job: &Job, now: Timepoint) -> &mut Entry<T> {
         self.backoff.asked(now.instant);
         let entry = self.entries.entry(JobId::clone(id)).or_default();
@@ -312,7 +312,7 @@ impl<T: Default, const CLASSES: usize> JobQueue<T, CLASSES> {
         entry
     }
 
-    /// The entry of a job whose answer has come, or a new one.
+    /// The entry of a job with a new answer. Creates one if there is none.
     pub(super) fn answered(&mut self, id: &JobId, job: &Job) -> &mut Entry<T> {
         let entry = self.entries.entry(JobId::clone(id)).or_default();
         self.in_flight -= usize::from(std::mem::take(&mut entry.is_in_flight));
@@ -320,24 +320,24 @@ impl<T: Default, const CLASSES: usize> JobQueue<T, CLASSES> {
         entry
     }
 
-    /// Forgets a job that has gone.
+    /// Drops a job that no longer exists.
     pub(super) fn forget(&mut self, id: &str) {
         if self.entries.remove(id).is_some_and(|entry| entry.is_in_flight) {
             self.in_flight -= 1;
         }
     }
 
-    /// Counts an answer towards a pause, and ends a pause at the first success: what failed for the same reason can be asked for
-    /// again. Returns whether a pause has ended.
+    /// Counts an answer for the pause. The first success ends a pause, and makes jobs that failed for its reason due.
+    /// Returns whether a pause has ended.
     ///
-    /// A job that fails as it did before starts no pause. A policy can deny some jobs for good, and they must not hold up the
-    /// others.
+    /// A job that fails again for the same reason does not count: a policy can deny some jobs permanently, and they
+    /// must not block the others.
     pub(super) fn count_answer<A>(&mut self, id: &str, answer: &Answer<A>) -> bool {
         let paused = self.paused();
         if let Answer::Failed(reason) = *answer {
             let before = self.entries.get(id).map(|entry| entry.history);
             let is_known = matches!(before, Some(History::Failed { reason: known, .. }) if known == reason);
-            // A failure that is about one job says nothing about the reason of a pause.
+            // A failure of a single job says nothing about the reason of a pause.
             let is_unrelated = paused.is_some() && reason == FailureReason::Other;
             if !is_known && !is_unrelated {
                 self.backoff.failed(reason);

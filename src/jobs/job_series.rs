@@ -1,4 +1,4 @@
-//! Which jobs have series of their own.
+//! Chooses the jobs with their own series.
 
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
@@ -13,7 +13,7 @@ use super::{
     TargetSelection, Timestamp,
 };
 
-/// A job that has series of its own.
+/// A job with its own series.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct JobSeries {
     /// The job's id.
@@ -26,33 +26,33 @@ pub struct JobSeries {
     pub last_updated_at: Option<Timestamp>,
     /// When an ended job ended: `completedAt`, else `lastUpdatedAt`.
     pub completed_at: Option<Timestamp>,
-    /// When it starts.
+    /// Its scheduled start.
     pub scheduled_start: Option<Timestamp>,
-    /// When it ends at the latest.
+    /// Its scheduled end.
     pub scheduled_end: Option<Timestamp>,
     /// When it was last described.
     pub described_at: Option<Timestamp>,
-    /// Whether it runs in maintenance windows only; `None` if unknown.
+    /// Whether it runs only in maintenance windows; `None` if unknown.
     pub windowed: Option<bool>,
-    /// The thing groups that are shown for it; none while they are unknown.
+    /// The thing groups that are shown for it; empty while unknown.
     pub thing_groups: Vec<Label>,
-    /// How many executions it has; `None` if unknown or stale.
+    /// Its execution counts; `None` if unknown or stale.
     pub executions: Option<ExecutionCounts>,
-    /// Whether it is stuck; `None` if that is not known.
+    /// Whether it is stuck; `None` if unknown.
     pub is_stuck: Option<bool>,
-    /// When it last progressed; `None` if that is not known.
+    /// When it last progressed; `None` if unknown.
     pub last_progress: Option<Timestamp>,
-    /// Since when the oldest execution of each open status has had it; none where not all were listed.
+    /// The oldest execution of each open status, since it got the status; empty if not all were listed.
     pub oldest_open: BTreeMap<ExecutionStatus, Timestamp>,
-    /// Executions whose things are named.
+    /// Executions with their thing names.
     pub named: Vec<OpenExecution>,
-    /// Whether its executions meet one of its abort criteria; `None` if it has none, or that is not known.
+    /// Whether its executions meet one of its abort criteria; `None` if it has none or that is unknown.
     pub meets_abort_criteria: Option<bool>,
-    /// The values of the tags that are shown; `None` if they are not known.
+    /// The values of its tags; `None` if unknown.
     pub tags: Option<TagValues>,
 }
 
-/// Executions that take longer are named, also if their job is not stuck: each is a device to look at.
+/// Longer executions are named even if their job is not stuck: each may need attention.
 const LONG_EXECUTION: Duration = Duration::from_hours(1);
 
 impl JobSeries {
@@ -93,7 +93,7 @@ impl JobSeries {
     }
 }
 
-/// The open jobs that an operator wants to see most, and the newest of each kind.
+/// The most important open jobs, and the newest ones of each priority.
 pub(super) fn choose_open(
     jobs: &[KnownJob],
     filter: &GroupFilter,
@@ -102,11 +102,11 @@ pub(super) fn choose_open(
     now: Timestamp,
 ) -> Vec<JobSeries> {
     let mut chosen: Vec<&KnownJob> = jobs.iter().collect();
-    chosen.sort_by_cached_key(|known| (kind(known), Reverse(known.job.created_at), JobId::clone(known.id)));
+    chosen.sort_by_cached_key(|known| (priority(known), Reverse(known.job.created_at), JobId::clone(known.id)));
     chosen.into_iter().take(limits.open).map(|known| JobSeries::new(known, filter, limits, labels, now)).collect()
 }
 
-/// The ended jobs that ended last.
+/// The jobs that ended last.
 pub(super) fn choose_ended(
     jobs: &[KnownJob],
     filter: &GroupFilter,
@@ -119,9 +119,9 @@ pub(super) fn choose_ended(
     chosen.into_iter().take(limits.ended).map(|known| JobSeries::new(known, filter, limits, labels, now)).collect()
 }
 
-/// What an open job is chosen by, the first to be chosen first.
+/// The priority of an open job, highest first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-enum Kind {
+enum SeriesPriority {
     Stuck,
     Snapshot,
     Continuous,
@@ -129,21 +129,21 @@ enum Kind {
     Other,
 }
 
-fn kind(known: &KnownJob) -> Kind {
+fn priority(known: &KnownJob) -> SeriesPriority {
     let has_open_executions = || known.executions.and_then(|executions| executions.open()).is_some_and(|open| open > 0);
     match (&known.job.status, &known.job.target_selection) {
-        _ if known.progress.is_stuck == Some(true) => Kind::Stuck,
-        (Status::InProgress, TargetSelection::Snapshot) => Kind::Snapshot,
-        (Status::InProgress, TargetSelection::Continuous) if has_open_executions() => Kind::Continuous,
-        (Status::Scheduled, _) => Kind::Scheduled,
-        _ => Kind::Other,
+        _ if known.progress.is_stuck == Some(true) => SeriesPriority::Stuck,
+        (Status::InProgress, TargetSelection::Snapshot) => SeriesPriority::Snapshot,
+        (Status::InProgress, TargetSelection::Continuous) if has_open_executions() => SeriesPriority::Continuous,
+        (Status::Scheduled, _) => SeriesPriority::Scheduled,
+        _ => SeriesPriority::Other,
     }
 }
 
-/// How many groups are shown with a job. AWS allows a hundred targets.
+/// The number of groups that are shown for a job. AWS allows a hundred targets.
 const MAX_GROUPS: usize = 10;
 
-/// The groups that the filter lets through in alphabetical order, then [`EXCLUDED`] for those that it excludes, and [`OTHER`] for
+/// The groups that the filter allows, in alphabetical order, then [`EXCLUDED`] for excluded ones, and [`OTHER`] for
 /// the rest.
 fn shown_groups(known: &KnownJob, filter: &GroupFilter) -> Vec<Label> {
     let groups = known.groups().unwrap_or_default();

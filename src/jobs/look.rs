@@ -1,4 +1,4 @@
-//! A look at the executions of one job: what the pages of `ListJobExecutionsForJob` say about its progress.
+//! A look: the result of listing the executions of one job with `ListJobExecutionsForJob`.
 //!
 //! Source of the shapes: the AWS IoT API reference, page
 //! [`JobExecutionSummaryForJob`](https://docs.aws.amazon.com/iot/latest/apireference/API_JobExecutionSummaryForJob.html).
@@ -14,9 +14,9 @@ pub type ThingName = Arc<str>;
 /// One execution as `ListJobExecutionsForJob` returns it. **Every field is optional** in the API.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ExecutionSummary {
-    /// The name in `thingArn`, if a thing can have it.
+    /// The name in `thingArn`, if it is valid.
     pub thing: Option<ThingName>,
-    /// `status`; `None` for one that AWS added later.
+    /// `status`; `None` for an undocumented one.
     pub status: Option<ExecutionStatus>,
     /// `queuedAt`.
     pub queued_at: Option<Timestamp>,
@@ -24,17 +24,17 @@ pub struct ExecutionSummary {
     pub started_at: Option<Timestamp>,
     /// `lastUpdatedAt`.
     pub last_updated_at: Option<Timestamp>,
-    /// `executionNumber`, from 1. It is higher if the thing had an execution of this job before.
+    /// `executionNumber`, from 1. Above 1, the thing had an earlier execution of this job.
     pub execution_number: Option<i64>,
     /// `retryAttempt`, 0 for the first attempt.
     pub retry_attempt: Option<i32>,
 }
 
 impl ExecutionSummary {
-    /// When this execution last showed that its job progresses.
+    /// When this execution last showed progress of its job.
     ///
-    /// `lastUpdatedAt` of a QUEUED execution is about its `queuedAt`, which says that a device was added. Only if an execution of
-    /// the device has ended before, it is progress.
+    /// `lastUpdatedAt` of a QUEUED execution is about its `queuedAt`, the time at which a device was added. It is
+    /// progress only if an earlier execution of the device has ended.
     fn progressed_at(&self) -> Option<Timestamp> {
         let is_retry = self.retry_attempt.is_some_and(|attempt| attempt >= 1)
             || self.execution_number.is_some_and(|number| number >= 2);
@@ -44,7 +44,7 @@ impl ExecutionSummary {
         }
     }
 
-    /// This execution, if it is open and the time is known.
+    /// This execution, if it is open and its time is known.
     fn open(&self) -> Option<OpenExecution> {
         let status = self.status.filter(|status| status.is_open())?;
         let since = match status {
@@ -55,13 +55,13 @@ impl ExecutionSummary {
     }
 }
 
-/// At most so many times the limit are named: that many of each open status, and as many that were named before.
+/// At most this many times the limit are named: the limit of each open status, and as many that were named before.
 pub(super) const NAMED_PER_LIMIT: usize = 3;
 
-/// An execution that is not finished. The order is by age.
+/// An open execution. The order is by age.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct OpenExecution {
-    /// Since when it has had its status: `queuedAt` or `startedAt`.
+    /// When it got its status: `queuedAt` or `startedAt`.
     pub since: Timestamp,
     /// The name of the thing.
     pub thing: ThingName,
@@ -69,17 +69,17 @@ pub struct OpenExecution {
     pub status: ExecutionStatus,
 }
 
-/// Which executions a look lists.
+/// The executions that a look lists.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LookScope {
-    /// All executions, so that their last progress is known.
+    /// All executions, to find the last progress.
     All,
-    /// Those that are open, `QUEUED` before `IN_PROGRESS`: an execution that starts meanwhile is seen twice, and never missed.
+    /// Open executions, `QUEUED` before `IN_PROGRESS`: an execution that starts meanwhile is seen twice, never missed.
     Open,
 }
 
 impl LookScope {
-    /// The status filters of its walks, one after the other.
+    /// The status filters of its walks, in order.
     #[must_use]
     pub const fn statuses(self) -> &'static [Option<ExecutionStatus>] {
         match self {
@@ -89,15 +89,15 @@ impl LookScope {
     }
 }
 
-/// What a look has found so far. A look that fails is dropped, and changes nothing.
+/// A look in progress. A failed look is dropped, and changes nothing.
 #[derive(Debug)]
 pub struct Look {
     scope: LookScope,
     limit: usize,
-    /// The executions that were named before. They stay named until they finish.
+    /// The executions that were named before. They stay named until they end.
     named: Vec<OpenExecution>,
     still_open: BTreeMap<ThingName, OpenExecution>,
-    /// The oldest of each open status, at most `limit`.
+    /// The oldest ones of each open status, at most `limit`.
     oldest: BTreeMap<ExecutionStatus, BTreeSet<OpenExecution>>,
     oldest_queued_at: Option<Timestamp>,
     progressed: Option<Timestamp>,
@@ -105,28 +105,29 @@ pub struct Look {
     has_unknown: bool,
 }
 
-/// A look that has ended.
+/// The result of a look.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LookResult {
-    /// What was listed.
+    /// The executions that were listed.
     pub scope: LookScope,
-    /// Whether everything was listed, and not only the first pages.
+    /// Whether all pages were listed.
     pub is_complete: bool,
-    /// The newest sign of progress.
+    /// The newest progress.
     pub progressed: Option<Timestamp>,
-    /// Whether any execution was open; `None` if that is not known, because not all were listed or one has a new status.
+    /// Whether any execution was open; `None` if unknown, because not all were listed or one has an undocumented
+    /// status.
     pub has_open: Option<bool>,
     /// `queuedAt` of the oldest open execution.
     pub oldest_queued_at: Option<Timestamp>,
-    /// Since when the oldest execution of each open status has had it.
+    /// The oldest execution of each open status, since it got the status.
     pub oldest: BTreeMap<ExecutionStatus, Timestamp>,
-    /// Executions that are named: the oldest ones of each open status, and those that were named before.
+    /// Named executions: the oldest ones of each open status, and those that were named before.
     pub named: Vec<OpenExecution>,
 }
 
 impl Look {
-    /// Names the `limit` oldest executions of each open status, and as long as they are open those in `named`, which the last look
-    /// named.
+    /// Names the `limit` oldest executions of each open status, and those in `named` from the last look while they are
+    /// open.
     #[must_use]
     pub fn new(scope: LookScope, limit: usize, named: Vec<OpenExecution>) -> Self {
         Self {
@@ -142,7 +143,7 @@ impl Look {
         }
     }
 
-    /// Which executions it lists.
+    /// The executions that it lists.
     #[must_use]
     pub const fn scope(&self) -> LookScope {
         self.scope
@@ -163,13 +164,13 @@ impl Look {
         }
         let oldest = self.oldest.entry(open.status).or_default();
         oldest.insert(open);
-        // The oldest one is kept in any case: its age is shown without its name.
+        // The oldest one is always kept: its age is shown without its name.
         if oldest.len() > self.limit.max(1) {
             oldest.pop_last();
         }
     }
 
-    /// Ends the look. It is complete if it has read the last page. A time after `answered` counts as that time.
+    /// Ends the look. `is_complete` says whether all pages were read. A time after `answered` counts as `answered`.
     #[must_use]
     pub fn finish(self, is_complete: bool, answered: Timepoint) -> LookResult {
         let not_later = |time: Option<Timestamp>| time.map(|time| time.min(answered.wall));
@@ -184,7 +185,7 @@ impl Look {
         }
         let oldest: Vec<OpenExecution> =
             self.oldest.values().flat_map(|oldest| oldest.iter().take(self.limit)).cloned().collect();
-        // One that was queued long ago and has just started is none of the oldest.
+        // An execution that was queued long ago and has just started is not one of the oldest.
         named.retain(|execution| oldest.iter().all(|oldest| oldest.thing != execution.thing));
         named.sort();
         named.truncate((NAMED_PER_LIMIT * self.limit).saturating_sub(oldest.len()));
@@ -240,7 +241,7 @@ mod tests {
     }
 
     #[test]
-    fn a_thing_with_two_open_executions_is_named_once_by_the_older_one() {
+    fn a_thing_with_two_open_executions_is_named_once_with_the_older_one() {
         let now = Timepoint { instant: Instant::now(), wall: Timestamp::from_secs(9) };
         let mut look = Look::new(LookScope::Open, 5, Vec::new());
         for started in [4, 2] {
@@ -256,7 +257,7 @@ mod tests {
     }
 
     #[test]
-    fn a_page_without_times_and_names_names_nothing() {
+    fn executions_without_times_and_names_are_not_named() {
         let now = Timepoint { instant: Instant::now(), wall: Timestamp::from_secs(9) };
         let mut look = Look::new(LookScope::Open, 5, Vec::new());
         look.insert(&ExecutionSummary { status: Some(ExecutionStatus::InProgress), ..ExecutionSummary::default() });

@@ -1,5 +1,5 @@
-//! AWS IoT jobs as plain values, and pure functions over them. Nothing here does I/O, reads a clock or knows the SDK: times are
-//! arguments. Source of every shape: the AWS IoT API reference, pages
+//! AWS IoT jobs as plain values, and pure functions over them. This module does no I/O, reads no clock and does not
+//! use the SDK: times are arguments. Source of all types: the AWS IoT API reference, pages
 //! [`JobSummary`](https://docs.aws.amazon.com/iot/latest/apireference/API_JobSummary.html) and
 //! [`Job`](https://docs.aws.amazon.com/iot/latest/apireference/API_Job.html).
 

@@ -1,24 +1,24 @@
-//! Which jobs a target watches.
+//! The jobs that a target monitors.
 
 use super::{Job, Status, TargetSelection};
 
-/// Which jobs a target watches, by the filters of `ListJobs`. The default is all jobs.
+/// The jobs that a target monitors, as filters of `ListJobs`. The default is all jobs.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Scope {
-    /// Only these statuses, one walk each (`ListJobs` takes a single one); empty for all.
+    /// Only these statuses, with one walk each (`ListJobs` accepts a single one); empty for all.
     pub statuses: Vec<Status>,
     /// Only this target selection.
     pub target_selection: Option<TargetSelection>,
-    /// Only jobs whose target is this thing group.
+    /// Only jobs that target this thing group.
     pub thing_group_name: Option<String>,
-    /// Only jobs whose target is the thing group with this id. `ListJobs` takes a name or an id.
+    /// Only jobs that target the thing group with this id. `ListJobs` accepts a name or an id.
     pub thing_group_id: Option<String>,
     /// Only jobs of this namespace.
     pub namespace_id: Option<String>,
 }
 
 impl Scope {
-    /// The known statuses whose jobs are listed in this scope.
+    /// The known statuses that are listed in this scope.
     ///
     /// With a thing-group filter `ListJobs` omits SCHEDULED jobs (reported in aws-cli#8924), so their number is unknown.
     pub fn listed_statuses(&self) -> impl Iterator<Item = &Status> {
@@ -26,19 +26,20 @@ impl Scope {
         statuses.iter().filter(|status| !self.is_of_a_group() || **status != Status::Scheduled)
     }
 
-    /// Every known pair of status and selection whose jobs are all listed in this scope, so that it is 0 if none is.
+    /// The known pairs of status and selection that are listed completely in this scope. Pairs without jobs count as
+    /// 0.
     pub fn known_pairs(&self) -> impl Iterator<Item = (Status, TargetSelection)> {
         self.listed_statuses()
             .flat_map(|status| self.selections().iter().map(|selection| (status.clone(), selection.clone())))
     }
 
-    /// Whether only jobs of one thing group are listed.
+    /// Whether the scope has a thing-group filter.
     #[must_use]
     pub fn is_of_a_group(&self) -> bool {
         self.thing_group_name.is_some() || self.thing_group_id.is_some()
     }
 
-    /// Whether this status and target selection are in scope. Only `ListJobs` knows the other filters.
+    /// Whether the status and the target selection of a job are in scope. Only `ListJobs` can apply the other filters.
     #[must_use]
     pub fn includes(&self, job: &Job) -> bool {
         let is_left_out = self.is_of_a_group() && job.status == Status::Scheduled;

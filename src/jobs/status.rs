@@ -1,37 +1,38 @@
-//! Statuses and target selections, and what a label may say.
+//! Statuses and target selections, and their label values.
 
 use std::fmt;
 
-/// What a label says where a value is missing that AWS should have given.
+/// The label value for a value that AWS omitted.
 ///
-/// Angle brackets cannot occur in a status, a target selection or a thing group's name, so no real value collides with it.
+/// Angle brackets cannot occur in a status, a target selection or a thing group's name, so no real value collides with
+/// it.
 pub const UNKNOWN: &str = "<unknown>";
 
-/// What the label `thing_group` says of a job that targets single things only.
+/// The value of the label `thing_group` for a job that targets only things.
 pub const NONE: &str = "<none>";
 
-/// What a label says for values that are folded together: too many of them, or not fit to be shown.
+/// The label value for folded values: too many of them, or not valid as labels.
 pub const OTHER: &str = "<other>";
 
-/// What the label `thing_group` of a job says for groups that the configuration excludes.
+/// The value of the label `thing_group` of a job for excluded groups.
 pub const EXCLUDED: &str = "<excluded>";
 
-/// Declares an enumeration of AWS: the values known today, and a room for those that AWS adds later.
+/// Declares an enumeration of AWS: the documented values, and any other text.
 macro_rules! aws_enum {
     ($(#[$meta:meta])* $name:ident { $($(#[$value_meta:meta])* $variant:ident = $text:literal),+ $(,)? }) => {
         $(#[$meta])*
         #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
         pub enum $name {
             $($(#[$value_meta])* $variant,)+
-            /// A value that AWS added after this was written, in AWS's own text.
+            /// An undocumented value, with AWS's own text.
             Unknown(Box<str>),
         }
 
         impl $name {
-            /// Every value that is known today.
+            /// Every documented value.
             pub const KNOWN: &'static [Self] = &[$(Self::$variant),+];
 
-            /// The text that AWS writes for this value.
+            /// The text in the API.
             #[must_use]
             pub fn as_str(&self) -> &str {
                 match self {
@@ -40,7 +41,7 @@ macro_rules! aws_enum {
                 }
             }
 
-            /// The value as a label may show it: [`UNKNOWN`] where AWS left it out, [`OTHER`] where it could be free text.
+            /// The value for a label: [`UNKNOWN`] if AWS omitted it, [`OTHER`] if it could be free text.
             #[must_use]
             pub fn label(value: Option<&Self>) -> Self {
                 match value {
@@ -50,13 +51,13 @@ macro_rules! aws_enum {
                 }
             }
 
-            /// The value that stands for folded ones.
+            /// The value for folded ones.
             #[must_use]
             pub fn other() -> Self {
                 Self::Unknown(OTHER.into())
             }
 
-            /// Whether this is a text of AWS that was not documented when this was written. `value` must be a label.
+            /// Whether this is an undocumented text of AWS. `value` must be a label.
             #[must_use]
             pub fn is_new(&self) -> bool {
                 matches!(self, Self::Unknown(text) if !text.starts_with('<'))
@@ -83,21 +84,21 @@ macro_rules! aws_enum {
 aws_enum! {
     /// A job's status.
     Status {
-        /// Rolling out, or waiting for devices.
+        /// In progress: rolling out, or waiting for devices.
         InProgress = "IN_PROGRESS",
         /// Waiting for its start time or its next maintenance window.
         Scheduled = "SCHEDULED",
-        /// Being deleted; its executions go first.
+        /// Being deleted; its executions are deleted first.
         DeletionInProgress = "DELETION_IN_PROGRESS",
-        /// All executions are terminal, which does not say that any succeeded.
+        /// All executions have ended, not necessarily with success.
         Completed = "COMPLETED",
-        /// Canceled by a user, or by its own abort configuration.
+        /// Canceled by a user, or because of its abort criteria.
         Canceled = "CANCELED",
     }
 }
 
 impl Status {
-    /// Whether a job of this status can still change by itself. An unknown status does not count as open.
+    /// Whether a job with this status can still change by itself. An unknown status does not count as open.
     #[must_use]
     pub fn is_open(&self) -> bool {
         matches!(self, Self::InProgress | Self::Scheduled | Self::DeletionInProgress)
@@ -105,7 +106,7 @@ impl Status {
 }
 
 aws_enum! {
-    /// Which devices a job is for.
+    /// The devices of a job.
     TargetSelection {
         /// The devices that were in the targets when the job was created.
         Snapshot = "SNAPSHOT",
@@ -114,8 +115,8 @@ aws_enum! {
     }
 }
 
-/// Whether a text from AWS may become a label value as it is: `[A-Za-z0-9_.]{1,64}`, the alphabet of every status, selection
-/// and error code so far. Anything else could be free text, and is folded into [`OTHER`].
+/// Whether a text from AWS is valid as a label value: `[A-Za-z0-9_.]{1,64}`, the alphabet of all documented statuses,
+/// selections and error codes. Any other text could be free text, and becomes [`OTHER`].
 #[must_use]
 pub fn is_label_text(text: &str) -> bool {
     (1..=64).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_' || b == b'.')
@@ -126,7 +127,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_known_status_reads_back_from_its_own_text() {
+    fn every_known_status_round_trips_through_its_text() {
         for status in Status::KNOWN {
             assert_eq!(&Status::from(status.as_str()), status);
         }

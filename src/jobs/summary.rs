@@ -1,4 +1,4 @@
-//! What `ListJobs` says of a job.
+//! The data of `ListJobs` for a job.
 
 use super::{JobArn, Status, TargetSelection, Timestamp};
 
@@ -9,7 +9,7 @@ pub struct JobSummary {
     pub job_id: Option<String>,
     /// `jobArn`.
     pub job_arn: Option<String>,
-    /// `thingGroupId`: one id, of a job that can have a hundred targets; when AWS fills it is not documented.
+    /// `thingGroupId`: a single id, although a job can have a hundred targets. It is not documented when AWS sets it.
     pub thing_group_id: Option<String>,
     /// `targetSelection`.
     pub target_selection: Option<TargetSelection>,
@@ -21,12 +21,12 @@ pub struct JobSummary {
     pub last_updated_at: Option<Timestamp>,
     /// `completedAt`.
     pub completed_at: Option<Timestamp>,
-    /// `isConcurrent`: rolling out or cancelling right now, which is what the concurrency quota counts.
+    /// `isConcurrent`: a rollout or a cancellation is in progress, which counts for the concurrency quota.
     pub is_concurrent: Option<bool>,
 }
 
 impl JobSummary {
-    /// The job's id: `jobId`, else the last part of `jobArn`. An empty one counts as none.
+    /// The job's id: `jobId`, else the last part of `jobArn`. An empty id counts as none.
     #[must_use]
     pub fn id(&self) -> Option<&str> {
         let from_arn = || self.job_arn.as_deref().and_then(JobArn::parse).map(|arn| arn.job_id);

@@ -1,4 +1,4 @@
-//! The tags of each job that are shown, and when they are read again.
+//! The shown tags of each job, and when they are read again.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -7,7 +7,7 @@ use super::backoff::FailureReason;
 use super::job_queue::{Answer, CacheState, JobQueue, JobRequest, Pace};
 use super::{Job, JobId, Timepoint};
 
-/// Tags hardly ever change.
+/// Tags rarely change.
 const PACE: Pace = Pace {
     interval: Duration::from_hours(24),
     max_interval: Duration::from_hours(24),
@@ -15,7 +15,7 @@ const PACE: Pace = Pace {
     max_retry: Duration::from_hours(1),
 };
 
-/// Three times the time between two answers, as for other collectors.
+/// Three times the interval, as for other collectors.
 const STALE_AFTER: Duration = PACE.interval.saturating_mul(3);
 
 /// Longer values are cut. AWS allows no longer ones:
@@ -25,7 +25,7 @@ const MAX_VALUE_CHARS: usize = 256;
 /// A tag: key and value.
 pub type Tag = (String, String);
 
-/// The values of the keys that are shown, in the order of the keys; `None` if a job does not have a key.
+/// The values of the configured keys, in their order; `None` if a job lacks a key.
 pub type TagValues = Arc<[Option<Box<str>>]>;
 
 #[derive(Clone, Debug)]
@@ -37,18 +37,18 @@ pub(super) struct Read {
 /// The answers of `ListTagsForResource`.
 #[derive(Debug, Default)]
 pub(super) struct TagsCache {
-    /// The keys that are shown; none if tags are not read.
+    /// The configured keys; empty if tags are not read.
     keys: Arc<[String]>,
     pub(super) queue: JobQueue<Option<Read>, 1>,
 }
 
 impl TagsCache {
-    /// Knows nothing yet.
+    /// An empty cache.
     pub(super) fn new(keys: Arc<[String]>) -> Self {
         Self { keys, ..Self::default() }
     }
 
-    /// Goes on with other keys. Values of other keys were not kept.
+    /// Applies other keys. Values of other keys were not stored.
     pub(super) fn set_keys(&mut self, keys: &Arc<[String]>) {
         if self.keys != *keys {
             *self = Self::new(Arc::clone(keys));
@@ -61,12 +61,12 @@ impl TagsCache {
         is_fresh(read, now).then_some(&read.values)
     }
 
-    /// How well a job is known at `now`.
+    /// The state of a job at `now`.
     pub(super) fn state(&self, id: &str, job: &Job, now: Timepoint) -> CacheState {
         self.queue.state(id, job, |entry| entry.data.as_ref().is_some_and(|read| is_fresh(read, now)))
     }
 
-    /// Puts a job into the queue, unless a request for it is on its way.
+    /// Queues a job, unless a request for it is in flight.
     pub(super) fn schedule(&mut self, id: &JobId, job: &Job) {
         if !self.keys.is_empty() {
             let due = self.queue.entry(id, job).and_then(|entry| entry.history.due(&PACE));
@@ -97,7 +97,7 @@ fn shown(value: &str) -> Box<str> {
     value.chars().take(MAX_VALUE_CHARS).collect::<String>().into_boxed_str()
 }
 
-/// The label for a tag key: `tag_`, and the key with `_` in place of every character that a label cannot have.
+/// The label for a tag key: `tag_`, and the key with `_` instead of every invalid character.
 #[must_use]
 pub fn tag_label(key: &str) -> String {
     let fit = |character: char| if character.is_ascii_alphanumeric() { character } else { '_' };
@@ -109,14 +109,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_label_is_the_key_with_underscores_for_what_a_label_cannot_have() {
+    fn invalid_characters_of_a_key_become_underscores_in_its_label() {
         for (key, label) in [("team", "tag_team"), ("cost:center", "tag_cost_center"), ("Größe 1", "tag_Gr__e_1")] {
             assert_eq!(tag_label(key), label);
         }
     }
 
     #[test]
-    fn a_value_is_cut_at_256_characters_and_not_inside_of_one() {
+    fn a_value_is_cut_after_256_characters() {
         assert_eq!(shown(&"é".repeat(300)).chars().count(), 256);
     }
 }

@@ -1,27 +1,27 @@
-//! Which thing groups a job targets, as the values that the label `thing_group` has for it.
+//! The thing groups of a job, as values of the label `thing_group`.
 //!
-//! Thousands of jobs target the same few groups again and again, so each name is held once, and each set of names too: what is
-//! remembered of a job is a pointer.
+//! Thousands of jobs target the same few groups, so each name and each set of names is stored once, and a job stores a
+//! pointer.
 
 use std::collections::{BTreeSet, HashSet};
 use std::sync::Arc;
 
 use super::{JobTarget, NONE, UNKNOWN};
 
-/// A value of the label `thing_group`: a group's name, or a word in angle brackets, which no group can be named.
+/// A value of the label `thing_group`: a group's name, or a word in angle brackets, which is not a valid group name.
 pub(super) type Label = Arc<str>;
 
-/// Whether a label is the name of a thing group, and not a word that stands in for one.
+/// Whether a label is the name of a thing group, not a placeholder.
 #[must_use]
 pub(super) fn is_group(label: &str) -> bool {
     !label.starts_with('<')
 }
 
-/// The labels of one job, at least one: the groups that it targets, [`NONE`] where it targets things only, and [`UNKNOWN`] for
-/// what is unknown.
+/// The labels of one job, at least one: its target groups, [`NONE`] for a job that targets only things, and
+/// [`UNKNOWN`] for unknown targets.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Groups(
-    /// Boxed, so that a set is one word wide and not two: there can be a million jobs.
+    /// Boxed, so that a set takes one word, not two: there can be a million jobs.
     Arc<Box<[Label]>>,
 );
 
@@ -33,7 +33,7 @@ impl Groups {
     }
 }
 
-/// Makes [`Groups`], and holds each name and each set once.
+/// Makes [`Groups`], and stores each name and each set once.
 #[derive(Debug)]
 pub(super) struct Interner {
     labels: HashSet<Label>,
@@ -49,7 +49,7 @@ impl Default for Interner {
 }
 
 impl Interner {
-    /// The groups of a job whose targets are these; `None` if AWS did not give them.
+    /// The groups of a job with these targets; `None` if AWS omitted them.
     pub(super) fn of_targets(&mut self, targets: Option<&[JobTarget]>) -> Groups {
         let Some(targets) = targets else { return self.unknown() };
         let labels: BTreeSet<&str> = targets
@@ -63,13 +63,13 @@ impl Interner {
         if labels.is_empty() { self.set([NONE].into()) } else { self.set(labels) }
     }
 
-    /// The groups of a job of which nothing is known.
+    /// The groups of a job with unknown targets.
     #[must_use]
     pub(super) fn unknown(&self) -> Groups {
         self.unknown.clone()
     }
 
-    /// Drops what nothing else uses.
+    /// Drops unused names and sets.
     pub(super) fn sweep(&mut self) {
         self.sets.retain(|set| Arc::strong_count(&set.0) > 1);
         self.labels.retain(|label| Arc::strong_count(label) > 1);
@@ -108,7 +108,7 @@ mod tests {
     }
 
     #[test]
-    fn groups_are_the_group_targets_each_once_and_things_are_none() {
+    fn each_target_group_is_a_label_once_and_things_are_none() {
         let mut interner = Interner::default();
         let of = |interner: &mut Interner, targets: &[JobTarget]| interner.of_targets(Some(targets));
         let several = of(&mut interner, &[group("b"), JobTarget::Thing, group("a"), group("b")]);
@@ -119,7 +119,7 @@ mod tests {
     }
 
     #[test]
-    fn equal_sets_are_one_and_unused_ones_are_dropped() {
+    fn equal_sets_are_shared_and_unused_ones_are_dropped() {
         let mut interner = Interner::default();
         let kept = interner.of_targets(Some(&[group("a"), group("b")]));
         let same = interner.of_targets(Some(&[group("b"), group("a")]));
@@ -133,7 +133,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_remembered_of_a_job_is_one_word() {
+    fn the_groups_of_a_job_take_one_word() {
         assert_eq!(size_of::<Groups>(), size_of::<usize>());
     }
 }

@@ -1,24 +1,24 @@
-//! Points in time, as AWS gives them and as the exporter measures them.
+//! Points in time: from AWS, and from the exporter's clocks.
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use tokio::time::Instant;
 
-/// A point in time, in milliseconds since the Unix epoch: the precision that AWS IoT gives.
+/// A point in time, in milliseconds since the Unix epoch: the precision of AWS IoT.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Timestamp(i64);
 
 impl Timestamp {
-    /// The latest time that is believed of a job, in the year 2527: milliseconds up to it fit into 44 bits.
+    /// The latest valid time of a job, in the year 2527: milliseconds up to it fit into 44 bits.
     pub const LATEST: Self = Self((1 << 44) - 2);
 
-    /// From milliseconds since the Unix epoch.
+    /// Makes a time from milliseconds since the Unix epoch.
     #[must_use]
     pub const fn from_millis(millis: i64) -> Self {
         Self(millis)
     }
 
-    /// From whole seconds since the Unix epoch, saturating.
+    /// Makes a time from whole seconds since the Unix epoch, saturating.
     #[must_use]
     pub const fn from_secs(secs: i64) -> Self {
         Self(secs.saturating_mul(1000))
@@ -30,26 +30,26 @@ impl Timestamp {
         self.0
     }
 
-    /// Seconds since the Unix epoch with a fraction, as Prometheus writes times.
+    /// Seconds since the Unix epoch with a fraction, as in Prometheus.
     #[must_use]
     #[expect(clippy::cast_precision_loss, reason = "2^53 ms are 285,000 years")]
     pub fn as_secs_f64(self) -> f64 {
         self.0 as f64 / 1000.0
     }
 
-    /// This time moved by `duration` into the future, saturating.
+    /// This time plus `duration`, saturating.
     #[must_use]
     pub fn after(self, duration: Duration) -> Self {
         Self(self.0.saturating_add(millis(duration)))
     }
 
-    /// This time moved by `duration` into the past, saturating.
+    /// This time minus `duration`, saturating.
     #[must_use]
     pub fn before(self, duration: Duration) -> Self {
         Self(self.0.saturating_sub(millis(duration)))
     }
 
-    /// The time from `earlier` to this one; zero where `earlier` is the later one.
+    /// The time from `earlier` to this one; zero if `earlier` is later.
     #[must_use]
     pub fn since(self, earlier: Self) -> Duration {
         let millis = self.0.saturating_sub(earlier.0);
@@ -57,8 +57,8 @@ impl Timestamp {
     }
 }
 
-/// Whether two answers can be about the same creation of a job. It is not documented that all operations write times with the same
-/// fraction, and an answer without a time contradicts none.
+/// Whether two answers can be about the same creation of a job. It is not documented that all operations use the same
+/// fraction of a second. An answer without a time matches any time.
 #[must_use]
 pub fn same_creation(one: Option<Timestamp>, other: Option<Timestamp>) -> bool {
     match (one, other) {
@@ -80,18 +80,18 @@ fn millis(duration: Duration) -> i64 {
     i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)
 }
 
-/// A moment on both clocks: the one that only moves forward, and the one on the wall.
+/// A point in time on both clocks: the monotonic clock, and the wall clock.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Timepoint {
     /// For durations.
     pub instant: Instant,
-    /// For what people and Prometheus see.
+    /// For display and for Prometheus.
     pub wall: Timestamp,
 }
 
 impl Timepoint {
-    /// The time from `earlier` to this one, on the clock on which it is longer: the monotonic one stands still while a machine
-    /// is suspended, and the wall can be set back.
+    /// The time from `earlier` to this one, on the clock where it is longer: the monotonic clock stops while a machine
+    /// is suspended, and the wall clock can be set back.
     #[must_use]
     pub fn since(self, earlier: Self) -> Duration {
         self.instant.saturating_duration_since(earlier.instant).max(self.wall.since(earlier.wall))

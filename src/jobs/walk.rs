@@ -1,4 +1,4 @@
-//! What a walk over the pages of `ListJobs` has found so far. A walk that fails is dropped, and changes nothing.
+//! Collects the results of a walk over the pages of `ListJobs`. A failed walk is dropped, and changes nothing.
 
 use std::collections::BTreeMap;
 
@@ -8,23 +8,24 @@ use super::{Job, JobId, JobSummary, Timepoint, Timestamp};
 /// The size of a walk.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct WalkStats {
-    /// Jobs, each counted once.
+    /// The number of jobs, each counted once.
     pub jobs: usize,
-    /// Summaries of jobs that the walk had seen before.
+    /// The number of repeated summaries.
     pub duplicates: usize,
-    /// Summaries without an id, a status or a target selection.
+    /// The number of summaries without an id, a status or a target selection.
     pub malformed: usize,
 }
 
 /// Counts summaries.
 #[derive(Clone, Copy, Debug, Default)]
-struct Sightings {
+struct SummaryCounter {
     of_jobs: usize,
     malformed: usize,
 }
 
-impl Sightings {
-    /// Counts a summary and returns its id. A summary without an id is not counted as a job: it could be any of them.
+impl SummaryCounter {
+    /// Counts a summary and returns its id. A summary without an id is not counted as a job: it could be any of the
+    /// others.
     fn id<'a>(&mut self, summary: &'a JobSummary) -> Option<&'a str> {
         let id = summary.id();
         let is_malformed = id.is_none() || summary.status.is_none() || summary.target_selection.is_none();
@@ -38,23 +39,23 @@ impl Sightings {
     }
 }
 
-/// The open jobs, by one walk for each open status. A later sighting of an id replaces an earlier one.
+/// The open jobs, from one walk for each open status. A later summary of an id replaces an earlier one.
 #[derive(Debug, Default)]
 pub struct OpenWalk {
     jobs: BTreeMap<JobId, Job>,
-    sightings: Sightings,
+    counter: SummaryCounter,
 }
 
 impl OpenWalk {
     /// Adds a summary.
     pub fn insert(&mut self, summary: &JobSummary) {
-        let Some(id) = self.sightings.id(summary) else { return };
+        let Some(id) = self.counter.id(summary) else { return };
         let job = Job::from(summary);
         if job.status.is_open() {
             self.jobs.insert(id.into(), job);
         } else {
-            // Some emulators ignore the filter. Such a job is not one of this walk.
-            self.sightings.of_jobs -= 1;
+            // Some emulators ignore the filter. Such a job does not belong to this walk.
+            self.counter.of_jobs -= 1;
             self.jobs.remove(id);
         }
     }
@@ -62,7 +63,7 @@ impl OpenWalk {
     /// The size of the walk.
     #[must_use]
     pub fn stats(&self) -> WalkStats {
-        self.sightings.stats(self.jobs.len())
+        self.counter.stats(self.jobs.len())
     }
 
     pub(super) fn into_jobs(self) -> BTreeMap<JobId, Job> {
@@ -70,7 +71,7 @@ impl OpenWalk {
     }
 }
 
-/// Every job of a target. A later sighting of an id replaces an earlier one.
+/// Every job of a target. A later summary of an id replaces an earlier one.
 #[derive(Debug)]
 pub struct FullWalk {
     started: Timepoint,
@@ -78,22 +79,23 @@ pub struct FullWalk {
     ended: EndedJobsBuilder,
     recent: BTreeMap<JobId, Job>,
     open: BTreeMap<JobId, Job>,
-    sightings: Sightings,
+    counter: SummaryCounter,
 }
 
-/// A full walk that is complete.
+/// The result of a complete full walk.
 #[derive(Debug)]
 pub struct FullWalkResult {
     pub(super) started: Timepoint,
     pub(super) ended: EndedJobs,
-    /// The ended jobs that ended recently.
+    /// The jobs that ended recently.
     pub(super) recent: BTreeMap<JobId, Job>,
     pub(super) open: BTreeMap<JobId, Job>,
-    sightings: Sightings,
+    counter: SummaryCounter,
 }
 
 impl FullWalk {
-    /// Jobs that ended at `ended_since` or later are kept one by one. There is room for so many `ended_jobs`.
+    /// A new walk. Jobs that ended at `ended_since` or later are kept as records. `ended_jobs` is the initial
+    /// capacity.
     #[must_use]
     pub fn new(started: Timepoint, ended_since: Timestamp, ended_jobs: usize) -> Self {
         Self {
@@ -102,13 +104,13 @@ impl FullWalk {
             ended: EndedJobsBuilder::with_capacity(ended_jobs),
             recent: BTreeMap::new(),
             open: BTreeMap::new(),
-            sightings: Sightings::default(),
+            counter: SummaryCounter::default(),
         }
     }
 
     /// Adds a summary.
     pub fn insert(&mut self, summary: &JobSummary) {
-        let Some(id) = self.sightings.id(summary) else { return };
+        let Some(id) = self.counter.id(summary) else { return };
         let job = Job::from(summary);
         if job.status.is_open() {
             self.recent.remove(id);
@@ -117,7 +119,7 @@ impl FullWalk {
         }
         self.open.remove(id);
         self.ended.insert(id, &job.pair());
-        // A job without any time cannot be left out for its age.
+        // The age of a job without any time is unknown, so it is kept.
         if job.ended_at().is_none_or(|ended| ended >= self.ended_since) {
             self.recent.insert(id.into(), job);
         } else {
@@ -128,9 +130,9 @@ impl FullWalk {
     /// Ends the walk after its last page.
     #[must_use]
     pub fn finish(self) -> FullWalkResult {
-        let Self { started, ended, recent, open, sightings, .. } = self;
+        let Self { started, ended, recent, open, counter, .. } = self;
         let ended = ended.finish(open.keys().map(AsRef::as_ref));
-        FullWalkResult { started, ended, recent, open, sightings }
+        FullWalkResult { started, ended, recent, open, counter }
     }
 }
 
@@ -138,16 +140,16 @@ impl FullWalkResult {
     /// The size of the walk.
     #[must_use]
     pub fn stats(&self) -> WalkStats {
-        self.sightings.stats(self.ended.len() + self.open.len())
+        self.counter.stats(self.ended.len() + self.open.len())
     }
 
-    /// How many jobs are open.
+    /// The number of open jobs.
     #[must_use]
     pub fn open(&self) -> usize {
         self.open.len()
     }
 
-    /// How many jobs ended recently.
+    /// The number of jobs that ended recently.
     #[must_use]
     pub fn ended_recently(&self) -> usize {
         self.recent.len()
@@ -164,7 +166,7 @@ mod tests {
     }
 
     #[test]
-    fn a_job_that_is_not_open_is_no_duplicate_in_an_open_walk() {
+    fn a_job_that_is_not_open_is_not_a_duplicate_in_an_open_walk() {
         let mut walk = OpenWalk::default();
         for (id, status) in [
             ("a", Status::InProgress),

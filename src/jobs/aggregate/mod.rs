@@ -1,6 +1,6 @@
-//! What is published of a store: sums over its jobs, and the jobs that have series of their own.
+//! Makes snapshots of a store for publication: sums over its jobs, and the jobs with their own series.
 //!
-//! Open and ended jobs are separate parts, since they come from two collectors and go stale separately.
+//! Open and ended jobs are separate parts, since two collectors find them, and each part becomes stale separately.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -14,35 +14,35 @@ use super::{
     Timestamp,
 };
 
-/// How many texts that AWS added later are shown, of statuses and of target selections; the others become `<other>`.
+/// How many undocumented statuses and target selections are shown; the others become `<other>`.
 const MAX_NEW_LABELS: usize = 16;
 
-/// A job is overdue so long after its start time: AWS needs some minutes, and the clocks differ.
+/// A job is overdue this long after its start time: AWS needs some minutes, and clocks differ.
 const OVERDUE_AFTER: Duration = Duration::from_mins(5);
 
-/// What is published.
+/// What a snapshot contains.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct AggregateOptions {
-    /// Which thing groups may have rows of their own.
+    /// Which thing groups may have their own rows.
     pub filter: GroupFilter,
-    /// How many thing groups have rows of their own.
+    /// The largest number of thing groups with their own rows.
     pub max_thing_groups: usize,
-    /// How many jobs have series of their own; `None` for none, by choice and not by a limit.
+    /// The limits of jobs with their own series; `None` if no job has series, by configuration.
     pub series: Option<SeriesLimits>,
 }
 
-/// How many jobs have series of their own.
+/// The largest numbers of jobs with their own series.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SeriesLimits {
     /// Open jobs.
     pub open: usize,
     /// Ended jobs.
     pub ended: usize,
-    /// Things that are named for a job, of each open status.
+    /// Named things of a job, for each open status.
     pub things: usize,
 }
 
-/// Which parts are fresh enough to be shown.
+/// Which parts are fresh enough to show.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Shown {
     /// Open jobs.
@@ -51,47 +51,48 @@ pub struct Shown {
     pub ended: bool,
 }
 
-/// What is published of a target's jobs.
+/// A snapshot of a target's jobs.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Snapshot {
-    /// Open jobs; `None` before the first open walk, and where they are not shown.
+    /// Open jobs; `None` before the first open walk, and if they are not shown.
     pub open: Option<Part>,
-    /// Jobs that are not open; `None` before the first full walk, and where they are not shown.
+    /// Jobs that are not open; `None` before the first full walk, and if they are not shown.
     pub ended: Option<Part>,
-    /// Thing groups that have no row of their own because of the limit.
+    /// The number of thing groups without their own row because of the limit.
     pub folded_thing_groups: u64,
 }
 
-/// What is published of the open jobs, or of the ended ones.
+/// A snapshot of the open jobs, or of the ended ones.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Part {
-    /// Jobs, each counted once. Every known pair in scope is there, as 0 if there is none.
+    /// The number of jobs, each counted once. Every known pair in scope is present; its count can be 0.
     pub jobs: BTreeMap<Pair, u64>,
     /// Creation of the oldest open job of each pair.
     pub oldest_created: BTreeMap<Pair, Timestamp>,
-    /// Open jobs that roll out or cancel right now. Absent where a job `IN_PROGRESS` came without `isConcurrent`.
+    /// Open jobs with a rollout or cancellation in progress. Absent if a job `IN_PROGRESS` came without
+    /// `isConcurrent`.
     pub concurrent: BTreeMap<TargetSelection, u64>,
     /// SCHEDULED jobs whose start time has passed.
     pub start_overdue: BTreeMap<TargetSelection, u64>,
-    /// What is known about the progress of open jobs; `None` until the jobs of the first open walk are known, and if executions are
-    /// not looked at.
+    /// The progress of open jobs. `None` until the progress of all jobs of the first open walk is known, and if
+    /// executions are not listed.
     pub progress: Option<ProgressCounts>,
     /// Jobs by thing group. A job that targets three groups counts in each of them.
     pub thing_groups: BTreeMap<Label, GroupRow>,
-    /// Jobs without a description; `None` where jobs are not described.
+    /// The number of jobs without a description; `None` if jobs are not described.
     pub undescribed: Option<u64>,
-    /// Jobs that have series of their own.
+    /// Jobs with their own series.
     pub series: Vec<JobSeries>,
-    /// Jobs that have none because of the limit.
+    /// The number of jobs without series because of the limit.
     pub omitted_jobs: u64,
 }
 
-/// What is known about the progress of open jobs.
+/// The progress of open jobs.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ProgressCounts {
-    /// Stuck jobs, of those that are known.
+    /// Jobs that are known to be stuck.
     pub stuck: BTreeMap<TargetSelection, u64>,
-    /// Jobs of which it is not known whether they are stuck.
+    /// Jobs whose progress is unknown.
     pub unknown: u64,
 }
 
@@ -170,7 +171,7 @@ impl Part {
     }
 }
 
-/// What is known to be none becomes 0.
+/// Rows without jobs become 0 if that is certain.
 fn add_zeros(rows: &mut BTreeMap<Label, GroupRow>, part: &Part) {
     for row in rows.values_mut() {
         for pair in part.jobs.keys() {
@@ -179,7 +180,7 @@ fn add_zeros(rows: &mut BTreeMap<Label, GroupRow>, part: &Part) {
     }
 }
 
-/// What open and ended jobs have in common.
+/// The common fields of both parts.
 fn part(
     counts: &BTreeMap<Pair, u64>,
     jobs: &[KnownJob],
@@ -225,7 +226,7 @@ fn concurrent(jobs: &[KnownJob], scope: &Scope, labels: &ShownLabels) -> BTreeMa
     counts
 }
 
-/// `None` where the identity may not describe jobs or list executions: then nobody is known to be stuck, and that is not 0.
+/// `None` if the identity may not describe jobs or list executions: then the number of stuck jobs is unknown, not 0.
 fn progress(jobs: &[KnownJob], scope: &Scope, labels: &ShownLabels) -> Option<ProgressCounts> {
     let is_denied = |known: &KnownJob| [known.state, known.progress.state].contains(&Some(CacheState::Denied));
     if jobs.iter().any(is_denied) && jobs.iter().all(|known| known.progress.look.is_none()) {
@@ -257,7 +258,7 @@ fn group_rows<'a>(jobs: impl Iterator<Item = &'a KnownJob<'a>>, labels: &ShownLa
     rows
 }
 
-/// The jobs of the first open walk whose progress is still to become known. Until then a count of stuck jobs would be too low.
+/// The jobs of the first open walk with unknown progress. Until it is known, a count of stuck jobs would be too low.
 #[derive(Clone, Debug, Default)]
 struct FirstJobs(Option<BTreeSet<JobId>>);
 
@@ -276,7 +277,7 @@ impl FirstJobs {
 /// Counts SCHEDULED jobs without maintenance windows whose start time has passed.
 #[derive(Clone, Debug, Default)]
 struct OverdueJobs {
-    /// The selections that were shown. They stay, so that a job that is not described yet hides none of the others.
+    /// The selections that were shown. They stay, so that a new job without a description does not hide the others.
     shown: BTreeSet<TargetSelection>,
 }
 
@@ -301,7 +302,7 @@ impl OverdueJobs {
                 continue;
             }
             if state.is_none() {
-                // Where jobs are not described, their schedules never become known.
+                // If jobs are not described, their schedules never become known.
                 self.shown.remove(&selection);
             }
             unknown.insert(selection);
@@ -312,7 +313,7 @@ impl OverdueJobs {
     }
 }
 
-/// Which texts that AWS added later are shown as they are: the first by alphabet, so that the order of pages plays no role.
+/// The undocumented texts that are shown: the first ones alphabetically, so that the order of pages does not matter.
 #[derive(Debug)]
 pub(super) struct ShownLabels {
     statuses: BTreeSet<Status>,

@@ -19,7 +19,7 @@ fn pair(status: &str) -> Pair {
     (status.into(), TargetSelection::Snapshot)
 }
 
-/// Answers every request that is due: the groups of a job are the letters of its id.
+/// Answers every request that is due. The groups of a job are the letters of its id.
 fn describe_all(fixture: &mut Fixture, jobs: &[JobSummary]) {
     let answer = |id: &str| {
         let summary = jobs.iter().rfind(|job| job.id() == Some(id)).expect("a job").clone();
@@ -30,7 +30,7 @@ fn describe_all(fixture: &mut Fixture, jobs: &[JobSummary]) {
     while fixture.answer(answer).is_some() {}
 }
 
-/// The counts of a group's row in a part, as `STATUS/SELECTION count`.
+/// The count of a group's row in a part.
 fn row(part: Option<&Part>, group: &str, status: &str) -> Option<u64> {
     part?.thing_groups.get(group)?.jobs.get(&pair(status)).copied()
 }
@@ -44,7 +44,7 @@ fn each_part_is_absent_until_its_walk_is_complete_and_while_it_is_stale() {
     };
     assert_eq!(parts(&fixture, BOTH), (None, None));
     fixture.open_walk(&[]);
-    assert_eq!(parts(&fixture, BOTH), (Some(6), None), "what is known to be none is 0");
+    assert_eq!(parts(&fixture, BOTH), (Some(6), None), "a certain absence is 0");
     fixture.full_walk(&[]);
     assert_eq!(parts(&fixture, BOTH), (Some(6), Some(4)));
     assert_eq!(parts(&fixture, Shown { open: false, ended: true }), (None, Some(4)));
@@ -65,7 +65,7 @@ fn a_job_that_ended_is_shown_while_stale_open_jobs_are_withdrawn() {
 }
 
 #[test]
-fn a_group_has_zeros_only_once_nothing_is_undescribed_and_then_keeps_them() {
+fn a_group_has_zeros_only_after_all_jobs_were_described_and_then_keeps_them() {
     let (mut fixture, mut aggregator) = (Fixture::new(options()), Aggregator::default());
     let jobs = [job("a", "IN_PROGRESS"), job("b", "IN_PROGRESS")];
     fixture.open_walk(&jobs);
@@ -76,7 +76,7 @@ fn a_group_has_zeros_only_once_nothing_is_undescribed_and_then_keeps_them() {
     fixture.answer(|id| Answer::Found(Box::new(description(job(id, "IN_PROGRESS"), 0, &["x"]))));
     let part = aggregate(&fixture);
     assert_eq!((part.undescribed, row(Some(&part), "x", "IN_PROGRESS")), (Some(1), Some(1)));
-    assert_eq!(row(Some(&part), "x", "SCHEDULED"), None, "the other job may be such a one");
+    assert_eq!(row(Some(&part), "x", "SCHEDULED"), None, "the other job may be SCHEDULED");
 
     fixture.answer(|id| Answer::Found(Box::new(description(job(id, "IN_PROGRESS"), 0, &["y"]))));
     let part = aggregate(&fixture);
@@ -97,7 +97,7 @@ fn a_group_has_zeros_only_once_nothing_is_undescribed_and_then_keeps_them() {
 }
 
 #[test]
-fn an_ended_job_that_cannot_be_described_hides_no_other() {
+fn an_ended_job_without_a_description_hides_no_other_job() {
     let (mut fixture, mut aggregator) = (Fixture::new(options()), Aggregator::default());
     fixture.open_walk(&[]);
     fixture.full_walk(&[job("a", "COMPLETED"), job("b", "COMPLETED")]);
@@ -108,7 +108,7 @@ fn an_ended_job_that_cannot_be_described_hides_no_other() {
 }
 
 #[test]
-fn without_descriptions_the_group_is_the_id_that_the_listing_gives() {
+fn without_descriptions_the_group_is_the_id_in_the_listing() {
     let mut fixture = Fixture::new(StoreOptions { details: None, ..options() });
     let group = |id: &str| Some(id.to_owned());
     fixture.open_walk(&[
@@ -153,11 +153,11 @@ fn scheduled_jobs_are_overdue_five_minutes_after_their_start_unless_they_wait_fo
     fixture.full_walk(&[]);
     fixture.wait(MINUTE);
     fixture.full_walk(&[]);
-    assert_eq!(overdue(&fixture), Some(0), "what was shown once stays");
+    assert_eq!(overdue(&fixture), Some(0), "a shown selection stays");
 }
 
 #[test]
-fn concurrent_jobs_are_absent_while_one_in_progress_does_not_say() {
+fn concurrent_jobs_are_absent_while_one_lacks_is_concurrent() {
     let mut fixture = Fixture::new(options());
     let concurrent = |is_concurrent, id: &str| JobSummary { is_concurrent, ..job(id, "IN_PROGRESS") };
     let mut count = |jobs: &[JobSummary]| {
@@ -171,7 +171,7 @@ fn concurrent_jobs_are_absent_while_one_in_progress_does_not_say() {
 }
 
 #[test]
-fn the_oldest_open_job_of_each_pair_and_group_is_named() {
+fn each_pair_and_group_has_its_oldest_open_job() {
     let mut fixture = Fixture::new(options());
     let created = |id: &str, minutes: u32| JobSummary {
         created_at: Some(START.after(minutes * MINUTE)),
@@ -186,7 +186,7 @@ fn the_oldest_open_job_of_each_pair_and_group_is_named() {
 }
 
 #[test]
-fn of_texts_that_are_new_sixteen_are_shown_in_any_order() {
+fn sixteen_undocumented_texts_are_shown_in_any_order() {
     let mut jobs: Vec<JobSummary> = (10..40).map(|n| job(&format!("job-{n}"), &format!("NEW_{n}"))).collect();
     jobs.push(job("free", "free text"));
     let mut counts = Vec::new();
@@ -208,7 +208,7 @@ fn of_texts_that_are_new_sixteen_are_shown_in_any_order() {
 }
 
 #[test]
-fn series_go_to_the_jobs_that_an_operator_wants_to_see_most() {
+fn series_go_to_the_most_important_jobs() {
     let mut fixture = Fixture::new(options());
     let of = |id: &str, status, selection: &str, minutes: u32| JobSummary {
         target_selection: Some(selection.into()),
@@ -261,7 +261,7 @@ fn series_go_to_the_jobs_that_an_operator_wants_to_see_most() {
 }
 
 #[test]
-fn a_job_names_ten_groups_and_says_which_others_are_excluded() {
+fn a_job_shows_ten_groups_and_excluded_ones() {
     let mut fixture = Fixture::new(options());
     let jobs = [job("abcdefghijkl", "IN_PROGRESS")];
     fixture.open_walk(&jobs);
@@ -276,7 +276,7 @@ fn a_job_names_ten_groups_and_says_which_others_are_excluded() {
 }
 
 #[test]
-fn a_paused_collector_leaves_no_job_out_of_the_groups() {
+fn a_paused_collector_omits_no_job_from_the_groups() {
     let mut fixture = Fixture::new(options());
     fixture.open_walk(&(0..20).map(|n| job(&format!("job-{n}"), "IN_PROGRESS")).collect::<Vec<_>>());
     while fixture.answer(|_| Answer::Failed(FailureReason::Denied)).is_some() {}
@@ -295,10 +295,10 @@ fn summaries() -> impl Strategy<Value = Vec<JobSummary>> {
 
 proptest! {
     #[test]
-    fn order_repeats_and_page_ends_change_nothing(
+    fn order_repeats_and_page_ends_do_not_change_the_snapshot(
         jobs in summaries(), shuffle in any::<prop::sample::Index>(), limit in 0..6_usize,
     ) {
-        // Each id once, in the state of its last sighting.
+        // Each id once, as it was listed last.
         let distinct: BTreeMap<&str, &JobSummary> = jobs.iter().map(|job| (job.id().expect("an id"), job)).collect();
         let mut once: Vec<JobSummary> = distinct.values().map(|job| (*job).clone()).collect();
         let turn = if once.is_empty() { 0 } else { shuffle.index(once.len()) };
@@ -348,7 +348,7 @@ proptest! {
 }
 
 #[test]
-fn stuck_jobs_are_not_counted_before_each_first_job_is_known_nor_without_permission() {
+fn stuck_jobs_are_counted_only_when_all_first_jobs_are_known() {
     let job_of = |id: &str| job(id, "IN_PROGRESS");
     let jobs = ["a", "b"].map(job_of);
     let mut fixture = Fixture::new(options_with_looks());

@@ -1,4 +1,5 @@
-//! What `ListJobExecutionsForJob` said of each job, when its executions are looked at again, and whether it is stuck.
+//! The answers of `ListJobExecutionsForJob`: when the executions of a job are listed again, and whether the job is
+//! stuck.
 
 use std::time::Duration;
 
@@ -10,10 +11,11 @@ use super::job_queue::{Answer, CacheState, JobQueue, JobRequest, Pace};
 use super::look::{Look, LookResult, LookScope};
 use super::{Job, JobId, Status, Timepoint, Timestamp};
 
-/// A failed look is repeated after twice this, then after four times this, and so on, up to [`MAX_RETRY_INTERVAL`].
+/// A failed look is repeated after twice this time; each further failure doubles the time, up to
+/// [`MAX_RETRY_INTERVAL`].
 const RETRY_INTERVAL: Duration = Duration::from_mins(1);
 
-/// A permission that is granted is noticed after this time at the latest.
+/// A new permission takes effect after this time at the latest.
 const MAX_RETRY_INTERVAL: Duration = Duration::from_mins(10);
 
 /// How executions are looked at.
@@ -21,11 +23,11 @@ const MAX_RETRY_INTERVAL: Duration = Duration::from_mins(10);
 pub struct ExecutionsOptions {
     /// The time between two looks at a job.
     pub interval: Duration,
-    /// What a look found is shown for so long.
+    /// The result of a look is shown for this time.
     pub stale_after: Duration,
     /// A job is stuck when it has not progressed for longer than this.
     pub stuck_after: Duration,
-    /// The same for jobs with maintenance windows, which pause by design.
+    /// The same for jobs with maintenance windows, which pause regularly.
     pub stuck_after_windowed: Duration,
     /// How many things of each open status are named.
     pub things_per_job: usize,
@@ -42,57 +44,57 @@ impl ExecutionsOptions {
     }
 }
 
-/// What is known from the looks at one job.
+/// The results of the looks at one job.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Looked {
     sent: Timepoint,
     answered: Timepoint,
-    /// The newest sign of progress of all looks.
+    /// The newest progress in all looks.
     progressed: Option<Timestamp>,
-    /// Whether a look at all executions was cut off after its first pages.
+    /// Whether a look at all executions reached the page limit.
     has_too_many: bool,
     result: LookResult,
 }
 
-/// Which jobs are looked at first.
+/// The urgency of a look, most urgent first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LookClass {
-    /// Jobs that were looked at before.
+    /// Jobs with an earlier look.
     Later,
-    /// Jobs that were not.
+    /// Jobs without one.
     First,
 }
 
-/// What is known about the progress of a job.
+/// The progress of a job.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Progress<'a> {
-    /// Whether the job is stuck; `None` if that is not known.
+    /// Whether the job is stuck; `None` if unknown.
     pub is_stuck: Option<bool>,
     /// When it last progressed.
     pub last: Option<Timestamp>,
-    /// The last look at it, unless that is stale.
+    /// The last look at it, unless it is stale.
     pub look: Option<&'a LookResult>,
-    /// How well its executions are known; `None` if they are not looked at.
+    /// The state of its executions; `None` if they are not listed.
     pub state: Option<CacheState>,
-    /// Whether the first look is still to end.
+    /// Whether the first look is pending.
     pub is_awaited: bool,
 }
 
-/// The looks at the executions of each job.
+/// The looks at the executions of all jobs.
 #[derive(Debug, Default)]
 pub(super) struct ExecutionsCache {
-    /// `None` where executions are not looked at.
+    /// `None` if executions are not listed.
     options: Option<ExecutionsOptions>,
     pub(super) queue: JobQueue<Option<Looked>, 2>,
 }
 
 impl ExecutionsCache {
-    /// Knows nothing yet.
+    /// An empty cache.
     pub(super) fn new(options: Option<ExecutionsOptions>) -> Self {
         Self { options, ..Self::default() }
     }
 
-    /// Goes on with other options. What is not looked at any more is forgotten.
+    /// Applies other options. Drops jobs whose executions are no longer listed.
     pub(super) fn set_options(&mut self, options: Option<ExecutionsOptions>) {
         match options {
             Some(_) => self.options = options,
@@ -100,7 +102,7 @@ impl ExecutionsCache {
         }
     }
 
-    /// What is known about the progress of a job. `described` is its last description, if its counts still hold.
+    /// The progress of a job. `described` is its last description, if its counts are fresh.
     pub(super) fn progress(&self, id: &str, job: &Job, described: Option<&Described>, now: Timepoint) -> Progress<'_> {
         let Some((options, described)) = self.options.as_ref().zip(described) else { return Progress::default() };
         match needs_look(job, described) {
@@ -123,7 +125,7 @@ impl ExecutionsCache {
         self.queue.entry(id, job)?.data.as_ref()
     }
 
-    /// The time after which a job is stuck unless it has progressed, as long as no answers are from after that time.
+    /// The time at which a job becomes stuck unless it progresses, as long as no answer is from after that time.
     pub(super) fn crossing(&self, id: &str, job: &Job, described: &Described) -> Option<Timestamp> {
         let looked = self.looked(id, job).filter(|_| needs_look(job, described) == Some(true))?;
         let crosses_at = crosses_at(self.options.as_ref()?, job, described, looked)?;
@@ -137,7 +139,7 @@ impl ExecutionsCache {
         })
     }
 
-    /// Puts a job into the queue, if it is to be looked at and is not being looked at.
+    /// Queues a job, if it needs a look and none is in flight.
     pub(super) fn schedule(&mut self, id: &JobId, job: &Job, described: Option<&Described>, now: Timepoint) {
         let request = self.next_request(id, job, described, now);
         self.queue.wait(id, job, request.map(|(class, due)| (class as usize, due)));
@@ -169,8 +171,8 @@ impl ExecutionsCache {
         let options = self.options?;
         let (class, _) = self.next_request(id, job, described, now)?;
         let last = self.looked(id, job);
-        // An execution that has ended can be deleted while another one ends, so that no count rises. Before a job becomes stuck, all
-        // executions are listed, unless there are too many.
+        // While an execution ends, another ended one can be deleted, so that no count rises. So all executions are
+        // listed before a job becomes stuck, unless there are too many.
         let becomes_stuck = last.zip(described).is_some_and(|(last, described)| {
             let crosses_at = crosses_at(&options, job, described, last);
             crosses_at.is_some_and(|crosses_at| crosses_at <= now.wall && last.sent.wall < crosses_at)
@@ -193,7 +195,7 @@ impl ExecutionsCache {
             Answer::Found(result) => {
                 let before = entry.data.take();
                 let is_cut = result.scope == LookScope::All && !result.is_complete;
-                // What was not listed can have progressed at any time until now.
+                // Executions that were not listed may have progressed at any time until now.
                 let unseen = (before.is_none() && is_cut).then_some(now.wall);
                 let (progressed, has_too_many) =
                     before.map(|before| (before.progressed, before.has_too_many)).unwrap_or_default();
@@ -210,7 +212,7 @@ impl ExecutionsCache {
     }
 }
 
-/// Whether a job has executions that can hold it open; `None` if AWS gives no counts. One that is being deleted is not judged.
+/// Whether a job has open executions; `None` if AWS omits the counts. A job in deletion needs no look.
 fn needs_look(job: &Job, described: &Described) -> Option<bool> {
     if job.status == Status::DeletionInProgress {
         return Some(false);
@@ -218,15 +220,15 @@ fn needs_look(job: &Job, described: &Described) -> Option<bool> {
     described.details.executions.open().map(|open| open > 0)
 }
 
-/// When a job last progressed: when it started, or what its executions and their counts say. A time in the future counts as that
-/// of the last answer.
+/// The last progress of a job: its start, or what its executions and their counts show. A time in the future counts as
+/// the time of the last answer.
 fn last_progress(job: &Job, described: &Described, looked: &Looked) -> Option<Timestamp> {
     let start = described.details.schedule.start().or(job.created_at);
     let start = start.map(|start| start.min(described.answered.wall.max(looked.answered.wall)));
     start.max(looked.progressed).max(described.progressed)
 }
 
-/// When a job is stuck if it does not progress. The oldest execution that holds it open gets the whole time too.
+/// When a job becomes stuck unless it progresses. Its oldest open execution also gets the whole time.
 fn crosses_at(options: &ExecutionsOptions, job: &Job, described: &Described, looked: &Looked) -> Option<Timestamp> {
     let is_windowed = described.details.schedule.windowed;
     let threshold = if is_windowed { options.stuck_after_windowed } else { options.stuck_after };

@@ -1,5 +1,5 @@
-//! The progress of a job against a model of AWS: devices work, are retried, join and are deleted while pages are read, and the
-//! exporter restarts.
+//! Compares the progress of a job with a model of AWS: devices work, are retried, join and are deleted while pages are
+//! read, and the exporter restarts.
 
 use proptest::collection::vec;
 use proptest::prelude::*;
@@ -12,10 +12,10 @@ use super::super::{
 use super::*;
 use crate::proptests::cases;
 
-/// An execution as AWS has it.
+/// An execution in AWS.
 #[derive(Clone, Debug)]
 struct Execution {
-    /// Its place in every list, which never changes.
+    /// Its sort key in lists, which never changes.
     key: u32,
     summary: ExecutionSummary,
     deleted_at: Option<Timestamp>,
@@ -29,7 +29,7 @@ impl Execution {
     }
 }
 
-/// What happens next. The numbers choose an execution.
+/// An event. The numbers select an execution.
 #[derive(Clone, Copy, Debug)]
 enum Event {
     Join,
@@ -76,7 +76,7 @@ fn events() -> impl Strategy<Value = Vec<Event>> {
     vec(event, 1..200)
 }
 
-/// A look page by page.
+/// A look, page by page.
 #[derive(Debug)]
 struct Pages {
     request: JobRequest,
@@ -98,14 +98,14 @@ struct World {
     since_start: SinceStart,
 }
 
-/// What happened since the exporter started.
+/// The state since the exporter started.
 #[derive(Debug, Default)]
 struct SinceStart {
-    /// Whether a look at all executions was cut off.
+    /// Whether a look at all executions reached the page limit.
     was_cut: bool,
-    /// Whether an execution was deleted: what it showed is gone.
+    /// Whether an execution was deleted, and its times with it.
     has_deleted: bool,
-    /// When AWS handled the last request of `DescribeJob` whose answer arrived, and when the last look that ended began.
+    /// When AWS handled the last answered request of `DescribeJob`, and when the last finished look began.
     known_until: [Option<Timestamp>; 2],
     /// The last progress that was shown, and whether the job was stuck.
     shown: Option<Timestamp>,
@@ -145,7 +145,7 @@ impl World {
     fn add(&mut self, thing: &str, retry: i32) {
         let (now, number) = (self.now(), u32::try_from(self.executions.len()).expect("a number"));
         self.executions.push(Execution {
-            // An order that is neither that of time nor that of things.
+            // An order unrelated to time and things.
             key: number.wrapping_mul(2_654_435_761) ^ 0x5bd1_e995,
             summary: ExecutionSummary {
                 thing: Some(thing.into()),
@@ -282,7 +282,7 @@ impl World {
         self.fixture.store.described(&request, &failure.unwrap_or(handled), self.fixture.now);
     }
 
-    /// Checks what is shown after each event.
+    /// Checks the progress after each event.
     fn check(&mut self) {
         let Progress { is_stuck, last, .. } = self.progress();
         let Some(last) = last else { return };
@@ -293,7 +293,7 @@ impl World {
         );
         self.since_start.shown = Some(last);
         let [Some(described), Some(looked)] = self.since_start.known_until else { return };
-        // A start or an end is seen by the counts, or by the look that came after them.
+        // The counts, or the look after them, show a start or an end.
         let moved = self.existing().filter_map(|execution| execution.moved_at);
         let moved = moved.filter(|moved| *moved <= described).max();
         if !self.since_start.has_deleted {
@@ -308,7 +308,7 @@ impl World {
         }
     }
 
-    /// Reads the next page of the look that is under way.
+    /// Reads the next page of the current look.
     fn page(&mut self) {
         let Some(Pages { request, mut look, statuses, after, read }) = self.looking.take() else { return };
         if let Some((status, rest)) = statuses.split_first().filter(|_| read < self.max_pages) {
@@ -340,7 +340,7 @@ impl World {
             let was_there = execution.summary.queued_at.is_some_and(|queued| queued <= request.sent.wall);
             was_there && execution.deleted_at.is_none()
         };
-        // What changes while pages are read can be in either state.
+        // Changes during the look can be seen or not.
         let settled = |time: &Timestamp| *time <= request.sent.wall;
         let truth = self
             .executions
@@ -363,7 +363,7 @@ impl World {
         if self.windowed { 14 * DAY } else { DAY }
     }
 
-    /// Since when nothing had progressed at a time, and no device had been added that holds the job open, by all that AWS says now.
+    /// The start of the idle time at `at`: no progress, and no device added that is still open, according to AWS.
     fn idle_since(&self, at: Timestamp) -> Timestamp {
         let progressed = self.existing().filter_map(|execution| progressed_at(&execution.summary));
         let progressed = progressed.filter(|progressed| *progressed <= at);
@@ -372,7 +372,7 @@ impl World {
         progressed.chain(oldest_open).fold(START, Timestamp::max)
     }
 
-    /// Answers everything that is due, without time passing.
+    /// Answers everything that is due, at the same time.
     fn settle(&mut self) {
         for _ in 0..50 {
             self.fixture.store.check_crossings(self.fixture.now);
@@ -392,11 +392,11 @@ impl World {
             let statuses = look.scope().statuses();
             self.looking = Some(Pages { request, look, statuses, after: None, read: 0 });
         }
-        panic!("requests are due again and again");
+        panic!("requests never cease");
     }
 }
 
-/// The rule of the design, written a second time.
+/// The rule for progress, implemented independently.
 fn progressed_at(execution: &ExecutionSummary) -> Option<Timestamp> {
     let is_retry = execution.retry_attempt > Some(0);
     match execution.status {
@@ -431,7 +431,7 @@ proptest! {
             let idle = world.now().since(world.idle_since(world.now()));
             let open = world.existing().filter(|execution| execution.is_open()).count();
             let Progress { is_stuck, last, .. } = world.progress();
-            // A request that failed is repeated later.
+            // A failed request is repeated later.
             prop_assert!(is_stuck.is_some() || !is_restarted, "not known after everything was answered");
             if open == 0 {
                 prop_assert!(is_stuck != Some(true), "stuck without open executions");

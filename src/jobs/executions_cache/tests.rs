@@ -4,7 +4,7 @@ use super::super::look::{ExecutionSummary, OpenExecution};
 use super::super::{Description, ExecutionCounts, ExecutionStatus, JobSummary, LookRequest, Schedule};
 use super::*;
 
-/// An execution that was queued and last changed so long after [`START`].
+/// An execution that was queued, and last changed, this long after [`START`].
 fn execution(thing: &str, status: ExecutionStatus, after: Duration) -> ExecutionSummary {
     let at = Some(START.after(after));
     ExecutionSummary {
@@ -30,7 +30,7 @@ fn counts(queued: u32, succeeded: u32) -> ExecutionCounts {
     })
 }
 
-/// One open job whose executions are these.
+/// One open job with these executions.
 struct OneJob {
     fixture: Fixture,
     summary: JobSummary,
@@ -97,7 +97,7 @@ impl OneJob {
 }
 
 #[test]
-fn a_job_is_stuck_once_nothing_has_progressed_for_longer_than_the_threshold() {
+fn a_job_is_stuck_after_no_progress_for_longer_than_the_threshold() {
     let mut one = OneJob::new(options_with_looks());
     let succeeded = execution("first", ExecutionStatus::Succeeded, 3 * MINUTE);
     one.executions = vec![succeeded, queued("second", Duration::ZERO)];
@@ -112,7 +112,7 @@ fn a_job_is_stuck_once_nothing_has_progressed_for_longer_than_the_threshold() {
 }
 
 #[test]
-fn a_job_becomes_stuck_only_by_answers_to_requests_from_after_the_threshold() {
+fn a_job_becomes_stuck_only_by_answers_from_after_the_threshold() {
     let mut one = OneJob::new(options_with_looks());
     one.executions = vec![queued("thing", Duration::ZERO)];
     one.wait(23 * HOUR + 59 * MINUTE);
@@ -129,7 +129,7 @@ fn a_job_becomes_stuck_only_by_answers_to_requests_from_after_the_threshold() {
 }
 
 #[test]
-fn a_device_that_joins_an_idle_job_gives_it_time() {
+fn an_added_device_gives_an_idle_job_time() {
     let mut one = OneJob::new(options_with_looks());
     one.executions = vec![execution("first", ExecutionStatus::Succeeded, MINUTE), queued("joined", 30 * DAY)];
     one.wait(30 * DAY + MINUTE);
@@ -142,7 +142,7 @@ fn a_device_that_joins_an_idle_job_gives_it_time() {
 }
 
 #[test]
-fn a_retry_and_a_count_that_rises_are_progress_and_a_device_that_is_queued_is_none() {
+fn retries_and_rising_counts_are_progress_and_queued_devices_are_not() {
     let mut one = OneJob::new(options_with_looks());
     one.executions = vec![queued("thing", Duration::ZERO)];
     one.wait(MINUTE);
@@ -162,7 +162,7 @@ fn a_retry_and_a_count_that_rises_are_progress_and_a_device_that_is_queued_is_no
 }
 
 #[test]
-fn a_job_with_maintenance_windows_has_a_threshold_of_its_own_also_between_windows() {
+fn jobs_with_maintenance_windows_have_their_own_threshold() {
     let mut one = OneJob::new(options_with_looks());
     one.executions = vec![queued("thing", Duration::ZERO)];
     one.schedule = Schedule { windowed: true, ..Schedule::default() };
@@ -177,7 +177,7 @@ fn a_job_with_maintenance_windows_has_a_threshold_of_its_own_also_between_window
 }
 
 #[test]
-fn a_job_without_open_executions_or_in_deletion_is_not_stuck_and_not_looked_at() {
+fn jobs_without_open_executions_or_in_deletion_are_not_stuck_and_need_no_look() {
     for (status, queued) in [("IN_PROGRESS", 0), ("DELETION_IN_PROGRESS", 3)] {
         let mut one = OneJob::new(options_with_looks());
         one.summary = job("a", status);
@@ -190,7 +190,7 @@ fn a_job_without_open_executions_or_in_deletion_is_not_stuck_and_not_looked_at()
 }
 
 #[test]
-fn what_cannot_be_looked_at_is_unknown_and_a_look_is_shown_until_it_is_stale() {
+fn progress_is_unknown_without_looks_and_a_look_is_shown_until_stale() {
     let mut one = OneJob::new(options_with_looks());
     one.executions = vec![queued("thing", Duration::ZERO)];
     one.wait(2 * DAY);
@@ -207,7 +207,7 @@ fn what_cannot_be_looked_at_is_unknown_and_a_look_is_shown_until_it_is_stale() {
 }
 
 #[test]
-fn a_first_look_that_is_cut_off_counts_as_progress_and_later_ones_list_open_executions() {
+fn a_first_look_at_the_page_limit_counts_as_progress_and_later_ones_list_open_executions() {
     let mut one = OneJob::new(options_with_looks());
     one.executions = vec![queued("thing", Duration::ZERO)];
     one.wait(2 * DAY);
@@ -221,7 +221,7 @@ fn a_first_look_that_is_cut_off_counts_as_progress_and_later_ones_list_open_exec
 }
 
 #[test]
-fn a_thing_that_is_named_stays_named_until_its_execution_ends() {
+fn a_named_thing_stays_named_until_its_execution_ends() {
     let mut one = OneJob::new(options_with_looks());
     one.executions = vec![queued("c", 3 * MINUTE), queued("b", 2 * MINUTE), queued("d", 4 * MINUTE)];
     one.wait(5 * MINUTE);
@@ -244,7 +244,7 @@ fn a_thing_that_is_named_stays_named_until_its_execution_ends() {
 }
 
 #[test]
-fn jobs_that_may_not_be_looked_at_are_asked_for_one_by_one_and_never_hold_up_the_worker() {
+fn denied_jobs_are_tried_one_by_one_and_never_block_the_worker() {
     for jobs in [1, 2, 3, 8, 9, 12] {
         let ids: Vec<String> = (0..jobs).map(|n| format!("job-{n}")).collect();
         let summaries: Vec<JobSummary> = ids.iter().map(|id| job(id, "IN_PROGRESS")).collect();
@@ -264,7 +264,7 @@ fn jobs_that_may_not_be_looked_at_are_asked_for_one_by_one_and_never_hold_up_the
 }
 
 #[test]
-fn a_job_that_has_the_id_of_an_earlier_one_starts_without_its_looks() {
+fn a_job_with_a_reused_id_starts_without_looks() {
     let mut one = OneJob::new(options_with_looks());
     one.executions = vec![queued("old-device", Duration::ZERO)];
     one.wait(2 * DAY);
@@ -279,7 +279,7 @@ fn a_job_that_has_the_id_of_an_earlier_one_starts_without_its_looks() {
 }
 
 #[test]
-fn a_time_in_the_future_counts_as_that_of_the_answer() {
+fn a_time_in_the_future_counts_as_the_time_of_the_answer() {
     let mut one = OneJob::new(options_with_looks());
     one.executions = vec![execution("thing", ExecutionStatus::InProgress, 100 * DAY)];
     one.wait(DAY);

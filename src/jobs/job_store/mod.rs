@@ -1,8 +1,8 @@
-//! The jobs of a target, and which source wins.
+//! The jobs of a target, from several sources.
 //!
-//! ListJobs decides whether a listed job counts, and under which status. DescribeJob adds details, and says where a job went that
-//! is no longer listed. An id exists once at a time: a job is in one of `open`, `left` and `moved`, and only if it is in none of
-//! them its entry of the last full walk counts.
+//! `ListJobs` decides whether a listed job counts, and its status. `DescribeJob` adds details, and determines what
+//! happened to a job that is no longer listed. An id is in one of `open`, `left` and `moved`; only if it is in none of
+//! them, its entry of the last full walk counts.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::details_cache::{DescribeAnswer, DescribeClass, Details, DetailsCache, DetailsOptions, Place};
+use super::details_cache::{DescribeAnswer, DescribeClass, Details, DetailsCache, DetailsOptions, ListState};
 use super::ended_jobs::EndedJobs;
 use super::executions_cache::{ExecutionsCache, ExecutionsOptions, LookClass, Progress};
 use super::job_queue::{Answer, CacheState, JobRequest};
@@ -20,47 +20,47 @@ use super::thing_groups::Label;
 use super::walk::{FullWalk, FullWalkResult, OpenWalk};
 use super::{ExecutionCounts, Job, JobId, Pair, Scope, Status, Timepoint, Timestamp, UNKNOWN};
 
-/// A job that left the list is given up after so many intervals of the open walk if it cannot be described.
+/// A job that left the list and cannot be described is dropped after this many intervals of the open walk.
 const LEFT_FOR_INTERVALS: u32 = 2;
 
 /// The options of a store.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StoreOptions {
-    /// Which jobs the target watches.
+    /// Which jobs the target monitors.
     pub scope: Scope,
     /// The interval of the open walk.
     pub open_interval: Duration,
-    /// Whether full walks take place. Without them no ended job is known.
+    /// Whether full walks run. Without them, no ended job is known.
     pub lists_ended: bool,
-    /// Ended jobs are kept one by one for so long after their end.
+    /// Jobs that ended within this time are kept as records.
     pub ended_within: Duration,
-    /// How jobs are described; `None` where they are not.
+    /// How jobs are described; `None` if they are not.
     pub details: Option<DetailsOptions>,
-    /// How executions are looked at; `None` where they are not. Only jobs that are described are looked at.
+    /// How executions are listed; `None` if they are not. Only described jobs are covered.
     pub executions: Option<ExecutionsOptions>,
-    /// The keys of the tags that are read; none if tags are not read.
+    /// The keys of the tags that are read; empty if tags are not read.
     pub tag_keys: Arc<[String]>,
 }
 
-/// A look at the executions of a job that is to be sent.
+/// A look at the executions of a job, to be sent.
 #[derive(Debug)]
 pub struct LookRequest {
-    /// For which job.
+    /// The request.
     pub request: JobRequest,
-    /// How urgent it is.
+    /// Its urgency.
     pub class: LookClass,
-    /// Takes the executions.
+    /// Collects the executions.
     pub look: Look,
 }
 
-/// How many jobs are in each state; `None` if the collector is not enabled.
+/// The number of jobs in each state; `None` if the collector is disabled.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct CacheStates {
-    /// What is known by `DescribeJob`, of open jobs and of those that ended recently.
+    /// The descriptions of open jobs and of those that ended recently.
     pub details: Option<BTreeMap<CacheState, u64>>,
-    /// What is known by looks, of jobs with open executions.
+    /// The looks at jobs with open executions.
     pub executions: Option<BTreeMap<CacheState, u64>>,
-    /// What is known about tags, of open jobs and of those that ended recently.
+    /// The tags of open jobs and of those that ended recently.
     pub tags: Option<BTreeMap<CacheState, u64>>,
 }
 
@@ -72,7 +72,7 @@ pub struct JobStore {
     details: DetailsCache,
     executions: ExecutionsCache,
     tags: TagsCache,
-    /// The next time at which a job crosses the threshold after which it may be stuck. It can be too early.
+    /// The next time at which a job may become stuck. It can be too early.
     next_crossing: Option<Timestamp>,
 }
 
@@ -80,13 +80,13 @@ pub struct JobStore {
 struct Jobs {
     /// The last complete open walk.
     open: Option<BTreeMap<JobId, Job>>,
-    /// No longer listed, and `DescribeJob` has not said yet where they went.
+    /// Jobs that left the list, until `DescribeJob` reports their state.
     left: BTreeMap<JobId, LeftJob>,
-    /// Those that `DescribeJob` found ended or gone since the last full walk began.
+    /// Jobs that `DescribeJob` found ended or missing since the last full walk began.
     moved: BTreeMap<JobId, MovedJob>,
     /// Every ended job of the last full walk.
     ended: Option<EndedJobs>,
-    /// The jobs that ended recently, by the last full walk and by `DescribeJob` since.
+    /// The jobs that ended recently, from the last full walk and later answers of `DescribeJob`.
     recent: BTreeMap<JobId, Job>,
 }
 
@@ -100,7 +100,7 @@ struct LeftJob {
 
 #[derive(Debug)]
 struct MovedJob {
-    /// `None`: gone, or out of scope.
+    /// `None` if it is missing or out of scope.
     job: Option<Job>,
     at: Timepoint,
 }
@@ -110,19 +110,19 @@ impl Jobs {
         self.open.as_ref().is_some_and(|open| open.contains_key(id))
     }
 
-    fn find(&self, id: &str) -> Option<(&Job, Place)> {
+    fn find(&self, id: &str) -> Option<(&Job, ListState)> {
         if let Some(job) = self.open.as_ref().and_then(|open| open.get(id)) {
-            return Some((job, Place::Open));
+            return Some((job, ListState::Open));
         }
         if let Some(LeftJob { job, is_due, .. }) = self.left.get(id) {
-            return Some((job, Place::Left { is_due: *is_due }));
+            return Some((job, ListState::Left { is_due: *is_due }));
         }
-        self.recent.get(id).filter(|_| !self.is_gone(id)).map(|job| (job, Place::Ended))
+        self.recent.get(id).filter(|_| !self.is_gone(id)).map(|job| (job, ListState::Ended))
     }
 
     /// A job that is listed as open, or has left the list and may still be open.
     fn find_open(&self, id: &str) -> Option<&Job> {
-        self.find(id).filter(|(_, place)| *place != Place::Ended).map(|(job, _)| job)
+        self.find(id).filter(|(_, list_state)| *list_state != ListState::Ended).map(|(job, _)| job)
     }
 
     fn is_gone(&self, id: &str) -> bool {
@@ -135,22 +135,22 @@ impl Jobs {
         self.open.iter().flatten().chain(left)
     }
 
-    /// The jobs that ended recently. Without `open` those that are there as open jobs too.
+    /// The jobs that ended recently. With `without_open`, jobs that are also open are omitted.
     fn recent(&self, without_open: bool) -> impl Iterator<Item = (&JobId, &Job)> {
         let is_open = move |id: &str| without_open && (self.is_open(id) || self.left.contains_key(id));
         self.recent.iter().filter(move |(id, _)| !is_open(id) && !self.is_gone(id))
     }
 
     /// Every job that can be described.
-    fn all(&self) -> impl Iterator<Item = (&JobId, &Job, Place)> {
-        let open = self.open.iter().flatten().map(|(id, job)| (id, job, Place::Open));
-        let left = self.left.iter().map(|(id, left)| (id, &left.job, Place::Left { is_due: left.is_due }));
-        open.chain(left).chain(self.recent(true).map(|(id, job)| (id, job, Place::Ended)))
+    fn all(&self) -> impl Iterator<Item = (&JobId, &Job, ListState)> {
+        let open = self.open.iter().flatten().map(|(id, job)| (id, job, ListState::Open));
+        let left = self.left.iter().map(|(id, left)| (id, &left.job, ListState::Left { is_due: left.is_due }));
+        open.chain(left).chain(self.recent(true).map(|(id, job)| (id, job, ListState::Ended)))
     }
 }
 
 impl JobStore {
-    /// Knows nothing yet.
+    /// An empty store.
     #[must_use]
     pub fn new(options: StoreOptions) -> Self {
         Self {
@@ -163,7 +163,7 @@ impl JobStore {
         }
     }
 
-    /// Goes on with other options of the same scope.
+    /// Applies other options of the same scope.
     pub fn set_options(&mut self, options: StoreOptions, now: Timepoint) {
         self.details.set_options(options.details);
         self.executions.set_options(options.executions);
@@ -175,7 +175,7 @@ impl JobStore {
         self.reschedule(now);
     }
 
-    /// Schedules every job anew.
+    /// Schedules every job again.
     fn reschedule(&mut self, now: Timepoint) {
         let Self { jobs, details, executions, tags, next_crossing, .. } = self;
         details.retain(|id| jobs.find(id).map(|(job, _)| job));
@@ -185,13 +185,13 @@ impl JobStore {
         executions.queue.clear_waiting();
         tags.queue.clear_waiting();
         *next_crossing = None;
-        for (id, job, place) in jobs.all() {
+        for (id, job, list_state) in jobs.all() {
             tags.schedule(id, job);
-            schedule(details, executions, next_crossing, (id, job, place), now);
+            schedule(details, executions, next_crossing, (id, job, list_state), now);
         }
     }
 
-    /// Schedules the requests for jobs that have crossed the threshold after which they may be stuck.
+    /// Schedules the requests for jobs that may have become stuck.
     pub fn check_crossings(&mut self, now: Timepoint) {
         if self.next_crossing.is_some_and(|crossing| crossing <= now.wall) {
             self.reschedule(now);
@@ -201,8 +201,8 @@ impl JobStore {
     /// Schedules a job after an answer.
     fn schedule(&mut self, id: &JobId, now: Timepoint) {
         let Self { jobs, details, executions, next_crossing, .. } = self;
-        if let Some((job, place)) = jobs.find(id) {
-            schedule(details, executions, next_crossing, (id, job, place), now);
+        if let Some((job, list_state)) = jobs.find(id) {
+            schedule(details, executions, next_crossing, (id, job, list_state), now);
         }
     }
 
@@ -216,14 +216,14 @@ impl JobStore {
         now.wall.before(self.options.ended_within)
     }
 
-    /// Starts a full walk, before its first request is sent.
+    /// Starts a full walk. Call this before its first request is sent.
     #[must_use]
     pub fn start_full_walk(&self, now: Timepoint) -> FullWalk {
-        // Most jobs are there again, so that nothing has to grow.
+        // Most jobs are listed again, so this avoids reallocations.
         FullWalk::new(now, self.ended_since(now), self.jobs.ended.as_ref().map_or(0, EndedJobs::len))
     }
 
-    /// An open walk is complete.
+    /// Applies a complete open walk.
     pub fn open_walk_done(&mut self, walk: OpenWalk, now: Timepoint) {
         let list = walk.into_jobs();
         let Jobs { open, left, moved, .. } = &mut self.jobs;
@@ -246,7 +246,8 @@ impl JobStore {
         self.reschedule(now);
     }
 
-    /// Jobs that cannot be described can have gone anywhere. Only one that was being deleted is known to be gone.
+    /// Drops jobs that left the list and cannot be described. Their state is unknown, except that one in deletion no
+    /// longer exists.
     fn give_up_undescribable(&mut self, now: Timepoint) {
         let wait = self.options.open_interval.saturating_mul(LEFT_FOR_INTERVALS);
         let is_given_up = |id: &JobId, left: &mut LeftJob| self.details.is_denied(id) && now.since(left.since) > wait;
@@ -258,13 +259,13 @@ impl JobStore {
         }
     }
 
-    /// `DescribeJob` answered for a job, or failed.
+    /// Records the result of a `DescribeJob` request.
     pub fn described(&mut self, request: &JobRequest, answer: &DescribeAnswer, now: Timepoint) {
         let ends_pause = self.details.queue.count_answer(&request.id, answer);
         if self.details.queue.is_current(request) {
             self.follow(request, answer, now);
             match self.jobs.find(&request.id) {
-                Some((job, place)) => self.details.answered(request, answer, job, place, now),
+                Some((job, list_state)) => self.details.answered(request, answer, job, list_state, now),
                 None => self.details.queue.forget(&request.id),
             }
             self.schedule(&request.id, now);
@@ -274,7 +275,7 @@ impl JobStore {
         }
     }
 
-    /// A look at the executions of a job has ended.
+    /// Records the result of a look at the executions of a job.
     pub fn looked(&mut self, request: &JobRequest, answer: Answer<LookResult>, now: Timepoint) {
         let ends_pause = self.executions.queue.count_answer(&request.id, &answer);
         if self.executions.queue.is_current(request) {
@@ -289,7 +290,7 @@ impl JobStore {
         }
     }
 
-    /// `ListTagsForResource` answered for a job, or failed.
+    /// Records the result of a `ListTagsForResource` request.
     pub fn tags_read(&mut self, request: &JobRequest, answer: &Answer<Vec<Tag>>, now: Timepoint) {
         let ends_pause = self.tags.queue.count_answer(&request.id, answer);
         if self.tags.queue.is_current(request) {
@@ -306,8 +307,8 @@ impl JobStore {
         }
     }
 
-    /// Follows a job that left the list. An answer never overrules a listing, and an answer to a request that was sent before the
-    /// job left does not say where it went.
+    /// Determines the state of a job that left the list. A listing overrules an answer. An answer to a request from
+    /// before the job left is ignored.
     fn follow(&mut self, request: &JobRequest, answer: &DescribeAnswer, now: Timepoint) {
         let id = &request.id;
         let Some(left) = self.jobs.left.get_mut(id) else { return };
@@ -343,7 +344,7 @@ impl JobStore {
         self.jobs.moved.insert(JobId::clone(id), MovedJob { job, at });
     }
 
-    /// A full walk is complete.
+    /// Applies a complete full walk.
     pub fn full_walk_done(&mut self, walk: FullWalkResult, now: Timepoint) {
         let FullWalkResult { started, ended, recent, open: seen_open, .. } = walk;
         self.jobs.moved.retain(|_, moved| moved.at.instant >= started.instant);
@@ -371,33 +372,33 @@ impl JobStore {
         self.reschedule(now);
     }
 
-    /// Drops what the last full walk found, which is stale. Jobs that moved since then stay for a walk that is under way.
+    /// Drops the stale jobs of the last full walk. Jobs that moved since then stay for a walk in progress.
     pub fn ended_jobs_stale(&mut self, now: Timepoint) {
         self.jobs.ended = None;
         self.jobs.recent.clear();
         self.reschedule(now);
     }
 
-    /// The class of the job that is to be described next, if one is due. It holds until something changes.
+    /// The class of the next job to describe, if one is due. Valid until the store changes.
     #[must_use]
     pub fn next_class(&self, now: Timepoint) -> Option<DescribeClass> {
         self.details.next_class(now)
     }
 
-    /// Takes the job that is to be described next, if one is due. Each must be answered by [`JobStore::described`].
+    /// Takes the next job to describe, if one is due. [`JobStore::described`] must record its answer.
     ///
-    /// The caller bounds how many are on their way, and has a permit of the request budget.
+    /// The caller limits the number of requests in flight, and has a permit of the rate limit.
     pub fn next_to_describe(&mut self, now: Timepoint) -> Option<JobRequest> {
         loop {
             let id = self.details.queue.pick(now)?;
-            if let Some((job, place)) = self.jobs.find(&id) {
-                self.details.asked(&id, job, place, now);
+            if let Some((job, list_state)) = self.jobs.find(&id) {
+                self.details.asked(&id, job, list_state, now);
                 return Some(JobRequest { id, sent: now });
             }
         }
     }
 
-    /// Takes the job whose executions are to be looked at next, if one is due. Each must be answered by [`JobStore::looked`].
+    /// Takes the next look at the executions of a job, if one is due. [`JobStore::looked`] must record its answer.
     pub fn next_look(&mut self, now: Timepoint) -> Option<LookRequest> {
         loop {
             let id = self.executions.queue.pick(now)?;
@@ -409,7 +410,7 @@ impl JobStore {
         }
     }
 
-    /// Takes the job whose tags are to be read next, if one is due. Each must be answered by [`JobStore::tags_read`].
+    /// Takes the next job whose tags are to be read, if one is due. [`JobStore::tags_read`] must record its answer.
     pub fn next_tags(&mut self, now: Timepoint) -> Option<JobRequest> {
         loop {
             let id = self.tags.queue.pick(now)?;
@@ -420,7 +421,7 @@ impl JobStore {
         }
     }
 
-    /// When something is due next: a request about a job, or a job that crosses a threshold. It can be in the past.
+    /// When something is due next: a request about a job, or a job that may become stuck. It can be in the past.
     pub fn next_due(&self, now: Timepoint) -> impl Iterator<Item = Instant> {
         let crossing = self.next_crossing.and_then(|crossing| now.instant.checked_add(crossing.since(now.wall)));
         let due = [
@@ -432,7 +433,7 @@ impl JobStore {
         due.into_iter().flatten()
     }
 
-    /// Open jobs by pair; `None` before the first open walk.
+    /// The number of open jobs by pair; `None` before the first open walk.
     #[must_use]
     pub fn open_counts(&self) -> Option<BTreeMap<Pair, u64>> {
         self.jobs.open.as_ref()?;
@@ -443,7 +444,7 @@ impl JobStore {
         Some(counts)
     }
 
-    /// Jobs that are not open by pair; `None` without a full walk. While open jobs are shown, none of them counts here.
+    /// The number of other jobs by pair; `None` without a full walk. With `shows_open`, open jobs are omitted.
     #[must_use]
     pub fn ended_counts(&self, shows_open: bool) -> Option<BTreeMap<Pair, u64>> {
         let Jobs { moved, ended, .. } = &self.jobs;
@@ -458,7 +459,7 @@ impl JobStore {
         Some(counts)
     }
 
-    /// How many jobs are in each state. All are `None` before the first open walk.
+    /// The number of jobs in each state. All are `None` before the first open walk.
     #[must_use]
     pub fn states(&self, now: Timepoint) -> CacheStates {
         let none = || CacheState::ALL.into_iter().map(|state| (state, 0)).collect();
@@ -482,20 +483,20 @@ impl JobStore {
         states
     }
 
-    /// Whether executions are looked at.
+    /// Whether executions are listed.
     #[must_use]
     pub const fn looks(&self) -> bool {
         self.options.details.is_some() && self.options.executions.is_some()
     }
 
-    /// Open jobs, and those that left the list without an answer where they went; `None` before the first open walk.
+    /// Open jobs, and those that left the list in an unknown state; `None` before the first open walk.
     #[must_use]
     pub fn open_jobs(&self, now: Timepoint) -> Option<impl Iterator<Item = KnownJob<'_>>> {
         self.jobs.open.as_ref()?;
         Some(self.jobs.open().map(move |(id, job)| self.known(id, job, now)))
     }
 
-    /// Jobs that ended recently; `None` without a full walk. While open jobs are shown, none of them is here.
+    /// Jobs that ended recently; `None` without a full walk. With `shows_open`, open jobs are omitted.
     #[must_use]
     pub fn ended_jobs(&self, shows_open: bool, now: Timepoint) -> Option<impl Iterator<Item = KnownJob<'_>>> {
         self.jobs.ended.as_ref()?;
@@ -527,18 +528,18 @@ fn schedule(
     details: &mut DetailsCache,
     executions: &mut ExecutionsCache,
     next_crossing: &mut Option<Timestamp>,
-    (id, job, place): (&JobId, &Job, Place),
+    (id, job, list_state): (&JobId, &Job, ListState),
     now: Timepoint,
 ) {
-    if place == Place::Ended {
-        details.schedule(id, job, place, None, now);
+    if list_state == ListState::Ended {
+        details.schedule(id, job, list_state, None, now);
         return;
     }
     let described = details.fresh(id, job, now);
     let crossing = described.and_then(|described| executions.crossing(id, job, described));
     executions.schedule(id, job, described, now);
-    details.schedule(id, job, place, crossing, now);
-    // A crossing that has passed has just been scheduled.
+    details.schedule(id, job, list_state, crossing, now);
+    // A crossing in the past has just been scheduled.
     let next = crossing.filter(|crossing| *crossing > now.wall);
     *next_crossing = next_crossing.map_or(next, |known| Some(next.map_or(known, |next| next.min(known))));
 }
@@ -552,28 +553,28 @@ fn ended_recently(job: &Job, since: Timestamp) -> bool {
 pub struct KnownJob<'a> {
     /// The job's id.
     pub id: &'a JobId,
-    /// What was listed.
+    /// The listed fields.
     pub job: &'a Job,
-    /// What `DescribeJob` added.
+    /// The details of `DescribeJob`.
     pub details: Option<&'a Details>,
-    /// When it did.
+    /// When they were received.
     pub described_at: Option<Timepoint>,
     /// Execution counts, unless they are stale.
     pub executions: Option<ExecutionCounts>,
-    /// How well the job is known; `None` where jobs are not described.
+    /// The state of the description; `None` if jobs are not described.
     pub state: Option<CacheState>,
-    /// What is known about the progress of an open job.
+    /// The progress of an open job.
     pub progress: Progress<'a>,
-    /// Whether the first description or the first look is still to be answered, or to fail.
+    /// Whether the first description or the first look is pending.
     pub is_awaited: bool,
-    /// Whether its executions meet one of its abort criteria; `None` if it has none, or that is not known.
+    /// Whether its executions meet one of its abort criteria; `None` if it has none or that is unknown.
     pub meets_abort_criteria: Option<bool>,
-    /// The tags that are shown; `None` if they are not known.
+    /// The values of its tags; `None` if unknown.
     pub tags: Option<&'a TagValues>,
 }
 
 impl KnownJob<'_> {
-    /// The thing groups of the job as labels; `None` while its description is still to come.
+    /// The thing groups of the job as labels; `None` while its description is pending.
     #[must_use]
     pub fn groups(&self) -> Option<Vec<Label>> {
         match (self.details, self.state) {
@@ -584,7 +585,7 @@ impl KnownJob<'_> {
         }
     }
 
-    /// Whether the job has no description, and should have one.
+    /// Whether the job should have a description and has none.
     #[must_use]
     pub fn is_undescribed(&self) -> bool {
         self.details.is_none() && self.state.is_some()

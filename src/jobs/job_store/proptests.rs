@@ -1,4 +1,4 @@
-//! The store against a model of AWS: jobs move in every direction while walks and descriptions are under way.
+//! Compares the store with a model of AWS: jobs change in every way during walks and descriptions.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -12,7 +12,7 @@ use crate::jobs::{Description, ExecutionStatus, FailureReason, JobSummary, Targe
 const START: Timestamp = Timestamp::from_secs(1_700_000_000);
 const SECOND: Duration = Duration::from_secs(1);
 
-/// A job as AWS has it.
+/// A job in AWS.
 #[derive(Clone, Debug, PartialEq)]
 struct AwsJob {
     status: Status,
@@ -39,7 +39,7 @@ impl AwsJob {
     }
 }
 
-/// What happens next. The numbers choose a job or a request.
+/// An event. The numbers select a job or a request.
 #[derive(Clone, Copy, Debug)]
 enum Event {
     Create(u8),
@@ -79,10 +79,10 @@ fn events() -> impl Strategy<Value = Vec<Event>> {
     vec(event, 1..120)
 }
 
-/// The place of a job in a listing: by status, then the newest first.
+/// The sort key of a job in a listing: by status, then newest first.
 type Key = (usize, std::cmp::Reverse<Timestamp>, String);
 
-/// A listing page by page. A page begins after the last job of the page before.
+/// A listing, page by page. A page starts after the last job of the previous page.
 #[derive(Debug)]
 struct Listing<W> {
     walk: W,
@@ -105,12 +105,12 @@ struct World {
     order: Vec<Status>,
     open: Option<Listing<OpenWalk>>,
     full: Option<Listing<FullWalk>>,
-    /// The last sightings of the full walk under way, and of the last complete one; `None` for open.
+    /// The last summaries of the current full walk, and of the last complete one; `None` for open jobs.
     seeing: BTreeMap<String, Option<Pair>>,
     seen: BTreeMap<String, Option<Pair>>,
     sent: Vec<Sent>,
     failure: FailureReason,
-    /// Jobs that counted by a listing or an answer, with their creation.
+    /// Jobs that were counted after a listing or an answer, with their creation.
     counted: BTreeSet<(String, Timestamp)>,
 }
 
@@ -218,7 +218,7 @@ impl World {
         }
     }
 
-    /// The next page of a listing, and the place of its last job unless it is the last page.
+    /// The next page of a listing, and the key of its last job unless it is the last page.
     fn page(&self, statuses: &[Status], after: Option<&Key>) -> (Vec<JobSummary>, Option<Key>) {
         let rank = |status: &Status| self.order.iter().position(|known| known == status).unwrap_or(usize::MAX);
         let in_selection =
@@ -236,7 +236,7 @@ impl World {
         (jobs.into_iter().take(self.page_size).map(|(_, summary)| summary).collect(), next)
     }
 
-    /// The statuses of a scope, each of which is one filtered listing.
+    /// The statuses of a scope, one filtered listing for each.
     fn statuses(&self, open: bool) -> Vec<Status> {
         let all = if self.scope().statuses.is_empty() { Status::KNOWN } else { &self.scope().statuses };
         all.iter().filter(|status| status.is_open() == open).cloned().collect()
@@ -284,8 +284,8 @@ impl World {
             let result = walk.finish();
             assert_eq!(result.stats().jobs, self.seeing.len());
             self.seen = std::mem::take(&mut self.seeing);
-            // A full walk decides about jobs that left before it began. One that flips behind its back stays missing until it is
-            // listed again.
+            // A full walk decides about jobs that left before it began. A job that changes its status so that the walk
+            // misses it stays missing until it is listed again.
             let Self { counted, seen, store, .. } = self;
             let is_unseen = |(id, _): &(String, Timestamp)| {
                 let left = store.jobs.left.get(id.as_str());
@@ -298,14 +298,14 @@ impl World {
 
     fn ask(&mut self) {
         let is_current = |sent: &&Sent| self.store.details.queue.is_current(&sent.request);
-        let on_its_way: BTreeSet<JobId> =
+        let in_flight: BTreeSet<JobId> =
             self.sent.iter().filter(is_current).map(|sent| JobId::clone(&sent.request.id)).collect();
         if let Some(request) = self.store.next_to_describe(self.now) {
-            assert!(!on_its_way.contains(&request.id), "{request:?} is sent while another one is on its way");
+            assert!(!in_flight.contains(&request.id), "{request:?} is sent while another one is in flight");
             self.sent.push(Sent { request, answer: None });
             self.advance(SECOND);
         }
-        // A look changes when a job is described, and nothing else.
+        // Only descriptions change looks here.
         if let Some(LookRequest { request, look, .. }) = self.store.next_look(self.now) {
             self.store.looked(&request, Answer::Found(look.finish(true, self.now)), self.now);
         }
@@ -330,7 +330,7 @@ impl World {
         self.store.described(&request, &answer, self.now);
     }
 
-    /// Where an id counts: the first hit.
+    /// The pair under which an id counts: the first hit.
     fn hit(&self, id: &str) -> Option<Pair> {
         let Jobs { open, left, moved, ended, .. } = &self.store.jobs;
         if let Some(job) = open.as_ref().and_then(|open| open.get(id)) {
@@ -375,7 +375,7 @@ impl World {
     fn check(&mut self) -> Result<(), TestCaseError> {
         let Jobs { open, left, moved, .. } = &self.store.jobs;
         for id in open.iter().flatten().map(|(id, _)| id) {
-            prop_assert!(!left.contains_key(id) && !moved.contains_key(id), "{} is in two places", id);
+            prop_assert!(!left.contains_key(id) && !moved.contains_key(id), "{} is in two maps", id);
         }
         prop_assert!(left.keys().all(|id| !moved.contains_key(id)));
 
@@ -389,7 +389,7 @@ impl World {
         Ok(())
     }
 
-    /// A job that counted once, and still exists in scope, is never missing.
+    /// A job that counted once and still exists in scope is never missing.
     fn check_none_is_missing(&mut self) -> Result<(), TestCaseError> {
         let Jobs { open, left, moved, .. } = &self.store.jobs;
         let listed = open.iter().flatten().map(|(id, job)| (id, job.created_at));
@@ -409,7 +409,7 @@ impl World {
         Ok(())
     }
 
-    /// One walk of each kind while nothing moves.
+    /// One walk of each kind, without changes.
     fn walk_once_each(&mut self) {
         while !self.sent.is_empty() {
             self.deliver(0, None);
@@ -442,7 +442,7 @@ fn order() -> impl Strategy<Value = Vec<Status>> {
 
 proptest! {
     #[test]
-    fn each_job_counts_once_whatever_moves_and_fails(
+    fn each_job_counts_once_despite_changes_and_failures(
         scope in scopes(), details: bool, page_size in 1..4_usize, order in order(), denied: bool, events in events(),
     ) {
         let mut world = World::new(scope, details, page_size, order);
@@ -453,13 +453,13 @@ proptest! {
         }
         world.walk_once_each();
         if !world.store.options.lists_ended {
-            // Without full walks only time or an answer says that a job is gone.
+            // Without full walks, only time or an answer shows that a job is gone.
             world.describe_all();
             world.advance(Duration::from_mins(3));
             world.walk_once_each();
         }
         world.check()?;
-        prop_assert_eq!(world.counts(), world.truth(), "after one walk of each kind while nothing moves");
+        prop_assert_eq!(world.counts(), world.truth(), "after one walk of each kind without changes");
     }
 
     #[test]

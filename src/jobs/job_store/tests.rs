@@ -19,7 +19,7 @@ fn ended(fixture: &Fixture, status: &Status) -> u64 {
 }
 
 #[test]
-fn nothing_is_known_before_the_first_walk_of_each_kind() {
+fn counts_are_unknown_before_the_first_walk_of_each_kind() {
     let mut fixture = Fixture::new(options());
     assert_eq!((fixture.store.open_counts(), fixture.store.ended_counts(true)), (None, None));
     fixture.open_walk(&[]);
@@ -27,7 +27,7 @@ fn nothing_is_known_before_the_first_walk_of_each_kind() {
 }
 
 #[test]
-fn a_job_that_ends_counts_as_open_until_one_answer_says_where_it_went() {
+fn a_job_that_ends_counts_as_open_until_an_answer_reports_its_status() {
     let mut fixture = Fixture::new(options());
     fixture.open_walk(&[in_progress("a")]);
     fixture.full_walk(&[in_progress("a")]);
@@ -37,7 +37,7 @@ fn a_job_that_ends_counts_as_open_until_one_answer_says_where_it_went() {
     assert_eq!((open(&fixture, &Status::InProgress), ended(&fixture, &Status::Completed)), (1, 0));
     assert_eq!(fixture.answer(|id| found(job(id, "COMPLETED"), 0)).as_deref(), Some("a"));
     assert_eq!((open(&fixture, &Status::InProgress), ended(&fixture, &Status::Completed)), (0, 1));
-    assert_eq!(fixture.next(), None, "an ended job without open executions is known for good");
+    assert_eq!(fixture.next(), None, "an ended job without open executions is final");
 }
 
 #[test]
@@ -56,7 +56,7 @@ fn an_answer_during_a_full_walk_is_newer_than_the_walk() {
 }
 
 #[test]
-fn the_last_sighting_of_a_full_walk_says_whether_a_job_is_open() {
+fn the_last_summary_of_a_full_walk_decides_whether_a_job_is_open() {
     let mut fixture = Fixture::new(options());
     fixture.open_walk(&[in_progress("b")]);
     fixture.full_walk(&[in_progress("a"), job("a", "COMPLETED"), job("b", "COMPLETED"), in_progress("b")]);
@@ -73,7 +73,7 @@ fn a_listed_job_that_is_not_found_still_counts() {
 }
 
 #[test]
-fn a_job_that_left_the_list_is_asked_for_once_after_each_open_walk() {
+fn a_job_that_left_the_list_is_described_once_after_each_open_walk() {
     let mut fixture = Fixture::new(options());
     fixture.open_walk(&[in_progress("a")]);
     fixture.answer(|_| found(in_progress("a"), 1));
@@ -87,7 +87,7 @@ fn a_job_that_left_the_list_is_asked_for_once_after_each_open_walk() {
 }
 
 #[test]
-fn an_answer_to_an_older_request_does_not_say_where_a_job_went() {
+fn an_answer_to_an_older_request_is_ignored_for_a_job_that_left() {
     let mut fixture = Fixture::new(options());
     fixture.open_walk(&[in_progress("a")]);
     fixture.full_walk(&[]);
@@ -96,11 +96,11 @@ fn an_answer_to_an_older_request_does_not_say_where_a_job_went() {
     fixture.open_walk(&[]);
     fixture.store.described(&request, &found(job("a", "COMPLETED"), 0), fixture.now);
     assert_eq!((open(&fixture, &Status::InProgress), ended(&fixture, &Status::Completed)), (1, 0));
-    assert!(fixture.request().is_some(), "and it is asked for at once");
+    assert!(fixture.request().is_some(), "and it is due at once");
 }
 
 #[test]
-fn while_jobs_cannot_be_described_one_that_left_is_given_up_after_two_intervals() {
+fn without_descriptions_a_job_that_left_is_dropped_after_two_intervals() {
     for details in [None, options().details] {
         let mut fixture = Fixture::new(StoreOptions { details, ..options() });
         fixture.open_walk(&[in_progress("a"), job("b", "DELETION_IN_PROGRESS")]);
@@ -120,7 +120,7 @@ fn while_jobs_cannot_be_described_one_that_left_is_given_up_after_two_intervals(
 }
 
 #[test]
-fn a_failing_description_gives_up_no_job_before_a_full_walk_does() {
+fn failing_descriptions_drop_no_job_before_a_full_walk() {
     let mut fixture = Fixture::new(options());
     fixture.open_walk(&[in_progress("a")]);
     for _ in 0..9 {
@@ -135,7 +135,7 @@ fn a_failing_description_gives_up_no_job_before_a_full_walk_does() {
 }
 
 #[test]
-fn equal_answers_double_the_interval_and_a_changed_one_starts_it_anew() {
+fn equal_answers_double_the_interval_and_a_changed_one_resets_it() {
     let mut fixture = Fixture::new(options());
     fixture.open_walk(&[in_progress("a")]);
     for (queued, minutes) in [(5, 1), (5, 2), (5, 4), (5, 8), (5, 10), (5, 10), (4, 1), (4, 2)] {
@@ -147,7 +147,7 @@ fn equal_answers_double_the_interval_and_a_changed_one_starts_it_anew() {
 }
 
 #[test]
-fn failures_double_the_interval_and_any_answer_ends_that() {
+fn failures_double_the_interval_and_an_answer_resets_it() {
     let mut fixture = Fixture::new(options());
     fixture.open_walk(&[in_progress("a")]);
     for minutes in [2, 4, 8, 10, 10] {
@@ -171,7 +171,7 @@ fn a_moved_last_updated_at_is_due_at_once_but_not_again_after_a_failure() {
 }
 
 #[test]
-fn an_id_that_is_used_again_is_another_job() {
+fn a_reused_id_is_another_job() {
     let mut fixture = Fixture::new(options());
     fixture.open_walk(&[in_progress("a")]);
     fixture.answer(|id| found(in_progress(id), 7));
@@ -185,7 +185,7 @@ fn an_id_that_is_used_again_is_another_job() {
 }
 
 #[test]
-fn an_ended_job_is_asked_for_until_no_execution_is_open_and_for_a_day_at_most() {
+fn an_ended_job_is_described_until_no_execution_is_open_for_at_most_a_day() {
     let mut fixture = Fixture::new(options());
     fixture.open_walk(&[]);
     fixture.full_walk(&[job("a", "CANCELED"), job("b", "COMPLETED")]);
@@ -217,7 +217,7 @@ fn jobs_are_described_by_class_and_every_fifth_request_is_for_the_lowest() {
     let order: Vec<String> = std::iter::from_fn(|| Some(fixture.request()?.id.to_string())).collect();
     assert_eq!(order.len(), 36);
     let class = |place: usize| order[place].split('-').next().expect("a class");
-    // Eighteen requests were sent before, so that the second is a fifth one.
+    // Eighteen requests were sent before, so the second one is a fifth one.
     let fifths: Vec<&str> = (1..36).step_by(5).map(class).collect();
     assert_eq!(fifths, ["ended"; 7]);
     let others: Vec<&str> = (0..36).filter(|place| place % 5 != 1).map(class).collect();
@@ -225,7 +225,7 @@ fn jobs_are_described_by_class_and_every_fifth_request_is_for_the_lowest() {
 }
 
 #[test]
-fn while_all_is_denied_one_job_a_minute_is_asked_for_each_time_another_one() {
+fn while_everything_is_denied_another_job_is_tried_each_minute() {
     let mut fixture = Fixture::new(options());
     let jobs: Vec<JobSummary> = (0..20).map(|n| in_progress(&format!("job-{n:02}"))).collect();
     fixture.open_walk(&jobs);
@@ -250,7 +250,7 @@ fn while_all_is_denied_one_job_a_minute_is_asked_for_each_time_another_one() {
 }
 
 #[test]
-fn failures_that_can_be_the_jobs_own_pause_nothing() {
+fn failures_of_single_jobs_cause_no_pause() {
     for answers in [vec![FAILED], vec![DENIED, FAILED], vec![DENIED, Answer::Failed(FailureReason::Connection)]] {
         let mut fixture = Fixture::new(options());
         fixture.open_walk(&(0..20).map(|n| in_progress(&format!("job-{n:02}"))).collect::<Vec<_>>());
@@ -278,7 +278,7 @@ fn a_single_job_that_is_denied_is_retried_by_its_own_interval() {
 }
 
 #[test]
-fn jobs_that_are_denied_for_good_delay_no_others() {
+fn permanently_denied_jobs_do_not_delay_others() {
     let mut fixture = Fixture::new(options());
     let jobs: Vec<JobSummary> = (0..100).map(|n| in_progress(&format!("job-{n:02}"))).collect();
     fixture.open_walk(&jobs);
@@ -286,7 +286,7 @@ fn jobs_that_are_denied_for_good_delay_no_others() {
     for minute in 0..300 {
         while fixture.answer(answer).is_some() {}
         let states = fixture.store.states(fixture.now).details.expect("states");
-        // At first the denied ones are asked for, one in a minute.
+        // At first the denied ones are tried, one a minute.
         if minute >= 50 {
             assert_eq!([states[&CacheState::Fresh], states[&CacheState::Denied]], [50, 50], "minute {minute}");
         }
@@ -346,7 +346,7 @@ fn execution_counts_of_an_ended_job_that_is_being_deleted_go_stale() {
 }
 
 #[test]
-fn with_a_group_filter_ended_rows_exist_only_as_the_full_walk_listed_them() {
+fn with_a_group_filter_only_listed_ended_rows_exist() {
     let scope = Scope { thing_group_name: Some("line".to_owned()), ..Scope::default() };
     let mut fixture = Fixture::new(StoreOptions { scope, ..options() });
     fixture.open_walk(&["a", "b"].map(in_progress));
@@ -358,7 +358,7 @@ fn with_a_group_filter_ended_rows_exist_only_as_the_full_walk_listed_them() {
 }
 
 #[test]
-fn other_intervals_hold_at_once() {
+fn new_intervals_apply_at_once() {
     let mut fixture = Fixture::new(options());
     fixture.open_walk(&[in_progress("a")]);
     fixture.answer(|id| found(in_progress(id), 1));
