@@ -1,4 +1,4 @@
-//! What the exporter says about itself, independent of any target.
+//! The metrics of the exporter itself, independent of targets.
 
 use std::fmt;
 use std::sync::Arc;
@@ -39,8 +39,8 @@ pub struct ExporterMetrics {
 }
 
 impl ExporterMetrics {
-    /// The metrics of this process. `process_*` are read from its files under `/proc`, and the rates in force from `rates`, at
-    /// each scrape.
+    /// The metrics of this process. Each scrape reads `process_*` from `/proc`, and the current rate limits from
+    /// `rates`.
     #[must_use]
     pub fn new(rates: impl Fn() -> Vec<RateInForce> + Send + Sync + 'static) -> Self {
         let mut registry = Registry::default();
@@ -84,18 +84,18 @@ impl ExporterMetrics {
         (self.rates.0)()
     }
 
-    /// A request was answered. `handler` is the pattern of its path.
+    /// Counts a response. `handler` is the pattern of the path.
     pub fn http_request(&self, handler: &str, status: StatusCode) {
         let labels = vec![("handler", handler.to_owned()), ("code", status.as_str().to_owned())];
         self.http_requests.get_or_create(&labels).inc();
     }
 
-    /// A request had not the login of a user.
+    /// Counts a request without valid credentials.
     pub fn http_login_failed(&self, failure: LoginFailure) {
         self.http_login_failures.get_or_create(&login_failure(failure)).inc();
     }
 
-    /// A configuration was applied.
+    /// Records that a configuration was applied.
     pub fn config_applied(&self, loaded: &Loaded, at: Timestamp) {
         self.config_successful.set(1);
         self.config_success_time.set(at.as_secs_f64());
@@ -104,23 +104,24 @@ impl ExporterMetrics {
         self.config_in_use(loaded);
     }
 
-    /// A configuration was read and not applied.
+    /// Records that a configuration was read and not applied.
     pub fn config_rejected(&self) {
         self.config_successful.set(0);
     }
 
-    /// This is the configuration in use. Its hash also changes with the web configuration, which is read again by itself.
+    /// Sets the configuration in use. Its hash also changes with the web configuration, which is reloaded
+    /// automatically.
     pub fn config_in_use(&self, loaded: &Loaded) {
-        // 48 bits, which every signed 64-bit number holds.
+        // 48 bits fit into every signed 64-bit number.
         self.config_hash.set(i64::try_from(loaded.effective.hash()).unwrap_or_default());
     }
 
-    /// Whether the web configuration in its files is in use.
+    /// Sets whether the web configuration in its files is in use.
     pub fn web_config_in_use(&self, is_in_use: bool) {
         self.web_config_successful.set(i64::from(is_in_use));
     }
 
-    /// All samples as they are now.
+    /// The current samples.
     pub(super) fn samples(&self) -> Samples {
         let families: Vec<&'static catalogue::Family> =
             catalogue::ALL.iter().copied().filter(|family| family.subject == Subject::Exporter).collect();
@@ -136,20 +137,20 @@ fn register(registry: &mut Registry, family: &catalogue::Family, metric: impl Me
     registry.register(family.family_name(), family.help, metric);
 }
 
-/// The rate that requests to one operation in an account and region are held to.
+/// The current rate limit of one operation in an account and region.
 #[derive(Clone, Debug, PartialEq)]
 pub struct RateInForce {
     /// The account.
     pub account: AccountId,
     /// The region.
     pub region: String,
-    /// The operation, by AWS's name.
+    /// The operation, by its AWS name.
     pub operation: &'static str,
     /// Requests a second.
     pub rate: f64,
 }
 
-/// Reads the rates in force when they are asked for: they recover with time.
+/// Reads the current rate limits at each scrape: they recover with time.
 #[derive(Clone)]
 struct RatesInForce(Arc<dyn Fn() -> Vec<RateInForce> + Send + Sync>);
 

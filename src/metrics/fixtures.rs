@@ -39,7 +39,7 @@ pub(super) fn identity(name: &str) -> Identity {
     Identity { name: name.to_owned(), region: "eu-west-1".to_owned(), labels: Vec::new() }
 }
 
-/// A part with so many jobs of one status.
+/// A part with this number of jobs of one status.
 pub(super) fn part(status: Status, jobs: u64) -> Part {
     Part { jobs: BTreeMap::from([((status, TargetSelection::Snapshot), jobs)]), ..Part::default() }
 }
@@ -48,7 +48,7 @@ pub(super) fn published(part: Part, collected: Timepoint) -> Published {
     Published { part: Arc::new(part), collected, stale_after: 10 * MINUTE }
 }
 
-/// A target with so many open and as many ended jobs, that is up.
+/// A target with this number of open jobs and of ended jobs, which is up.
 pub(super) fn state(jobs: u64, collected: Timepoint) -> TargetState {
     let stats = WalkStats { jobs: usize::try_from(jobs).expect("a count"), ..WalkStats::default() };
     let listing =
@@ -63,7 +63,7 @@ pub(super) fn state(jobs: u64, collected: Timepoint) -> TargetState {
     }
 }
 
-/// Targets that are shown, and their exposition.
+/// Targets and their exposition.
 pub(super) struct Fixture {
     pub(super) states: Arc<TargetStates>,
     pub(super) exposition: Exposition,
@@ -112,7 +112,7 @@ fn pair(is_open: bool) -> impl Strategy<Value = Pair> {
     (prop_oneof![3 => select(known), 1 => new], selection)
 }
 
-/// The keys of the tags of each state.
+/// The keys of the tags in each state.
 const TAG_KEYS: [&str; 2] = ["team", "cost:center"];
 
 fn open_status() -> impl Strategy<Value = ExecutionStatus> {
@@ -127,7 +127,7 @@ fn named() -> impl Strategy<Value = OpenExecution> {
     })
 }
 
-/// A job whose id no other job has.
+/// A job with a unique id.
 fn series(is_open: bool) -> impl Strategy<Value = JobSeries> {
     let times = [(); 6].map(|()| option::of(timestamp()));
     let executions = option::of(vec(option::of(0..u32::MAX), 8));
@@ -168,7 +168,7 @@ fn series(is_open: bool) -> impl Strategy<Value = JobSeries> {
 }
 
 fn any_part(is_open: bool) -> impl Strategy<Value = Part> {
-    // A sum over all samples stays exact.
+    // Small enough that sums over all samples are exact.
     let counts = || btree_map(pair(is_open), 0..1_u64 << 40, 0..6);
     let oldest = || btree_map(pair(is_open), timestamp(), 0..4);
     let selections = || btree_map(pair(is_open).prop_map(|(_, selection)| selection), any::<u64>(), 0..4);
@@ -233,7 +233,7 @@ fn listing() -> impl Strategy<Value = ListingState> {
     )
 }
 
-/// Any state, none of whose parts is stale at `now`.
+/// Any state without stale parts at `now`.
 pub(super) fn any_state(now: Timepoint) -> impl Strategy<Value = TargetState> {
     let published = move |is_open| option::of(any_part(is_open).prop_map(move |part| published(part, now)));
     let states = || option::of(btree_map(select(CacheState::ALL.to_vec()), any::<u64>(), 0..4));
@@ -270,7 +270,7 @@ pub(super) fn any_targets(now: Timepoint) -> impl Strategy<Value = Vec<(Identity
     })
 }
 
-/// Counts everything that can be counted once.
+/// Increments every counter once.
 pub(super) fn count_all(slot: &Slot) {
     let counters = slot.counters();
     for collector in Collector::ALL {

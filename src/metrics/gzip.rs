@@ -1,6 +1,7 @@
-//! One gzip member ([RFC 1952](https://www.rfc-editor.org/rfc/rfc1952)) of two halves that are compressed at different times.
+//! One gzip member ([RFC 1952](https://www.rfc-editor.org/rfc/rfc1952)) of two halves that are compressed at different
+//! times.
 //!
-//! Members could simply follow each other, but many clients, curl and browsers among them, read the first one only.
+//! Two members would be simpler, but many clients, including curl and browsers, read only the first one.
 
 use std::io::{self, Write as _};
 
@@ -11,10 +12,10 @@ use flate2::{Compression, Crc};
 /// No name, no time, an unknown system.
 const HEADER: [u8; 10] = [0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 0, 0xff];
 
-/// What a flush writes last, at a byte boundary: an empty stored block.
+/// The end of a flush, at a byte boundary: an empty stored block.
 const SYNC_MARKER: [u8; 4] = [0, 0, 0xff, 0xff];
 
-/// The first half of a member. Any number of members can begin with it.
+/// The first half of a member. Any number of members can start with it.
 #[derive(Debug)]
 pub(super) struct FirstHalf {
     /// The header, and the compressed data up to a byte boundary.
@@ -29,8 +30,8 @@ impl FirstHalf {
     /// If the compressed data does not end at a byte boundary, which would be a fault of flate2.
     pub(super) fn compress<'a>(pieces: impl IntoIterator<Item = &'a Bytes>) -> io::Result<Self> {
         let (mut encoder, crc) = encode(HEADER.to_vec(), pieces)?;
-        // Ends the last block at a byte boundary, and leaves the stream open. While output is pending, a flush writes that output and
-        // nothing else (flate2 1.1.11), so it takes a second one.
+        // A flush ends the last block at a byte boundary and leaves the stream open. With pending output, a flush only
+        // writes that output (flate2 1.1.11), so a second one is needed.
         encoder.flush()?;
         encoder.flush()?;
         let mut compressed = std::mem::take(encoder.get_mut());
@@ -41,10 +42,10 @@ impl FirstHalf {
         Ok(Self { compressed: compressed.into(), crc })
     }
 
-    /// Compresses the rest of a member. It refers to nothing in the first half.
+    /// Compresses the rest of a member, without references to the first half.
     ///
     /// # Errors
-    /// Never so far: both ends are in memory.
+    /// Never in practice: both ends are in memory.
     pub(super) fn complete<'a>(&self, rest: impl IntoIterator<Item = &'a Bytes>) -> io::Result<Bytes> {
         let (encoder, rest) = encode(Vec::new(), rest)?;
         let mut compressed = encoder.finish()?;
@@ -61,7 +62,8 @@ fn encode<'a>(
     start: Vec<u8>,
     pieces: impl IntoIterator<Item = &'a Bytes>,
 ) -> io::Result<(DeflateEncoder<Vec<u8>>, Crc)> {
-    // The fastest level: an exposition repeats itself so much that the higher ones gain little for several times the work.
+    // The fastest level: an exposition repeats itself so much that higher levels gain little for several times the
+    // work.
     let mut encoder = DeflateEncoder::new(start, Compression::fast());
     let mut crc = Crc::new();
     for piece in pieces {
@@ -82,7 +84,7 @@ mod tests {
     use super::*;
     use crate::proptests::cases;
 
-    /// What a client reads that stops after one member, and whether that was all.
+    /// What a client reads that stops after one member, and whether that was everything.
     fn read(member: &[u8]) -> (Vec<u8>, bool) {
         let (mut decoder, mut plain) = (GzDecoder::new(member), Vec::new());
         decoder.read_to_end(&mut plain).expect("gzip");
@@ -103,16 +105,16 @@ mod tests {
     }
 
     #[test]
-    fn output_that_is_pending_does_not_hide_the_end_of_the_first_half() {
-        // One of about 30 such sizes leaves output pending.
-        let mut dice = fastrand::Rng::with_seed(1);
+    fn pending_output_does_not_hide_the_end_of_the_first_half() {
+        // About one of 30 such sizes leaves output pending.
+        let mut rng = fastrand::Rng::with_seed(1);
         for _ in 0..400 {
             // Several times the encoder's buffer of 32 KiB, in pieces of all sizes that compress badly.
-            let piece = |dice: &mut fastrand::Rng| {
-                let length = dice.usize(1..20_000);
-                std::iter::repeat_with(|| dice.u8(b'a'..=b'z')).take(length).collect::<Bytes>()
+            let piece = |rng: &mut fastrand::Rng| {
+                let length = rng.usize(1..20_000);
+                std::iter::repeat_with(|| rng.u8(b'a'..=b'z')).take(length).collect::<Bytes>()
             };
-            let pieces: Vec<Bytes> = (0..dice.usize(1..12)).map(|_| piece(&mut dice)).collect();
+            let pieces: Vec<Bytes> = (0..rng.usize(1..12)).map(|_| piece(&mut rng)).collect();
             let half = FirstHalf::compress(&pieces).expect("a first half that ends at a byte boundary");
             let rest = half.complete([&Bytes::from("up 1\n")]).expect("gzip");
             let plain = [pieces.concat(), b"up 1\n".to_vec()].concat();

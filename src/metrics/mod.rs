@@ -1,8 +1,8 @@
-//! What the exporter serves at `/metrics`.
+//! The metrics at `/metrics`.
 //!
-//! - [`TargetStates`]: what each target shows. A worker publishes to its [`Slot`], and samples are rendered then.
-//! - [`TargetCounters`] and [`ExporterMetrics`]: what is counted, through prometheus-client.
-//! - [`Exposition`]: the body of a scrape, which refers to those samples and copies none.
+//! - [`TargetStates`]: the state of each target. A worker publishes to its [`Slot`], which renders the samples.
+//! - [`TargetCounters`] and [`ExporterMetrics`]: counters, with prometheus-client.
+//! - [`Exposition`]: the body of a scrape, which references the samples and copies none.
 //! - [`catalogue`]: the definition of every metric.
 
 pub mod catalogue;

@@ -1,10 +1,10 @@
-//! `process_*`, as every Prometheus client library has them.
+//! The `process_*` metrics of the Prometheus client libraries.
 //! Source: <https://prometheus.io/docs/instrumenting/writing_clientlibs/#process-metrics>.
 
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::DescriptorEncoder;
 
-/// Reads `/proc/self` when asked. What cannot be read is absent.
+/// Reads `/proc/self` at each scrape. Values that cannot be read are absent.
 #[derive(Debug)]
 pub(super) struct Process {
     #[cfg(target_os = "linux")]
@@ -33,8 +33,8 @@ mod linux {
         }
     }
 
-    /// Boot time plus the process's start in ticks since then, as the other client libraries do it. Read once: the
-    /// kernel moves the boot time when the clock is set, and a start time has to stay.
+    /// The boot time plus the process's start in ticks since then, as in other client libraries. Read once: the kernel
+    /// moves the boot time when the clock is set, but the start time must not change.
     #[expect(clippy::cast_precision_loss, reason = "seconds and ticks are far below 2^52")]
     fn start_time() -> Option<f64> {
         let ticks = Proc::myself().ok()?.stat().ok()?.starttime;

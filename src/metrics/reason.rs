@@ -1,33 +1,33 @@
-//! Why something failed, in few words.
+//! Reasons of failures.
 
 use std::fmt;
 
-/// Why a run of a collector failed. Each reason asks for something else from the operator.
+/// Why a run of a collector failed. Each reason needs a different reaction of the operator.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Reason {
-    /// AWS asked to slow down, and retries did not help.
+    /// AWS throttled the request and its retries.
     Throttled,
-    /// The identity may not do this.
+    /// The identity lacks a permission.
     Denied,
-    /// There is no identity: no credentials, or AWS did not accept them.
+    /// There are no valid credentials.
     Credentials,
-    /// No whole answer in time.
+    /// No complete answer in time.
     Timeout,
-    /// No connection, or one that broke.
+    /// No connection, or a broken one.
     Network,
     /// A 5xx answer.
     Unavailable,
     /// Any other error answer.
     Rejected,
-    /// An answer that cannot be read, or that lacks what it must have.
+    /// An answer that cannot be parsed, or lacks required content.
     Malformed,
-    /// A page token that was seen before in the same walk.
+    /// A page token that was already used in the same walk.
     TokenLoop,
     /// More pages than allowed.
     PageLimit,
     /// A job of another account than the target's.
     AccountMismatch,
-    /// The request could not even be made.
+    /// The request could not be made.
     Configuration,
     /// A fault in the exporter.
     Internal,
@@ -71,12 +71,12 @@ impl Reason {
         }
     }
 
-    /// What the operator can do about it.
+    /// What the operator can do.
     #[must_use]
     pub const fn advice(self) -> &'static str {
         match self {
             Self::Throttled => {
-                "the account's rate is shared with everything else in it: lower limits.requests_per_second, or raise the intervals under collectors"
+                "all clients of the account share its quota: lower limits.requests_per_second, or raise the intervals under collectors"
             }
             Self::Denied => {
                 "allow the action to the identity that the exporter runs as (the README has the policy); for a role, check its trust policy and external_id"
@@ -85,21 +85,21 @@ impl Reason {
                 "give the exporter valid credentials (environment, profile, web identity, ECS or EC2 role) and check the machine's clock"
             }
             Self::Timeout => {
-                "check the route to the endpoint, or raise collectors.all_jobs.timeout if the walk only takes long"
+                "check the route to the endpoint, or raise collectors.all_jobs.timeout if the walk is only slow"
             }
             Self::Network => {
                 "check name resolution, route, proxy, firewall and trusted certificates between the exporter and the endpoint"
             }
-            Self::Unavailable => "AWS failed; the exporter tries again by itself",
+            Self::Unavailable => "AWS failed; the exporter retries automatically",
             Self::Rejected => "check the target's region, endpoint_url and filter against the answer",
-            Self::Malformed => "check that endpoint_url is AWS IoT and that no proxy answers in its place",
+            Self::Malformed => "check that endpoint_url is AWS IoT and that no proxy answers instead",
             Self::TokenLoop => "the endpoint repeats pages, so a count would be wrong; check that it is AWS IoT",
             Self::PageLimit => "raise limits.max_pages, or narrow the target with targets[].filter",
             Self::AccountMismatch => {
                 "check targets[].account_id and the credentials: they belong to different accounts"
             }
             Self::Configuration => "check the target's region and endpoint_url",
-            Self::Internal => "report it with the log; the target is tried again, and the others go on",
+            Self::Internal => "report it with the log; the exporter retries the target, and the others continue",
         }
     }
 }

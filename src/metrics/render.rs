@@ -1,4 +1,4 @@
-//! From what a target shows to sample lines.
+//! Renders the state of a target as sample lines.
 
 use super::catalogue::{
     COLLECTOR_DURATION, COLLECTOR_FRESH, COLLECTOR_INTERVAL, COLLECTOR_JOBS, COLLECTOR_LAST_SUCCESS, COLLECTOR_SUCCESS,
@@ -115,7 +115,7 @@ fn of_group<'a>(group: &'a str, (status, selection): &'a Pair) -> [&'a str; 3] {
     [group, status.as_str(), selection.as_str()]
 }
 
-/// What is shown of a target's jobs in one sum over open and ended ones.
+/// Sums over the open and the ended jobs of a target.
 pub(super) fn jobs_of_target(state: &TargetState, labels: &Labels) -> Samples {
     let mut writer = SampleWriter::new(labels);
     writer.gauge(&JOBS_UNDESCRIBED, sum(state, |part| part.undescribed).map(|jobs| ([], jobs)));
@@ -123,7 +123,7 @@ pub(super) fn jobs_of_target(state: &TargetState, labels: &Labels) -> Samples {
     writer.finish()
 }
 
-/// The families about a target itself.
+/// The families about the target itself.
 pub(super) fn target(state: &TargetState, labels: &Labels) -> Samples {
     let mut writer = SampleWriter::new(labels);
     let listings = || {
@@ -158,14 +158,14 @@ pub(super) fn target(state: &TargetState, labels: &Labels) -> Samples {
     writer.finish()
 }
 
-/// How many other targets watch the same jobs.
+/// The number of other targets with the same jobs.
 pub(super) fn overlapping(others: u64, labels: &Labels) -> Samples {
     let mut writer = SampleWriter::new(labels);
     writer.gauge(&OVERLAPPING_TARGETS, [([], others)]);
     writer.finish()
 }
 
-/// The sum over what is shown of a target's jobs; `None` if there is nothing to sum.
+/// The sum over the shown jobs of a target; `None` if nothing is shown.
 fn sum(state: &TargetState, value: impl Fn(&Part) -> Option<u64>) -> Option<u64> {
     let shown = state.open.iter().chain(&state.ended).filter_map(|published| value(&published.part));
     shown.reduce(u64::saturating_add)

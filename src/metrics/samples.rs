@@ -1,5 +1,5 @@
-//! Sample lines, sorted by family. They are the same in both text formats: a counter's sample ends in `_total` in either, and no
-//! value is infinite.
+//! Sample lines, by family. They are the same in both text formats: a counter's sample ends in `_total` in both, and
+//! no value is infinite.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -11,10 +11,10 @@ use prometheus_client::registry::Registry;
 
 use super::catalogue::{Family, FamilyType};
 
-/// Label names and values, in the order in which they are written.
+/// Label names and values, in output order.
 pub type Labels = Vec<(String, String)>;
 
-/// The sample lines of some families. All of them are slices of one allocation.
+/// The sample lines of some families, as slices of one allocation.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Samples(BTreeMap<&'static str, Bytes>);
 
@@ -24,13 +24,13 @@ impl Samples {
         self.0.get(family.name)
     }
 
-    /// The samples of everything in a registry, of these families.
+    /// The samples of a registry, for these families.
     ///
-    /// The library writes the lines. Its headers are dropped: one header has to stand above the samples of all targets, and the
-    /// library has `OpenMetrics` headers only.
+    /// prometheus-client writes the lines. Its headers are dropped: one header must precede the samples of all
+    /// targets, and the library has only `OpenMetrics` headers.
     pub(super) fn of_registry(registry: &Registry, families: &[&'static Family]) -> Self {
         let mut text = String::new();
-        // Writing to a string cannot fail. A collector that fails leaves its own samples out: absent means unknown.
+        // Writing to a string cannot fail. A collector that fails omits its own samples.
         let _ = encode_registry(&mut text, registry);
         let (mut lines, mut name): (BTreeMap<&str, Vec<&str>>, &str) = (BTreeMap::new(), "");
         for line in text.split_inclusive('\n') {
@@ -42,7 +42,7 @@ impl Samples {
         }
         let mut writer = SampleWriter::new(&[]);
         for &family in families {
-            // The lines of a histogram belong together, and begin with the sum. Other samples are one line each.
+            // The lines of a histogram belong together and begin with the sum. Other samples are single lines.
             let first = if family.family_type == FamilyType::Histogram {
                 format!("{}_sum", family.name)
             } else {
@@ -55,7 +55,7 @@ impl Samples {
                     None => metrics.push(vec![line]),
                 }
             }
-            // The library keeps label sets in a hash map, whose order changes from process to process.
+            // The library stores label sets in a hash map with a random order.
             metrics.sort_unstable();
             writer.add(family, |text| text.extend(metrics.iter().flatten().copied()));
         }
@@ -88,11 +88,11 @@ impl From<f64> for Value {
     }
 }
 
-/// Writes samples that have some labels in common.
+/// Writes samples with common labels.
 #[derive(Debug)]
 pub(super) struct SampleWriter {
     text: String,
-    /// The common labels, as they are written.
+    /// The common labels, rendered.
     common: String,
     families: Vec<(&'static str, Range<usize>)>,
 }
@@ -106,7 +106,7 @@ impl SampleWriter {
         Self { text: String::new(), common: written, families: Vec::new() }
     }
 
-    /// Adds the samples of a gauge, each with the values of the family's own labels. A family is added once.
+    /// Adds the samples of a gauge, each with the values of the family's own labels. Each family is added once.
     pub(super) fn gauge<'v, const LABELS: usize, V: Into<Value>>(
         &mut self,
         family: &'static Family,
@@ -118,7 +118,7 @@ impl SampleWriter {
         self.gauge_with_labels(family, samples);
     }
 
-    /// The same for samples whose labels are not those of the family alone.
+    /// Like `gauge`, for samples with additional labels.
     pub(super) fn gauge_with_labels<'v>(
         &mut self,
         family: &'static Family,
@@ -155,7 +155,7 @@ impl SampleWriter {
     }
 
     pub(super) fn finish(mut self) -> Samples {
-        // It is kept until the data changes.
+        // The lines are kept until the data changes.
         self.text.shrink_to_fit();
         let text = Bytes::from(self.text);
         Samples(self.families.into_iter().map(|(name, range)| (name, text.slice(range))).collect())
@@ -237,7 +237,7 @@ mod tests {
     }
 
     #[test]
-    fn samples_of_a_registry_are_sorted_by_family_whatever_a_label_says() {
+    fn samples_of_a_registry_are_sorted_by_family_for_any_labels() {
         let mut registry = Registry::default();
         let counters: Counters<Labels, Counter> = Counters::default();
         counters.get_or_create(&one_label("a", "# TYPE x\n\"\\")).inc();
@@ -251,9 +251,9 @@ mod tests {
     proptest! {
         #![proptest_config(cases(256))]
 
-        /// The library writes the same line, so that samples of both read alike.
+        /// The library writes the same line, so that the samples of both look alike.
         #[test]
-        fn a_line_is_what_prometheus_client_writes(value in text(), millis in any::<i64>(), count in any::<u32>()) {
+        fn a_line_equals_that_of_prometheus_client(value in text(), millis in any::<i64>(), count in any::<u32>()) {
             #[derive(Debug)]
             struct One(String, f64, u64);
             impl prometheus_client::collector::Collector for One {
@@ -280,7 +280,7 @@ mod tests {
             writer.gauge(&JOBS_CONCURRENT, [([value.as_str()], u64::from(count))]);
             let ours = writer.finish();
             prop_assert_eq!(ours.get(&JOBS_CONCURRENT), theirs.get(&JOBS_CONCURRENT));
-            // The library does not always find the shortest text for a number.
+            // The library does not always use the shortest text of a number.
             let [ours, theirs] = [ours, theirs].map(|samples| {
                 let line = lines(&samples, &COLLECTOR_DURATION);
                 let (labels, value) = line.trim_end().rsplit_once(' ').expect("a value");

@@ -1,4 +1,4 @@
-//! What a target counts: the runs of its collectors, and its requests to AWS.
+//! The counters of a target: runs of its collectors, and requests to AWS.
 
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
@@ -20,19 +20,20 @@ use super::last_hour::{LastHour, RequestCount};
 use super::samples::{Labels, Samples};
 use crate::jobs::{OTHER, is_label_text};
 
-/// Every family that is counted here.
+/// Every family of these counters.
 const FAMILIES: &[&catalogue::Family] =
     &[&COLLECTOR_RUNS, &COLLECTOR_FAILURES, &API_REQUESTS, &API_ERRORS, &API_REQUEST_DURATION, &API_RATE_LIMIT_WAIT];
 
-/// The operations that collectors call, by AWS's names. Their counters exist from the start.
+/// The operations of the collectors, by AWS name. Their counters exist from the start.
 pub const OPERATIONS: &[&str] =
     &["ListJobs", "DescribeJob", "ListJobExecutionsForJob", "ListTagsForResource", "GetCallerIdentity"];
 
-/// The operations that get credentials, of STS and IAM Identity Center. Most targets call none of them, or one.
+/// The operations that fetch credentials, of STS and IAM Identity Center. Most targets use none or one of them.
 pub const CREDENTIAL_OPERATIONS: &[&str] =
     &["AssumeRole", "AssumeRoleWithWebIdentity", "CreateToken", "GetRoleCredentials"];
 
-/// Error codes that are always shown: those that the operations declare, and the exporter's own for attempts without an answer.
+/// Error codes that are always shown: those that the operations declare, and the exporter's own codes for attempts
+/// without an answer.
 const KNOWN_CODES: &[&str] = &[
     "AccessDeniedException",
     "InternalFailureException",
@@ -45,16 +46,16 @@ const KNOWN_CODES: &[&str] = &[
     "timeout",
 ];
 
-/// How many other codes a target shows before further ones are folded.
+/// The number of other codes that a target shows; further ones are folded.
 const MAX_UNKNOWN_CODES: usize = 16;
 
-/// The buckets of request durations, in seconds. The last is the timeout of an attempt.
+/// The buckets of request durations, in seconds. The last one is the timeout of an attempt.
 const REQUEST_DURATION_BUCKETS: [f64; 9] = [0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0];
 
 /// Label names and values of one counter.
 pub(super) type LabelSet = Vec<(&'static str, String)>;
 
-/// The counters of one target. Everything that is known in advance starts at 0, so that a rate sees the first failure.
+/// The counters of one target. All known label values start at 0, so that `rate()` includes the first failure.
 #[derive(Debug)]
 pub struct TargetCounters {
     registry: Registry,
@@ -66,17 +67,17 @@ pub struct TargetCounters {
     api_waits: Family<LabelSet, Counter<f64, AtomicU64>>,
     unknown_codes: Mutex<BTreeSet<String>>,
     last_hour: LastHour,
-    /// How often anything was counted.
+    /// The number of changes so far.
     changes: AtomicU64,
     rendered: Mutex<Rendered>,
 }
 
-/// The samples after so many changes; `None` before they were first asked for.
+/// The samples and the number of changes that they contain; `None` before the first scrape.
 #[derive(Debug, Default)]
 struct Rendered(Option<(u64, Arc<Samples>)>);
 
 impl TargetCounters {
-    /// Counters that carry these labels.
+    /// Counters with these labels.
     #[must_use]
     pub fn new(labels: Labels) -> Self {
         let labels = labels.into_iter().map(|(name, value)| (Cow::from(name), Cow::from(value)));
@@ -120,32 +121,32 @@ impl TargetCounters {
         }
     }
 
-    /// A run of a collector ended, successfully or not.
+    /// Counts a run that ended, successfully or not.
     pub fn run_ended(&self, collector: Collector) {
         self.runs.get_or_create(&of_collector(collector)).inc();
         self.changed();
     }
 
-    /// A run of a collector failed. It is counted as ended by itself.
+    /// Counts a failed run. [`Self::run_ended`] counts its end.
     pub fn run_failed(&self, collector: Collector, reason: Reason) {
         self.failures.get_or_create(&of_failure(collector, reason)).inc();
         self.changed();
     }
 
-    /// Runs that have ended.
+    /// The number of runs that have ended.
     #[must_use]
     pub fn runs(&self, collector: Collector) -> u64 {
         self.runs.get_or_create(&of_collector(collector)).get()
     }
 
-    /// Runs that failed for this reason.
+    /// The number of runs that failed for this reason.
     #[must_use]
     pub fn failures(&self, collector: Collector, reason: Reason) -> u64 {
         self.failures.get_or_create(&of_failure(collector, reason)).get()
     }
 
-    /// A request was sent, a retry included. It took so long until its answer was there or its time was up; `None` if it was
-    /// cancelled.
+    /// Counts a request or a retry that ended. `duration` is the time until its answer or its timeout; `None` if it
+    /// was cancelled.
     pub fn request_ended(&self, operation: &str, duration: Option<Duration>) {
         let labels = of_operation(operation);
         self.api_requests.get_or_create(&labels).inc();
@@ -156,19 +157,19 @@ impl TargetCounters {
         self.changed();
     }
 
-    /// A request waited so long for its permit.
+    /// Adds the time that a request waited for its permit.
     pub fn waited(&self, operation: &str, duration: Duration) {
         self.api_waits.get_or_create(&of_operation(operation)).inc_by(duration.as_secs_f64());
         self.changed();
     }
 
-    /// A request for credentials is sent. It belongs to no run of a collector.
+    /// Counts a request for credentials. It belongs to no run of a collector.
     pub fn credential_request_sent(&self, operation: &str) {
         self.api_requests.get_or_create(&of_operation(operation)).inc();
         self.changed();
     }
 
-    /// A request failed, with AWS's error code or one of the exporter's own.
+    /// Counts a failed request, with AWS's error code or one of the exporter.
     pub fn request_failed(&self, operation: &str, code: &str) {
         let mut labels = of_operation(operation);
         labels.push(("code", self.shown_code(code).to_owned()));
@@ -187,10 +188,10 @@ impl TargetCounters {
         self.last_hour.counts()
     }
 
-    /// The samples. They are rendered again only if anything was counted since the last call.
+    /// The samples. They are rendered again only if a counter has changed.
     pub(super) fn samples(&self) -> Arc<Samples> {
         let mut rendered = self.rendered.lock().unwrap_or_else(PoisonError::into_inner);
-        // Read before the counters are: what is counted meanwhile is rendered by the next call.
+        // Read before the counters: the next call renders what is counted meanwhile.
         let changes = self.changes.load(Ordering::Acquire);
         match &rendered.0 {
             Some((at, samples)) if *at == changes => Arc::clone(samples),
@@ -206,7 +207,7 @@ impl TargetCounters {
         self.changes.fetch_add(1, Ordering::Release);
     }
 
-    /// The code, if it can be a label and there is room for it.
+    /// The code, if it is a valid label and the limit is not reached.
     fn shown_code<'a>(&self, code: &'a str) -> &'a str {
         if KNOWN_CODES.contains(&code) {
             return code;
@@ -253,7 +254,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_known_in_advance_starts_at_0() {
+    fn known_label_values_start_at_0() {
         let counters = counters();
         let name = COLLECTOR_RUNS.name;
         let expected = ["all_jobs", "details", "executions", "open_jobs", "tags"]

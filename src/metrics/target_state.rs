@@ -1,4 +1,4 @@
-//! What a target shows, as its worker publishes it.
+//! The state of a target, as its worker publishes it.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -10,7 +10,7 @@ use tokio::time::Instant;
 use super::Reason;
 use crate::jobs::{AccountId, CacheState, CacheStates, Part, Timepoint, Timestamp, WalkStats};
 
-/// The parts that collect what a target shows. One that fails never delays or hides what another one found.
+/// The collectors of a target. One that fails never delays or hides the data of another.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Collector {
     /// `ListJobs` with the open statuses.
@@ -64,7 +64,7 @@ pub fn by_collector(states: &CacheStates) -> [(Collector, Option<&BTreeMap<Cache
     ]
 }
 
-/// Everything that a target shows. It is published in one step, so that data and what is said about the data agree.
+/// The whole state of a target. It is published in one step, so that all its fields are consistent.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct TargetState {
     /// The account; `None` until it is known.
@@ -73,15 +73,15 @@ pub struct TargetState {
     pub open: Option<Published>,
     /// The jobs that are not open; `None` before the first full walk, and when they are stale.
     pub ended: Option<Published>,
-    /// Thing groups without rows of their own because of the limit.
+    /// The number of thing groups without their own rows because of the limit.
     pub folded_thing_groups: u64,
     /// The collector of open jobs.
     pub open_jobs: ListingState,
-    /// The collector of all jobs; `None` if it is not enabled.
+    /// The collector of all jobs; `None` if it is disabled.
     pub all_jobs: Option<ListingState>,
-    /// Jobs by the state of what the other collectors know of them.
+    /// The number of jobs by state, for each other collector.
     pub states: CacheStates,
-    /// The keys of the tags that are shown, in the order of the values of each job.
+    /// The keys of the shown tags, in the order of the values of each job.
     pub tag_keys: Arc<[String]>,
 }
 
@@ -92,7 +92,7 @@ pub struct Published {
     pub part: Arc<Part>,
     /// When the last successful run ended.
     pub collected: Timepoint,
-    /// For how long after that it is shown. The worker withdraws it then, and each reader checks too.
+    /// How long it is shown after that. The worker withdraws it then, and each reader checks it, too.
     pub stale_after: Duration,
 }
 
@@ -104,12 +104,12 @@ impl Published {
     }
 }
 
-/// A collector that runs on a schedule, one walk at a time.
+/// The state of a collector with scheduled walks.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ListingState {
-    /// How far apart runs start, as planned now.
+    /// The planned time between the starts of runs.
     pub interval: Duration,
-    /// Whether no data is stale. Before the first run has ended there is none, until it would be stale.
+    /// Whether no data is stale. Also true before the first run ends, until its data would be stale.
     pub is_fresh: bool,
     /// The last run that ended.
     pub last_run: Option<RunOutcome>,
@@ -126,7 +126,8 @@ pub struct ListingState {
 }
 
 impl ListingState {
-    /// Whether the last run succeeded and its data is fresh. A first run counts as success until its data would be stale.
+    /// Whether the last run succeeded and its data is fresh. The first run counts as a success until its data would be
+    /// stale.
     #[must_use]
     pub fn is_up(&self) -> bool {
         self.is_fresh && self.last_run.as_ref().is_none_or(|run| run.failure.is_none())
@@ -193,24 +194,24 @@ pub struct RunOutcome {
     pub at: Timestamp,
     /// How long it took.
     pub duration: Duration,
-    /// What went wrong; `None` if it succeeded.
+    /// The failure; `None` if it succeeded.
     pub failure: Option<Failure>,
 }
 
 /// Why a run failed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Failure {
-    /// The kind of failure.
+    /// The reason.
     pub reason: Reason,
-    /// What happened, in one line.
+    /// The message, in one line.
     pub message: String,
 }
 
 /// The size of a complete walk.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct WalkState {
-    /// Its pages, of all its parts.
+    /// The number of its pages, over all its queries.
     pub pages: u64,
-    /// Its jobs.
+    /// The numbers of its jobs.
     pub stats: WalkStats,
 }

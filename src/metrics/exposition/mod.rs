@@ -1,8 +1,9 @@
 //! The body of `/metrics`.
 //!
-//! It has two halves. The first one is everything that targets show: references to samples that were rendered when they changed.
-//! The list of references, and its compressed form, are kept until a target shows something else, and shared by all responses.
-//! The second half is what the exporter counts. It can change at any time, so it is put together for each response.
+//! The body has two halves. The first half contains the samples of the targets, as references to lines that were
+//! rendered when they changed. All responses share the list of references and its compressed form, until a target
+//! changes. The second half contains the counters of the exporter. They can change at any time, so each response
+//! renders them.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -27,7 +28,7 @@ pub enum Format {
 }
 
 impl Format {
-    /// The value of `Content-Type`, without which Prometheus 3 fails a scrape.
+    /// The value of `Content-Type`. Prometheus 3 fails a scrape without it.
     #[must_use]
     pub const fn content_type(self) -> &'static str {
         match self {
@@ -37,7 +38,7 @@ impl Format {
     }
 }
 
-/// Makes the bodies of `/metrics`.
+/// Renders the bodies of `/metrics`.
 #[derive(Debug)]
 pub struct Exposition {
     states: Arc<TargetStates>,
@@ -46,7 +47,7 @@ pub struct Exposition {
     text: FormatCache,
 }
 
-/// What is kept of a format.
+/// The cache of a format.
 #[derive(Debug)]
 struct FormatCache {
     /// A header for each family of the catalogue, in its order.
@@ -54,12 +55,12 @@ struct FormatCache {
     last: Mutex<Option<Arc<TargetsHalf>>>,
 }
 
-/// The first half of a body, of these targets.
+/// The first half of a body, for these targets.
 #[derive(Debug)]
 struct TargetsHalf {
     targets: Vec<Arc<ShownTarget>>,
     pieces: Arc<[Bytes]>,
-    /// The same compressed, once a client has asked for it.
+    /// The compressed half, after the first client has requested it.
     gzip: OnceCell<Compressed>,
 }
 
@@ -108,7 +109,8 @@ impl Exposition {
     }
 }
 
-/// Compresses on a thread of its own, so that other requests do not wait for it: it takes tens of milliseconds for some megabytes.
+/// Compresses on a blocking thread, so that other requests do not wait: it takes tens of milliseconds for some
+/// megabytes.
 async fn compress(pieces: Arc<[Bytes]>) -> std::io::Result<Compressed> {
     let half = tokio::task::spawn_blocking(move || FirstHalf::compress(&*pieces)).await??;
     let pieces = Arc::new([half.compressed.clone()]);
@@ -121,7 +123,7 @@ impl FormatCache {
         Self { headers, last: Mutex::new(None) }
     }
 
-    /// The first half of these targets: the last one, if it is of the same.
+    /// The first half for these targets: the cached one, if the targets are the same.
     fn targets_half(&self, targets: Vec<Arc<ShownTarget>>) -> Arc<TargetsHalf> {
         let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
         let is_same = |half: &&Arc<TargetsHalf>| {
@@ -138,8 +140,7 @@ impl FormatCache {
         half
     }
 
-    /// Each family that has samples: its header, and then its samples. A header without samples would only raise the question
-    /// where they are.
+    /// The header and the samples of each family with samples. A header without samples would be misleading.
     fn pieces(&self, samples: &[&Samples]) -> Vec<Bytes> {
         let mut pieces = Vec::new();
         for (family, header) in catalogue::ALL.iter().zip(&self.headers) {
@@ -153,7 +154,8 @@ impl FormatCache {
     }
 }
 
-/// The header of a family: a counter is named without `_total` in `OpenMetrics` and with it in the text format, which has no units.
+/// The header of a family. `OpenMetrics` names a counter without `_total`; the text format names it with `_total` and
+/// has no units.
 fn header(format: Format, family: &Family) -> String {
     let (name, unit) = match format {
         Format::OpenMetrics => (family.family_name(), family.unit),

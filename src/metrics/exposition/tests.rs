@@ -34,13 +34,13 @@ async fn pieces(mut body: ResponseBody) -> Vec<Bytes> {
 }
 
 #[test]
-fn help_is_escaped_as_each_format_wants_it() {
+fn help_is_escaped_for_each_format() {
     assert_eq!(escape_help(Format::OpenMetrics, "a \"b\"\\\n"), r#"a \"b\"\\\n"#);
     assert_eq!(escape_help(Format::Text, "a \"b\"\\\n"), r#"a "b"\\\n"#);
 }
 
 #[test]
-fn headers_differ_between_the_formats_where_the_formats_do() {
+fn each_format_has_its_own_headers() {
     let family = &catalogue::PROCESS_CPU;
     assert_eq!(
         header(Format::OpenMetrics, family),
@@ -55,7 +55,7 @@ fn headers_differ_between_the_formats_where_the_formats_do() {
 }
 
 #[test]
-fn data_that_went_stale_is_left_out_of_a_scrape_and_up_is_0_even_if_the_worker_hangs() {
+fn stale_data_is_absent_and_up_is_0_even_if_the_worker_hangs() {
     let now = now();
     let fixture = Fixture::new();
     let slot = fixture.slot("t", state(3, now));
@@ -70,7 +70,7 @@ fn data_that_went_stale_is_left_out_of_a_scrape_and_up_is_0_even_if_the_worker_h
 }
 
 #[test]
-fn what_is_unknown_is_absent_and_what_is_known_to_be_none_is_0() {
+fn unknown_values_are_absent_and_known_absences_are_0() {
     let now = now();
     let fixture = Fixture::new();
     let slot = fixture.slot("t", TargetState::default());
@@ -101,7 +101,7 @@ fn what_is_unknown_is_absent_and_what_is_known_to_be_none_is_0() {
 }
 
 #[test]
-fn targets_of_the_same_jobs_count_each_other() {
+fn targets_with_the_same_jobs_count_each_other() {
     let now = now();
     let fixture = Fixture::new();
     let [a, b, c] = ["a", "b", "c"].map(|name| fixture.slot(name, state(1, now)));
@@ -132,7 +132,7 @@ async fn a_scrape_sends_references_and_compresses_only_what_has_changed() {
     };
     let before = first_half().await;
     slot.counters().run_ended(crate::metrics::Collector::OpenJobs);
-    assert_eq!(first_half().await.as_ptr(), before.as_ptr(), "what is counted is in the other half");
+    assert_eq!(first_half().await.as_ptr(), before.as_ptr(), "counters are in the other half");
     let body = unzipped(exposition.gzip_body(Format::Text, now).await.expect("gzip"));
     let read = Reader::read(&body, false).expect("an exposition");
     assert_eq!(read.sum("aws_iot_jobs_exporter_collector_runs_total"), Some(1.0));
@@ -144,7 +144,7 @@ proptest! {
     #![proptest_config(cases(128))]
 
     #[test]
-    fn any_targets_are_an_exposition_that_every_scraper_takes(targets in any_targets(now())) {
+    fn any_targets_give_a_valid_exposition(targets in any_targets(now())) {
         let now = now();
         let fixture = Fixture::new();
         let slot = |(identity, state): &(_, TargetState)| -> Slot {
@@ -175,7 +175,7 @@ proptest! {
     }
 
     #[test]
-    fn equal_targets_make_equal_bodies_in_the_order_of_the_catalogue(state in any_state(now())) {
+    fn equal_targets_give_equal_bodies_in_the_order_of_the_catalogue(state in any_state(now())) {
         let now = now();
         let half = || {
             let fixture = Fixture::new();

@@ -1,4 +1,5 @@
-//! What every target shows now. A worker publishes a target's whole state in one step; scrapes and the status page read it.
+//! The current states of all targets. A worker publishes a target's whole state in one step; scrapes and the status
+//! page read it.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, PoisonError, RwLock};
@@ -10,7 +11,7 @@ use super::{Published, RequestCount, TargetCounters, TargetState, render};
 use crate::config;
 use crate::jobs::{AccountId, Part, Scope, Timepoint};
 
-/// What a target is called. It never changes while the target exists.
+/// The name and the labels of a target. They never change while the target exists.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Identity {
     /// Its name.
@@ -41,8 +42,8 @@ impl Identity {
     }
 }
 
-/// Which jobs of its account a target watches, and on which server. Two targets of one account with the same source count the
-/// same jobs.
+/// The jobs that a target monitors, without their account: region, filter and server. Two targets of one account with
+/// the same source count the same jobs.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Source {
     region: String,
@@ -51,24 +52,24 @@ pub struct Source {
 }
 
 impl Source {
-    /// The source of a configured target in the region that it was resolved to.
+    /// The source of a configured target, in its resolved region.
     #[must_use]
     pub fn new(region: &str, target: &config::Target) -> Self {
         let mut scope = target.scope.clone();
-        // Each status is a walk of its own, so their order makes no difference.
+        // Each status has its own walk, so their order does not matter.
         scope.statuses.sort();
         Self { region: region.to_owned(), endpoint_url: target.endpoint_url.clone(), scope }
     }
 }
 
-/// One target as it is shown. It never changes: the next state is another value.
+/// One target as it is shown. It is immutable: a new state is a new value.
 #[derive(Debug)]
 pub struct ShownTarget {
-    /// What it is called.
+    /// Its name and labels.
     pub identity: Arc<Identity>,
-    /// Which jobs it watches.
+    /// The jobs that it monitors.
     pub source: Arc<Source>,
-    /// What it shows.
+    /// Its state.
     pub state: TargetState,
     open: Option<Arc<RenderedPart>>,
     ended: Option<Arc<RenderedPart>>,
@@ -102,7 +103,7 @@ impl ShownTarget {
         Self { identity, source, state, open, ended, jobs, target }
     }
 
-    /// This target without the parts that are stale; `None` if none is.
+    /// This target without its stale parts; `None` if no part is stale.
     ///
     /// Workers withdraw stale parts themselves. This is for a worker that hangs.
     fn without_stale(&self, now: Timepoint) -> Option<Self> {
@@ -123,8 +124,8 @@ impl ShownTarget {
         Some(Self::new(Arc::clone(&self.identity), Arc::clone(&self.source), state, Some(self)))
     }
 
-    /// What decides whether another target watches the same jobs; `None` until the account is known.
-    fn watched(&self) -> Option<(&AccountId, &Source)> {
+    /// Determines whether another target monitors the same jobs; `None` until the account is known.
+    fn monitored_jobs(&self) -> Option<(&AccountId, &Source)> {
         self.state.account.as_ref().map(|account| (account, &*self.source))
     }
 
@@ -134,7 +135,7 @@ impl ShownTarget {
     }
 }
 
-/// The samples of a part. A part that is as before is neither rendered again nor kept a second time.
+/// The samples of a part. An unchanged part is neither rendered nor stored again.
 fn rendered(
     published: &mut Published,
     tag_keys: &[String],
@@ -149,19 +150,19 @@ fn rendered(
     Arc::new(RenderedPart { samples: render::part(&part, tag_keys, labels), part })
 }
 
-/// For each target, how many others watch the same jobs; absent until its account is known.
+/// For each target, the number of others with the same jobs; empty until its account is known.
 pub(super) fn overlapping(targets: &[Arc<ShownTarget>]) -> Vec<Samples> {
     let mut watching: HashMap<_, u64> = HashMap::new();
-    for watched in targets.iter().filter_map(|target| target.watched()) {
+    for watched in targets.iter().filter_map(|target| target.monitored_jobs()) {
         *watching.entry(watched).or_default() += 1;
     }
-    let others = |target: &ShownTarget| Some(watching.get(&target.watched()?)? - 1);
+    let others = |target: &ShownTarget| Some(watching.get(&target.monitored_jobs()?)? - 1);
     let samples =
         |target: &Arc<ShownTarget>| Some(render::overlapping(others(target)?, &target.identity.target_labels()));
     targets.iter().filter_map(samples).collect()
 }
 
-/// All targets that are shown, in order.
+/// All shown targets, in order.
 #[derive(Debug, Default)]
 pub struct TargetStates(RwLock<Vec<Arc<Cell>>>);
 
@@ -177,7 +178,7 @@ impl Cell {
     }
 }
 
-/// Where a target's worker publishes. Clones publish the same target.
+/// Where a target's worker publishes its state. Clones publish the same target.
 #[derive(Clone, Debug)]
 pub struct Slot {
     states: Arc<TargetStates>,
@@ -185,7 +186,7 @@ pub struct Slot {
 }
 
 impl TargetStates {
-    /// A slot for a target that begins with this state. The target is shown from when [`Self::arrange`] names the slot.
+    /// A slot for a new target with this state. The target is shown after [`Self::arrange`] includes the slot.
     #[must_use]
     pub fn slot(self: &Arc<Self>, identity: Identity, source: Source, state: TargetState) -> Slot {
         let counters = Arc::new(TargetCounters::new(identity.target_labels()));
@@ -194,14 +195,14 @@ impl TargetStates {
         Slot { states: Arc::clone(self), cell }
     }
 
-    /// Shows exactly these targets from now on, in this order, with what they published last. A scrape sees all of the change or
-    /// nothing of it.
+    /// Shows exactly these targets from now on, in this order, with their last states. A scrape sees either all of the
+    /// change or nothing.
     pub fn arrange<'a>(&self, slots: impl IntoIterator<Item = &'a Slot>) {
         let cells = slots.into_iter().map(|slot| Arc::clone(&slot.cell)).collect();
         *self.0.write().unwrap_or_else(PoisonError::into_inner) = cells;
     }
 
-    /// What all targets show at `now`. Parts that are stale are withdrawn.
+    /// The states of all targets at `now`, without stale parts.
     #[must_use]
     pub fn read(&self, now: Timepoint) -> Vec<Arc<ShownTarget>> {
         self.each(now, |_, shown| shown)
@@ -213,9 +214,10 @@ impl TargetStates {
         self.each(now, |cell, shown| (shown, cell.counters.last_hour()))
     }
 
-    /// The same with the samples of each target's counters.
+    /// The states and the samples of each target's counters.
     ///
-    /// Nothing is published meanwhile. A worker that publishes data before it counts a run never shows the count without the data.
+    /// Nothing is published meanwhile. So a worker that publishes data before it counts a run never shows the count
+    /// without the data.
     pub(super) fn read_with_counters(&self, now: Timepoint) -> (Vec<Arc<ShownTarget>>, Vec<Arc<Samples>>) {
         self.each(now, |cell, shown| (shown, cell.counters.samples())).into_iter().unzip()
     }
@@ -235,28 +237,27 @@ impl TargetStates {
 }
 
 impl Slot {
-    /// Replaces everything that the target shows, in one step. Returns another target that turned out by this to watch the same
-    /// jobs.
+    /// Replaces the target's state in one step. Returns another target that is now known to monitor the same jobs.
     ///
-    /// One worker publishes at a time.
+    /// Only one worker may publish at a time.
     pub fn publish(&self, state: TargetState) -> Option<Arc<Identity>> {
         let before = self.cell.shown();
         if before.state == state {
             return None;
         }
-        // Rendering takes time, so no lock is held.
+        // No lock is held, because rendering takes time.
         let (identity, source) = (Arc::clone(&before.identity), Arc::clone(&before.source));
         let shown = Arc::new(ShownTarget::new(identity, source, state, Some(&before)));
-        // Of two targets that are published at the same time, exactly one finds the other.
+        // If two targets are published at the same time, exactly one finds the other.
         let cells = self.states.0.write().unwrap_or_else(PoisonError::into_inner);
         self.cell.shown.send_replace(Arc::clone(&shown));
-        let watched = shown.watched().filter(|watched| before.watched() != Some(*watched))?;
+        let watched = shown.monitored_jobs().filter(|watched| before.monitored_jobs() != Some(*watched))?;
         let mut others = cells.iter().filter(|cell| !Arc::ptr_eq(cell, &self.cell)).map(|cell| cell.shown());
-        others.find(|other| other.watched() == Some(watched)).map(|other| Arc::clone(&other.identity))
+        others.find(|other| other.monitored_jobs() == Some(watched)).map(|other| Arc::clone(&other.identity))
     }
 
-    /// The same target under other labels or with another source, and with what it shows now. Its counters go on, unless their
-    /// labels change.
+    /// The same target with other labels or another source, and with its current state. Its counters continue, unless
+    /// their labels change.
     #[must_use]
     pub fn changed(&self, identity: Identity, source: Source) -> Self {
         let shown = self.shown();
@@ -273,19 +274,19 @@ impl Slot {
         Self { states: Arc::clone(&self.states), cell }
     }
 
-    /// What the target shows.
+    /// The target's current state.
     #[must_use]
     pub fn shown(&self) -> Arc<ShownTarget> {
         self.cell.shown()
     }
 
-    /// What the target shows, now and whenever that changes.
+    /// The target's state, now and after each change.
     #[must_use]
     pub fn subscribe(&self) -> watch::Receiver<Arc<ShownTarget>> {
         self.cell.shown.subscribe()
     }
 
-    /// The target's counters. They count for as long as the slot exists.
+    /// The target's counters. They exist as long as the slot.
     #[must_use]
     pub fn counters(&self) -> Arc<TargetCounters> {
         Arc::clone(&self.cell.counters)

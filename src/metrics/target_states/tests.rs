@@ -12,7 +12,7 @@ fn names(states: &TargetStates, now: Timepoint) -> Vec<String> {
 }
 
 #[test]
-fn a_part_that_is_as_before_is_neither_rendered_nor_kept_again() {
+fn an_unchanged_part_is_neither_rendered_nor_stored_again() {
     let now = now();
     let fixture = Fixture::new();
     let slot = fixture.slot("t", state(3, now));
@@ -32,7 +32,7 @@ fn a_part_that_is_as_before_is_neither_rendered_nor_kept_again() {
 }
 
 #[test]
-fn a_state_that_is_as_before_changes_nothing() {
+fn an_unchanged_state_changes_nothing() {
     let now = now();
     let fixture = Fixture::new();
     let slot = fixture.slot("t", state(3, now));
@@ -58,7 +58,7 @@ fn another_account_renders_equal_parts_again() {
 }
 
 #[test]
-fn stale_parts_are_withdrawn_by_whoever_reads_and_come_back_when_they_are_published_anew() {
+fn readers_withdraw_stale_parts_until_they_are_published_again() {
     let now = now();
     let fixture = Fixture::new();
     let mut start = state(3, now);
@@ -78,7 +78,7 @@ fn stale_parts_are_withdrawn_by_whoever_reads_and_come_back_when_they_are_publis
 }
 
 #[test]
-fn exactly_the_arranged_targets_are_shown_in_their_order_with_what_they_published_last() {
+fn exactly_the_arranged_targets_are_shown_with_their_last_states() {
     let now = now();
     let fixture = Fixture::new();
     let [a, b, c] = ["a", "b", "c"].map(|name| fixture.slot(name, TargetState::default()));
@@ -94,7 +94,7 @@ fn exactly_the_arranged_targets_are_shown_in_their_order_with_what_they_publishe
 }
 
 #[test]
-fn an_overlap_is_found_when_the_second_account_becomes_known_and_again_only_after_it_was_gone() {
+fn an_overlap_is_reported_once_when_the_second_account_becomes_known() {
     let now = now();
     let fixture = Fixture::new();
     let [a, b] = ["a", "b"].map(|name| fixture.slot(name, TargetState::default()));
@@ -114,7 +114,7 @@ fn an_overlap_is_found_when_the_second_account_becomes_known_and_again_only_afte
 }
 
 #[test]
-fn another_region_server_or_filter_is_another_source_and_the_order_of_statuses_makes_none() {
+fn region_server_and_filter_make_a_source_and_the_order_of_statuses_does_not() {
     use Status::{Completed, InProgress};
     let with = |statuses: &[Status]| config::Target {
         scope: Scope { statuses: statuses.to_vec(), ..Scope::default() },
@@ -132,9 +132,10 @@ fn another_region_server_or_filter_is_another_source_and_the_order_of_statuses_m
     );
 }
 
-/// A worker publishes while a reload replaces its neighbour by another of the same name, and back, in another order.
+/// A worker publishes while a reload replaces its neighbour by another target with the same name, and back, in another
+/// order.
 #[test]
-fn whoever_scrapes_meanwhile_sees_each_target_once_and_each_state_whole() {
+fn a_concurrent_scrape_sees_each_target_once_and_each_state_whole() {
     let now = now();
     let fixture = Fixture::new();
     let slot = |name: &str, jobs| fixture.states.slot(identity(name), Source::default(), state(jobs, now));
@@ -159,7 +160,7 @@ fn whoever_scrapes_meanwhile_sees_each_target_once_and_each_state_whole() {
         });
         let scrape = || {
             let text = fixture.text(now);
-            // It refuses a series that is there twice.
+            // Parsing fails for duplicate series.
             let read = Exposition::read(text.as_bytes(), false).expect("an exposition");
             let of = |name: &str, target: &str| -> Vec<u64> {
                 let samples = read.family(name).filter(|(labels, _)| labels.get("target") == Some(target));
@@ -174,7 +175,7 @@ fn whoever_scrapes_meanwhile_sees_each_target_once_and_each_state_whole() {
             let runs: u64 = of("aws_iot_jobs_exporter_collector_runs_total", "stays").iter().sum();
             assert!(runs <= of("aws_iot_jobs", "stays")[0] + 1, "counted before its data was there");
         };
-        // A failed check has to end the others as well.
+        // A failed check must end the others as well.
         let outcome = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| (0..300).for_each(|_| scrape())));
         is_over.store(true, Ordering::Relaxed);
         outcome.expect("every scrape is whole");
@@ -182,7 +183,7 @@ fn whoever_scrapes_meanwhile_sees_each_target_once_and_each_state_whole() {
 }
 
 #[test]
-fn a_target_whose_labels_change_shows_the_same_and_counts_anew_and_otherwise_goes_on_counting() {
+fn counters_restart_only_if_the_labels_change() {
     let now = now();
     let fixture = Fixture::new();
     let slot = fixture.slot("t", state(3, now));
