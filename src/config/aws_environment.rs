@@ -1,4 +1,4 @@
-//! What the exporter will find in the environment when it calls AWS, checked before it does.
+//! Checks the AWS settings of the environment before the exporter calls AWS.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -9,43 +9,43 @@ use super::schema::{Config, Target};
 use super::sources::Sources;
 use super::syntax::{ENDPOINT_URL, has_host, is_endpoint_url, partition_of_arn, partition_of_region, region_error};
 
-/// Each is read in capitals or in small letters; the last stands in for the others.
+/// Each variable is read in upper or lower case; the last one is the fallback for the others.
 const PROXY_VARIABLES: [[&str; 2]; 3] =
     [["HTTP_PROXY", "http_proxy"], ["HTTPS_PROXY", "https_proxy"], ["ALL_PROXY", "all_proxy"]];
 
-/// What a proxy URL can begin with elsewhere. Other words can be a part of a password.
+/// Other schemes of proxy URLs. An unknown scheme can be a part of a password, so problems do not repeat it.
 const KNOWN_SCHEMES: [&str; 5] = ["ftp", "socks4", "socks4a", "socks5", "socks5h"];
 
-/// The AWS configuration files, as far as a configuration is checked against them.
+/// The content of the AWS configuration files that a configuration is checked against.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct AwsProfiles {
-    /// The files that were searched, with what was wrong with those that are missing.
+    /// The files that were searched; for missing ones, with the reason.
     pub searched: Vec<String>,
-    /// The profiles found.
+    /// The names of the profiles.
     pub names: BTreeSet<String>,
-    /// Files that cannot be read or parsed, a sentence each, without any of their content.
+    /// Files that cannot be read or parsed, one sentence each, without their content.
     pub problems: Vec<String>,
     /// The values of [`Self::PROPERTIES`], by profile and property.
     pub properties: BTreeMap<(String, String), String>,
-    /// Sources of trusted certificates that have none.
+    /// Sources of trusted certificates without a usable one.
     pub trust: Vec<TrustProblem>,
 }
 
-/// A source of trusted certificates that has none that can be used.
+/// A source of trusted certificates without a usable one.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TrustProblem {
-    /// The variable or the files that name it.
+    /// The variable or the files that name the source.
     pub source: String,
-    /// Which file it is, and what is wrong with it.
+    /// The file and its fault.
     pub reason: String,
-    /// The only profile that it is for, if it is for one.
+    /// The profile that uses it, if only one does.
     pub profile: Option<String>,
-    /// Whether it is the system's own, which no variable replaces.
+    /// Whether it is the system's own source, which no variable replaces.
     pub is_of_system: bool,
 }
 
 impl TrustProblem {
-    /// A problem that all targets have whose profile names no certificates of its own.
+    /// A problem of all targets whose profile names no certificates.
     #[must_use]
     pub fn new(source: &str, reason: String) -> Self {
         Self { source: source.to_owned(), reason, profile: None, is_of_system: false }
@@ -61,7 +61,7 @@ impl AwsProfiles {
     }
 }
 
-/// Reports what targets would take from variables, proxies and AWS profiles and could not use.
+/// Reports unusable variables, proxies and AWS profiles that targets would use.
 pub(super) fn check(sources: &Sources, profiles: &AwsProfiles, config: &Config, root: &Cursor<'_>) -> Vec<Problem> {
     let specs = specs(config, root);
     let is_used = |keys: &[&str]| specs.iter().any(|(_, at)| at.omits(keys));
@@ -84,11 +84,11 @@ pub(super) fn check(sources: &Sources, profiles: &AwsProfiles, config: &Config, 
         if let Some(reason) = spec.profile.as_deref().and_then(|name| profile_error(name, profiles)) {
             at.key("profile").report(reason);
         }
-        // A target's own profile comes before the environment.
+        // A target's own profile precedes the environment.
         let of_profile = spec.profile.as_deref().and_then(|name| profiles.property(name, "region"));
         check_partitions(spec, at, of_profile.or(of_environment));
     }
-    // Without a named profile, the SDK does without files that it cannot use.
+    // Without a named profile, the SDK ignores unusable files.
     if profile.is_some() || specs.iter().any(|(spec, _)| spec.profile.is_some()) {
         problems.extend(profiles.problems.iter().map(|problem| Problem::of_source("AWS configuration", None, problem)));
     }
@@ -97,7 +97,7 @@ pub(super) fn check(sources: &Sources, profiles: &AwsProfiles, config: &Config, 
     problems
 }
 
-/// The problems with certificates that targets have, each once.
+/// The problems of certificates that targets use, each once.
 fn trust_problems(sources: &Sources, profiles: &AwsProfiles, specs: &[(&Target, Cursor<'_>)]) -> Vec<Problem> {
     let of_environment = sources.variable("AWS_PROFILE").unwrap_or("default");
     let is_plain = |url: &str| url.starts_with("http://");
@@ -108,7 +108,7 @@ fn trust_problems(sources: &Sources, profiles: &AwsProfiles, specs: &[(&Target, 
             Some(of) => of == profile,
             None if sources.variable("AWS_CA_BUNDLE").is_some() => true,
             None if profiles.property(profile, "ca_bundle").is_some() => false,
-            // An endpoint in plain HTTP, such as an emulator's, needs none.
+            // An endpoint in plain HTTP, such as that of an emulator, needs none.
             None => !(problem.is_of_system && target.endpoint_url.as_deref().map_or(all_are_plain, is_plain)),
         }
     };
@@ -123,7 +123,7 @@ fn endpoint_problems(sources: &Sources) -> impl Iterator<Item = Problem> {
     names.map(|name| Problem::of_source(name, None, format!("is not {ENDPOINT_URL}")))
 }
 
-/// Why a profile cannot be used, as far as its own properties go; `None` if nothing is wrong with them.
+/// Why the properties of a profile are unusable; `None` if they are valid.
 fn profile_error(name: &str, profiles: &AwsProfiles) -> Option<String> {
     let (searched, shown) = (profiles.searched.join(", "), abridged(name));
     let is_missing = |name: &str| !profiles.names.contains(name) && name != "default";
@@ -140,7 +140,8 @@ fn profile_error(name: &str, profiles: &AwsProfiles) -> Option<String> {
     region_error(region).map(|reason| format!("region of profile \"{shown}\": \"{}\" {reason}", abridged(region)))
 }
 
-/// Reports roles in another partition than the regions of their target; `found` is the region if it has none of its own.
+/// Reports roles in another partition than the regions of their target; `found` is the region if the target has none
+/// of its own.
 fn check_partitions(spec: &Target, at: &Cursor<'_>, found: Option<&str>) {
     let regions = spec.regions.iter().chain(&spec.region).map(String::as_str);
     let found = found.filter(|_| at.omits(&["region", "regions"]));
@@ -165,9 +166,9 @@ fn proxy_problems(sources: &Sources) -> impl Iterator<Item = Problem> {
     used.filter_map(|(name, url)| Some(Problem::of_source(name, None, proxy_error(url)?)))
 }
 
-/// Why a proxy cannot be used; `None` if it can. The URL can hold a password and is not repeated.
+/// Why a proxy is unusable; `None` if it is valid. The URL can contain a password, so it is not repeated.
 fn proxy_error(url: &str) -> Option<String> {
-    // Without a scheme, http is meant.
+    // Without a scheme, it is http.
     let with_scheme = if url.contains("://") { url.to_owned() } else { format!("http://{url}") };
     let scheme = with_scheme.split("://").next().unwrap_or_default().to_ascii_lowercase();
     if !["http", "https"].contains(&scheme.as_str()) {

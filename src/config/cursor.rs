@@ -1,4 +1,4 @@
-//! A walk over the merged values of all sources, which collects every problem on its way.
+//! Walks over the merged values of all sources, and collects all problems.
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
@@ -10,21 +10,21 @@ use super::key::{Field, Shape};
 use super::path::KeyPath;
 use super::problem::{Problem, Source, given, not_a_section};
 
-/// Longer names are no typing mistakes, and comparing them takes long.
+/// Longer names are not typing errors, and comparing them is slow.
 const MAX_COMPARED_BYTES: usize = 64;
 
-/// Parts of secrets that are shorter say little, and are in many other texts.
+/// Shorter parts of secrets reveal little, and occur in many other texts.
 const MIN_SECRET_BYTES: usize = 4;
 
-/// A configuration while it is read: its merged values, and the problems found so far.
+/// A configuration that is being read: its merged values, and the problems found so far.
 pub(super) struct Reading {
     figment: Figment,
     root: Value,
     fields: Vec<Field>,
-    /// Every text that a secret key was given. No problem repeats one, wherever else it stands.
+    /// The values of secret keys. No problem repeats one, even if it occurs elsewhere.
     secrets: BTreeSet<String>,
     problems: RefCell<Vec<Problem>>,
-    /// The keys of a section that an unknown key in it can mean; all of them if something else stands in its place.
+    /// The keys of a section that an unknown key in it can mean; all of them if the value is not a section.
     misspelt: RefCell<BTreeMap<KeyPath, BTreeSet<&'static str>>>,
 }
 
@@ -50,13 +50,13 @@ impl Reading {
         self.problems.into_inner()
     }
 
-    /// Whether a text is one of the secrets, or a part of one, or has one in it.
+    /// Whether a text equals, contains or is part of a secret.
     fn is_secret(&self, text: &str) -> bool {
         let holds = |one: &str, other: &str| other.len() >= MIN_SECRET_BYTES && one.contains(other);
         self.secrets.iter().any(|secret| secret == text || holds(secret, text) || holds(text, secret))
     }
 
-    /// Where `value` at `path` was given; `None` for a default.
+    /// The source of `value` at `path`; `None` for a default.
     fn source(&self, path: &KeyPath, value: &Value) -> Option<Source> {
         let metadata = self.figment.get_metadata(value.tag())?;
         let line = metadata.interpolate(&Profile::Default, &path.0).parse().ok();
@@ -64,7 +64,7 @@ impl Reading {
     }
 }
 
-/// Collects what was given for the secret keys among `fields`.
+/// Collects the values of the secret keys among `fields`.
 fn collect_secrets(fields: &[Field], section: &Value, secrets: &mut BTreeSet<String>) {
     let Value::Dict(_, entries) = section else { return };
     for field in fields {
@@ -89,20 +89,20 @@ fn collect_texts(value: &Value, texts: &mut BTreeSet<String>) {
     }
 }
 
-/// A place in a configuration, with the value that was given there.
+/// A position in a configuration, with its value.
 #[derive(Clone)]
 pub(super) struct Cursor<'a> {
     reading: &'a Reading,
     pub(super) path: KeyPath,
     value: Option<&'a Value>,
-    /// `value`, or that of the nearest section around it, for the source of a problem with a missing key.
+    /// `value`, or that of the nearest section around it, to locate a problem with a missing key.
     nearest: &'a Value,
-    /// Where keys stand that are left out here.
+    /// The section with the fallback values.
     global: Option<Box<Self>>,
 }
 
 impl<'a> Cursor<'a> {
-    /// A key in this section, or in the global one if it is left out here.
+    /// A key in this section, or in the global one if it is omitted here.
     pub(super) fn key(&self, name: &str) -> Self {
         let own = self.own_key(name);
         match self.global.as_ref().map(|global| global.key(name)) {
@@ -112,18 +112,18 @@ impl<'a> Cursor<'a> {
         }
     }
 
-    /// A key in this section, also if it is left out here.
+    /// A key in this section, even if it is omitted here.
     fn own_key(&self, name: &str) -> Self {
         let entry = self.value.and_then(Value::as_dict).and_then(|entries| entries.get(name));
         self.at(self.path.key(name), entry)
     }
 
-    /// This section, with the keys that are left out here read from the section `global`.
+    /// This section, with the section `global` as fallback for omitted keys.
     pub(super) fn or_global(&self, global: &str) -> Self {
         Self { global: Some(Box::new(self.reading.root().key(global))), ..self.clone() }
     }
 
-    /// The items of a list; none if there is no list here.
+    /// The items of a list; none if the value is not a list.
     pub(super) fn items(&self) -> impl Iterator<Item = Self> {
         let items = self.value.and_then(Value::as_array).unwrap_or_default().iter().enumerate();
         items.map(|(index, item)| self.at(self.path.item(index), Some(item)))
@@ -131,22 +131,22 @@ impl<'a> Cursor<'a> {
 
     fn at(&self, path: KeyPath, value: Option<&'a Value>) -> Self {
         let nearest = value.unwrap_or(self.nearest);
-        // A key without a value is one that was left out.
+        // A key without a value counts as omitted.
         let value = value.filter(|value| !matches!(value, Value::Empty(..)));
         Self { reading: self.reading, path, value, nearest, global: None }
     }
 
-    /// Whether the key stands here without a value.
+    /// Whether the key is present without a value.
     pub(super) fn is_blank(&self) -> bool {
         self.value.is_none() && matches!(self.nearest, Value::Empty(..))
     }
 
-    /// What was given; `None` if the key was left out.
+    /// The value; `None` if the key was omitted.
     pub(super) fn value(&self) -> Option<&'a Value> {
         self.value
     }
 
-    /// The entries of a mapping; none if there is no mapping here.
+    /// The entries of a mapping; none if the value is not a mapping.
     pub(super) fn entries(&self) -> Vec<(&'a str, Self)> {
         let entries = self.value.and_then(Value::as_dict).into_iter().flatten();
         entries.map(|(name, _)| (name.as_str(), self.key(name))).collect()
@@ -156,7 +156,7 @@ impl<'a> Cursor<'a> {
         self.value.is_some()
     }
 
-    /// Where the value was given, or the nearest section around it; `default` if nowhere.
+    /// The source of the value, or of the nearest section around it; `default` if there is none.
     pub(super) fn source(&self) -> Source {
         self.reading.source(&self.path, self.nearest).unwrap_or_else(|| Source::new("default", None))
     }
@@ -165,14 +165,14 @@ impl<'a> Cursor<'a> {
         self.reading.problems.borrow_mut().push(Problem::new(self.source(), &self.path, reason));
     }
 
-    /// Reports that the given value is wrong; `reason` completes a sentence that begins with the value.
+    /// Reports an invalid value; `reason` completes a sentence that begins with the value.
     pub(super) fn report_value(&self, is_secret: bool, reason: &str) {
         let value = self.value.cloned().unwrap_or_else(|| Value::from(Empty::None));
         let is_secret = is_secret || value.as_str().is_some_and(|text| self.reading.is_secret(text));
         self.report(format!("{} {reason}", given(&value, is_secret)));
     }
 
-    /// Whether no problem was found here or inside, so that a rule can rely on the value.
+    /// Whether this value and all values inside are valid, so that a rule can use them.
     pub(super) fn is_valid(&self) -> bool {
         let path = self.path.to_string();
         let is_inside =
@@ -180,7 +180,7 @@ impl<'a> Cursor<'a> {
         !self.reading.problems.borrow().iter().filter_map(|problem| problem.key.as_deref()).any(is_inside)
     }
 
-    /// Whether none of these keys was given, and no unknown key in this section can mean one of them.
+    /// Whether all of these keys are omitted, and no unknown key in this section can mean one of them.
     pub(super) fn omits(&self, names: &[&str]) -> bool {
         !self.misspells(names) && !names.iter().any(|name| self.key(name).is_given())
     }
@@ -191,7 +191,7 @@ impl<'a> Cursor<'a> {
         misspelt.get(&self.path).is_some_and(|misspelt| names.iter().any(|name| misspelt.contains(name)))
     }
 
-    /// Reports keys in this section that are none of `names`, and a value that is not a section.
+    /// Reports unknown keys in this section, and a value that is not a section.
     pub(super) fn check_section(&self, names: &[&'static str]) {
         let mut misspelt = BTreeSet::new();
         match self.value {
@@ -217,7 +217,7 @@ impl<'a> Cursor<'a> {
     }
 }
 
-/// The path of the key anywhere in the schema that `name` probably means, by its last part or its whole path.
+/// The path of the most similar key in the whole schema, compared with its last part or its whole path.
 fn elsewhere(name: &str, fields: &[Field]) -> Option<String> {
     let mut paths = Vec::new();
     all_paths(fields, "", &mut paths);
@@ -241,13 +241,13 @@ fn all_paths(fields: &[Field], section: &str, paths: &mut Vec<String>) {
     }
 }
 
-/// The candidate that `word` probably means, whatever the case of its letters; `None` if none is near.
+/// The most similar candidate, ignoring case; `None` if none is similar.
 pub(super) fn suggest<'a>(word: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     let scored = candidates.into_iter().filter_map(|candidate| Some((distance(word, candidate)?, candidate)));
     scored.min_by_key(|(edits, _)| *edits).map(|(_, candidate)| candidate)
 }
 
-/// How many edits lie between the two; `None` if they are more than a third of the word.
+/// The number of edits between the two; `None` if it exceeds a third of the word.
 fn distance(word: &str, candidate: &str) -> Option<usize> {
     if word.len() > MAX_COMPARED_BYTES {
         return None;
@@ -261,7 +261,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_swap_a_slip_and_a_wrong_case_find_the_word_that_was_meant() {
+    fn typing_errors_and_wrong_case_find_the_intended_word() {
         let known = ["interval", "timeout", "stale_after"];
         for (word, meant) in [("intervall", "interval"), ("tiemout", "timeout"), ("Stale-After", "stale_after")] {
             assert_eq!(suggest(word, known), Some(meant));

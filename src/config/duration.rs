@@ -1,4 +1,4 @@
-//! Durations as people write them: `30s`, `5m`, `1d`, `1m30s`.
+//! Durations such as `30s`, `5m`, `1d`, `1m30s`.
 
 use std::fmt;
 use std::time::Duration;
@@ -11,7 +11,7 @@ use jiff::fmt::friendly::SpanParser;
 /// # Errors
 /// If it has no unit, is negative, or has months or years, whose length depends on the calendar.
 pub(super) fn parse(text: &str) -> Result<Duration, InvalidDuration> {
-    // jiff takes 00:05:00 too, which YAML readers take for different things.
+    // jiff also accepts 00:05:00, which YAML readers interpret differently.
     let span = SpanParser::new().parse_span(text).ok().filter(|_| !text.contains(':')).ok_or(InvalidDuration::Form)?;
     if span.get_months() != 0 || span.get_years() != 0 {
         return Err(InvalidDuration::Calendar);
@@ -32,7 +32,7 @@ pub(super) enum InvalidDuration {
     Negative,
 }
 
-/// A duration in the largest unit that gives a whole number, as an operator would write it.
+/// Displays a duration in the largest unit that gives a whole number.
 #[derive(Clone, Copy, Debug)]
 pub struct Shown(pub Duration);
 
@@ -52,7 +52,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn durations_are_read_as_people_write_them() {
+    fn durations_have_a_number_and_a_unit() {
         for (text, millis) in [
             ("30s", 30_000),
             ("5m", 300_000),
@@ -70,7 +70,7 @@ mod tests {
     }
 
     #[test]
-    fn what_has_no_unit_no_fixed_length_or_a_sign_is_refused() {
+    fn durations_without_unit_or_fixed_length_or_with_a_sign_are_refused() {
         for text in ["", "60", "s", "1x", "1s1", "PT5M", "99999999999999999999d", "1e3s", "00:05:00", "\u{0}", "５m"] {
             assert_eq!(parse(text), Err(InvalidDuration::Form), "{text}");
         }

@@ -1,4 +1,4 @@
-//! The effective configuration: the value of every key, and where it was given.
+//! The effective configuration: the value and the source of every key.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
@@ -15,14 +15,14 @@ use super::key::{Field, KeyInfo, Shape};
 #[derive(Clone, Debug, Default)]
 pub struct Effective {
     yaml: String,
-    /// The digest of each value by the path of its key.
+    /// The digest of each value, by the path of its key.
     digests: BTreeMap<String, Vec<u8>>,
-    /// Those of secrets, whose changes are noticed too, but which no hash that is shown may depend on.
+    /// The digests of secrets. They detect changes, but no published hash may depend on them.
     secrets: BTreeMap<String, Vec<u8>>,
 }
 
 impl Effective {
-    /// `web` is the digest of the web configuration and all files that it names.
+    /// `web` is the digest of the web configuration and all its files.
     pub(super) fn new(fields: &[Field], root: &Cursor<'_>, web: Option<Vec<u8>>) -> Self {
         let mut effective = Self::default();
         effective.add(fields, root, "", false);
@@ -30,7 +30,7 @@ impl Effective {
         effective
     }
 
-    /// Another web configuration is in use.
+    /// Replaces the web configuration.
     pub(super) fn set_web(&mut self, digest: Option<Vec<u8>>) {
         self.digests.extend(digest.map(|digest| ("the web configuration".to_owned(), digest)));
     }
@@ -41,8 +41,8 @@ impl Effective {
         &self.yaml
     }
 
-    /// A hash that changes with the value of any key that is not a secret, and with the web configuration. 48 bits, which
-    /// a metric's value represents exactly.
+    /// A hash that changes with the value of any key that is not a secret, and with the web configuration. It has 48
+    /// bits, which a metric represents exactly.
     #[must_use]
     pub fn hash(&self) -> u64 {
         let all: Vec<u8> = self.digests.iter().flat_map(|(path, digest)| [path.as_bytes(), digest].concat()).collect();
@@ -63,7 +63,7 @@ impl Effective {
         for field in fields {
             let at = section.key(field.name);
             match &field.info.shape {
-                // Most keys of an item are left out.
+                // Most keys of an item are omitted.
                 _ if is_in_list && !at.is_given() => {}
                 Shape::Section(inner) => {
                     let _ = writeln!(self.yaml, "{indent}{}:", field.name);
@@ -78,7 +78,7 @@ impl Effective {
                             let _ = writeln!(self.yaml, "{indent}    {{}}  # {}", item.source());
                             self.digests.insert(item.path.to_string(), Vec::new());
                         }
-                        // The dash of the item, two columns in front of its first key.
+                        // The dash of the item precedes its first key by two columns.
                         let dash = start + indent.len() + 2;
                         self.yaml.replace_range(dash..=dash, "-");
                     }
@@ -128,7 +128,7 @@ fn to_yaml(value: &Value, info: &KeyInfo) -> String {
     }
 }
 
-/// Whether every YAML reader takes the text for what it is without quotes.
+/// Whether all YAML readers agree on the text without quotes.
 fn is_plain(text: &str, info: &KeyInfo) -> bool {
     const RESERVED: &[&str] = &["null", "true", "false", "yes", "no", "on", "off", "y", "n"];
     if let Shape::Scalar { schema, .. } = &info.shape

@@ -1,4 +1,4 @@
-//! Reading the files that a configuration consists of.
+//! Reads the files of a configuration.
 
 use std::fs::File;
 use std::io::{self, Read};
@@ -6,20 +6,20 @@ use std::path::Path;
 
 use super::problem::Source;
 
-/// Far more than a thousand targets, or a long chain of certificates, need. It ends a mistaken
+/// Enough for a thousand targets, or for a long chain of certificates. It stops a mistake such as
 /// `--config.file=/dev/zero`.
 const MAX_BYTES: u64 = 1 << 20;
 
-/// Why a file is no use. Displays as the rest of a sentence that begins with the file.
+/// Why a file is unusable. Displays as the end of a sentence that begins with the file.
 #[derive(Debug, thiserror::Error)]
 pub enum FileError {
-    /// The system refused to open or read it.
+    /// The system could not open or read it.
     #[error("cannot be read: {0}")]
     Io(#[from] io::Error),
     /// It is larger than 1 MiB.
     #[error("is larger than {MAX_BYTES} bytes; a configuration is not")]
     TooLarge,
-    /// It is UTF-16, with a byte-order mark or by the zero bytes of ASCII text.
+    /// It is UTF-16, by its byte-order mark or by the zero bytes of ASCII text.
     #[error("is UTF-16; save it as UTF-8")]
     Utf16,
     /// It is not UTF-8.
@@ -27,7 +27,7 @@ pub enum FileError {
     NotUtf8(usize),
 }
 
-/// The content of a file without its byte-order mark, which some editors write in front of UTF-8.
+/// The content of a file, without the byte-order mark that some editors write.
 pub(super) fn bytes(path: &Path) -> Result<Vec<u8>, FileError> {
     let mut bytes = Vec::new();
     let length = File::open(path)?.take(MAX_BYTES + 1).read_to_end(&mut bytes)?;

@@ -7,7 +7,7 @@ use serde_json::{Map, Value as Json, json};
 use super::key::{Field, Section as _, Shape};
 use super::schema::Config;
 
-/// The schema as text. Draft 7 is what the YAML language server supports best.
+/// Generates the schema. Draft 7 has the best support in the YAML language server.
 #[must_use]
 pub fn json_schema() -> String {
     let mut schema = section(&Config::fields());
@@ -35,7 +35,7 @@ fn property(field: &Field) -> Json {
     property
 }
 
-/// A key without a value is one that was left out.
+/// A key without a value counts as omitted.
 fn nullable(schema: &Json) -> Json {
     let mut schema = schema.clone();
     if let Some(Json::Array(words)) = schema.get_mut("enum") {

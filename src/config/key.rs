@@ -1,7 +1,7 @@
-//! The one definition of a key: what it is called, what it takes, what it defaults to, and how it is documented.
+//! The definition of a key: name, accepted values, default and documentation.
 //!
-//! [`define_section!`] turns such definitions into a struct with a field for each key. Reading, the environment's variables, the
-//! flags, the JSON Schema, the sample file and `docs/configuration.md` all follow from them.
+//! [`define_section!`] turns definitions into a struct with a field for each key. The parser, environment variables,
+//! flags, the JSON Schema, the sample file and `docs/configuration.md` are generated from them.
 
 use std::collections::BTreeMap;
 
@@ -21,7 +21,7 @@ pub(super) trait Section: Sized + 'static {
 /// A key in its section.
 pub(super) struct Field {
     pub(super) name: &'static str,
-    /// Markdown; the first sentence stands by itself, in `--help` for one.
+    /// Markdown. The first sentence must make sense alone, for example in `--help`.
     pub(super) doc: &'static str,
     pub(super) info: KeyInfo,
 }
@@ -35,7 +35,7 @@ impl Field {
         }
     }
 
-    /// The keys of a section. One with an example has keys that are defined and documented elsewhere.
+    /// The keys of a section. The keys of a section with an example are defined and documented elsewhere.
     pub(super) fn own_keys(&self) -> Option<&[Self]> {
         match &self.info.shape {
             Shape::Section(fields) if self.info.example.is_none() => Some(fields),
@@ -43,7 +43,7 @@ impl Field {
         }
     }
 
-    /// The documentation on one line.
+    /// The documentation, on one line.
     pub(super) fn description(&self) -> String {
         self.doc.split_whitespace().collect::<Vec<_>>().join(" ")
     }
@@ -61,7 +61,7 @@ pub(super) fn names(fields: &[Field]) -> Vec<&'static str> {
 
 /// The properties of a key.
 pub(super) struct KeyInfo {
-    /// As an environment variable would give it.
+    /// In the format of an environment variable.
     pub(super) default: Option<&'static str>,
     pub(super) flag: Option<(&'static str, &'static str)>,
     /// Whether its value is never shown.
@@ -71,13 +71,13 @@ pub(super) struct KeyInfo {
     pub(super) shape: Shape,
 }
 
-/// What a key takes.
+/// The type of a key's value.
 pub(super) enum Shape {
     /// A single value; `accepted` describes it.
     Scalar { accepted: String, schema: Json },
     /// A list of single values.
     List { accepted: String, schema: Json },
-    /// Names of the user's choice with a single value each.
+    /// A mapping of user-defined names to single values.
     Mapping { accepted: String, schema: Json },
     /// A section of keys.
     Section(Vec<Field>),
@@ -85,7 +85,7 @@ pub(super) enum Shape {
     Sections(Vec<Field>),
 }
 
-/// A key whose value becomes a `T`. Wrong and missing values become the default.
+/// A key with values of type `T`. Invalid and missing values become the default.
 pub(super) struct Key<T> {
     pub(super) info: KeyInfo,
     read: Box<dyn Fn(&Cursor<'_>) -> T>,
@@ -106,7 +106,7 @@ impl<T: 'static> Key<T> {
         Key { info: self.info, read: Box::new(move |cursor| convert(read(cursor))) }
     }
 
-    /// Sets the key by `--flag VALUE` too. A key that is true or false gets a flag without a value.
+    /// Adds the flag `--flag VALUE`. Boolean keys get a flag without a value.
     pub(super) fn flag(mut self, flag: &'static str, value_name: &'static str) -> Self {
         self.info.flag = Some((flag, value_name));
         self
@@ -119,7 +119,7 @@ impl<T: 'static> Key<T> {
 }
 
 impl<T: Clone + 'static> Scalar<T> {
-    /// A key that may be left out, which means something of its own.
+    /// An optional key, for which "omitted" has its own meaning.
     pub(super) fn optional(self) -> Key<Option<T>> {
         let (is_secret, shape) = (self.is_secret, self.shape());
         let mut key = Key::new(shape, move |cursor| self.read(cursor));
@@ -127,7 +127,7 @@ impl<T: Clone + 'static> Scalar<T> {
         key
     }
 
-    /// A key that is `text` if it is left out.
+    /// A key with the default `text`.
     #[expect(clippy::panic, reason = "a default is written in the schema, and a test reads all of them")]
     pub(super) fn default(self, text: &'static str) -> Key<T> {
         let default = self.parse(text).unwrap_or_else(|reason| panic!("the default {text} {reason}"));
@@ -149,7 +149,7 @@ impl<T: Clone + 'static> Scalar<T> {
     }
 }
 
-/// A list whose items differ; empty if it is left out.
+/// A list of distinct items; empty by default.
 pub(super) fn list<T: Clone + PartialEq + 'static>(of: Scalar<T>) -> Key<Vec<T>> {
     let accepted = format!("a list; each item is {}", of.accepted);
     let schema = json!({ "type": "array", "items": of.schema, "uniqueItems": true });
@@ -158,7 +158,7 @@ pub(super) fn list<T: Clone + PartialEq + 'static>(of: Scalar<T>) -> Key<Vec<T>>
     key
 }
 
-/// A list; `default` if it is left out, as an environment variable would give it.
+/// A list with a default, in the format of an environment variable.
 #[expect(clippy::panic, reason = "a default is written in the schema, and a test reads all of them")]
 pub(super) fn list_or<T: Clone + PartialEq + 'static>(of: Scalar<T>, default: &'static str) -> Key<Vec<T>> {
     let parse = |text: &str| of.parse(text).unwrap_or_else(|reason| panic!("the default {text} {reason}"));
@@ -170,7 +170,7 @@ pub(super) fn list_or<T: Clone + PartialEq + 'static>(of: Scalar<T>, default: &'
     key
 }
 
-/// A list that is refused if it is given and empty.
+/// A list that must not be empty if it is given.
 pub(super) fn not_empty<T: 'static>(mut key: Key<Vec<T>>) -> Key<Vec<T>> {
     key.info.default = key.info.default.filter(|default| *default != "[]");
     let read = key.read;
@@ -207,7 +207,7 @@ fn read_list<T: Clone + PartialEq + 'static>(of: &Scalar<T>, cursor: &Cursor<'_>
     Some(found.into_iter().map(|(_, value)| value).collect())
 }
 
-/// Names of the user's choice with a value each. `check_name` returns what is wrong with a name.
+/// A mapping of user-defined names to values. `check_name` returns the fault of a name.
 pub(super) fn mapping<T: Clone + 'static>(
     check_name: fn(&str) -> Option<&'static str>,
     name: &'static str,
@@ -236,7 +236,7 @@ pub(super) fn mapping<T: Clone + 'static>(
     key
 }
 
-/// A section inside this one.
+/// A nested section.
 pub(super) fn section<S: Section>() -> Key<S> {
     let fields = S::fields();
     let names = names(&fields);
@@ -246,7 +246,7 @@ pub(super) fn section<S: Section>() -> Key<S> {
     })
 }
 
-/// A section whose keys have the values of the section `global` where they are left out.
+/// A section with the section `global` as fallback for omitted keys.
 pub(super) fn overriding<S: Section>(global: &'static str) -> Key<S> {
     let fields = S::fields();
     let names = names(&fields);
@@ -256,7 +256,7 @@ pub(super) fn overriding<S: Section>(global: &'static str) -> Key<S> {
     })
 }
 
-/// A list of sections; one without any keys if it is left out. A list without items was probably truncated.
+/// A list of sections; by default, one without keys. An empty list is refused: it was probably truncated.
 pub(super) fn sections<S: Section>() -> Key<Vec<S>> {
     let fields = S::fields();
     let names = names(&fields);
@@ -282,7 +282,7 @@ pub(super) fn sections<S: Section>() -> Key<Vec<S>> {
     key
 }
 
-/// A key of somebody else's format that this program does not support, and says so.
+/// A key of the exporter-toolkit format that is refused with a reason, because it is not supported.
 pub(super) fn unsupported(reason: &'static str) -> Key<()> {
     let shape = Shape::Scalar { accepted: "not supported".to_owned(), schema: json!(false) };
     Key::new(shape, move |cursor| {
@@ -292,8 +292,8 @@ pub(super) fn unsupported(reason: &'static str) -> Key<()> {
     })
 }
 
-/// Defines a section: a struct with a documented field for each key. A key whose name is not a field's is written
-/// `field = "Name"`.
+/// Defines a section: a struct with a documented field for each key. If the name of a key differs from its field,
+/// write `field = "Name"`.
 macro_rules! define_section {
     (
         $(#[doc = $doc:literal])*

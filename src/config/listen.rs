@@ -1,15 +1,15 @@
-//! Listen addresses, in the spelling of every Prometheus exporter.
+//! Listen addresses, in the common syntax of Prometheus exporters.
 
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::str::FromStr;
 
-/// An address to listen on: `:10114` (every interface), `127.0.0.1:0`, `[::1]:9100` or `localhost:9100`.
+/// A listen address: `:10114` (all interfaces), `127.0.0.1:0`, `[::1]:9100` or `localhost:9100`.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct ListenAddress {
-    /// An IP address without brackets, or a name in lower case; `None` for every interface, IPv4 and IPv6.
+    /// An IP address without brackets, or a name in lower case; `None` for all interfaces, IPv4 and IPv6.
     pub host: Option<String>,
-    /// The TCP port; 0 for one that the system picks.
+    /// The TCP port; 0 lets the system choose.
     pub port: u16,
 }
 
@@ -31,26 +31,26 @@ impl FromStr for ListenAddress {
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         let (host, port) = text.rsplit_once(':').ok_or(InvalidListenAddress)?;
-        // `u16::from_str` takes a plus sign.
+        // `u16::from_str` would accept a plus sign.
         let port = port.parse().ok().filter(|_| !port.starts_with('+')).ok_or(InvalidListenAddress)?;
         let host = if host.is_empty() { None } else { Some(parse_host(host).ok_or(InvalidListenAddress)?) };
         Ok(Self { host, port })
     }
 }
 
-/// A host in its one spelling.
+/// Normalizes a host.
 fn parse_host(text: &str) -> Option<String> {
     if let Some(v6) = text.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')) {
         return Some(v6.parse::<Ipv6Addr>().ok()?.to_string());
     }
-    // A last part of digits alone makes it an IPv4 address, mistyped or not.
+    // A last part with only digits makes it an IPv4 address, valid or not.
     if text.rsplit('.').next().unwrap_or_default().bytes().all(|b| b.is_ascii_digit()) {
         return Some(text.parse::<Ipv4Addr>().ok()?.to_string());
     }
     is_host_name(text).then(|| text.to_ascii_lowercase())
 }
 
-/// A DNS name (RFC 1123), with the underscore that container networks allow.
+/// A DNS name (RFC 1123), or with an underscore, which container networks allow.
 fn is_host_name(text: &str) -> bool {
     text.len() <= 253
         && text.split('.').all(|label| {
@@ -75,20 +75,20 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_spelling_that_exporters_take_is_read_and_written_back() {
+    fn every_common_syntax_round_trips() {
         for text in [":10114", "127.0.0.1:0", "[::1]:9", "[::]:65535", "localhost:9100", "a-b.c_d.example:1"] {
             assert_eq!(text.parse::<ListenAddress>().map(|address| address.to_string()), Ok(text.to_owned()));
         }
     }
 
     #[test]
-    fn no_host_is_every_interface() {
+    fn no_host_means_all_interfaces() {
         let address: ListenAddress = ":10114".parse().expect("an address");
         assert_eq!((address.host, address.port), (None, 10114));
     }
 
     #[test]
-    fn what_is_no_address_is_refused() {
+    fn invalid_addresses_are_refused() {
         for text in [
             "",
             ":",

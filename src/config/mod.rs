@@ -1,8 +1,8 @@
-//! The configuration: its types with their units and defaults, and [`load`], which reads it from its sources.
+//! The configuration: its types with units and defaults, and [`load`], which reads it from its sources.
 //!
-//! `schema` defines every key once. `sources` lays flags, environment and file over each other with figment, `cursor`
-//! walks the result and collects everything that is wrong, `rules` and `aws_environment` check what depends on more than
-//! one key. Nothing here reads the process environment or a clock.
+//! `schema` defines every key. `sources` merges flags, environment and file with figment. `cursor` walks over the
+//! result and collects all problems. `rules` and `aws_environment` check conditions between keys. This module reads
+//! neither the process environment nor a clock.
 
 mod aws_environment;
 mod cursor;
@@ -59,20 +59,20 @@ use crate::jobs::group_filter::GroupFilter;
 use crate::jobs::{AccountId, Scope};
 
 impl Target {
-    /// The name as far as the configuration has it: the name given, else the region.
+    /// The name as far as the configuration determines it: the configured name, else the region.
     #[must_use]
     pub fn known_name(&self) -> Option<&str> {
         self.name.as_deref().or(self.region.as_deref())
     }
 
-    /// What decides which jobs it monitors, in `region` if it has none of its own.
+    /// The jobs that it monitors; `region` is used if the target has none of its own.
     #[must_use]
-    pub fn watched(&self, region: Option<&str>) -> Watched {
+    pub fn monitored_jobs(&self, region: Option<&str>) -> MonitoredJobs {
         let of_role = self.role_arn.as_deref().and_then(syntax::account_of_role).map(str::to_owned);
         let account = self.account_id.as_ref().map(ToString::to_string).or(of_role);
         let mut scope = self.scope.clone();
         scope.statuses.sort();
-        Watched {
+        MonitoredJobs {
             region: self.region.as_deref().or(region).map(str::to_owned),
             // Only AWS knows the account of a profile.
             profile: self.profile.clone().filter(|_| account.is_none()),
@@ -83,10 +83,10 @@ impl Target {
     }
 }
 
-/// Which jobs a target monitors, as far as that is known without asking AWS. Two that are equal are the same jobs; two
-/// that differ can still be the same, or overlap.
+/// The jobs that a target monitors, as far as the configuration determines them. Equal values mean the same jobs;
+/// different ones can still be the same, or overlap.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Watched {
+pub struct MonitoredJobs {
     region: Option<String>,
     account: Option<String>,
     profile: Option<String>,
@@ -94,20 +94,21 @@ pub struct Watched {
     scope: Scope,
 }
 
-impl Watched {
-    /// What decides whose requests share a rate: account and region, as far as they are known.
+impl MonitoredJobs {
+    /// The key of a shared rate limit: account and region, as far as they are known.
     fn quota(&self) -> [Option<String>; 4] {
         [&self.account, &self.profile, &self.region, &self.endpoint_url].map(Clone::clone)
     }
 
-    /// Whether the jobs can be those of `other`: region and filter are the same, and no two different accounts are known.
+    /// Whether the jobs can be those of `other`: region and filter are equal, and the accounts are not known to
+    /// differ.
     #[must_use]
     pub fn can_equal(&self, other: &Self) -> bool {
         let differ = self.account.as_ref().zip(other.account.as_ref()).is_some_and(|(one, other)| one != other);
         self.region == other.region && self.scope == other.scope && !differ
     }
 
-    /// Whether the jobs can be those of an account.
+    /// Whether the jobs can belong to this account.
     #[must_use]
     pub fn can_be_of(&self, account: &AccountId) -> bool {
         self.account.as_ref().is_none_or(|known| known == account.as_str())
@@ -115,18 +116,18 @@ impl Watched {
 }
 
 impl Shard {
-    /// Whether a target of this name belongs to this shard. Every name belongs to exactly one, whatever the order of the
-    /// targets, and to the same one in every version of this program.
+    /// Whether this shard monitors a target with this name. Each name belongs to exactly one shard, independent of the
+    /// order of the targets, and to the same one in every version of this program.
     #[must_use]
     pub fn holds(self, name: &str) -> bool {
-        // Without a key, so that every process computes the same.
+        // Without a random key, so that every process computes the same hash.
         let hash = SipHasher24::new().hash(name.as_bytes());
         hash % u64::from(self.total.max(1)) == u64::from(self.index)
     }
 }
 
 impl ThingGroups {
-    /// Which groups get rows of their own, as far as their names decide that.
+    /// The filter for thing groups with their own rows.
     #[must_use]
     pub fn filter(&self) -> GroupFilter {
         GroupFilter::new(&self.include, &self.exclude)
@@ -146,14 +147,14 @@ impl Default for Collectors {
     }
 }
 
-/// A configuration with everything that was read for it.
+/// A configuration, with everything that was read for it.
 #[derive(Clone, Debug)]
 pub struct Loaded {
     /// The configuration.
     pub config: Config,
-    /// The web configuration that it names; without one, plain HTTP for everybody.
+    /// The web configuration. Without a file: plain HTTP for every client.
     pub web: WebConfig,
-    /// The value of every key, and where it was given.
+    /// The value and the source of every key.
     pub effective: Effective,
     /// The files that were read, each with the time of its last modification.
     pub files: Vec<String>,
@@ -171,7 +172,7 @@ impl Loaded {
         }
     }
 
-    /// Another web configuration is in use.
+    /// Replaces the web configuration.
     pub fn set_web(&mut self, web: WebConfig) {
         self.effective.set_web(web.digest());
         self.web = web;
@@ -179,38 +180,38 @@ impl Loaded {
 }
 
 impl From<Config> for Loaded {
-    /// A configuration that was read from no file.
+    /// A configuration that was not read from a file.
     fn from(config: Config) -> Self {
         Self { config, web: WebConfig::default(), effective: Effective::default(), files: Vec::new() }
     }
 }
 
-/// Reads the configuration from its sources, without the web configuration that it names.
+/// Loads the configuration without the web configuration.
 ///
 /// # Errors
-/// Everything that is wrong, at once: sources that cannot be read, unknown keys and variables, wrong values, and rules
-/// between keys. A value that another source overrides is not checked.
+/// All problems at once: unreadable sources, unknown keys and variables, invalid values, and violated rules. A value
+/// that another source overrides is not checked.
 pub fn load_without_web(sources: &Sources) -> Result<Loaded, Problems> {
     read(sources, None)
 }
 
-/// Reads the configuration alone; see [`load_without_web`].
+/// Loads only the configuration; see [`load_without_web`].
 ///
 /// # Errors
-/// Everything that is wrong, at once.
+/// All problems at once.
 pub fn load(sources: &Sources) -> Result<Config, Problems> {
     load_without_web(sources).map(|loaded| loaded.config)
 }
 
-/// Reads the configuration and the web configuration that it names.
+/// Loads the configuration and the web configuration that it names.
 ///
 /// # Errors
-/// Everything that is wrong with either.
+/// All problems of both.
 pub fn load_all(sources: &Sources) -> Result<Loaded, Problems> {
     read(sources, Some(web_config::load))
 }
 
-/// How to log, as far as the sources say so, whatever else is wrong with them.
+/// The log settings of the sources, even if other settings are invalid.
 #[must_use]
 pub fn log_settings(sources: &Sources) -> Log {
     let fields = Config::fields();
@@ -239,19 +240,19 @@ fn read(sources: &Sources, load_web: Option<LoadWeb>) -> Result<Loaded, Problems
     let files = sources.file.iter().chain(&config.web.config_file).map(|path| file::with_time(path)).collect();
     let shard = config.shard;
     config.targets = config.targets.iter().flat_map(Target::expanded).collect();
-    // A single target without a name is the only one there is; the rules refuse it for shards.
+    // A single target without a name is not filtered; the rules require names for shards.
     config.targets.retain(|target| target.known_name().is_none_or(|name| shard.holds(name)));
     Ok(Loaded { config, web, effective, files })
 }
 
-/// A flag of the command line that sets a key.
+/// A command-line flag that sets a key.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FlagDefinition {
     /// The path of the key, such as `web.listen_addresses`.
     pub key: String,
     /// The name, without the two dashes.
     pub name: &'static str,
-    /// What stands for its value in the help; empty for a flag without a value, which means `true`.
+    /// The placeholder of its value in the help; empty for a flag without a value, which means `true`.
     pub value_name: &'static str,
     /// One sentence about it, with the default.
     pub help: String,
@@ -259,7 +260,7 @@ pub struct FlagDefinition {
     pub is_list: bool,
 }
 
-/// The flags of the command line that set a key, in the order of the keys.
+/// The command-line flags that set a key, in the order of the keys.
 #[must_use]
 pub fn flags() -> Vec<FlagDefinition> {
     let fields = Config::fields();

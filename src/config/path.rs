@@ -1,16 +1,16 @@
-//! Where in a configuration something stands.
+//! Paths of keys in a configuration.
 
 use std::fmt;
 
 use super::problem::abridged;
 
-/// The path of a key or a list item: `targets[1].region`. The root has no parts. An item's part is its index, as figment
-/// writes it.
+/// The path of a key or a list item: `targets[1].region`. The root has no parts. The part of an item is its index, as
+/// in figment.
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct KeyPath(pub(super) Vec<String>);
 
 impl KeyPath {
-    /// A path from its text, without list items: `web.listen_addresses`.
+    /// Parses a path without list items: `web.listen_addresses`.
     pub(super) fn of(text: &str) -> Self {
         Self(text.split('.').filter(|name| !name.is_empty()).map(str::to_owned).collect())
     }
@@ -28,7 +28,7 @@ impl KeyPath {
 impl fmt::Display for KeyPath {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for (index, part) in self.0.iter().enumerate() {
-            // No key is a number.
+            // Keys are never numbers.
             match part.parse::<usize>() {
                 Ok(item) => write!(f, "[{item}]")?,
                 Err(_) => write!(f, "{}{}", if index == 0 { "" } else { "." }, printable_name(part))?,
@@ -38,8 +38,8 @@ impl fmt::Display for KeyPath {
     }
 }
 
-/// A key's name up to the first character that no key has. `{external_id:hunter2}`, where the blank was forgotten, is one
-/// key whose name contains the secret.
+/// A key's name up to the first invalid character. With a forgotten blank, `{external_id:hunter2}` is one key whose
+/// name contains the secret.
 fn printable_name(name: &str) -> String {
     let plain = name.find(|c: char| !(c.is_alphanumeric() || "_-.".contains(c))).map_or(name, |end| &name[..end]);
     let shown = abridged(plain);
@@ -61,7 +61,7 @@ mod tests {
     }
 
     #[test]
-    fn a_name_is_shown_up_to_the_first_character_that_no_key_has() {
+    fn a_name_is_shown_up_to_the_first_invalid_character() {
         let shown = |name| KeyPath::default().key(name).to_string();
         assert_eq!(shown("external_id:hunter2"), "\"external_id…\"");
         assert_eq!(shown("a\nb"), "\"a…\"");

@@ -1,4 +1,4 @@
-//! What is wrong with a configuration: each problem on one line, without any secret.
+//! Problems of a configuration, each on one line and without secrets.
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -7,17 +7,17 @@ use figment::value::Value;
 
 use super::path::KeyPath;
 
-/// The most characters of a given text that a problem repeats.
+/// The longest part of a value that a problem repeats.
 const MAX_SHOWN_CHARS: usize = 64;
 
-/// One thing that is wrong. Displays as one line: `exporter.yml:12: jobs.ended_within: "60" is not a duration; …`.
+/// A problem. Displays as one line: `exporter.yml:12: jobs.ended_within: "60" is not a duration; …`.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Problem {
-    /// Where the value was given.
+    /// The source of the value.
     pub source: Source,
-    /// The full path of the key, such as `targets[1].account_id`; `None` if a source as a whole is wrong.
+    /// The full path of the key, such as `targets[1].account_id`; `None` if the whole source is invalid.
     pub key: Option<String>,
-    /// What was given and what is accepted.
+    /// The value and what is accepted.
     pub reason: String,
 }
 
@@ -28,7 +28,7 @@ impl fmt::Display for Problem {
     }
 }
 
-/// Where a value was given. Displays as `exporter.yml:12`, or as the name of a variable or flag.
+/// The source of a value. Displays as `exporter.yml:12`, or as the name of a variable or flag.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Source {
     /// The path of a file, or the name of a variable or flag, on one line.
@@ -39,11 +39,11 @@ pub struct Source {
 
 impl Source {
     pub(super) fn new(name: &str, line: Option<usize>) -> Self {
-        // A URL given for a path by mistake can have a password.
+        // A URL instead of a path, given by mistake, can contain a password.
         if name.contains("://") {
             return Self { name: "a URL (not shown, it may hold credentials)".to_owned(), line };
         }
-        // Quotes stay as they are: the name is shown outside quotes.
+        // Quotes are not escaped: the name is displayed without quotes.
         let on_one_line = |c: char| if "\"'\\".contains(c) { c.to_string() } else { c.escape_debug().to_string() };
         Self { name: name.chars().map(on_one_line).collect(), line }
     }
@@ -64,13 +64,13 @@ impl Problem {
         Self { source, key, reason: reason.into() }
     }
 
-    /// A problem with a file or a variable as a whole.
+    /// A problem of a whole file or variable.
     pub(super) fn of_source(name: &str, line: Option<usize>, reason: impl Into<String>) -> Self {
         Self::new(Source::new(name, line), &KeyPath::default(), reason)
     }
 }
 
-/// Everything that is wrong with a configuration: at least one problem, by source and line. Displays as one line each.
+/// All problems of a configuration, at least one, sorted by source and line. Displays one line each.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"))]
 pub struct Problems(pub Vec<Problem>);
@@ -80,14 +80,14 @@ impl Problems {
     /// All problems, if there is one.
     pub(super) fn check(mut problems: Vec<Problem>) -> Result<(), Self> {
         problems.sort_by(|one, other| one.source.cmp(&other.source));
-        // A key that several targets share is read for each of them.
+        // A key that several targets share is read once for each of them.
         let mut seen = BTreeSet::new();
         problems.retain(|problem| seen.insert(problem.clone()));
         if problems.is_empty() { Ok(()) } else { Err(Self(problems)) }
     }
 }
 
-/// A given value, as a problem repeats it.
+/// A value, as problems repeat it.
 pub(super) fn given(value: &Value, is_secret: bool) -> String {
     match value.as_str() {
         None => sort(value).to_owned(),
@@ -102,7 +102,7 @@ pub(super) fn not_a_section(value: &Value, keys: &[&str]) -> String {
     format!("is {}, not a section; its keys are {}", sort(value), keys.join(", "))
 }
 
-/// What sort of value it is. Every scalar is a text: its key decides what that text means.
+/// The kind of a value. Every scalar is a text: its key determines the meaning.
 pub(super) fn sort(value: &Value) -> &'static str {
     match value {
         Value::Dict(..) => "a mapping",
@@ -112,7 +112,7 @@ pub(super) fn sort(value: &Value) -> &'static str {
     }
 }
 
-/// A text on one line, cut at [`MAX_SHOWN_CHARS`].
+/// A text on one line, cut after [`MAX_SHOWN_CHARS`].
 pub(super) fn abridged(text: &str) -> String {
     match text.char_indices().nth(MAX_SHOWN_CHARS) {
         Some((end, _)) => format!("{}…", text[..end].escape_debug()),
@@ -120,7 +120,7 @@ pub(super) fn abridged(text: &str) -> String {
     }
 }
 
-/// User information stands before an `@`, and signed URLs have their signature in the query.
+/// User information precedes an `@`, and signed URLs have a signature in the query.
 fn may_hold_credentials(text: &str) -> bool {
     text.contains('@') || (text.contains("://") && text.contains('?'))
 }
@@ -130,7 +130,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_problem_is_one_line_of_a_limited_length_whatever_was_given() {
+    fn a_problem_is_one_line_of_limited_length() {
         let value = Value::from("\n\r\u{1b}[31m\u{202e}".repeat(10_000));
         let source = Source::new("a\nb.yml", Some(3));
         let line = Problem::new(source, &KeyPath::default().key("x\ny"), given(&value, false)).to_string();

@@ -1,4 +1,4 @@
-//! Any file and any environment are a valid configuration, or problems in lines that an operator can read.
+//! Any file and any environment give a valid configuration, or problems in readable lines.
 
 use std::cell::RefCell;
 use std::collections::BTreeSet;
@@ -21,7 +21,7 @@ use super::*;
 use crate::jobs::tag_label;
 use crate::proptests::{cases, damage, damaged, fault_of_line, folder, text};
 
-/// A key with its path as the schema has it, and values that fit it or nearly.
+/// A key with its path in the schema, and values that are valid or almost valid.
 struct Key {
     path: String,
     has_variable: bool,
@@ -59,18 +59,19 @@ impl Key {
     }
 }
 
-/// What stands in every secret here.
+/// The value of all secrets here.
 const SECRET: &str = "s3cr3t";
 
-/// The longest problem, in characters. The path of a key can be a hundred names long.
+/// The longest problem, in characters. The path of a key can have a hundred names.
 const MAX_PROBLEM: usize = 10_000;
 
 thread_local! {
-    /// A folder to write files into, one for all inputs of a thread: a folder each takes longer than all the rest.
+    /// A folder for files, one for all inputs of a thread: creating one for each would take longer than everything
+    /// else.
     static FOLDER: RefCell<TempDir> = RefCell::new(folder());
 }
 
-/// What these bytes are as a file; and its path, which problems name.
+/// Loads these bytes as a file. Also returns its path, which problems contain.
 fn load_file(content: &[u8]) -> (PathBuf, Result<Config, Problems>) {
     let path = FOLDER.with_borrow(|folder| folder.path().join("exporter.yml"));
     fs::write(&path, content).expect("a file");
@@ -78,7 +79,7 @@ fn load_file(content: &[u8]) -> (PathBuf, Result<Config, Problems>) {
     (path, loaded)
 }
 
-/// A YAML value in flow style, a key of a mapping as it is written.
+/// A YAML value in flow style.
 #[derive(Clone, Debug)]
 enum Yaml {
     Raw(String),
@@ -104,7 +105,7 @@ fn quoted(text: &str) -> String {
     serde_json::to_string(text).expect("a text is JSON, and so YAML")
 }
 
-/// What a key takes, or nearly.
+/// Valid or almost valid values of a key.
 fn fitting(path: &str, shape: &Shape) -> Vec<String> {
     let owned = |values: &[&str]| values.iter().map(|value| (*value).to_owned()).collect::<Vec<_>>();
     let of_schema = |schema: &serde_json::Value, accepted: &str| match schema["type"].as_str() {
@@ -143,7 +144,7 @@ fn fitting(path: &str, shape: &Shape) -> Vec<String> {
     }
 }
 
-/// What no key takes, or only some do.
+/// Values that no key or only some keys accept.
 fn odd() -> impl Strategy<Value = Yaml> {
     let raw: &[&str] = &[
         "",
@@ -228,7 +229,7 @@ fn odd() -> impl Strategy<Value = Yaml> {
     })
 }
 
-/// A secret in a form that no secret has.
+/// A secret with an invalid syntax.
 fn odd_secret() -> impl Strategy<Value = Yaml> {
     let forms = [
         "\"S \\n S\"",
@@ -248,10 +249,10 @@ fn odd_secret() -> impl Strategy<Value = Yaml> {
     prop_oneof![select(forms).prop_map(Yaml::Raw), (2_usize..400).prop_map(|times| Yaml::Raw(SECRET.repeat(times)))]
 }
 
-/// One key with its value, at one of the targets where it belongs to one.
+/// One key with its value, in one of the targets if it belongs there.
 #[derive(Clone, Debug)]
 struct Entry {
-    /// A secret one where it is none.
+    /// `None` means one of the secret keys.
     key: Option<Index>,
     target: usize,
     value: Result<Index, Yaml>,
@@ -276,7 +277,7 @@ impl Entry {
         self.key.map_or_else(secret, |key| key.get(&KEYS[..]))
     }
 
-    /// What is given for a key; `None` for a list of targets as a whole, which has keys of its own here.
+    /// The value for a key; `None` for the whole list of targets, whose keys are generated here.
     fn value(&self, key: &Key) -> Option<Yaml> {
         let (values, is_secret) = (&key.values, key.path.ends_with("external_id"));
         match &self.value {
@@ -308,7 +309,7 @@ impl Entry {
     }
 }
 
-/// The section `name` in a mapping, which is made where there is none.
+/// The section `name` in a mapping, which is created if it is missing.
 fn mapping<'a>(entries: &'a mut Vec<(String, Yaml)>, name: &str) -> &'a mut Vec<(String, Yaml)> {
     let is_it = |(known, value): &(String, Yaml)| known == name && matches!(value, Yaml::Mapping(_));
     let place = entries.iter().position(is_it).unwrap_or_else(|| {
@@ -319,7 +320,7 @@ fn mapping<'a>(entries: &'a mut Vec<(String, Yaml)>, name: &str) -> &'a mut Vec<
     inside
 }
 
-/// The item `index` of the list `name` in a mapping, which is made where there is none.
+/// The item `index` of the list `name` in a mapping, which is created if it is missing.
 fn item<'a>(entries: &'a mut Vec<(String, Yaml)>, name: &str, index: usize) -> &'a mut Vec<(String, Yaml)> {
     let is_section = |item: &Yaml| matches!(item, Yaml::Mapping(_));
     let is_it = |(known, value): &(String, Yaml)| {
@@ -330,7 +331,7 @@ fn item<'a>(entries: &'a mut Vec<(String, Yaml)>, name: &str, index: usize) -> &
         entries.len() - 1
     });
     let Yaml::List(items) = &mut entries[place].1 else { unreachable!("it is one") };
-    // Each with a name, so that several of them can be valid.
+    // Each one has a name, so that several of them can be valid.
     while items.len() <= index {
         let name = format!("target-{}", items.len());
         items.push(Yaml::Mapping(vec![("region".to_owned(), Yaml::Raw(name))]));
@@ -347,7 +348,7 @@ fn document(entries: &[Entry]) -> Yaml {
     Yaml::Mapping(top)
 }
 
-/// What is wrong with what became of a configuration whose values came from `sources`.
+/// The fault of the result of a load, whose values came from `sources`.
 fn fault(loaded: &Result<Config, Problems>, sources: &BTreeSet<&str>) -> Option<String> {
     let problems = match loaded {
         Ok(config) => return fault_of_config(config).map(|fault| format!("{fault}: {config:?}")),
@@ -361,12 +362,12 @@ fn fault(loaded: &Result<Config, Problems>, sources: &BTreeSet<&str>) -> Option<
             return Some(format!("{:?} is no source", problem.source.name));
         }
         let line = problem.to_string();
-        // A source is named as it is, which is no longer than the system lets it be.
+        // A source is named in full; the system limits its length.
         fault_of_line(&line, MAX_PROBLEM + problem.source.name.chars().count())
     })
 }
 
-/// What a configuration promises its users, and does not keep.
+/// A promise to users that this configuration breaks.
 fn fault_of_config(config: &Config) -> Option<&'static str> {
     let Config { targets, jobs, limits, web, .. } = config;
     let day = Duration::from_hours(24);
@@ -411,14 +412,14 @@ fn fault_of_config(config: &Config) -> Option<&'static str> {
     .find_map(|(kept, promise)| (!kept).then_some(promise))
 }
 
-/// The secret must not be reported, nor what looks like a password. The name of a source is no secret.
+/// The fault, if the secret or a password is reported. The name of a source is not a secret.
 fn fault_of_secrecy(loaded: &Result<Config, Problems>) -> Option<String> {
     let reported = |problem: &Problem| format!("{:?}: {}", problem.key, problem.reason);
     let mut reported = loaded.as_ref().err()?.0.iter().map(reported);
     reported.find(|reported| [SECRET, "hunter2"].iter().any(|secret| reported.contains(secret)))
 }
 
-/// The documented file, as it is and with its example taken out of the comments.
+/// The documented file, with or without its example uncommented.
 fn documented(with_example: bool) -> Vec<u8> {
     let uncommented = |line: &str| if line.starts_with("#  ") { line[1..].to_owned() } else { line.to_owned() };
     let sample = reference::sample();
@@ -426,7 +427,7 @@ fn documented(with_example: bool) -> Vec<u8> {
     lines.map(|line| if with_example { uncommented(line) } else { line.to_owned() } + "\n").collect::<String>().into()
 }
 
-/// A variable with a value that could be meant for it, or not.
+/// A variable with a valid or an arbitrary value.
 fn variable() -> impl Strategy<Value = (String, String)> {
     let name = prop_oneof![
         8 => Just(None),
@@ -440,7 +441,7 @@ fn variable() -> impl Strategy<Value = (String, String)> {
     (weighted(0.85, any::<Index>()), name, any::<Index>(), weighted(0.3, other), targets).prop_map(
         |(key, name, which, other, targets)| {
             let known: Vec<&Key> = KEYS.iter().filter(|key| key.variable().is_some()).collect();
-            // The list of targets is where secrets are.
+            // Secrets are in the list of targets.
             let key = key.map_or(known[0], |key| *key.get(&known));
             let values = &key.values;
             let value = match other {
@@ -474,7 +475,7 @@ proptest! {
     }
 
     #[test]
-    fn the_documented_file_is_a_configuration_or_problems_of_one_line_whatever_happened_to_it(
+    fn a_damaged_documented_file_is_a_configuration_or_problems_of_one_line(
         with_example: bool, damages in vec(damage(), 1..6),
     ) {
         let (path, loaded) = load_file(&damaged(documented(with_example), &damages));
@@ -510,9 +511,9 @@ proptest! {
     }
 }
 
-/// That half of what is made up gets past the checks, so that it is not only the first of them that is tested.
+/// Half of the generated documents must pass the checks, so that not only the first check is tested.
 #[test]
-fn many_of_the_hostile_documents_are_valid_or_nearly() -> Result<(), TestCaseError> {
+fn many_generated_documents_are_valid_or_almost_valid() -> Result<(), TestCaseError> {
     use proptest::strategy::ValueTree as _;
     let mut runner = proptest::test_runner::TestRunner::deterministic();
     let (mut valid, mut problems) = (0, 0);

@@ -1,4 +1,4 @@
-//! The files that are generated from the definitions of the keys. `UPDATE_DOCS=1 cargo test reference` writes them again.
+//! Generates files from the definitions of the keys. `UPDATE_DOCS=1 cargo test reference` writes them.
 
 use std::fmt::Write as _;
 
@@ -90,12 +90,13 @@ fn keys(fields: &[Field], indent: &str) -> String {
     text
 }
 
-/// A list item of a default, which has no other special character than a colon.
+/// A list item of a default. A colon is the only special character in defaults.
 fn quoted(text: &str) -> String {
     if text.contains(':') { format!("\"{text}\"") } else { text.to_owned() }
 }
 
-/// The default list of targets, and two items as comments: one with each key for one value, one with those for several.
+/// The default list of targets, and two items as comments: one with the keys for single values, one with those for
+/// several.
 fn targets(fields: &[Field]) -> String {
     fn is_for_several(name: &str) -> bool {
         matches!(name, "regions" | "role_arns")
@@ -104,7 +105,7 @@ fn targets(fields: &[Field]) -> String {
     text += &comment("To name targets yourself, remove the line with {} and the # in front of these lines:", "");
     let mut items = String::new();
     item(fields, "    ", &mut items, |name| !is_for_several(name));
-    // The dash of the item is two columns in front of its first key.
+    // The dash of the item precedes its first key by two columns.
     let mut items = items.replacen("    name:", "  - name:", 1);
     items += "  - name: plants\n";
     item(fields, "    ", &mut items, is_for_several);
@@ -181,7 +182,7 @@ fn section(fields: &[Field], path: &str, is_set_by_variables: bool, page: &mut S
     }
 }
 
-/// Holds the file at `path` to `content`, and writes it if `UPDATE_DOCS` is set.
+/// Checks that the file at `path` has this content, or writes it if `UPDATE_DOCS` is set.
 fn check_file(path: &str, content: &str) {
     let full = format!("{}/{path}", env!("CARGO_MANIFEST_DIR"));
     if std::env::var_os("UPDATE_DOCS").is_some() {

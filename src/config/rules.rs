@@ -1,8 +1,8 @@
-//! The rules that connect keys. A rule is skipped if one of its keys is wrong itself.
+//! Rules between keys. Skip a rule whose keys are invalid.
 
 use std::collections::BTreeMap;
 
-use super::Watched;
+use super::MonitoredJobs;
 use super::cursor::Cursor;
 use super::duration::Shown;
 use super::schema::{Collectors, Config, Target};
@@ -30,7 +30,7 @@ pub(super) fn check(config: &Config, root: &Cursor<'_>) {
     shards_are_known(config, root);
 }
 
-/// The items of `targets` with their places. The default item is in no list.
+/// The items of `targets` with their positions. The default item has no position.
 pub(super) fn specs<'a>(config: &'a Config, root: &Cursor<'a>) -> Vec<(&'a Target, Cursor<'a>)> {
     let list = root.key("targets");
     let mut places: Vec<Cursor<'a>> = list.items().collect();
@@ -38,7 +38,8 @@ pub(super) fn specs<'a>(config: &'a Config, root: &Cursor<'a>) -> Vec<(&'a Targe
     config.targets.iter().zip(places).collect()
 }
 
-/// Otherwise data would come and go: an answer arrives an interval after the last one, and a request takes its time.
+/// Otherwise data would repeatedly disappear: an answer arrives an interval after the previous one, plus the duration
+/// of the request.
 fn collectors_fit_together(collectors: &Collectors, at: &Cursor<'_>) {
     let Collectors { open_jobs, all_jobs, details, executions, .. } = collectors;
     for (collector, key, interval, stale_after) in [
@@ -71,7 +72,7 @@ fn collectors_fit_together(collectors: &Collectors, at: &Cursor<'_>) {
     }
 }
 
-/// One label for two tags would hide one of them.
+/// Two tags with the same label would hide each other.
 fn tags_have_different_labels(collectors: &Collectors, constant: &BTreeMap<String, String>, at: &Cursor<'_>) {
     let keys = at.key("tags").key("keys");
     let mut known: BTreeMap<String, &str> = BTreeMap::new();
@@ -117,7 +118,7 @@ fn one_value_or_several(at: &Cursor<'_>) {
     }
 }
 
-/// The SDK refuses every request then.
+/// The SDK refuses every request with both.
 fn endpoints_have_no_variants(spec: &Target, at: &Cursor<'_>) {
     for (key, is_on) in [("use_fips", spec.use_fips), ("use_dualstack", spec.use_dualstack)] {
         if spec.endpoint_url.is_some() && is_on == Some(true) {
@@ -126,7 +127,7 @@ fn endpoints_have_no_variants(spec: &Target, at: &Cursor<'_>) {
     }
 }
 
-/// AWS omits SCHEDULED jobs from a listing by thing group (reported in aws-cli#8924).
+/// AWS omits SCHEDULED jobs when a thing group filter is set (reported in aws-cli#8924).
 fn filters_match_something(spec: &Target, at: &Cursor<'_>) {
     let filter = at.key("filter");
     let groups = [("thing_group_name", &spec.scope.thing_group_name), ("thing_group_id", &spec.scope.thing_group_id)];
@@ -139,13 +140,13 @@ fn filters_match_something(spec: &Target, at: &Cursor<'_>) {
     }
 }
 
-/// Two targets with the same label `target` would clash in every series.
+/// Two targets with the same label `target` would have the same series.
 fn targets_have_different_names(config: &Config, root: &Cursor<'_>) {
     let specs = specs(config, root);
     let count: usize = specs.iter().map(|(spec, _)| spec.expanded().len()).sum();
     let mut taken: BTreeMap<String, Cursor<'_>> = BTreeMap::new();
     for (spec, at) in &specs {
-        // The region does not stand in for a name that is wrong.
+        // The region does not replace an invalid name.
         if !at.key("name").is_valid() {
             continue;
         }
@@ -158,7 +159,7 @@ fn targets_have_different_names(config: &Config, root: &Cursor<'_>) {
                     let reason = format!("{name:?} is the name of {other} too; give each target its own name");
                     at.key(from).report(reason);
                 }
-                // Two of one item are reported as monitoring the same jobs.
+                // Two targets of one item are reported as monitoring the same jobs.
                 Some(name) => drop(own.insert(name, at.clone())),
                 None if count > 1 && at.key(from).is_valid() && at.omits(&["name", "region"]) => {
                     at.report("has neither name nor region; each of several targets needs one");
@@ -170,17 +171,17 @@ fn targets_have_different_names(config: &Config, root: &Cursor<'_>) {
     }
 }
 
-/// Two targets of the same jobs would count each of them twice in every sum.
+/// Two targets with the same jobs would count each job twice in every sum.
 fn targets_monitor_different_jobs(config: &Config, root: &Cursor<'_>) {
-    // What `Watched` consists of. Two that are the same because one of these is wrong are reported as wrong.
+    // The keys of `MonitoredJobs`. Targets that are equal because one of these is invalid are not reported here.
     const KEYS: [&str; 8] =
         ["region", "regions", "profile", "role_arn", "role_arns", "account_id", "endpoint_url", "filter"];
     let is_known = |at: &Cursor<'_>| !at.misspells(&KEYS) && KEYS.iter().all(|key| at.key(key).is_valid());
-    let mut seen: Vec<(Watched, Cursor<'_>)> = Vec::new();
+    let mut seen: Vec<(MonitoredJobs, Cursor<'_>)> = Vec::new();
     for (spec, at) in specs(config, root) {
         for target in spec.expanded() {
-            let watched = target.watched(None);
-            match seen.iter().find(|(earlier, _)| *earlier == watched) {
+            let monitored_jobs = target.monitored_jobs(None);
+            match seen.iter().find(|(earlier, _)| *earlier == monitored_jobs) {
                 Some((_, earlier)) if earlier.path == at.path && at.key("role_arns").is_valid() => {
                     let account = target.role_arn.as_deref().and_then(account_of_role).unwrap_or_default();
                     let reason = format!("has two roles of account {account}: each job would count twice; remove one");
@@ -194,12 +195,12 @@ fn targets_monitor_different_jobs(config: &Config, root: &Cursor<'_>) {
                 }
                 _ => {}
             }
-            seen.push((watched, at.clone()));
+            seen.push((monitored_jobs, at.clone()));
         }
     }
 }
 
-/// The name decides a target's shard, so every process must know it without asking anybody.
+/// The name of a target determines its shard, so every process must know it without a request.
 fn shards_are_known(config: &Config, root: &Cursor<'_>) {
     let (shard, at) = (config.shard, root.key("shard"));
     let (index, total) = (at.key("index"), at.key("total"));

@@ -1,29 +1,29 @@
-//! A text that must not show up in logs or problems.
+//! A text that must not appear in logs or problems.
 
 use std::fmt;
 
 use secrecy::{ExposeSecret as _, SecretString};
 
-/// A secret text, which is erased from memory when it is dropped. Neither `Debug` nor `Display` shows it, so it can stand in
-/// anything that is logged.
+/// A secret text, which is erased from memory when it is dropped. Neither `Debug` nor `Display` shows it, so values
+/// that contain it can be logged.
 #[derive(Clone)]
 pub struct Secret(SecretString);
 
 impl Secret {
-    /// Takes `text` for a secret.
+    /// Makes a secret of `text`.
     #[must_use]
     pub fn new(text: impl Into<String>) -> Self {
         Self(text.into().into())
     }
 
-    /// The secret itself, for the one call that needs it.
+    /// The secret, for the call that needs it.
     #[must_use]
     pub fn expose(&self) -> &str {
         self.0.expose_secret()
     }
 }
 
-/// Tells a changed configuration from an equal one; nothing that a client sends is compared.
+/// Detects changed configurations. No input of a client is compared.
 impl PartialEq for Secret {
     fn eq(&self, other: &Self) -> bool {
         self.expose() == other.expose()
@@ -49,7 +49,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_secret_is_had_by_asking_for_it_only() {
+    fn a_secret_is_shown_only_by_expose() {
         let secret = Secret::new("hunter2");
         assert_eq!(secret.expose(), "hunter2");
         assert!(!format!("{secret} {secret:?} {secret:#?}").contains("hunter2"));

@@ -1,4 +1,4 @@
-//! Where a configuration comes from, and how figment lays the sources over each other.
+//! The sources of a configuration, and how figment merges them.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -15,23 +15,24 @@ use super::path::KeyPath;
 use super::problem::{Problem, Source, not_a_section, sort};
 use super::yaml;
 
-/// What every environment variable of the exporter begins with.
+/// The prefix of all environment variables of the exporter.
 pub(super) const VARIABLE_PREFIX: &str = "IOT_JOBS_EXPORTER_";
 
-/// Everything that a configuration is read from. Flags win over the environment, which wins over the file, which wins
-/// over the defaults. Lists are replaced as a whole.
+/// The sources of a configuration. Flags take precedence over the environment, the environment over the file, and the
+/// file over the defaults. Lists are replaced as a whole.
 ///
-/// The environment is passed in, so that reading a configuration depends on nothing else. There is no `Debug`: the
-/// values are not checked yet, and can be secrets.
+/// The environment is an argument, so that loading depends on nothing else. There is no `Debug`, because the values
+/// are not checked yet and can be secrets.
 #[derive(Clone, Default)]
 pub struct Sources {
-    /// The YAML file, if one is named; it must exist then.
+    /// The YAML file. If it is set, it must exist.
     pub file: Option<PathBuf>,
-    /// The environment. An empty variable counts as not set.
+    /// The environment. Empty variables count as unset.
     pub environment: Vec<(String, String)>,
-    /// The flags that were given and set a key.
+    /// The given flags that set a key.
     pub flags: Vec<Flag>,
-    /// The profiles of the AWS configuration files; `None` if targets do not use this machine's AWS settings, as in the demo.
+    /// The profiles of the AWS configuration files; `None` if targets do not use this machine's AWS settings, as in
+    /// the demo.
     pub aws_profiles: Option<AwsProfiles>,
 }
 
@@ -43,21 +44,21 @@ impl Sources {
     }
 }
 
-/// A flag of the command line that sets a key.
+/// A command-line flag that sets a key.
 #[derive(Clone)]
 pub struct Flag {
     /// The path of the key, such as `web.listen_addresses`.
     pub key: String,
     /// The flag as users write it, such as `--web.listen-address`.
     pub flag: String,
-    /// Its values: several if it was repeated.
+    /// Its values; several if it was repeated.
     pub values: Vec<String>,
 }
 
-/// One source for figment, which marks every value with the layer that it came from.
+/// One source for figment, which marks every value with its layer.
 ///
-/// figment's own `Env` is not used: it reads values without knowing the key, so that an account id would become a
-/// number and lose its leading zero.
+/// figment's own `Env` parses values without knowing the key: an account id would become a number and lose its leading
+/// zero.
 struct Layer {
     name: String,
     data: Dict,
@@ -68,7 +69,7 @@ struct Layer {
 impl Provider for Layer {
     fn metadata(&self) -> Metadata {
         let lines = self.lines.clone();
-        // The interpolater says where in its source a key stands. Here that is its line, or that of the section around it.
+        // The interpolater locates a key in its source: by its line, or by that of the section around it.
         Metadata::named(self.name.clone()).interpolater(move |_, keys| {
             let path = |length: usize| KeyPath(keys.iter().take(length).map(|&key| key.to_owned()).collect());
             let line = (0..=keys.len()).rev().find_map(|length| lines.get(&path(length)));
@@ -81,7 +82,7 @@ impl Provider for Layer {
     }
 }
 
-/// The sources laid over each other, and what is wrong with those that cannot be read.
+/// Merges the sources. Also returns the problems of unreadable ones.
 pub(super) fn merge(sources: &Sources, fields: &[Field]) -> (Figment, Vec<Problem>) {
     let mut problems = Vec::new();
     let file = sources.file.as_deref().and_then(|path| {
@@ -109,7 +110,7 @@ pub(super) fn file_text(path: &Path, problems: &mut Vec<Problem>) -> Option<Stri
     file::read_text(path).map_err(|error| problems.push(Problem::of_source(&name, None, error.to_string()))).ok()
 }
 
-/// The content of the YAML file at `path` as a layer. A file without any keys is refused: it was probably truncated.
+/// The content of the YAML file at `path` as a layer. A file without keys is refused: it was probably truncated.
 pub(super) fn text_layer(path: &Path, text: &str, fields: &[Field], problems: &mut Vec<Problem>) -> Option<Figment> {
     let name = path.display().to_string();
     let parsed = yaml::read(text, &KeyPath::default());
@@ -130,7 +131,7 @@ pub(super) fn text_layer(path: &Path, text: &str, fields: &[Field], problems: &m
             return None;
         }
     };
-    // figment would drop such a value without a word if a variable or a flag sets a key of the section.
+    // figment would silently drop such a value if a variable or a flag sets a key of the section.
     for field in fields.iter().filter(|field| matches!(field.info.shape, Shape::Section(_))) {
         let is_wrong = |value: &Value| !matches!(value, Value::Dict(..) | Value::Empty(..));
         if data.get(field.name).is_some_and(is_wrong)
@@ -144,7 +145,7 @@ pub(super) fn text_layer(path: &Path, text: &str, fields: &[Field], problems: &m
     Some(Figment::from(Layer { name, data, lines: document.lines }))
 }
 
-/// The keys that a variable can set: all outside lists. A list of sections is set as a whole.
+/// The keys with an environment variable: all outside lists. A list of sections is set as a whole.
 pub(super) fn leaves(fields: &[Field]) -> Vec<(String, &Field)> {
     let mut leaves = Vec::new();
     for field in fields {
@@ -160,7 +161,7 @@ pub(super) fn leaves(fields: &[Field]) -> Vec<(String, &Field)> {
     leaves
 }
 
-/// The environment variable that sets the key with this path.
+/// The environment variable for the key with this path.
 pub(super) fn variable_of(path: &str) -> String {
     format!("{VARIABLE_PREFIX}{}", path.replace('.', "__").to_uppercase())
 }
@@ -199,8 +200,9 @@ fn variable_layers(environment: &[(String, String)], fields: &[Field], problems:
 }
 
 /// Whether Kubernetes sets this variable, without its prefix, for a Service whose name begins with `iot-jobs-exporter`
-/// (<https://kubernetes.io/docs/tutorials/services/connect-applications-service/#environment-variables>). Reporting it as
-/// unknown would stop the exporter from starting beside its own Service. The names of keys have two underscores.
+/// (<https://kubernetes.io/docs/tutorials/services/connect-applications-service/#environment-variables>). If these
+/// were reported as unknown, the exporter could not start next to its own Service. The names of keys have two
+/// underscores.
 fn is_service_link(name: &str) -> bool {
     let pattern = "(^|_)(SERVICE_HOST|SERVICE_PORT(_[A-Z0-9_]+)?|PORT_[0-9]+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?)$\
                    |^([A-Z0-9]+_)*PORT$";
@@ -212,7 +214,8 @@ fn layer(source: &str, key: &str, value: Value) -> Layer {
     Layer { name: source.to_owned(), data, lines: BTreeMap::new() }
 }
 
-/// A variable's text as a value. A list is YAML, or separated by commas if it begins with neither a bracket nor a dash.
+/// A variable's text as a value. A list is YAML, or separated by commas if it begins with neither a bracket nor a
+/// dash.
 fn from_text(shape: &Shape, text: &str, at: &KeyPath) -> Result<yaml::Document, yaml::SyntaxError> {
     let value = match shape {
         Shape::List { .. } if !text.trim_start().starts_with('[') && !text.trim_start().starts_with("- ") => {
@@ -237,7 +240,7 @@ mod tests {
     }
 
     #[test]
-    fn a_variable_sets_the_key_that_it_is_named_after_and_stays_a_text() {
+    fn a_variable_sets_its_key_as_a_text() {
         let (figment, problems) = environment(&[("IOT_JOBS_EXPORTER_LIMITS__MAX_PAGES", "007"), ("HOME", "/x")]);
         assert_eq!(figment.find_value("limits.max_pages").ok(), Some(Value::from("007")));
         assert_eq!(problems, [""; 0]);

@@ -1,4 +1,4 @@
-//! Texts whose form AWS or Prometheus defines.
+//! Texts with a syntax that AWS or Prometheus defines.
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, HashMap};
@@ -13,16 +13,16 @@ pub(super) const ENDPOINT_URL: &str =
 
 pub(super) const REGION: &str = "a region, such as eu-west-1 or us-gov-west-1";
 
-/// Regions that are newer than this program fit too.
+/// Also matches future regions.
 pub(super) const REGION_PATTERN: &str = "^[a-z]{2,8}(-[a-z]{2,16}){1,3}-[0-9]{1,2}$";
 
-/// The most characters of a constant label's value. It stands on every series of its target.
+/// The longest value of a constant label. Every series of its target has it.
 const MAX_LABEL_VALUE_CHARS: usize = 256;
 
-/// The most constant labels of a target, for the same reason.
+/// The largest number of constant labels of a target, for the same reason.
 pub(super) const MAX_LABELS: usize = 16;
 
-/// Label names that a target's constant labels may not use: those of any metric family, and those of families to come.
+/// Label names that constant labels cannot use: those of all metric families, and reserved ones.
 pub const RESERVED_LABELS: &[&str] = &[
     "aws_account_id",
     "aws_region",
@@ -41,7 +41,7 @@ pub const RESERVED_LABELS: &[&str] = &[
     "thing_group",
 ];
 
-/// Labels that Prometheus' service discovery attaches. It would rename ours to `exported_…`, or drop its own.
+/// Labels of Prometheus service discovery. Prometheus would rename constant labels to `exported_…`, or drop its own.
 const PROMETHEUS_LABELS: &[&str] = &["container", "endpoint", "instance", "job", "namespace", "node", "pod", "service"];
 
 /// Whether a text is a region.
@@ -61,7 +61,7 @@ pub(super) fn region_error(text: &str) -> Option<String> {
     }
 }
 
-/// Whether a text matches a pattern, which is compiled once for each thread.
+/// Whether a text matches a pattern, which is compiled once per thread.
 #[expect(clippy::panic, reason = "patterns are written in the schema, and a test compiles all of them")]
 pub(super) fn matches(pattern: &'static str, text: &str) -> bool {
     thread_local! {
@@ -71,7 +71,7 @@ pub(super) fn matches(pattern: &'static str, text: &str) -> bool {
     COMPILED.with_borrow_mut(|compiled| compiled.entry(pattern).or_insert_with(compile).is_match(text))
 }
 
-/// The partition of a region, by its first words (<https://docs.aws.amazon.com/general/latest/gr/rande.html>).
+/// The partition of a region, from its prefix (<https://docs.aws.amazon.com/general/latest/gr/rande.html>).
 pub(crate) fn partition_of_region(region: &str) -> &'static str {
     const PREFIXES: [(&str, &str); 7] = [
         ("cn-", "aws-cn"),
@@ -88,7 +88,7 @@ pub(crate) fn partition_of_region(region: &str) -> &'static str {
 /// Whether a text is an `http` or `https` URL with a host, and without user information, query or fragment.
 #[must_use]
 pub fn is_endpoint_url(text: &str) -> bool {
-    // `Uri` drops a fragment.
+    // `Uri` drops fragments.
     if text.contains(['?', '#', '@']) {
         return false;
     }
@@ -96,11 +96,11 @@ pub fn is_endpoint_url(text: &str) -> bool {
     uri.is_some_and(|uri| matches!(uri.scheme_str(), Some("http" | "https")) && has_host(&uri))
 }
 
-/// Whether a URL has a host, and a port that is a number if it has one.
+/// Whether a URL has a host, and a numeric port if any.
 pub(super) fn has_host(uri: &http::Uri) -> bool {
     let Some(authority) = uri.authority() else { return false };
     let host_and_port = authority.as_str().rsplit('@').next().unwrap_or_default();
-    // `Uri` leaves a port that is not a number in the authority.
+    // `Uri` keeps a port that is not a number in the authority.
     let after_host = host_and_port.strip_prefix(authority.host());
     !authority.host().is_empty() && (after_host == Some("") || authority.port_u16().is_some_and(|port| port != 0))
 }
@@ -140,7 +140,7 @@ pub(super) fn label_value() -> Scalar<String> {
     })
 }
 
-/// Why these constant labels are too many; `None` if they are not.
+/// Why there are too many constant labels; `None` if there are not.
 pub(super) fn label_count_error(labels: &BTreeMap<String, String>) -> Option<String> {
     let count = labels.len();
     (count > MAX_LABELS).then(|| format!("has {count} labels; a target has at most {MAX_LABELS}"))
@@ -161,7 +161,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn regions_end_in_a_number_whether_they_are_known_or_not() {
+    fn regions_end_in_a_number() {
         for region in
             ["eu-west-1", "us-gov-west-1", "us-iso-east-1", "ap-southeast-10", "eusc-de-east-1", "mx-central-1"]
         {
@@ -200,7 +200,7 @@ mod tests {
     }
 
     #[test]
-    fn endpoint_urls_have_a_host_and_nothing_that_could_hold_a_secret() {
+    fn endpoint_urls_have_a_host_and_no_secrets() {
         for text in [
             "http://localhost:4566",
             "https://vpce-1.iot.eu-west-1.vpce.amazonaws.com",
@@ -231,7 +231,7 @@ mod tests {
     }
 
     #[test]
-    fn telemetry_paths_leave_the_status_page_and_the_probes_alone() {
+    fn telemetry_paths_differ_from_the_status_page_and_the_probes() {
         for text in ["/metrics", "/iot/metrics", "/-metrics"] {
             assert!(is_telemetry_path(text), "{text}");
         }
@@ -241,7 +241,7 @@ mod tests {
     }
 
     #[test]
-    fn labels_are_named_as_prometheus_allows_and_nobody_else_sets() {
+    fn label_names_are_valid_and_not_reserved() {
         for name in ["team", "_a", "A9_b"] {
             assert_eq!(label_name_error(name), None, "{name}");
         }
@@ -254,7 +254,7 @@ mod tests {
     }
 
     #[test]
-    fn a_label_value_has_a_bound() {
+    fn the_length_of_a_label_value_is_limited() {
         assert!(label_value().parse(&"é".repeat(256)).is_ok() && label_value().parse("").is_ok());
         assert_eq!(
             label_value().parse(&"x".repeat(10_240)),

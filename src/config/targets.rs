@@ -1,4 +1,4 @@
-//! The targets that the items of `targets` stand for.
+//! Expands the items of `targets` into single targets.
 
 use super::schema::Target;
 use super::syntax::account_of_role;
@@ -25,7 +25,7 @@ impl Target {
         let mut parts: Vec<&str> = self.name.as_deref().into_iter().collect();
         if let Some(role_arn) = role_arn.filter(|_| !self.role_arns.is_empty()) {
             parts.extend(account_of_role(role_arn));
-            // Without a name of its own, the region would be the name of all of them.
+            // Without an own name, all of them would have the region as name.
             parts.extend(region.filter(|_| self.regions.is_empty() && self.name.is_none()));
         }
         parts.extend(region.filter(|_| !self.regions.is_empty()));

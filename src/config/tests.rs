@@ -1,4 +1,4 @@
-//! What [`load`] promises, from sources to configuration or problems.
+//! Tests of [`load`], from sources to configuration or problems.
 
 use std::fs;
 use std::path::Path;
@@ -40,7 +40,7 @@ fn config(yaml: &str) -> Config {
     load_yaml(yaml).unwrap_or_else(|problems| panic!("{yaml}\n{problems}"))
 }
 
-/// The problems with a file of this content, one line each, without the directory.
+/// The problems of a file with this content, one line each, without the directory.
 fn problems(yaml: impl AsRef<[u8]>) -> Vec<String> {
     let files = Files::with(yaml);
     let directory = format!("{}/", files.0.path().display());
@@ -48,7 +48,7 @@ fn problems(yaml: impl AsRef<[u8]>) -> Vec<String> {
     found.0.iter().map(|problem| problem.to_string().replace(&directory, "")).collect()
 }
 
-/// The only problem with a file of this content, without the file and the line.
+/// The only problem of a file with this content, without the file and the line.
 fn problem(yaml: &str) -> String {
     let found = problems(yaml);
     assert_eq!(found.len(), 1, "{yaml}\n{found:#?}");
@@ -137,7 +137,7 @@ fn the_sample_has_the_defaults() {
     assert_eq!(config(reference::sample().as_str()), Config::default());
 }
 
-/// The sample with its example taken out of the comments.
+/// The sample with its example uncommented.
 fn uncommented_sample() -> String {
     let sample = reference::sample();
     let lines = sample.lines().filter(|line| *line != "  - {}");
@@ -159,7 +159,7 @@ fn the_example_in_the_sample_is_valid() {
 // Sources and their precedence.
 
 #[test]
-fn flags_win_over_the_environment_which_wins_over_the_file_which_wins_over_the_defaults() {
+fn flags_precede_environment_and_file_and_defaults() {
     let files = Files::with(
         "collectors: {all_jobs: {interval: 2m, timeout: 2m}}\nlog: {level: warn, format: json}\nlimits: {max_pages: 7}\n",
     );
@@ -173,7 +173,7 @@ fn flags_win_over_the_environment_which_wins_over_the_file_which_wins_over_the_d
 }
 
 #[test]
-fn a_list_replaces_the_one_below_it_as_a_whole() {
+fn a_list_replaces_that_of_a_lower_source() {
     let files = Files::with("targets: [{name: a}, {name: b}]\nweb: {listen_addresses: [':1', ':2']}\n");
     let flags = vec![flag("web.listen_addresses", "--web.listen-address", &["localhost:3"])];
     let environment = variables(&[("TARGETS", "[{name: c, region: eu-west-1}]")]);
@@ -183,7 +183,7 @@ fn a_list_replaces_the_one_below_it_as_a_whole() {
 }
 
 #[test]
-fn a_null_below_another_source_hides_nothing() {
+fn a_null_in_a_lower_source_hides_nothing() {
     let files = Files::with("collectors: {open_jobs: }\nlog: {level: }\n");
     let environment = variables(&[("COLLECTORS__OPEN_JOBS__INTERVAL", "3m")]);
     let config = load(&Sources { environment, ..files.sources() }).expect("a configuration");
@@ -191,7 +191,7 @@ fn a_null_below_another_source_hides_nothing() {
 }
 
 #[test]
-fn every_kind_is_read_from_the_environment() {
+fn every_type_is_read_from_the_environment() {
     let config = load_variables(&[
         ("TARGETS", "[{name: a, account_id: '012345678901', labels: {team: x}}, {region: eu-west-1}]"),
         ("COLLECTORS__OPEN_JOBS__STALE_AFTER", "1d"),
@@ -243,29 +243,29 @@ fn a_problem_names_the_source_and_the_line_of_the_value() {
     );
 }
 
-// Files that are no configuration.
+// Invalid files.
 
 #[test]
-fn a_file_whose_keys_have_no_values_has_the_defaults() {
+fn keys_without_values_have_the_defaults() {
     for content in ["{}", "collectors:\nweb:\nlog: ~\n", "collectors: {open_jobs: {interval: }}"] {
         assert_eq!(config(content), Config::default(), "{content:?}");
     }
 }
 
 #[test]
-fn a_file_without_keys_is_a_problem_since_it_was_probably_truncated() {
+fn a_file_without_keys_is_a_problem() {
     let expected = "exporter.yml: is empty: it has no keys; write {} if the defaults are meant";
     for content in ["", "\n", " \n", "\u{feff}", "\u{feff}\n", "# a comment\n", "---\n", "---\n...\n", "null", "~\n"] {
         assert_eq!(problems(content), [expected], "{content:?}");
     }
-    // A template that lists no target, and a variable of comments.
+    // A template that lists no target, and a variable with only comments.
     assert_eq!(problem("targets:\n"), "targets: is empty; leave it out for the default");
     let found = load_variables(&[("TARGETS", "# x")]).expect_err("a problem").to_string();
     assert_eq!(found, "IOT_JOBS_EXPORTER_TARGETS: targets: is empty; leave it out for the default");
 }
 
 #[test]
-fn a_value_in_place_of_a_section_is_a_problem_whatever_flags_set_in_it() {
+fn a_value_instead_of_a_section_is_a_problem_even_with_flags() {
     let files = Files::with("log: debug\nweb: [5]\n");
     let flags = vec![flag("log.format", "--log.format", &["json"]), flag("web.telemetry_path", "--x", &["/x"])];
     let found = load(&Sources { flags, ..files.sources() }).expect_err("problems").to_string();
@@ -274,7 +274,7 @@ fn a_value_in_place_of_a_section_is_a_problem_whatever_flags_set_in_it() {
 }
 
 #[test]
-fn a_byte_order_mark_is_accepted_and_utf_16_is_named() {
+fn a_byte_order_mark_is_accepted_and_utf_16_is_reported() {
     for content in
         ["\u{feff}log: {level: warn}", "\u{feff}---\nlog: {level: warn}\n", "\u{feff}# a comment\nlog: {level: warn}"]
     {
@@ -292,7 +292,7 @@ fn a_byte_order_mark_is_accepted_and_utf_16_is_named() {
 }
 
 #[test]
-fn a_file_that_can_not_be_read_is_a_problem() {
+fn an_unreadable_file_is_a_problem() {
     let files = Files::with("{}");
     for path in [files.0.path().join("missing.yml"), files.0.path().to_owned(), Path::new("nul\0.yml").to_owned()] {
         let found = load(&Sources { file: Some(path), ..Sources::default() }).expect_err("problems");
@@ -301,13 +301,13 @@ fn a_file_that_can_not_be_read_is_a_problem() {
 }
 
 #[test]
-fn a_file_that_is_no_text_or_far_too_large_is_a_problem() {
+fn a_binary_or_too_large_file_is_a_problem() {
     assert_eq!(problems(b"log:\n  level: \xff\n"), ["exporter.yml: is not UTF-8; the first invalid byte is number 15"]);
     assert!(problems(vec![b'#'; (1 << 20) + 1])[0].contains("larger than 1048576 bytes"));
 }
 
 #[test]
-fn a_file_that_is_no_mapping_at_its_top_is_a_problem() {
+fn a_file_without_a_mapping_at_its_root_is_a_problem() {
     for (content, sort) in [("- a\n- b\n", "a list"), ("hello\n", "a single value"), ("5\n", "a single value")] {
         assert_eq!(problem(content), format!("is {sort}, not sections with keys"));
     }
@@ -323,17 +323,17 @@ fn a_text_that_is_not_yaml_is_reported_with_its_line() {
 }
 
 #[test]
-fn the_other_sources_are_checked_though_the_file_is_no_yaml() {
+fn other_sources_are_checked_even_if_the_file_is_not_yaml() {
     let files = Files::with("log: [");
     let environment = variables(&[("LOG__LEVEL", "loud")]);
     let found = load(&Sources { environment, ..files.sources() }).expect_err("problems");
     assert_eq!(found.0.len(), 2, "{found}");
 }
 
-// All at once.
+// All problems at once.
 
 #[test]
-fn six_faults_of_six_kinds_are_six_problems_with_their_lines() {
+fn six_different_faults_are_six_problems_with_their_lines() {
     let found = problems(
         "jobs:\n  ended_witin: 1d\n  ended_within: 60\nlimits:\n  max_pages: 0\nlog:\n  level: warn\n  level: info\n\
          targets:\n  - name: a\n    account_id: 1234\n    external_id: hunter2\n",
@@ -353,7 +353,7 @@ fn six_faults_of_six_kinds_are_six_problems_with_their_lines() {
 }
 
 #[test]
-fn the_web_configuration_is_checked_even_if_the_other_one_is_wrong() {
+fn the_web_configuration_is_checked_even_if_the_configuration_is_invalid() {
     let files = Files::with("log: {level: loud}\nweb: {config_file: /nonexistent/web.yml}\n");
     let found = load_all(&files.sources()).expect_err("problems").to_string();
     assert!(found.contains("log.level: ") && found.contains("/nonexistent/web.yml: cannot be read: "), "{found}");
@@ -391,7 +391,7 @@ fn an_unknown_key_is_reported_with_the_nearest_known_one() {
 // Secrets.
 
 #[test]
-fn a_secret_is_in_no_problem_whatever_is_wrong_around_it() {
+fn no_problem_contains_a_secret() {
     for yaml in [
         "targets: [{external_id: 'hunter2 '}]",
         "targets: [{external_id: [hunter2]}]",
@@ -424,7 +424,7 @@ fn a_secret_is_in_no_problem_whatever_is_wrong_around_it() {
 }
 
 #[test]
-fn a_secret_is_in_no_debug_output_of_the_configuration() {
+fn no_debug_output_contains_a_secret() {
     let yaml = "targets: [{role_arn: 'arn:aws:iam::012345678901:role/a', external_id: hunter2}]";
     let config = config(yaml);
     assert_eq!(config.targets[0].external_id.as_ref().map(Secret::expose), Some("hunter2"));
@@ -447,7 +447,7 @@ fn all_keys(fields: &[Field], section: &str, keys: &mut Vec<(String, bool)>) {
 }
 
 #[test]
-fn every_key_refuses_a_wrong_value_with_one_problem() {
+fn every_key_refuses_an_invalid_value_with_one_problem() {
     let mut keys = Vec::new();
     all_keys(&Config::fields(), "", &mut keys);
     assert!(keys.len() > 35, "{keys:?}");
@@ -467,7 +467,7 @@ fn every_key_refuses_a_wrong_value_with_one_problem() {
 }
 
 #[test]
-fn texts_need_no_quotes_whatever_they_look_like() {
+fn texts_need_no_quotes() {
     let config = config("targets: [{name: 5, profile: true, account_id: 012345678901, labels: {tier: 1, on: false}}]");
     let target = &config.targets[0];
     assert_eq!((target.name.as_deref(), target.profile.as_deref()), (Some("5"), Some("true")));
@@ -477,7 +477,7 @@ fn texts_need_no_quotes_whatever_they_look_like() {
 }
 
 #[test]
-fn labels_are_named_as_prometheus_allows_and_the_exporter_has_not_taken() {
+fn label_names_are_valid_and_not_reserved() {
     let found = problems("targets: [{labels: {team: a, job_id: b, __x: c, 9a: d, 'a b': e, empty: , list: []}}]");
     assert_eq!(found.len(), 6, "{found:#?}");
     assert!(
@@ -491,7 +491,7 @@ fn labels_are_named_as_prometheus_allows_and_the_exporter_has_not_taken() {
 }
 
 #[test]
-fn the_length_and_the_number_of_labels_are_bounded() {
+fn the_length_and_the_number_of_labels_are_limited() {
     let labels = |count: usize| {
         let labels: Vec<_> = (0..count).map(|n| format!("l{n}: x")).collect();
         format!("targets: [{{labels: {{{}}}}}]", labels.join(", "))
@@ -526,7 +526,7 @@ fn lists_that_need_an_item_are_not_empty() {
 }
 
 #[test]
-fn the_same_address_twice_is_reported_in_any_spelling() {
+fn a_repeated_address_is_reported_in_any_spelling() {
     let found = problem("web: {listen_addresses: ['[::1]:9', ':9', '[0:0::1]:9']}");
     assert!(found.ends_with("\"[0:0::1]:9\" is given already, in web.listen_addresses[0]"), "{found}");
 }
@@ -545,7 +545,7 @@ fn patterns_of_thing_groups_become_a_filter() {
 }
 
 #[test]
-fn a_pattern_that_can_not_be_used_is_reported_with_its_item_and_the_reason() {
+fn an_invalid_pattern_is_reported_with_its_item_and_the_reason() {
     assert_eq!(
         problem("thing_groups: {include: [a, 'factory-(']}"),
         "thing_groups.include[1]: \"factory-(\" is not a pattern: found open group without closing ')'"
@@ -570,7 +570,7 @@ fn a_pattern_that_can_not_be_used_is_reported_with_its_item_and_the_reason() {
 }
 
 #[test]
-fn ended_jobs_may_be_left_out_and_looked_for_through_ten_years() {
+fn ended_within_ranges_from_zero_to_ten_years() {
     for (text, days) in [("0s", 0), ("3650d", 3650)] {
         assert_eq!(config(&format!("jobs: {{ended_within: {text}}}")).jobs.ended_within, millis(days * 86_400_000));
     }
@@ -578,7 +578,7 @@ fn ended_jobs_may_be_left_out_and_looked_for_through_ten_years() {
 }
 
 #[test]
-fn a_boolean_is_true_or_false_and_nothing_like_it() {
+fn a_boolean_is_only_true_or_false() {
     assert_eq!(config("jobs: {series: false}").jobs, Jobs { series: false, ..Config::default().jobs });
     assert_eq!(problem("jobs: {series: yes}"), "jobs.series: \"yes\" is not true or false");
     assert_eq!(problem("jobs: {series: 0}"), "jobs.series: \"0\" is not true or false");
@@ -590,7 +590,7 @@ fn a_boolean_is_true_or_false_and_nothing_like_it() {
 }
 
 #[test]
-fn limits_of_rows_go_down_to_none() {
+fn limits_of_rows_can_be_zero() {
     let limits = config("limits: {max_thing_groups: 0, max_jobs: 100000}").limits;
     assert_eq!((limits.max_thing_groups, limits.max_jobs), (0, 100_000));
     for key in ["max_thing_groups", "max_jobs"] {
@@ -602,7 +602,7 @@ fn limits_of_rows_go_down_to_none() {
 }
 
 #[test]
-fn a_section_that_is_none_is_reported_with_the_keys_that_belong_in_it() {
+fn a_value_instead_of_a_section_is_reported_with_its_keys() {
     assert_eq!(problem("log: info"), "log: is a single value, not a section; its keys are level, format");
     assert!(problem("targets: [{filter: []}]").starts_with("targets[0].filter: is a list, not a section"));
 }
@@ -631,7 +631,7 @@ fn an_external_id_needs_a_role() {
 }
 
 #[test]
-fn targets_have_names_of_their_own() {
+fn targets_have_unique_names() {
     let clash = problem("targets: [{name: a}, {region: us-east-1}, {name: us-east-1, region: eu-west-1}]");
     assert_eq!(clash, "targets[2].name: \"us-east-1\" is the name of targets[1] too; give each target its own name");
     assert!(
@@ -645,7 +645,7 @@ fn targets_have_names_of_their_own() {
 }
 
 #[test]
-fn a_rule_keeps_silent_where_its_keys_are_at_fault_themselves() {
+fn a_rule_is_skipped_if_its_keys_are_invalid() {
     for yaml in [
         "targets: [{name: 5, region: eu-west-1}, {region: eu-west-1}]",
         "targets: [{region: eu-west-1}, {regoin: us-east-1}]",
@@ -675,7 +675,7 @@ fn a_problem_in_one_key_hides_none_in_another() {
 }
 
 #[test]
-fn a_secret_is_not_repeated_where_it_stands_in_a_wrong_place_too() {
+fn a_secret_in_a_wrong_position_is_not_repeated() {
     for yaml in [
         "targets: [{role_arn: arn:aws:iam::012345678901:role/a, external_id: &id hunter2, account_id: *id}]",
         "targets: [{role_arn: arn:aws:iam::012345678901:role/a, external_id: hunter2}, {region: eu-west-1, account_id: hunter2}]",
@@ -688,10 +688,10 @@ fn a_secret_is_not_repeated_where_it_stands_in_a_wrong_place_too() {
     }
 }
 
-// Strange input.
+// Unusual input.
 
 #[test]
-fn anchors_and_merge_keys_spare_repetition() {
+fn anchors_and_merge_keys_work() {
     let config = config(
         "targets:\n  - &first {name: a, profile: p, labels: {team: x}}\n  - {<<: *first, name: b, region: us-east-1}\n",
     );
@@ -708,7 +708,7 @@ fn deep_nesting_and_endless_aliases_are_problems() {
     }
 }
 
-/// A stream of numbers that look random, the same in every run (xorshift64).
+/// Pseudo-random numbers, the same in every run (xorshift64).
 struct Noise(u64);
 
 impl Noise {
@@ -721,7 +721,7 @@ impl Noise {
 }
 
 #[test]
-fn no_mutation_of_a_file_or_variable_makes_loading_panic() {
+fn no_mutation_of_a_file_or_variable_causes_a_panic() {
     const BITS: &[&str] = &[
         "[", "]", "{", "}", ":", "- ", "\n", "&a ", "*a", "<<: ", "!x ", "\"", "'", "\t", "\0", "é", "9", "~", "|\n",
         "? ",
@@ -763,7 +763,7 @@ fn names(config: &Config) -> Vec<&str> {
 }
 
 #[test]
-fn one_item_stands_for_a_target_in_each_region_and_of_each_role() {
+fn one_item_represents_a_target_for_each_region_and_role() {
     let role = |account: &str| format!("arn:aws:iam::{account}:role/path/reader");
     let (one, two) = (role("012345678901"), role("210987654321"));
     let all = config(&format!(
@@ -789,7 +789,7 @@ fn one_item_stands_for_a_target_in_each_region_and_of_each_role() {
 }
 
 #[test]
-fn what_is_said_once_and_for_many_at_the_same_time_is_refused() {
+fn single_and_multiple_values_cannot_be_combined() {
     let role = "arn:aws:iam::012345678901:role/reader";
     assert_eq!(
         problem("targets: [{region: eu-west-1, regions: [us-east-1]}]"),
@@ -814,7 +814,7 @@ fn what_is_said_once_and_for_many_at_the_same_time_is_refused() {
 }
 
 #[test]
-fn two_targets_of_the_same_jobs_are_refused_whatever_they_are_called() {
+fn two_targets_with_the_same_jobs_are_refused() {
     let twice = "targets: [{name: a, region: eu-west-1, labels: {x: y}}, {name: b, region: eu-west-1}]";
     assert_eq!(problem(twice), "targets[1]: monitors the same jobs as targets[0]: each would count twice; remove one");
     assert!(
@@ -835,7 +835,7 @@ fn two_targets_of_the_same_jobs_are_refused_whatever_they_are_called() {
 }
 
 #[test]
-fn every_target_is_one_shards_and_each_shard_has_its_share() {
+fn each_target_belongs_to_one_shard() {
     let names: Vec<String> = (0..500).map(|n| format!("account-{n}-eu-west-1")).collect();
     for total in 1..=20 {
         let of = |index| names.iter().filter(|name| Shard { index, total }.holds(name)).count();
@@ -850,8 +850,8 @@ fn every_target_is_one_shards_and_each_shard_has_its_share() {
 }
 
 #[test]
-fn a_shard_is_reported_by_names_that_never_change_and_watches_no_other_targets() {
-    // These are part of what a version promises: two versions side by side must not watch a target twice, or not at all.
+fn the_shard_of_a_name_never_changes() {
+    // These are a promise of each version: two versions side by side must neither monitor a target twice nor omit it.
     let held = ["eu-west-1", "us-east-1", "production", "staging"]
         .map(|name| (0..7).find(|index| Shard { index: *index, total: 7 }.holds(name)));
     assert_eq!(held, [1, 2, 6, 5].map(Some));
@@ -902,14 +902,14 @@ fn a_filter_by_group_id_is_passed_on() {
     assert!(problem("targets: [{filter: {thing_group_id: a_b}}]").contains("is not a thing group's id"));
 }
 
-// What AWS will be asked with.
+// AWS settings.
 
 /// The problems of a configuration file with this environment, on a machine with one AWS profile.
 fn aws_problems(yaml: &str, environment: &[(&str, &str)]) -> Vec<String> {
     aws_problems_with(yaml, environment, Vec::new)
 }
 
-/// The same where these sources of trusted certificates have none.
+/// The same, with these sources of trusted certificates without a usable one.
 fn aws_problems_with(yaml: &str, environment: &[(&str, &str)], trust: impl Fn() -> Vec<TrustProblem>) -> Vec<String> {
     let files = Files::with(yaml);
     let environment = environment.iter().map(|(name, text)| ((*name).to_owned(), (*text).to_owned())).collect();
@@ -1054,7 +1054,7 @@ fn endpoints_and_proxies_of_the_environment_are_checked_without_showing_them() {
 // The effective configuration.
 
 #[test]
-fn the_effective_configuration_has_every_value_with_its_source_and_no_secret() {
+fn the_effective_configuration_has_every_value_with_its_source_without_secrets() {
     let files = Files::with(
         "targets:\n  - name: a\n    role_arn: arn:aws:iam::012345678901:role/r\n    external_id: hunter2\n\
          \x20   filter: {status: [SCHEDULED]}\n  - region: eu-west-1\n    account_id: 012345678901\n\
@@ -1092,7 +1092,7 @@ fn the_defaults_are_printed_and_read_back() {
 }
 
 #[test]
-fn the_hash_and_the_changes_follow_every_value_and_no_spelling() {
+fn the_hash_and_the_changes_depend_on_values_not_on_spelling() {
     let role = "role_arn: 'arn:aws:iam::012345678901:role/r'";
     let loaded = |yaml: &str| load_all(&Files::with(yaml).sources()).expect(yaml);
     let hash = |yaml: &str| loaded(yaml).effective.hash();
@@ -1147,7 +1147,7 @@ fn every_key_outside_targets_has_a_variable() {
 }
 
 #[test]
-fn a_target_has_the_global_collectors_where_it_has_no_keys_of_its_own() {
+fn a_target_inherits_omitted_keys_from_the_global_collectors() {
     let config = config(
         "collectors: {open_jobs: {interval: 2m, stale_after: 1h}, details: {enabled: false}}\n\
          targets: [{region: eu-west-1}, {region: us-east-1, collectors: {open_jobs: {interval: 5m}, all_jobs: }}]",

@@ -1,4 +1,4 @@
-//! What single values look like: how their text is parsed, and how they are described to people and editors.
+//! Types of single values: how their text is parsed, and how they are described to people and editors.
 
 use std::fmt::Display;
 use std::ops::RangeInclusive;
@@ -11,10 +11,10 @@ use super::duration::{self, Shown};
 use super::secret::Secret;
 use super::syntax::matches;
 
-/// Returns why a text is wrong; that completes a sentence that begins with the text.
+/// Returns why a text is invalid, as the end of a sentence that begins with the text.
 type Parse<T> = Box<dyn Fn(&str) -> Result<T, String>>;
 
-/// A single value that becomes a `T`.
+/// A single value of type `T`.
 pub(super) struct Scalar<T> {
     parse: Parse<T>,
     /// Completes "is not …" and "accepts …".
@@ -24,7 +24,7 @@ pub(super) struct Scalar<T> {
 }
 
 impl<T: 'static> Scalar<T> {
-    /// `parse` returns why a text is wrong; that completes a sentence that begins with the text.
+    /// `parse` returns why a text is invalid, as the end of a sentence that begins with the text.
     pub(super) fn new(
         accepted: impl Into<String>,
         schema: Json,
@@ -34,7 +34,7 @@ impl<T: 'static> Scalar<T> {
     }
 
     /// # Errors
-    /// Why the text is wrong.
+    /// Why the text is invalid.
     pub(super) fn parse(&self, text: &str) -> Result<T, String> {
         (self.parse)(text)
     }
@@ -58,7 +58,7 @@ impl Scalar<String> {
     }
 }
 
-/// A text of 1 to `max_chars` characters that `pattern`, a regular expression for the whole text, matches.
+/// A text of 1 to `max_chars` characters that matches `pattern`, a regular expression for the whole text.
 pub(super) fn text(pattern: &'static str, max_chars: usize, accepted: &'static str) -> Scalar<String> {
     let schema = json!({ "type": "string", "minLength": 1, "maxLength": max_chars, "pattern": pattern });
     Scalar::new(accepted, schema, move |text| {
@@ -67,7 +67,7 @@ pub(super) fn text(pattern: &'static str, max_chars: usize, accepted: &'static s
     })
 }
 
-/// A text that `parse` takes.
+/// A text that `parse` accepts.
 pub(super) fn parsed<T: 'static>(accepted: &'static str, parse: fn(&str) -> Option<T>) -> Scalar<T> {
     let schema = json!({ "type": "string" });
     Scalar::new(accepted, schema, move |text| parse(text).ok_or_else(|| format!("is not {accepted}")))
@@ -78,7 +78,7 @@ pub(super) fn word<T: Clone + 'static>(words: &[(&'static str, T)]) -> Scalar<T>
     word_or_refusal(words, |_| None)
 }
 
-/// One of these words. `refuse` returns why others, which the user can know from elsewhere, are not supported.
+/// One of these words. `refuse` returns why other known words are not supported.
 pub(super) fn word_or_refusal<T: Clone + 'static>(
     words: &[(&'static str, T)],
     refuse: fn(&str) -> Option<&'static str>,
@@ -108,24 +108,24 @@ fn hint(text: &str, words: &[&'static str]) -> String {
 pub(super) fn number(range: RangeInclusive<f64>) -> Scalar<f64> {
     let schema = json!({ "type": "number", "minimum": range.start(), "maximum": range.end() });
     Scalar::new(format!("a number from {} to {}", range.start(), range.end()), schema, move |text| {
-        // `parse` takes "inf" and "NaN", which are in no range.
+        // `parse` accepts "inf" and "NaN", which are in no range.
         let number = text.parse().map_err(|_| "is not a number".to_owned())?;
         in_range(number, &range, &range.start(), &range.end())
     })
 }
 
-/// A number without a fraction.
+/// A whole number.
 pub(super) fn whole(range: RangeInclusive<u32>) -> Scalar<u32> {
     let schema = json!({ "type": "integer", "minimum": range.start(), "maximum": range.end() });
     Scalar::new(format!("a whole number from {} to {}", range.start(), range.end()), schema, move |text| {
         let number: i128 = text.parse().map_err(|_| "is not a whole number".to_owned())?;
-        // A number that no `u32` holds is in no range either.
+        // A number that does not fit into `u32` is in no range.
         in_range(u32::try_from(number).ok(), &(Some(*range.start())..=Some(*range.end())), range.start(), range.end())
             .map(Option::unwrap_or_default)
     })
 }
 
-/// A span of time, to the millisecond.
+/// A duration, to the millisecond.
 pub(super) fn duration(range: RangeInclusive<Duration>) -> Scalar<Duration> {
     let (min, max) = (Shown(*range.start()), Shown(*range.end()));
     let accepted = format!("a duration from {min} to {max}");
@@ -149,7 +149,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_word_is_read_letter_by_letter_and_the_nearest_one_is_named() {
+    fn a_wrong_word_gets_the_nearest_one_as_hint() {
         let word = word(&[("IN_PROGRESS", 1), ("COMPLETED", 2)]);
         assert_eq!(word.parse("COMPLETED"), Ok(2));
         assert_eq!(

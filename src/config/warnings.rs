@@ -1,21 +1,21 @@
-//! What is valid and probably not meant.
+//! Warnings about valid but probably unintended settings.
 
 use std::collections::BTreeMap;
 
 use super::duration::Shown;
 use super::schema::{Config, Target};
 
-/// The share of a rate above which open walks leave too little for everything else.
+/// The largest share of a rate limit for open walks that leaves enough for other requests.
 const MAX_OPEN_WALK_SHARE: f64 = 0.5;
 
-/// What an operator should reconsider, in sentences. How many pages a walk takes is not known here, so a walk counts with one
-/// request for each open status, its least.
+/// Warnings, in sentences. The number of pages of a walk is unknown here, so each open status counts with one request,
+/// the minimum.
 #[must_use]
 pub fn warnings(config: &Config) -> Vec<String> {
     let rate = config.limits.requests_per_second;
     let mut sharing: BTreeMap<_, Vec<&Target>> = BTreeMap::new();
     for target in &config.targets {
-        sharing.entry(target.watched(None).quota()).or_default().push(target);
+        sharing.entry(target.monitored_jobs(None).quota()).or_default().push(target);
     }
     let is_too_much = |targets: &Vec<&Target>| open_walk_rate(targets) > rate * MAX_OPEN_WALK_SHARE;
     let warning = |targets: Vec<&Target>| {
@@ -33,7 +33,7 @@ pub fn warnings(config: &Config) -> Vec<String> {
     sharing.into_values().filter(is_too_much).map(warning).collect()
 }
 
-/// The least requests a second of the open walks of these targets.
+/// The minimal requests a second of the open walks of these targets.
 fn open_walk_rate(targets: &[&Target]) -> f64 {
     let rate = |target: &&Target| {
         let walks = target.scope.listed_statuses().filter(|status| status.is_open()).count();
@@ -48,7 +48,7 @@ mod tests {
 
     use super::*;
 
-    /// A configuration of targets in one region each, that list their open jobs so often.
+    /// A configuration with one region for each target, and its interval of open walks.
     fn config(targets: &[(&str, &str, Duration)]) -> Config {
         let target = |(name, region, interval): &(&str, &str, Duration)| {
             let mut target =

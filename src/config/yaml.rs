@@ -1,7 +1,7 @@
-//! YAML texts as figment values, with the line of every key and all mistakes that YAML itself leaves to its reader.
+//! Parses YAML into figment values, with the line of every key and with mistakes that YAML parsers ignore.
 //!
-//! Every scalar stays the text that was written. The key decides what the text means, so a file, a variable and a flag
-//! are read alike, and an account id keeps its leading zero.
+//! Every scalar stays a text, and its key determines the meaning. So a file, a variable and a flag are parsed the same
+//! way, and an account id keeps its leading zero.
 
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
@@ -11,13 +11,13 @@ use saphyr_parser::{Event, Parser, ScalarStyle, ScanError, Span, StrInput};
 
 use super::path::KeyPath;
 
-/// Lists and mappings inside one another. The deepest key has six.
+/// The largest nesting of lists and mappings. The deepest key has a depth of six.
 const MAX_DEPTH: usize = 32;
 
-/// Values in a document, those of aliases included. A thousand targets have fewer than 20,000.
+/// The largest number of values in a document, including those of aliases. A thousand targets have fewer than 20,000.
 const MAX_VALUES: usize = 200_000;
 
-/// The key that takes over the entries of another mapping (<https://yaml.org/type/merge.html>).
+/// The key that merges the entries of another mapping (<https://yaml.org/type/merge.html>).
 const MERGE: &str = "<<";
 
 /// A document, with the line of each of its keys and items, counted from 1.
@@ -27,7 +27,7 @@ pub(super) struct Document {
     pub(super) mistakes: Vec<(KeyPath, usize, String)>,
 }
 
-/// Why a text is not YAML. The reason repeats nothing of the text.
+/// Why a text is not YAML. The reason does not repeat the text.
 pub(super) struct SyntaxError {
     pub(super) line: usize,
     pub(super) reason: String,
@@ -45,10 +45,10 @@ impl From<ScanError> for SyntaxError {
     }
 }
 
-/// Reads one document whose root stands at `root`.
+/// Parses one document with its root at `root`.
 ///
 /// # Errors
-/// If the text is not YAML, or is nested or aliased beyond all need.
+/// If the text is not YAML, or exceeds the limits of nesting or aliases.
 pub(super) fn read(text: &str, root: &KeyPath) -> Result<Document, SyntaxError> {
     let mut loader = Loader { events: Parser::new_from_str(text), anchors: BTreeMap::new(), values: 0 };
     let node = loader.document()?;
@@ -60,7 +60,7 @@ pub(super) fn read(text: &str, root: &KeyPath) -> Result<Document, SyntaxError> 
 #[derive(Clone)]
 struct Node {
     line: usize,
-    /// How many values it consists of.
+    /// The number of its values.
     size: usize,
     is_tagged: bool,
     content: Content,
@@ -207,7 +207,7 @@ impl Document {
         own
     }
 
-    /// Adds the entries of the mapping or mappings that a merge key names; the first one to give a key wins.
+    /// Adds the entries of the mapping or mappings of a merge key; the first one with a key wins.
     fn merge(&mut self, node: Node, into: &mut Dict, at: &KeyPath) {
         match node.content {
             Content::Mapping(entries) => {
@@ -271,7 +271,7 @@ mod tests {
     }
 
     #[test]
-    fn a_merge_key_adds_what_the_mapping_does_not_give_itself() {
+    fn a_merge_key_adds_missing_entries() {
         let value = document("base: &base {a: 1, b: 1}\nof: {b: 2, <<: *base}\n").value;
         assert_eq!(value.clone().find("of.a"), Some(Value::from("1")));
         assert_eq!(value.find("of.b"), Some(Value::from("2")));
@@ -285,7 +285,7 @@ mod tests {
     }
 
     #[test]
-    fn a_key_that_is_given_and_merged_has_the_line_where_it_is_given() {
+    fn a_given_and_merged_key_has_its_own_line() {
         let lines = document("base: &base\n  a: 1\n  b: 1\nof:\n  <<: *base\n  b: 2\n").lines;
         assert_eq!((lines[&KeyPath::of("of.b")], lines[&KeyPath::of("of.a")]), (6, 2));
     }
@@ -297,7 +297,7 @@ mod tests {
     }
 
     #[test]
-    fn a_text_that_is_not_yaml_is_refused_without_repeating_any_of_it() {
+    fn a_text_that_is_not_yaml_is_refused_without_repeating_it() {
         for text in ["a: [hunter2", "a: \"hunter2", "a: *hunter2", "a: 1\n---\nb: hunter2", "a: hunter2: x"] {
             let error = read(text, &KeyPath::default()).err().expect(text).reason;
             assert!(error.starts_with("is not YAML: ") && !error.contains("hunter2"), "{text:?} {error}");

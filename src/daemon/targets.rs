@@ -11,7 +11,7 @@ use crate::aws::rate_limit::RateLimiters;
 use crate::aws::{self, ClientOptions, ConnectError, Connection};
 use crate::clock::Clock;
 use crate::collector::{Settings, Spread, TargetConfig, Worker, WorkerOptions};
-use crate::config::{Config, Target, Watched};
+use crate::config::{Config, MonitoredJobs, Target};
 use crate::metrics::{Identity, Slot, Source, TargetState, TargetStates};
 
 /// Why the targets of a configuration cannot be monitored.
@@ -38,7 +38,7 @@ pub(crate) struct TargetRegistry(Vec<RegisteredTarget>);
 #[derive(Debug)]
 struct RegisteredTarget {
     name: String,
-    watched: Watched,
+    monitored_jobs: MonitoredJobs,
     /// Whether the region comes from AWS settings, not from the configuration.
     is_region_found: bool,
 }
@@ -46,17 +46,17 @@ struct RegisteredTarget {
 impl TargetRegistry {
     /// Adds a target, unless another one has its name or its jobs.
     pub(crate) fn insert(&mut self, target: &Target, name: &str, region: &str) -> Result<(), TargetError> {
-        let (name, watched) = (name.to_owned(), target.watched(Some(region)));
+        let (name, monitored_jobs) = (name.to_owned(), target.monitored_jobs(Some(region)));
         let is_region_found = target.region.is_none();
         for other in &self.0 {
             if other.name == name {
                 return Err(TargetError::SameName(name));
             }
-            if (other.is_region_found || is_region_found) && other.watched == watched {
+            if (other.is_region_found || is_region_found) && other.monitored_jobs == monitored_jobs {
                 return Err(TargetError::SameJobs(other.name.clone(), name));
             }
         }
-        self.0.push(RegisteredTarget { name, watched, is_region_found });
+        self.0.push(RegisteredTarget { name, monitored_jobs, is_region_found });
         Ok(())
     }
 }
@@ -94,7 +94,8 @@ impl RunningTarget {
     /// Whether its jobs are also those of `target`, as far as that is known without a request to AWS.
     fn has_jobs_of(&self, target: &Target, region: &str) -> bool {
         let shown = self.current().slot.shown();
-        let (own, new) = (self.target.watched(Some(&shown.identity.region)), target.watched(Some(region)));
+        let (own, new) =
+            (self.target.monitored_jobs(Some(&shown.identity.region)), target.monitored_jobs(Some(region)));
         // AWS may have reported the account, if the configuration does not name it.
         own.can_equal(&new) && shown.state.account.as_ref().is_none_or(|account| new.can_be_of(account))
     }

@@ -1,6 +1,6 @@
-//! What a client's certificate says about its owner, as far as rustls does not read it.
+//! Reads properties of client certificates that rustls does not provide.
 //!
-//! Bytes that are no certificate say nothing.
+//! Invalid certificates have none of these properties.
 
 use std::net::{Ipv4Addr, Ipv6Addr};
 use std::ops::RangeInclusive;
@@ -10,7 +10,7 @@ use x509_parser::extensions::GeneralName;
 use x509_parser::prelude::FromDer as _;
 use x509_parser::x509::X509Version;
 
-/// The DNS names, e-mail addresses, IP addresses and URIs that the certificate is for.
+/// The DNS names, e-mail addresses, IP addresses and URIs of the certificate.
 pub(super) fn alternative_names(certificate: &[u8]) -> Vec<String> {
     let Ok((_, certificate)) = X509Certificate::from_der(certificate) else { return Vec::new() };
     let names = certificate.subject_alternative_name().ok().flatten();
@@ -26,7 +26,7 @@ pub(super) fn alternative_names(certificate: &[u8]) -> Vec<String> {
         .collect()
 }
 
-/// Whether the certificate may be used by a client: it says so, or it says nothing of its use.
+/// Whether a client may use the certificate: its extended key usage allows it or is absent.
 pub(super) fn is_for_clients(certificate: &[u8]) -> bool {
     let Ok((_, certificate)) = X509Certificate::from_der(certificate) else { return false };
     match certificate.extended_key_usage() {
@@ -35,17 +35,17 @@ pub(super) fn is_for_clients(certificate: &[u8]) -> bool {
     }
 }
 
-/// Whether the certificate may issue others: it says so, or it is of version 1, which had no way to.
+/// Whether the certificate may issue others: it says so, or it has version 1, which has no such field.
 pub(super) fn is_authority(certificate: &[u8]) -> bool {
     let Ok((_, certificate)) = X509Certificate::from_der(certificate) else { return false };
     let says_so = || certificate.basic_constraints().ok().flatten().is_some_and(|constraints| constraints.value.ca);
     certificate.version() == X509Version::V1 || says_so()
 }
 
-/// Seconds since the epoch, both ends included.
+/// Seconds since the epoch, both ends inclusive.
 pub(super) type Validity = RangeInclusive<u64>;
 
-/// When the certificate is valid.
+/// The validity period of the certificate.
 pub(super) fn validity(certificate: &[u8]) -> Option<Validity> {
     let (_, certificate) = X509Certificate::from_der(certificate).ok()?;
     let [start, end] = [certificate.validity().not_before, certificate.validity().not_after]
@@ -53,7 +53,7 @@ pub(super) fn validity(certificate: &[u8]) -> Option<Validity> {
     Some(start..=end)
 }
 
-/// As Go writes it, and so the exporter-toolkit: an IPv4 address in an IPv6 one is shown as IPv4.
+/// An IP address as in Go and the exporter-toolkit: an IPv4 address inside an IPv6 one is shown as IPv4.
 fn ip_address(bytes: &[u8]) -> Option<String> {
     if let Ok(bytes) = <[u8; 4]>::try_from(bytes) {
         return Some(Ipv4Addr::from(bytes).to_string());
@@ -106,7 +106,7 @@ mod tests {
     }
 
     #[test]
-    fn the_use_that_a_certificate_states_is_minded() {
+    fn the_key_usage_of_a_certificate_is_respected() {
         let with = |uses: Vec<ExtendedKeyUsagePurpose>| certificate(|params| params.extended_key_usages = uses);
         assert!(is_for_clients(&with(Vec::new())));
         assert!(is_for_clients(&with(vec![ExtendedKeyUsagePurpose::ServerAuth, ExtendedKeyUsagePurpose::ClientAuth])));
@@ -115,7 +115,7 @@ mod tests {
     }
 
     #[test]
-    fn an_authority_is_reported_from_an_end() {
+    fn an_authority_differs_from_an_end_entity() {
         let with = |is_ca: IsCa| certificate(|params| params.is_ca = is_ca);
         assert!(is_authority(&with(IsCa::Ca(BasicConstraints::Unconstrained))));
         assert!(is_authority(&with(IsCa::Ca(BasicConstraints::Constrained(0)))));
@@ -127,14 +127,14 @@ mod tests {
         #![proptest_config(crate::proptests::cases(256))]
 
         #[test]
-        fn proptest_any_bytes_never_make_it_panic(bytes: Vec<u8>) {
+        fn proptest_any_bytes_cause_no_panic(bytes: Vec<u8>) {
             alternative_names(&bytes);
             is_for_clients(&bytes);
             is_authority(&bytes);
         }
 
         #[test]
-        fn proptest_any_damage_never_makes_it_panic(at in 0_usize..1000, byte: u8, cut in 0_usize..1000) {
+        fn proptest_any_damage_causes_no_panic(at in 0_usize..1000, byte: u8, cut in 0_usize..1000) {
             let mut der = certificate(|params| params.is_ca = IsCa::ExplicitNoCa);
             let at = at % der.len();
             der[at] = byte;

@@ -1,7 +1,7 @@
-//! Which certificates a client may connect with.
+//! The policies for client certificates.
 //!
-//! The policies are Go's (<https://pkg.go.dev/crypto/tls#ClientAuthType>), of which rustls has some and none of the
-//! others. Under each of them a client has to prove that it holds the key of the certificate that it shows.
+//! The policies are those of Go (<https://pkg.go.dev/crypto/tls#ClientAuthType>); rustls supports only some of them.
+//! Under each of them, a client must prove that it has the key of its certificate.
 
 use std::collections::BTreeSet;
 
@@ -16,21 +16,21 @@ use webpki::{EndEntityCert, KeyUsage};
 
 use super::certificate::{Validity, alternative_names, is_authority, is_for_clients, validity};
 
-/// What is asked of a client.
+/// A policy for client certificates.
 ///
-/// Each is stricter than those before it.
+/// Each one is stricter than the previous ones.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum ClientAuth {
-    /// Nothing.
+    /// No certificate is requested.
     #[default]
     None,
-    /// A certificate, which it need not have and nobody verifies.
+    /// A certificate is requested. It is optional and not verified.
     Request,
-    /// A certificate that is good, or none.
+    /// A certificate is optional, but must be valid.
     VerifyIfGiven,
-    /// A certificate, which nobody verifies.
+    /// A certificate is required, but not verified.
     RequireAny,
-    /// A certificate that is good.
+    /// A valid certificate is required.
     RequireAndVerify,
 }
 
@@ -40,31 +40,31 @@ impl ClientAuth {
         matches!(self, Self::RequireAny | Self::RequireAndVerify)
     }
 
-    /// Whether a certificate has to come from an authority.
+    /// Whether a certificate must come from an authority.
     pub(super) const fn verifies(self) -> bool {
         matches!(self, Self::VerifyIfGiven | Self::RequireAndVerify)
     }
 }
 
-/// What a client's certificate is held against.
+/// The verifier of client certificates.
 #[derive(Debug)]
 pub(super) struct Clients {
     policy: ClientAuth,
-    /// The authorities that may have issued it, and when: rustls knows no such time of an anchor.
+    /// The authorities with their validity periods: rustls does not check the period of an anchor.
     authorities: Vec<(TrustAnchor<'static>, Validity)>,
-    /// The certificates that were given as authorities, whether they are or not: Go takes a client that shows one of
-    /// them. Self-signed certificates are used in this way.
+    /// The certificates that were given as authorities. As in Go, a client can present one of them directly, even if
+    /// it is not an authority. Self-signed certificates are used this way.
     trusted: BTreeSet<Vec<u8>>,
-    /// The subjects of all of `trusted`, for clients that have several certificates to choose from.
+    /// The subjects of all of `trusted`, for clients with several certificates.
     hints: Vec<DistinguishedName>,
-    /// The names of which it must have one.
+    /// If set, the certificate must have one of these names.
     names: Option<BTreeSet<String>>,
     algorithms: WebPkiSupportedAlgorithms,
 }
 
 impl Clients {
     /// # Errors
-    /// The number of the certificate that can't be read, counted from 1.
+    /// The number of the first invalid certificate, counted from 1.
     pub(super) fn new(
         policy: ClientAuth,
         certificates: &[CertificateDer<'static>],
@@ -74,7 +74,8 @@ impl Clients {
         for (index, certificate) in certificates.iter().enumerate() {
             all.add(certificate.clone()).map_err(|_| index + 1)?;
         }
-        // An anchor can issue, whatever its certificate says of itself; a client's certificate must not be one.
+        // An anchor can issue regardless of its own certificate, but the certificate of a client must not be an
+        // authority.
         let authorities = all.roots.iter().cloned().zip(certificates);
         let authorities = authorities.filter(|(_, certificate)| is_authority(certificate));
         let authorities =
@@ -102,7 +103,7 @@ impl Clients {
             parsed.verify_for_usage(self.algorithms.all, &anchors, others, now, KeyUsage::client_auth(), None, None);
         match verified {
             Ok(_) => Ok(()),
-            // By then its time has been seen to be right, and for the second its use. See `trusted`.
+            // Its validity period was checked before, and for the second error its key usage. See `trusted`.
             Err(webpki::Error::CaUsedAsEndEntity | webpki::Error::UnknownIssuer)
                 if self.trusted.contains(&**certificate) && is_for_clients(certificate) =>
             {
@@ -162,7 +163,7 @@ impl ClientCertVerifier for Clients {
     }
 }
 
-/// The refusal that the client hears of as an alert, each with the one that fits.
+/// The error, with the matching TLS alert for the client.
 fn refused(error: &webpki::Error) -> Error {
     let error = match error {
         webpki::Error::UnknownIssuer => CertificateError::UnknownIssuer,

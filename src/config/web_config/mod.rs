@@ -1,9 +1,9 @@
 //! The file of `--web.config.file`: TLS, client certificates, users and headers.
 //!
 //! The format is that of the Prometheus exporter-toolkit
-//! (<https://github.com/prometheus/exporter-toolkit/blob/master/docs/web-configuration.md>), so one file can serve every
-//! exporter of a machine. Keys that this exporter does not support are refused by name. Each file that it names is read
-//! with it, so a loaded configuration is ready to serve with.
+//! (<https://github.com/prometheus/exporter-toolkit/blob/master/docs/web-configuration.md>), so one file can serve
+//! every exporter of a machine. Keys that this exporter does not support are refused by name. All named files are read
+//! at once, so a loaded configuration is ready to use.
 
 mod certificate;
 mod clients;
@@ -37,16 +37,16 @@ use super::problem::{Problems, abridged};
 use super::secret::Secret;
 use super::sources;
 
-/// A web configuration that is ready to serve with. The default is plain HTTP for everybody.
+/// A loaded web configuration. The default is plain HTTP for every client.
 ///
-/// Two are equal if they were made of the same bytes, those of certificates and keys included.
+/// Two configurations are equal if they were read from the same bytes, including certificates and keys.
 #[derive(Clone, Default)]
 pub struct WebConfig {
-    /// TLS; without it, plain HTTP.
+    /// TLS; `None` for plain HTTP.
     pub tls: Option<Arc<ServerConfig>>,
-    /// The headers that every response gets.
+    /// The headers of every response.
     pub headers: Vec<(HeaderName, HeaderValue)>,
-    /// The users and their passwords; without any, everybody has access.
+    /// The users and their passwords. If there are none, every client has access.
     pub users: BTreeMap<String, PasswordHash>,
     client_auth: ClientAuth,
     restricts_names: bool,
@@ -58,7 +58,7 @@ impl WebConfig {
         self.digest.map(|digest| digest.as_ref().to_vec())
     }
 
-    /// Which protection of `other` this configuration lacks, in words; `None` if it lacks none.
+    /// The protection of `other` that this configuration lacks, in words; `None` if it lacks none.
     #[must_use]
     pub fn opens(&self, other: &Self) -> Option<&'static str> {
         if self.users.is_empty() && !other.users.is_empty() {
@@ -92,11 +92,11 @@ impl fmt::Debug for WebConfig {
     }
 }
 
-/// Reads the web configuration and every file that it names. A relative path in it starts at its own folder.
+/// Reads the web configuration and all files that it names. Relative paths start at its folder.
 ///
 /// # Errors
-/// Everything that is wrong, at once: files that cannot be read, unknown keys, values that are wrong or not supported,
-/// certificates and keys that do not match.
+/// All problems at once: unreadable files, unknown keys, invalid or unsupported values, and certificates and keys that
+/// do not match.
 pub fn load(path: &Path) -> Result<WebConfig, Problems> {
     let mut problems = Vec::new();
     match sources::file_text(path, &mut problems) {
@@ -105,8 +105,8 @@ pub fn load(path: &Path) -> Result<WebConfig, Problems> {
     }
 }
 
-/// Reads the content of the web configuration at `path`. The exporter-toolkit accepts an empty file; here it is refused, so
-/// that a truncated file never opens the exporter to everybody.
+/// Reads the content of the web configuration at `path`. The exporter-toolkit accepts an empty file; here it is
+/// refused, so that a truncated file never removes the access control.
 fn read(path: &Path, text: &str) -> Result<WebConfig, Problems> {
     let (fields, mut problems) = (WebFile::fields(), Vec::new());
     let figment = sources::text_layer(path, text, &fields, &mut problems).unwrap_or_default();
@@ -145,7 +145,7 @@ impl Headers {
     }
 }
 
-/// The files that a web configuration names, and a digest over everything that was read.
+/// The files of a web configuration, and a digest of everything that was read.
 struct Files {
     folder: PathBuf,
     digest: digest::Context,
@@ -158,12 +158,12 @@ impl Files {
     }
 
     fn note(&mut self, bytes: &[u8]) {
-        // The length too, so that a text that moves from one file to the next is a change.
+        // The length separates the files in the digest.
         self.digest.update(&bytes.len().to_be_bytes());
         self.digest.update(bytes);
     }
 
-    /// The bytes in the key `inline` or in the file that the key `file` names, with the place of that key.
+    /// The bytes in the key `inline` or in the file of the key `file`, with the position of that key.
     fn pem<'a>(
         &mut self,
         section: &Cursor<'a>,

@@ -1,4 +1,4 @@
-//! Any web configuration is taken, or refused in lines that an operator can read and that tell no secret.
+//! Any web configuration is accepted, or refused with readable problems without secrets.
 
 use std::cell::RefCell;
 use std::sync::LazyLock;
@@ -17,23 +17,23 @@ use crate::proptests::{Damage, cases, damage, damaged, fault_of_line, folder, te
 /// The longest problem, in characters.
 const MAX_PROBLEM: usize = 10_000;
 
-/// What stands in every secret here, besides the hash.
+/// The value of all secrets here, besides the hash.
 const SECRET: &str = "s3cr3t";
 
-/// Certificates and keys, made once.
+/// Certificates and keys, generated once.
 static FOLDER: LazyLock<Folder> = LazyLock::new(Folder::new);
 
 thread_local! {
-    /// For a file with anything in it, one for all inputs of a thread.
+    /// A folder for arbitrary files, one for all inputs of a thread.
     static ANY: RefCell<TempDir> = RefCell::new(folder());
 }
 
-/// Reads a text as [`load`] reads a file, without the file.
+/// Parses a text as [`load`] parses a file.
 fn read_text(text: &str) -> Result<WebConfig, Problems> {
     read(&FOLDER.0.path().join("web.yml"), text)
 }
 
-/// Reads bytes as [`load`] reads those of a file.
+/// Parses bytes as [`load`] parses those of a file.
 fn read_bytes(bytes: Vec<u8>) -> Result<WebConfig, Problems> {
     match String::from_utf8(bytes) {
         Ok(text) => read_text(&text),
@@ -66,7 +66,7 @@ fn quoted(text: &str) -> String {
     serde_json::to_string(text).expect("a text is JSON, and so YAML")
 }
 
-/// A key with values that fit, some of which hold a secret.
+/// A key with valid values, some of which contain a secret.
 type Row = (&'static str, &'static str, &'static [&'static str]);
 
 const ROWS: &[Row] = &[
@@ -106,7 +106,7 @@ const ROWS: &[Row] = &[
     ("", "rate_limit", &["{interval: 1s}"]),
 ];
 
-/// A value that is mostly not what is asked for.
+/// A value that is mostly invalid.
 fn odd() -> impl Strategy<Value = String> {
     let raw: &[&str] = &[
         "",
@@ -144,7 +144,7 @@ fn odd() -> impl Strategy<Value = String> {
     ]
 }
 
-/// A document of known keys, some of which are missing, doubled, misspelt, or have the value of another.
+/// A document of known keys. Some are missing, repeated, misspelt, or have the value of another key.
 fn document() -> impl Strategy<Value = String> {
     let value = prop_oneof![12 => any::<Index>().prop_map(Ok), 1 => odd().prop_map(Err)];
     let misspelt = proptest::option::weighted(0.04, prop_oneof![Just("s".to_owned()), text()]);
@@ -161,7 +161,7 @@ fn document() -> impl Strategy<Value = String> {
             let (section, name, values) = row.get(ROWS);
             let value = match value {
                 Ok(which) => (*which.get(values)).to_owned(),
-                // What stands in a secret's place is one.
+                // A value for a secret key is a secret.
                 Err(_) if *section == "basic_auth_users" || *name == "key" => SECRET.to_owned(),
                 Err(odd) => odd,
             };
@@ -172,7 +172,7 @@ fn document() -> impl Strategy<Value = String> {
             };
             let is_given = |entry: &String| entry.starts_with(&format!("{name}: "));
             for (_, entries) in sections.iter_mut().filter(|(known, _)| known == section) {
-                // Twice at times, else nearly every document would be refused for that.
+                // Few keys are repeated; otherwise nearly every document would be refused for that.
                 if !entries.iter().any(is_given) || value.is_empty() {
                     entries.push(format!("{name}: {value}"));
                 }
@@ -199,28 +199,28 @@ proptest! {
     #![proptest_config(cases(64))]
 
     #[test]
-    fn any_bytes_are_taken_or_refused(
+    fn any_bytes_are_accepted_or_refused(
         bytes in prop_oneof![vec(any::<u8>(), 0..200), text().prop_map(String::into_bytes), odd().prop_map(String::into_bytes)],
     ) {
         prop_assert_eq!(fault(&read_bytes(bytes)), None);
     }
 
     #[test]
-    fn any_document_of_known_keys_is_taken_or_refused_in_lines_of_a_sane_length_without_a_secret(text in document()) {
+    fn any_document_of_known_keys_is_accepted_or_refused_in_short_lines_without_a_secret(text in document()) {
         let read = read_text(&text);
         prop_assert_eq!(fault(&read), None);
         prop_assert_eq!(fault_of_secrecy(&read), None);
     }
 
     #[test]
-    fn any_damaged_document_is_taken_or_refused_in_lines_of_a_sane_length(
+    fn any_damaged_document_is_accepted_or_refused_in_short_lines(
         text in document(), damages in vec(damage(), 1..5),
     ) {
         prop_assert_eq!(fault(&read_bytes(damaged(text.into_bytes(), &damages))), None);
     }
 
     #[test]
-    fn any_bytes_for_a_certificate_or_a_key_are_taken_or_refused(
+    fn any_bytes_for_a_certificate_or_a_key_are_accepted_or_refused(
         bytes in vec(any::<u8>(), 0..200), damages in prop_oneof![Just(Vec::<Damage>::new()), vec(damage(), 1..4)],
         as_key: bool, of_real_one: bool,
     ) {
@@ -247,9 +247,9 @@ proptest! {
     }
 }
 
-/// That not only the first checks are reached.
+/// Ensures that not only the first checks are tested.
 #[test]
-fn many_of_the_hostile_documents_are_taken() {
+fn many_generated_documents_are_accepted() {
     use proptest::strategy::ValueTree as _;
     let mut runner = proptest::test_runner::TestRunner::deterministic();
     let texts = (0..200).map(|_| document().new_tree(&mut runner).expect("a document").current());

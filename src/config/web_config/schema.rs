@@ -1,4 +1,4 @@
-//! Every key of the web configuration, each defined once. The format is the exporter-toolkit's.
+//! Defines every key of the web configuration. The format is that of the exporter-toolkit.
 
 use std::collections::BTreeMap;
 
@@ -15,7 +15,7 @@ use crate::config::secret::Secret;
 use crate::config::value::{Scalar, boolean, word, word_or_refusal};
 
 define_section! {
-    /// A web configuration as it is written.
+    /// A web configuration file.
     pub(in crate::config) struct WebFile {
         /// TLS and client certificates. Without it: plain HTTP.
         pub(super) tls_server_config: TlsServerConfig => section();
@@ -92,7 +92,8 @@ fn password_hash() -> Scalar<PasswordHash> {
     hash
 }
 
-/// A path. Its text is not shown: by mistake it can be the key itself, which belongs in `inline`, or a URL with a password.
+/// A path. Its text is never shown: by mistake it can be the key itself, which belongs in `inline`, or a URL with a
+/// password.
 fn path(inline: &'static str) -> Scalar<Secret> {
     let schema = json!({ "type": "string", "minLength": 1 });
     Scalar::new("the path of a file", schema, move |text| match text {
@@ -145,7 +146,7 @@ fn http1() -> Scalar<bool> {
     })
 }
 
-/// A header with one of `values`, or with any if there are none.
+/// A header with one of `values`, or with any value if there are none.
 fn header(values: &'static [&'static str]) -> Scalar<Option<HeaderValue>> {
     let accepted =
         if values.is_empty() { "the value of a header".to_owned() } else { format!("one of {}", values.join(", ")) };
@@ -157,7 +158,7 @@ fn header(values: &'static [&'static str]) -> Scalar<Option<HeaderValue>> {
             let hint = suggest(text, values.iter().copied()).map(|value| format!("; did you mean {value}?"));
             return Err(format!("is not one of {}{}", values.join(", "), hint.unwrap_or_default()));
         }
-        // Each browser reads other text than ASCII in its own way.
+        // Browsers interpret text other than ASCII differently.
         let value = HeaderValue::try_from(text).ok().filter(|value| value.to_str().is_ok());
         value.map(Some).ok_or_else(|| "is not the value of a header: ASCII on one line".to_owned())
     })

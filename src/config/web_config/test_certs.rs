@@ -1,4 +1,4 @@
-//! Certificates for tests: authorities, and what they issue.
+//! Certificates for tests: authorities, and certificates that they issue.
 
 use std::path::Path;
 
@@ -29,7 +29,7 @@ impl Issued {
         PrivatePkcs8KeyDer::from(self.key.clone()).into()
     }
 
-    /// One that it signed itself.
+    /// A self-signed certificate.
     pub(crate) fn self_signed(is_ca: IsCa, change: impl FnOnce(&mut CertificateParams)) -> Self {
         let mut params = named("self-signed");
         params.is_ca = is_ca;
@@ -38,7 +38,7 @@ impl Issued {
         Self::new(&params.self_signed(&key).expect("a certificate"), &key)
     }
 
-    /// A client's certificate that the owner of this one signs as if it were an authority.
+    /// A client certificate, signed by the owner of this one as if it were an authority.
     pub(crate) fn sign(&self) -> Self {
         let signer = KeyPair::from_pem(&self.key_pem).expect("a key");
         let issuer = rcgen::Issuer::new(named("self-signed"), signer);
@@ -84,14 +84,14 @@ impl Authority {
         Issued::new(&params.signed_by(&key, &self.0).expect("a certificate"), &key)
     }
 
-    /// One for a server that is called `localhost`.
+    /// A certificate for the server `localhost`.
     pub(crate) fn server(&self) -> Issued {
         self.issue(|params| {
             params.subject_alt_names = vec![dns("localhost"), SanType::IpAddress(std::net::Ipv4Addr::LOCALHOST.into())];
         })
     }
 
-    /// One for a client with these DNS names.
+    /// A certificate for a client with these DNS names.
     pub(crate) fn client(&self, names: &[&str]) -> Issued {
         self.issue(|params| {
             params.subject_alt_names = names.iter().map(|name| dns(name)).collect();

@@ -1,4 +1,4 @@
-//! What is taken, what is refused, and in which words.
+//! Tests of accepted and refused web configurations, and of the problems.
 
 use std::fmt::Write as _;
 use std::path::Path;
@@ -13,7 +13,7 @@ use crate::config::Problem;
 /// The hash of `hunter2`.
 pub(super) const HASH: &str = "$2b$04$Zyxwvutsrqponmlkjihgfe91EVTbipYuSP7HB4a0NH55cMj08u5tG";
 
-/// A folder with certificates in it: `server.pem` and `server.key`, and `ca.pem`.
+/// A folder with the certificates `server.pem` and `ca.pem`, and the key `server.key`.
 pub(super) struct Folder(pub(super) TempDir);
 
 impl Folder {
@@ -38,7 +38,7 @@ impl Folder {
         self.load(yaml).unwrap_or_else(|problems| panic!("{yaml}\n{problems}"))
     }
 
-    /// What is wrong, one line each, without the folder and the line.
+    /// The problems, one line each, without the folder and the line.
     fn problems(&self, yaml: impl AsRef<[u8]>) -> Vec<String> {
         let problems = self.load(yaml).expect_err("something is wrong");
         let folder = format!("{}/", self.0.path().display());
@@ -47,7 +47,7 @@ impl Folder {
         problems.0.iter().map(|problem| line.replace(&shown(problem), "web.yml:").into_owned()).collect()
     }
 
-    /// What is wrong with a TLS section that is right but for these lines.
+    /// The problems of a valid TLS section with these additional lines.
     fn tls_problems(&self, lines: &str) -> Vec<String> {
         let problems = self.problems(tls(lines));
         problems
@@ -57,7 +57,7 @@ impl Folder {
     }
 }
 
-/// A TLS section with these lines in it, beside a certificate and a key.
+/// A TLS section with a certificate, a key, and these lines.
 fn tls(lines: &str) -> String {
     let mut yaml = "tls_server_config:\n  cert_file: server.pem\n  key_file: server.key\n".to_owned();
     for line in lines.lines() {
@@ -67,7 +67,7 @@ fn tls(lines: &str) -> String {
 }
 
 #[test]
-fn a_file_with_nothing_in_it_asks_for_nothing() {
+fn an_empty_mapping_is_the_default() {
     let folder = Folder::new();
     for yaml in ["{}", "tls_server_config:\nhttp_server_config:\nbasic_auth_users:\n", "tls_server_config: {}"] {
         let config = folder.accept(yaml);
@@ -76,7 +76,7 @@ fn a_file_with_nothing_in_it_asks_for_nothing() {
 }
 
 #[test]
-fn an_empty_file_is_refused_since_it_was_probably_truncated() {
+fn an_empty_file_is_refused() {
     let folder = Folder::new();
     for yaml in ["", " \n", "# nothing\n", "\u{feff}"] {
         let expected = "web.yml: is empty: it has no keys; write {} if the defaults are meant";
@@ -99,7 +99,7 @@ fn byte_order_marks_are_accepted() {
 }
 
 #[test]
-fn everything_that_the_format_has_is_taken_where_it_is_supported() {
+fn all_supported_keys_are_accepted() {
     let folder = Folder::new();
     let config = folder.accept(&format!(
         "{}
@@ -134,7 +134,7 @@ curve_preferences: [X25519, CurveP256, CurveP384]")
 }
 
 #[test]
-fn a_certificate_and_its_key_can_stand_in_the_file() {
+fn a_certificate_and_its_key_can_be_inline() {
     let folder = Folder::new();
     let authority = Authority::new("another");
     let server = authority.server();
@@ -149,20 +149,20 @@ fn a_certificate_and_its_key_can_stand_in_the_file() {
 }
 
 #[test]
-fn the_servers_order_of_suites_goes_first_unless_it_is_reported_not_to() {
+fn the_servers_order_of_suites_is_the_default() {
     let folder = Folder::new();
     assert!(folder.accept(&tls("")).tls.expect("TLS").ignore_client_order);
 }
 
 #[test]
-fn a_key_without_a_value_is_one_that_is_left_out() {
+fn a_key_without_a_value_counts_as_omitted() {
     let folder = Folder::new();
     let lines = "cert:\nclient_auth_type:\nclient_ca_file:\nmin_version:\ncipher_suites:\nclient_allowed_sans:\n";
     assert!(folder.accept(&tls(lines)).tls.is_some());
 }
 
 #[test]
-fn a_path_starts_in_the_folder_of_the_file_or_at_the_root() {
+fn a_path_is_relative_to_the_file_or_absolute() {
     let folder = Folder::new();
     let path = folder.0.path().display().to_string();
     folder.accept(&format!("tls_server_config: {{cert_file: {path}/server.pem, key_file: ./server.key}}"));
@@ -173,7 +173,7 @@ fn a_path_starts_in_the_folder_of_the_file_or_at_the_root() {
 }
 
 #[test]
-fn everything_wrong_is_reported_at_once() {
+fn all_problems_are_reported_at_once() {
     let folder = Folder::new();
     let problems = folder.problems(
         "tls_server_config:
@@ -239,7 +239,7 @@ fn an_unknown_key_is_reported_with_the_nearest_known_one() {
 }
 
 #[test]
-fn what_this_exporter_has_not_is_refused_by_name() {
+fn unsupported_values_are_refused_by_name() {
     let folder = Folder::new();
     let refused = |yaml: &str| folder.problems(yaml).join("\n");
     assert_eq!(
@@ -274,7 +274,7 @@ fn what_this_exporter_has_not_is_refused_by_name() {
 }
 
 #[test]
-fn values_that_are_none_are_reported_with_what_is_accepted() {
+fn invalid_values_are_reported_with_the_accepted_ones() {
     let folder = Folder::new();
     for (lines, expected) in [
         ("min_version: TLS14", "min_version: \"TLS14\" is not one of TLS12, TLS13; did you mean TLS12?"),
@@ -341,7 +341,7 @@ fn tls_needs_a_certificate_and_a_key() {
 }
 
 #[test]
-fn a_file_that_is_not_what_its_key_says_is_reported() {
+fn a_file_with_the_wrong_content_is_reported() {
     let folder = Folder::new();
     let server = std::fs::read_to_string(folder.0.path().join("server.pem")).expect("a file");
     let key = std::fs::read_to_string(folder.0.path().join("server.key")).expect("a file");
@@ -389,7 +389,7 @@ fn a_file_that_is_not_what_its_key_says_is_reported() {
 }
 
 #[test]
-fn client_certificates_are_asked_for_by_rules_that_fit_together() {
+fn keys_for_client_certificates_must_be_consistent() {
     let folder = Folder::new();
     folder.write("garbage.pem", "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n");
     for policy in [
@@ -442,14 +442,14 @@ fn client_certificates_are_asked_for_by_rules_that_fit_together() {
 }
 
 #[test]
-fn a_self_signed_certificate_will_do_for_a_server() {
+fn a_self_signed_server_certificate_is_accepted() {
     let folder = Folder::new();
     Issued::self_signed(IsCa::NoCa, |_| {}).write(folder.0.path(), "own");
     folder.accept("tls_server_config: {cert_file: own.pem, key_file: own.key}");
 }
 
 #[test]
-fn headers_are_the_formats_and_take_its_values() {
+fn headers_have_the_values_of_the_format() {
     let folder = Folder::new();
     let problem = |header: &str| {
         let problems = folder.problems(format!("http_server_config: {{headers: {{{header}}}}}"));
@@ -485,13 +485,13 @@ fn a_user_is_a_name_with_a_hash() {
         let problem = problem(users);
         assert!(problem.starts_with(&format!("web.yml: {expected}")) && !problem.contains("hunter2"), "{problem}");
     }
-    // With the blank forgotten, the hash is in the name.
+    // With a forgotten blank, the hash is in the name.
     let problem = problem(&format!("{{'alice:{HASH}'}}"));
     assert!(!problem.contains("Zyx"), "{problem}");
 }
 
 #[test]
-fn what_is_not_yaml_or_not_there_is_reported() {
+fn an_invalid_or_missing_file_is_reported() {
     let folder = Folder::new();
     assert!(folder.problems("tls_server_config: [").join("\n").starts_with("web.yml: is not YAML: "));
     assert_eq!(folder.problems(b"a: \xff"), ["web.yml: is not UTF-8; the first invalid byte is number 4"]);
@@ -502,7 +502,7 @@ fn what_is_not_yaml_or_not_there_is_reported() {
 }
 
 #[test]
-fn a_change_is_reported_from_a_file_that_was_only_read_again() {
+fn a_changed_file_differs_from_an_unchanged_one() {
     let folder = Folder::new();
     let yaml = format!("{}basic_auth_users: {{alice: {HASH}}}\n", tls(""));
     let first = folder.accept(&yaml);
@@ -522,7 +522,7 @@ fn no_secret_is_shown() {
 }
 
 #[test]
-fn a_password_in_a_url_is_not_repeated_wherever_it_is_written_by_mistake() {
+fn a_password_in_a_url_is_never_repeated() {
     let folder = Folder::new();
     let url = "\"https://me:hunter2@host/\"";
     for line in ["client_ca_file", "client_auth_type", "min_version"] {

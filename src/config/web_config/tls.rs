@@ -1,6 +1,6 @@
-//! From the section `tls_server_config` to what rustls serves with.
+//! Converts the section `tls_server_config` to rustls.
 //!
-//! rustls has TLS 1.2 and 1.3, and only suites and curves that are not known to be weak. Everything else in the format is
+//! rustls has TLS 1.2 and 1.3, and only suites and curves without known weaknesses. All other values of the format are
 //! refused by name.
 
 use std::sync::Arc;
@@ -19,10 +19,10 @@ use super::clients::{ClientAuth, Clients};
 use super::schema::TlsServerConfig;
 use crate::config::cursor::Cursor;
 
-/// The versions, by the format's names, older ones first.
+/// The versions, by their names in the format, oldest first.
 pub(super) static VERSIONS: [(&str, &SupportedProtocolVersion); 2] = [("TLS12", &TLS12), ("TLS13", &TLS13)];
 
-/// The suites, by their registered names, which are Go's: <https://www.iana.org/assignments/tls-parameters>.
+/// The suites, by their registered names, which Go also uses: <https://www.iana.org/assignments/tls-parameters>.
 pub(super) static SUITES: [(&str, SupportedCipherSuite); 9] = [
     ("TLS_AES_128_GCM_SHA256", suite::TLS13_AES_128_GCM_SHA256),
     ("TLS_AES_256_GCM_SHA384", suite::TLS13_AES_256_GCM_SHA384),
@@ -39,7 +39,7 @@ pub(super) static SUITES: [(&str, SupportedCipherSuite); 9] = [
 pub(super) static CURVES: [(&str, &dyn SupportedKxGroup); 3] =
     [("CurveP256", kx_group::SECP256R1), ("CurveP384", kx_group::SECP384R1), ("X25519", kx_group::X25519)];
 
-/// The policies for client certificates, by Go's names, and the name that the exporter-toolkit had for one of them.
+/// The policies for client certificates, by Go's names, and an older name of the exporter-toolkit for one of them.
 pub(super) const CLIENT_AUTH: [(&str, ClientAuth); 6] = [
     ("NoClientCert", ClientAuth::None),
     ("RequestClientCert", ClientAuth::Request),
@@ -52,12 +52,12 @@ pub(super) const CLIENT_AUTH: [(&str, ClientAuth); 6] = [
 /// HTTP/1.1 in a handshake (RFC 7301, section 6).
 const HTTP_1_1: &[u8] = b"http/1.1";
 
-/// What to serve TLS with; `None` if the section is empty, or something in it is wrong.
+/// The TLS settings; `None` if the section is empty or invalid.
 pub(super) fn server_config(spec: &TlsServerConfig, at: &Cursor<'_>, files: &mut Files) -> Option<Arc<ServerConfig>> {
     if at.entries().is_empty() {
         return None;
     }
-    // All parts are read before any is used, so that everything wrong is reported at once.
+    // All parts are read before any is used, so that all problems are reported at once.
     let identity = identity(spec, at, files);
     let clients = clients(spec, at, files);
     let versions = versions(spec, at);
@@ -96,7 +96,8 @@ fn build(
     let resolver = Arc::new(SingleCertAndKey::from(identity));
     let mut config = builder.with_client_cert_verifier(verifier).with_cert_resolver(resolver);
     config.alpn_protocols = vec![HTTP_1_1.to_vec()];
-    // A resumed session outlives the client's certificate. A scraper keeps its connection, so resumption gains little.
+    // A resumed session would outlive the client's certificate. Scrapers keep their connections, so resumption gains
+    // little.
     config.session_storage = Arc::new(NoServerSessionStorage {});
     Ok(config)
 }
@@ -125,7 +126,7 @@ fn identity(spec: &TlsServerConfig, at: &Cursor<'_>, files: &mut Files) -> Optio
     Some(identity)
 }
 
-/// Certificates, the first of which can be served.
+/// A certificate chain with a usable first certificate.
 fn chain(at: &Cursor<'_>, pem: &[u8]) -> Option<Vec<CertificateDer<'static>>> {
     let chain = certificates(at, pem)?;
     if !matches!(chain.first().map(ParsedCertificate::try_from), Some(Ok(_))) {
@@ -159,14 +160,14 @@ fn private_key(at: &Cursor<'_>, pem: &[u8]) -> Option<PrivateKeyDer<'static>> {
         .iter()
         .any(|mark| pem.windows(mark.len()).any(|window| window == *mark));
     at.report(match error {
-        _ if is_encrypted => "has an encrypted key; decrypt it, since nobody can be asked for its password",
+        _ if is_encrypted => "has an encrypted key; decrypt it, because the exporter cannot ask for its password",
         pem::Error::NoItemsFound => "has no private key; it must be PEM, with -----BEGIN PRIVATE KEY-----",
         error => pem_error(&error),
     });
     None
 }
 
-/// What is wrong with a PEM text. The error's own message repeats lines of it, which can be those of a key.
+/// The fault of a PEM text. The error's own message repeats lines of it, which can be a key.
 fn pem_error(error: &pem::Error) -> &'static str {
     match error {
         pem::Error::MissingSectionEnd { .. } => "is not PEM: a section has no -----END line",
@@ -176,7 +177,7 @@ fn pem_error(error: &pem::Error) -> &'static str {
     }
 }
 
-/// How client certificates are verified; `None` if clients need none.
+/// The verifier of client certificates; `None` if clients need none.
 fn clients(spec: &TlsServerConfig, at: &Cursor<'_>, files: &mut Files) -> Option<Clients> {
     let authorities = files.pem(at, ("client_ca", &spec.client_ca), ("client_ca_file", &spec.client_ca_file));
     let authorities = authorities.and_then(|(place, pem)| Some((certificates(&place, &pem)?, place)));
@@ -198,7 +199,7 @@ fn clients(spec: &TlsServerConfig, at: &Cursor<'_>, files: &mut Files) -> Option
     }
 }
 
-/// Reports keys that a policy for client certificates lacks, and keys that have no effect with it.
+/// Reports keys that a policy for client certificates needs, and keys that have no effect with it.
 fn check_policy(policy: ClientAuth, at: &Cursor<'_>) {
     let authority = ["client_ca", "client_ca_file"].into_iter().find(|name| at.key(name).is_given());
     match authority {
@@ -206,7 +207,7 @@ fn check_policy(policy: ClientAuth, at: &Cursor<'_>) {
             at.key(name)
                 .report("has no effect with client_auth_type NoClientCert; set a type that asks for certificates");
         }
-        // Go would trust every public authority of the system, which is hardly what was meant.
+        // Go would trust all public authorities of the system, which is rarely intended.
         None if policy.verifies() && at.omits(&["client_ca", "client_ca_file"]) => {
             at.key("client_ca_file").report("is missing, and so is client_ca: client_auth_type asks for verification");
         }
@@ -237,7 +238,8 @@ fn suites(
     if suites.is_empty() {
         return defaults;
     }
-    // In Go the list is about TLS 1.2 only, and TLS 1.3 has all of its suites. If one of those is named, only it is meant.
+    // In Go, the list only affects TLS 1.2, and TLS 1.3 has all its suites. If the list names a suite of TLS 1.3, only
+    // the named ones are used.
     if suites.iter().all(|suite| suite.tls13().is_none()) {
         suites.extend(defaults.into_iter().filter(|suite| suite.tls13().is_some()));
     }

@@ -4,7 +4,7 @@ use std::fmt;
 
 use crate::config::Secret;
 
-/// The highest cost that is taken. Each step doubles the time of a check, and this one takes some seconds.
+/// The highest accepted cost. Each step doubles the time of a check, and this one takes some seconds.
 const MAX_COST: u32 = 16;
 
 /// A password, as its bcrypt hash.
@@ -12,15 +12,16 @@ const MAX_COST: u32 = 16;
 pub struct PasswordHash(Secret);
 
 impl PasswordHash {
-    /// Takes `text` for a hash where it is one: `$2a$`, `$2b$` or `$2y$`, the cost, the salt and the hash.
+    /// Parses a bcrypt hash: `$2a$`, `$2b$` or `$2y$`, the cost, the salt and the hash.
     ///
     /// # Errors
-    /// Where it is none, or one that would take too long to check; the text completes a sentence that begins with it.
+    /// If it is not a bcrypt hash, or takes too long to check; the text completes a sentence that begins with the
+    /// hash.
     pub fn parse(text: &str) -> Result<Self, String> {
         const ADVICE: &str = "make one with `htpasswd -nBC 10 USER`";
         let parts: bcrypt::HashParts =
             text.parse().map_err(|_| format!("is not the bcrypt hash of a password; {ADVICE}"))?;
-        // Hashes with this mark were made by an implementation that garbled what is not ASCII.
+        // A faulty implementation made these hashes: it garbled characters other than ASCII.
         if text.starts_with("$2x$") {
             return Err(format!("is a hash of the kind $2x$, which is known to be faulty; {ADVICE}"));
         }
@@ -30,8 +31,8 @@ impl PasswordHash {
         }
     }
 
-    /// Whether it is the hash of this password. Takes as long as it was made to, so this belongs on a thread that may
-    /// block. As with every bcrypt, what follows after 72 bytes does not count.
+    /// Whether it is the hash of this password. This is slow by design, so call it on a blocking thread. As in all
+    /// implementations of bcrypt, only the first 72 bytes count.
     #[must_use]
     pub fn matches(&self, password: &[u8]) -> bool {
         bcrypt::verify(password, self.0.expose()).unwrap_or(false)
@@ -73,7 +74,7 @@ mod tests {
         }
     }
 
-    /// Made by libxcrypt's `crypt`.
+    /// Hashes of libxcrypt's `crypt`.
     #[test]
     fn hashes_of_another_implementation_match() {
         for (hash, password) in [
@@ -87,7 +88,7 @@ mod tests {
     }
 
     #[test]
-    fn a_hash_that_would_take_too_long_or_is_none_is_refused() {
+    fn a_slow_or_invalid_hash_is_refused() {
         let tail = "Zyxwvutsrqponmlkjihgfe7pHi7BJMkfwFHFC5GJ9yvJ48moWxaa.";
         assert!(PasswordHash::parse(&format!("$2y$10${tail}")).is_ok());
         for bad in ["", "hunter2", "$2y$10$x", "$1y$10$", "$2y$17$", "$2y$03$", "$2y$31$", "$2x$10$", "$2y$1x$"] {
