@@ -1,5 +1,5 @@
-//! Answers of all operations about jobs in any shape: what AWS documents, with fields of another type, twice, missing or
-//! unheard of, in JSON that is not quite JSON, and errors of somebody else's.
+//! Generates answers of all operations about jobs: documented fields, fields that are of another type, repeated,
+//! missing or unknown, malformed JSON, and errors of other servers.
 
 use proptest::collection::vec;
 use proptest::option::weighted;
@@ -8,10 +8,10 @@ use proptest::sample::select;
 
 use super::{Damage, damage, damaged, text};
 
-/// JSON that need not be any.
+/// JSON that may be invalid.
 #[derive(Clone, Debug)]
 pub(crate) enum Json {
-    /// As it is.
+    /// Written as it is.
     Raw(String),
     /// A text, quoted and escaped.
     Text(String),
@@ -19,7 +19,7 @@ pub(crate) enum Json {
     Object(Fields),
 }
 
-/// The fields of an object, in their order; a name can be there twice.
+/// The fields of an object, in order; a name can occur twice.
 pub(crate) type Fields = Vec<(String, Json)>;
 
 impl Json {
@@ -68,13 +68,13 @@ pub(crate) struct Answer {
 }
 
 impl Answer {
-    /// A good one with this body.
+    /// A successful answer with this body.
     pub(crate) fn good(body: impl Into<Vec<u8>>) -> Self {
         Self { status: 200, headers: Vec::new(), body: body.into() }
     }
 }
 
-/// Values that a field of another type could have, and some that nothing could.
+/// Values of other types, and invalid ones.
 fn odd() -> impl Strategy<Value = Json> {
     let raw: &[&str] = &[
         "null",
@@ -138,7 +138,7 @@ fn odd() -> impl Strategy<Value = Json> {
     ]
 }
 
-/// Mostly `fit`, at times something else.
+/// Mostly `fit`, sometimes another value.
 fn mostly(fit: impl Strategy<Value = Json> + 'static) -> BoxedStrategy<Json> {
     prop_oneof![16 => fit, 2 => text().prop_map(Json::Text), 1 => odd()].boxed()
 }
@@ -147,7 +147,7 @@ fn texts(words: &'static [&'static str]) -> impl Strategy<Value = Json> {
     select(words).prop_map(|word| Json::Text(word.to_owned()))
 }
 
-/// Times around those that are believed, and far from them.
+/// Times near the limits of valid ones, and far outside.
 fn time() -> impl Strategy<Value = Json> {
     let times: &[&str] = &[
         "1789990000",
@@ -218,7 +218,7 @@ const TARGETS: &[&str] = &[
     "",
 ];
 
-/// Names that AWS gives fields, and others.
+/// Field names of AWS, and others.
 fn name() -> impl Strategy<Value = String> {
     let names: &[&str] = &[
         "jobs",
@@ -278,7 +278,7 @@ fn field(name: &str, value: impl Strategy<Value = Json>) -> impl Strategy<Value 
     value.prop_map(move |value| vec![(name.clone(), value)])
 }
 
-/// Some or none of these.
+/// Some of these fields, or none.
 fn at_times(share: f64, fields: impl Strategy<Value = Fields>) -> impl Strategy<Value = Fields> {
     weighted(share, fields).prop_map(Option::unwrap_or_default)
 }
@@ -388,7 +388,7 @@ pub(crate) fn tags() -> impl Strategy<Value = Fields> {
         .prop_map(|(a, b)| joined(vec![a, b]))
 }
 
-/// The body of an answer that describes the job with this id.
+/// The body of a description of the job with this id.
 pub(crate) fn describing(job_id: &str, fields: &Fields) -> Vec<u8> {
     let id = vec![("jobId".to_owned(), Json::Text(job_id.to_owned()))];
     let job = Json::Object(joined(vec![id, fields.clone()]));
@@ -397,7 +397,7 @@ pub(crate) fn describing(job_id: &str, fields: &Fields) -> Vec<u8> {
         .into()
 }
 
-/// An answer that is none of the operation's: an error of AWS's, of a proxy's, of nobody's.
+/// An error of AWS, of a proxy, or of an unknown server.
 pub(crate) fn error() -> impl Strategy<Value = Answer> {
     let statuses = vec![100_u16, 200, 204, 302, 400, 400, 403, 404, 404, 409, 413, 429, 500, 502, 503, 599, 999];
     let codes: &[&str] = &[
@@ -424,7 +424,7 @@ pub(crate) fn error() -> impl Strategy<Value = Answer> {
     (select(statuses), headers(), body).prop_map(|(status, headers, body)| Answer { status, headers, body })
 }
 
-/// Headers that the SDK looks at.
+/// Headers that the SDK reads.
 fn headers() -> impl Strategy<Value = Vec<(&'static str, Vec<u8>)>> {
     let names = vec![
         "x-amzn-errortype",
@@ -457,7 +457,7 @@ fn headers() -> impl Strategy<Value = Vec<(&'static str, Vec<u8>)>> {
     vec((select(names), value), 0..3)
 }
 
-/// What comes back to a request for jobs: an answer to it, which may have come to harm, or another.
+/// An answer to a request for jobs: a valid one, a damaged one, or an error.
 pub(crate) fn answer(fields: impl Strategy<Value = Fields>) -> impl Strategy<Value = Answer> {
     let damages = prop_oneof![2 => Just(Vec::<Damage>::new()), 1 => vec(damage(), 1..4)];
     let good = (fields, damages)

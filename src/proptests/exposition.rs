@@ -1,9 +1,9 @@
-//! A strict reader of the exposition in both formats: what it takes, every scraper takes.
+//! A strict parser of both exposition formats. Every scraper accepts what it accepts.
 
 use std::borrow::Cow;
 use std::collections::{BTreeSet, HashMap};
 
-/// What stands in an exposition.
+/// The samples of an exposition.
 #[derive(Debug, Default)]
 pub(crate) struct Exposition<'a>(HashMap<Series<'a>, f64>);
 
@@ -14,12 +14,12 @@ type Series<'a> = (&'a str, Labels<'a>);
 pub(crate) struct Labels<'a>(Vec<(&'a str, Cow<'a, str>)>);
 
 impl Labels<'_> {
-    /// The value of a label; `None` where it is not there.
+    /// The value of a label; `None` if it is absent.
     pub(crate) fn get(&self, label: &str) -> Option<&str> {
         self.0.iter().find(|(known, _)| *known == label).map(|(_, value)| &**value)
     }
 
-    /// The value of a label that is there.
+    /// The value of a label that must be present.
     #[track_caller]
     pub(crate) fn of(&self, label: &str) -> &str {
         self.get(label).unwrap_or_else(|| panic!("no {label} in {self:?}"))
@@ -27,10 +27,10 @@ impl Labels<'_> {
 }
 
 impl<'a> Exposition<'a> {
-    /// Reads the text format 0.0.4, or `OpenMetrics` 1.0.
+    /// Parses the text format 0.0.4, or `OpenMetrics` 1.0.
     ///
     /// # Errors
-    /// At the first line that breaks the format's grammar, or that says something that another line said already.
+    /// The first line that violates the grammar or repeats another line.
     pub(crate) fn read(body: &'a [u8], open_metrics: bool) -> Result<Self, String> {
         let text = std::str::from_utf8(body).map_err(|error| error.to_string())?;
         let mut lines = text.strip_suffix('\n').ok_or("no line end at the end")?.split('\n');
@@ -39,66 +39,67 @@ impl<'a> Exposition<'a> {
         }
         let (mut samples, mut family, mut families) = (HashMap::new(), Family::default(), BTreeSet::new());
         for line in lines {
-            let told = |fault: &str| format!("{fault}: {line:?}");
+            let fault_of_line = |fault: &str| format!("{fault}: {line:?}");
             if let Some(comment) = line.strip_prefix("# ") {
                 let mut words = comment.splitn(3, ' ');
                 let (keyword, name) = (words.next().unwrap_or_default(), words.next().unwrap_or_default());
-                let text = words.next().ok_or_else(|| told("no text"))?;
+                let text = words.next().ok_or_else(|| fault_of_line("no text"))?;
                 if !is_name(name, true) {
-                    return Err(told("not a name"));
+                    return Err(fault_of_line("not a name"));
                 }
                 if keyword == "HELP" {
-                    family = Family { name, kind: "", told: 0 };
+                    family = Family { name, kind: "", header_lines: 0 };
                     if !families.insert(name) {
-                        return Err(told("a family that is there already"));
+                        return Err(fault_of_line("a family that is there already"));
                     }
                 } else if family.name != name {
-                    return Err(told("not about the family"));
+                    return Err(fault_of_line("not about the family"));
                 }
                 let is_unit = |unit| name.strip_suffix(unit).is_some_and(|before| before.ends_with('_'));
                 let place = match (keyword, text) {
                     ("HELP", _) => 1,
                     ("TYPE", "gauge" | "counter" | "histogram") => 2,
                     ("UNIT", unit) if open_metrics && is_unit(unit) => 3,
-                    _ => return Err(told("not a header")),
+                    _ => return Err(fault_of_line("not a header")),
                 };
-                if place != family.told + 1 {
-                    return Err(told("a header out of order"));
+                if place != family.header_lines + 1 {
+                    return Err(fault_of_line("a header out of order"));
                 }
-                family.told = place;
+                family.header_lines = place;
                 if keyword == "TYPE" {
                     family.kind = text;
                 }
                 continue;
             }
-            let (name, labels, value) = read_sample(line).map_err(|fault| told(&fault))?;
+            let (name, labels, value) = read_sample(line).map_err(|fault| fault_of_line(&fault))?;
             let suffixes: &[&str] = match family.kind {
                 "counter" if open_metrics => &["_total"],
                 "histogram" => &["_sum", "_count", "_bucket"],
                 _ => &[""],
             };
-            if family.told < 2 || !suffixes.iter().any(|suffix| name.strip_suffix(suffix) == Some(family.name)) {
-                return Err(told("not a sample of the family"));
+            if family.header_lines < 2 || !suffixes.iter().any(|suffix| name.strip_suffix(suffix) == Some(family.name))
+            {
+                return Err(fault_of_line("not a sample of the family"));
             }
             if name.ends_with("_bucket") && labels.get("le").is_none() {
-                return Err(told("a bucket without le"));
+                return Err(fault_of_line("a bucket without le"));
             }
             if family.kind == "counter" && (value < 0.0 || !name.ends_with("_total")) {
-                return Err(told("not a counter's"));
+                return Err(fault_of_line("not a counter's"));
             }
             if samples.insert((name, labels), value).is_some() {
-                return Err(told("a series that is there already"));
+                return Err(fault_of_line("a series that is there already"));
             }
         }
         Ok(Self(samples))
     }
 
-    /// The samples of a name.
+    /// The samples with this name.
     pub(crate) fn family(&self, name: &str) -> impl Iterator<Item = (&Labels<'a>, f64)> {
         self.0.iter().filter(move |((of, _), _)| *of == name).map(|((_, labels), value)| (labels, *value))
     }
 
-    /// The sum of a name's samples; `None` where there are none.
+    /// The sum of the samples with this name; `None` if there are none.
     pub(crate) fn sum(&self, name: &str) -> Option<f64> {
         self.family(name).map(|(_, value)| value).reduce(|a, b| a + b)
     }
@@ -108,17 +109,17 @@ impl<'a> Exposition<'a> {
 struct Family<'a> {
     name: &'a str,
     kind: &'a str,
-    /// The last of HELP, TYPE and UNIT that was told, counted from 1.
-    told: u8,
+    /// The last of HELP, TYPE and UNIT that was read, counted from 1.
+    header_lines: u8,
 }
 
-/// `[a-zA-Z_:][a-zA-Z0-9_:]*`, without the colons for a label.
+/// `[a-zA-Z_:][a-zA-Z0-9_:]*`, for a label without colons.
 fn is_name(text: &str, of_metric: bool) -> bool {
     let fits = |b: u8| b.is_ascii_alphanumeric() || b == b'_' || (of_metric && b == b':');
     !text.is_empty() && text.bytes().all(fits) && !text.as_bytes()[0].is_ascii_digit()
 }
 
-/// Reads `name{label="value",…} number`, with nothing before, between or after it.
+/// Parses `name{label="value",…} number`, without any other characters.
 fn read_sample(line: &str) -> Result<(&str, Labels<'_>, f64), String> {
     let end = line.find(['{', ' ']).ok_or("no value")?;
     let (name, mut rest) = line.split_at(end);
@@ -156,7 +157,7 @@ fn read_sample(line: &str) -> Result<(&str, Labels<'_>, f64), String> {
     Ok((name, Labels(labels), value))
 }
 
-/// Reads to the closing quote, and gives what follows it.
+/// Reads up to the closing quote, and returns the rest.
 fn read_quoted(text: &str) -> Result<(Cow<'_, str>, &str), String> {
     let plain = text.find(['"', '\\']).ok_or("no closing quote")?;
     if text[plain..].starts_with('"') {
@@ -190,7 +191,7 @@ fn a_well_formed_exposition_is_read() {
 }
 
 #[test]
-fn whatever_breaks_the_grammar_is_told() {
+fn violations_of_the_grammar_are_detected() {
     let head = "# HELP a H\n# TYPE a gauge\n";
     for line in [
         "a",

@@ -1,7 +1,7 @@
-//! For tests only: data that somebody might send to do harm, and strict readers of the results.
+//! For tests: generators of hostile data, and strict parsers of the results.
 //!
-//! The properties that use it are in modules called `proptests`, or have `proptest` in their names, so that one filter runs
-//! all of them: `PROPTEST_CASES=1000000 cargo test --release --lib proptest`.
+//! The properties that use it are in modules named `proptests`, or have `proptest` in their names, so that one filter
+//! runs all of them: `PROPTEST_CASES=1000000 cargo test --release --lib proptest`.
 
 pub(crate) mod answers;
 pub(crate) mod exposition;
@@ -11,18 +11,18 @@ use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::sample::{Index, select};
 
-/// A folder to write files into: in memory where the system has such a place, since a million files on a disk take an hour.
+/// A folder for files: in memory if the system supports it, because a million files on a disk take an hour.
 pub(crate) fn folder() -> tempfile::TempDir {
     let in_memory = tempfile::tempdir_in("/dev/shm");
     in_memory.or_else(|_| tempfile::tempdir()).expect("a temporary folder")
 }
 
-/// How many inputs a property gets: as many as `PROPTEST_CASES` says, else so many.
+/// The number of inputs of a property: `PROPTEST_CASES`, else this default.
 pub(crate) fn cases(by_default: u32) -> ProptestConfig {
     of(asked().unwrap_or(by_default))
 }
 
-/// The same for inputs to whole exporters, each of which has a life of its own: one for each hundred.
+/// The same for properties that start a whole exporter for each input: a hundredth of the number.
 pub(crate) fn cases_of_whole_exporters(by_default: u32) -> ProptestConfig {
     of(asked().map_or(by_default, |cases| cases.div_ceil(100)))
 }
@@ -31,12 +31,12 @@ fn asked() -> Option<u32> {
     std::env::var_os("PROPTEST_CASES").map(|_| ProptestConfig::default().cases)
 }
 
-/// What is found is kept as a plain test with a name, not in a file of seeds.
+/// A failure is kept as a named test, not in a file of seeds.
 fn of(cases: u32) -> ProptestConfig {
     ProptestConfig { cases, failure_persistence: None, max_shrink_iters: 20_000, ..ProptestConfig::default() }
 }
 
-/// What breaks out of quotes, lines, markup, terminals and parsers.
+/// Texts that can escape from quotes, lines, markup, terminals and parsers.
 const PIECES: &[&str] = &[
     "\"",
     "'",
@@ -92,7 +92,7 @@ const PIECES: &[&str] = &[
     "http://user:hunter2@host/",
 ];
 
-/// A text that is up to no good.
+/// A hostile text.
 pub(crate) fn text() -> impl Strategy<Value = String> + Clone {
     let piece = prop_oneof![
         6 => select(PIECES).prop_map(str::to_owned),
@@ -103,7 +103,7 @@ pub(crate) fn text() -> impl Strategy<Value = String> + Clone {
     prop_oneof![150 => pieces.clone(), 1 => (pieces, 1_usize..2000).prop_map(|(text, times)| text.repeat(times))]
 }
 
-/// One way in which bytes come to harm.
+/// One way to damage bytes.
 #[derive(Clone, Debug)]
 pub(crate) enum Damage {
     Cut(Index),
@@ -158,7 +158,7 @@ pub(crate) fn damage() -> impl Strategy<Value = Damage> {
     ]
 }
 
-/// `bytes` after all that has happened to them.
+/// Applies all damages to `bytes`.
 pub(crate) fn damaged(mut bytes: Vec<u8>, damages: &[Damage]) -> Vec<u8> {
     for damage in damages {
         let place = |index: &Index| index.index(bytes.len() + 1);
@@ -188,9 +188,9 @@ pub(crate) fn damaged(mut bytes: Vec<u8>, damages: &[Damage]) -> Vec<u8> {
     bytes
 }
 
-/// What is wrong with a text that should stand on one line of a log, a terminal or a page.
+/// The fault of a text that must fit on one line of a log, a terminal or a page.
 pub(crate) fn fault_of_line(line: &str, max_chars: usize) -> Option<String> {
-    // What moves the cursor, ends a line or turns the direction of what follows.
+    // Characters that move the cursor, end a line or change the text direction.
     let is_bad = |c: &char| {
         c.is_control() || matches!(c, '\u{2028}' | '\u{2029}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
     };
@@ -202,7 +202,7 @@ pub(crate) fn fault_of_line(line: &str, max_chars: usize) -> Option<String> {
 }
 
 #[test]
-fn a_line_that_is_none_is_told() {
+fn an_invalid_line_is_detected() {
     assert_eq!(fault_of_line("an é", 4), None);
     for bad in ["", "a\nb", "a\u{85}b", "\u{1b}[0m", "\u{2028}", "\u{202e}", "12345"] {
         assert!(fault_of_line(bad, 4).is_some(), "{bad:?}");
