@@ -5,6 +5,18 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::str::FromStr;
 
 /// A listen address: `:10114` (all interfaces), `127.0.0.1:0`, `[::1]:9100` or `localhost:9100`.
+///
+/// # Example
+/// ```
+/// use aws_iot_jobs_exporter::config::ListenAddress;
+///
+/// let address: ListenAddress = "[::1]:9100".parse()?;
+/// assert_eq!((address.host.as_deref(), address.port), (Some("::1"), 9100));
+///
+/// let all_interfaces: ListenAddress = ":10114".parse()?;
+/// assert_eq!(all_interfaces.host, None);
+/// # Ok::<(), aws_iot_jobs_exporter::config::InvalidListenAddress>(())
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct ListenAddress {
     /// An IP address without brackets, or a name in lower case; `None` for all interfaces, IPv4 and IPv6.

@@ -199,6 +199,30 @@ pub fn load_without_web(sources: &Sources) -> Result<Loaded, Problems> {
 ///
 /// # Errors
 /// All problems at once.
+///
+/// # Example
+/// The environment takes precedence over defaults, and each problem names its source and its key.
+///
+/// ```
+/// use std::time::Duration;
+///
+/// use aws_iot_jobs_exporter::config::{Sources, load};
+///
+/// let variable = |name: &str, value: &str| (format!("IOT_JOBS_EXPORTER_{name}"), value.to_owned());
+/// let environment = vec![
+///     variable("TARGETS", "[{region: eu-west-1}]"),
+///     variable("COLLECTORS__OPEN_JOBS__INTERVAL", "2m"),
+/// ];
+/// let config = load(&Sources { environment, ..Sources::default() })?;
+/// assert_eq!(config.targets[0].region.as_deref(), Some("eu-west-1"));
+/// assert_eq!(config.collectors.open_jobs.interval, Duration::from_mins(2));
+///
+/// let environment = vec![variable("JOBS__ENDED_WITHIN", "60")];
+/// let problems = load(&Sources { environment, ..Sources::default() }).expect_err("a number without a unit");
+/// assert_eq!(problems.0[0].source.name, "IOT_JOBS_EXPORTER_JOBS__ENDED_WITHIN");
+/// assert_eq!(problems.0[0].key.as_deref(), Some("jobs.ended_within"));
+/// # Ok::<(), aws_iot_jobs_exporter::config::Problems>(())
+/// ```
 pub fn load(sources: &Sources) -> Result<Config, Problems> {
     load_without_web(sources).map(|loaded| loaded.config)
 }

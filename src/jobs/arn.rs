@@ -11,6 +11,16 @@ impl AccountId {
     ///
     /// # Errors
     /// If `text` is not 12 ASCII digits.
+    ///
+    /// # Example
+    /// ```
+    /// use aws_iot_jobs_exporter::jobs::AccountId;
+    ///
+    /// let account = AccountId::parse("012345678901")?;
+    /// assert_eq!(account.as_str(), "012345678901");
+    /// assert!(AccountId::parse("12345").is_err());
+    /// # Ok::<(), aws_iot_jobs_exporter::jobs::InvalidAccountId>(())
+    /// ```
     pub fn parse(text: &str) -> Result<Self, InvalidAccountId> {
         if text.len() == 12 && text.bytes().all(|b| b.is_ascii_digit()) {
             Ok(Self(text.into()))

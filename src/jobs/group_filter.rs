@@ -19,6 +19,20 @@ pub struct GroupFilter {
 impl GroupFilter {
     /// A filter of the groups that match a pattern in `include`, or of all groups if it is empty, without those that
     /// match a pattern in `exclude`.
+    ///
+    /// # Example
+    /// ```
+    /// use aws_iot_jobs_exporter::jobs::group_filter::{GroupFilter, Pattern};
+    ///
+    /// let include = [Pattern::parse("factory-1")?, Pattern::parse("site-[0-9]+")?];
+    /// let exclude = [Pattern::parse("site-9")?];
+    /// let filter = GroupFilter::new(&include, &exclude);
+    ///
+    /// assert!(filter.shows("factory-1") && filter.never_folds("factory-1"));
+    /// assert!(filter.shows("site-12") && !filter.never_folds("site-12"));
+    /// assert!(!filter.shows("site-9") && filter.excludes("site-9"));
+    /// # Ok::<(), aws_iot_jobs_exporter::jobs::group_filter::InvalidPattern>(())
+    /// ```
     #[must_use]
     pub fn new(include: &[Pattern], exclude: &[Pattern]) -> Self {
         Self { include: include.iter().cloned().collect(), exclude: exclude.iter().cloned().collect() }

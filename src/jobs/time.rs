@@ -5,6 +5,19 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use tokio::time::Instant;
 
 /// A point in time, in milliseconds since the Unix epoch: the precision of AWS IoT.
+///
+/// # Example
+/// ```
+/// use std::time::Duration;
+///
+/// use aws_iot_jobs_exporter::jobs::Timestamp;
+///
+/// let created = Timestamp::from_secs(1_784_986_200);
+/// let ended = created.after(Duration::from_millis(1500));
+/// assert_eq!(ended.as_millis(), 1_784_986_201_500);
+/// assert_eq!(ended.since(created), Duration::from_millis(1500));
+/// assert_eq!(created.since(ended), Duration::ZERO);
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Timestamp(i64);
 

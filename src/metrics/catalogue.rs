@@ -1,6 +1,18 @@
 //! Every metric family: its name, type, unit, labels and help.
 //!
 //! The exposition and the reference page are generated from this catalogue. Only families in it can be served.
+//!
+//! # Example
+//! ```
+//! use aws_iot_jobs_exporter::metrics::catalogue::{ALL, FamilyType, JOBS};
+//!
+//! assert_eq!(JOBS.name, "aws_iot_jobs");
+//! assert_eq!(JOBS.labels, ["status", "target_selection"]);
+//! assert_eq!(JOBS.subject.labels(), ["target", "aws_account_id", "aws_region"]);
+//!
+//! let counters = ALL.iter().filter(|family| family.family_type == FamilyType::Counter);
+//! assert!(counters.clone().count() > 0 && counters.clone().all(|family| family.name.ends_with("_total")));
+//! ```
 
 use std::fmt::Write as _;
 

@@ -97,6 +97,36 @@ pub struct ProgressCounts {
 }
 
 /// Makes snapshots of a store. Rows that were shown once stay.
+///
+/// # Example
+/// Every known pair is present after a complete walk. Ended jobs are absent until a full walk has found them.
+///
+/// ```
+/// use std::time::Duration;
+///
+/// use aws_iot_jobs_exporter::clock::Clock;
+/// use aws_iot_jobs_exporter::jobs::{
+///     AggregateOptions, Aggregator, JobStore, OpenWalk, Scope, Shown, Status, StoreOptions, TargetSelection,
+/// };
+///
+/// let now = Clock::system().now();
+/// let mut store = JobStore::new(StoreOptions {
+///     scope: Scope::default(),
+///     open_interval: Duration::from_mins(1),
+///     lists_ended: true,
+///     ended_within: Duration::ZERO,
+///     details: None,
+///     executions: None,
+///     tag_keys: [].into(),
+/// });
+/// store.open_walk_done(OpenWalk::default(), now);
+///
+/// let shown = Shown { open: true, ended: true };
+/// let snapshot = Aggregator::default().aggregate(&store, &AggregateOptions::default(), shown, now);
+/// let open = snapshot.open.expect("a complete open walk");
+/// assert_eq!(open.jobs[&(Status::InProgress, TargetSelection::Snapshot)], 0);
+/// assert!(snapshot.ended.is_none());
+/// ```
 #[derive(Clone, Debug, Default)]
 pub struct Aggregator {
     limiter: GroupLimiter,

@@ -65,6 +65,39 @@ pub struct CacheStates {
 }
 
 /// The jobs of a target.
+///
+/// # Example
+/// A walk over the open jobs is complete, so each of them counts under its pair of status and target selection.
+///
+/// ```
+/// use std::time::Duration;
+///
+/// use aws_iot_jobs_exporter::clock::Clock;
+/// use aws_iot_jobs_exporter::jobs::{JobStore, JobSummary, OpenWalk, Scope, Status, StoreOptions, TargetSelection};
+///
+/// let mut store = JobStore::new(StoreOptions {
+///     scope: Scope::default(),
+///     open_interval: Duration::from_mins(1),
+///     lists_ended: true,
+///     ended_within: Duration::from_hours(7 * 24),
+///     details: None,
+///     executions: None,
+///     tag_keys: [].into(),
+/// });
+/// assert_eq!(store.open_counts(), None);
+///
+/// let mut walk = OpenWalk::default();
+/// walk.insert(&JobSummary {
+///     job_id: Some("firmware-2".to_owned()),
+///     status: Some(Status::InProgress),
+///     target_selection: Some(TargetSelection::Snapshot),
+///     ..JobSummary::default()
+/// });
+/// store.open_walk_done(walk, Clock::system().now());
+///
+/// let counts = store.open_counts().expect("a complete walk");
+/// assert_eq!(counts[&(Status::InProgress, TargetSelection::Snapshot)], 1);
+/// ```
 #[derive(Debug)]
 pub struct JobStore {
     options: StoreOptions,

@@ -39,6 +39,40 @@ impl Format {
 }
 
 /// Renders the bodies of `/metrics`.
+///
+/// # Example
+/// A worker publishes a state to its slot, and a scrape gets the samples.
+///
+/// ```
+/// use std::collections::BTreeMap;
+/// use std::sync::Arc;
+/// use std::time::Duration;
+///
+/// use aws_iot_jobs_exporter::clock::Clock;
+/// use aws_iot_jobs_exporter::jobs::{AccountId, Part, Status, TargetSelection};
+/// use aws_iot_jobs_exporter::metrics::{
+///     ExporterMetrics, Exposition, Format, Identity, Published, Source, TargetState, TargetStates,
+/// };
+///
+/// let (now, states) = (Clock::system().now(), Arc::new(TargetStates::default()));
+/// let identity = Identity { name: "plants".to_owned(), region: "eu-west-1".to_owned(), labels: Vec::new() };
+/// let slot = states.slot(identity, Source::default(), TargetState::default());
+/// states.arrange([&slot]);
+///
+/// let jobs = BTreeMap::from([((Status::InProgress, TargetSelection::Snapshot), 3)]);
+/// let part = Arc::new(Part { jobs, ..Part::default() });
+/// slot.publish(TargetState {
+///     account: Some(AccountId::parse("012345678901")?),
+///     open: Some(Published { part, collected: now, stale_after: Duration::from_mins(10) }),
+///     ..TargetState::default()
+/// });
+///
+/// let exposition = Exposition::new(states, Arc::new(ExporterMetrics::new(Vec::new)));
+/// let body = exposition.body(Format::Text, now).into_bytes();
+/// let sample = r#"aws_iot_jobs{target="plants",aws_account_id="012345678901",aws_region="eu-west-1",status="IN_PROGRESS",target_selection="SNAPSHOT"} 3"#;
+/// assert!(std::str::from_utf8(&body)?.lines().any(|line| line == sample));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug)]
 pub struct Exposition {
     states: Arc<TargetStates>,
