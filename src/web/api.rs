@@ -1,7 +1,5 @@
 //! The JSON API. `docs/api.md` documents it.
 
-use std::borrow::Cow;
-
 use bytes::Bytes;
 use serde::Serialize;
 
@@ -42,8 +40,8 @@ pub(super) fn job_filter(query: &str) -> Result<JobFilter, String> {
     Ok(filter)
 }
 
-fn truth(value: &Cow<'_, str>) -> Result<bool, String> {
-    match &**value {
+fn truth(value: &str) -> Result<bool, String> {
+    match value {
         "true" => Ok(true),
         "false" => Ok(false),
         _ => Err(format!("attention is {value:?}: use true or false")),

@@ -72,20 +72,18 @@ pub(super) fn status(status: &StatusReport, jobs: &JobsReport, telemetry_path: &
 fn summary(summary: &Summary) -> String {
     let Summary { targets, targets_with_problems, targets_starting, jobs_need_attention, open_jobs_age_seconds } =
         summary;
-    let mut sentence = match (targets_with_problems, counted(*targets, "target")) {
-        (0, _) if targets == targets_starting => "the first walk is under way".to_owned(),
-        (0, all) => format!("{all} without problems"),
-        (problems, all) => format!("{problems} of {all} with problems"),
+    let all = counted(*targets, "target");
+    let health = match targets_with_problems {
+        0 if targets == targets_starting => "the first walk is under way".to_owned(),
+        0 => format!("{all} without problems"),
+        problems => format!("{problems} of {all} with problems"),
     };
-    if *targets_starting > 0 && targets_starting < targets {
-        sentence.push_str(&format!(" · {targets_starting} starting"));
-    }
+    let is_mixed = *targets_starting > 0 && targets_starting < targets;
+    let starting = is_mixed.then(|| format!("{targets_starting} starting"));
     let verb = if *jobs_need_attention == 1 { "needs" } else { "need" };
-    sentence.push_str(&format!(" · {} {verb} attention", counted(*jobs_need_attention, "job")));
-    if let Some(age) = open_jobs_age_seconds {
-        sentence.push_str(&format!(" · open jobs {} old", Age::from_secs(*age)));
-    }
-    sentence
+    let attention = format!("{} {verb} attention", counted(*jobs_need_attention, "job"));
+    let age = open_jobs_age_seconds.map(|age| format!("open jobs {} old", Age::from_secs(age)));
+    [Some(health), starting, Some(attention), age].into_iter().flatten().collect::<Vec<_>>().join(" · ")
 }
 
 /// The jobs that need attention, and those that ended.

@@ -349,7 +349,7 @@ fn open_jobs(part: &Part) -> u64 {
 
 impl CollectorReport {
     fn of_listing(collector: Collector, listing: &ListingState, now: Timepoint) -> Self {
-        let took = |run: &RunOutcome| run.failure.is_none().then(|| run.duration.as_secs_f64());
+        let took = |run: &RunOutcome| run.failure.is_none().then_some(run.duration.as_secs_f64());
         let failure = listing.last_run.as_ref().and_then(|run| run.failure.as_ref());
         Self {
             collector: collector.as_str(),
