@@ -1,7 +1,9 @@
 //! The log: text for people, JSON for collectors, on standard error.
 
-use tracing::Subscriber;
+use std::sync::atomic::{AtomicBool, Ordering};
+
 use tracing::level_filters::LevelFilter;
+use tracing::{Subscriber, error};
 use tracing_subscriber::filter::Targets;
 use tracing_subscriber::fmt::MakeWriter;
 use tracing_subscriber::layer::SubscriberExt as _;
@@ -9,6 +11,14 @@ use tracing_subscriber::registry::LookupSpan;
 use tracing_subscriber::{Layer, Registry, fmt};
 
 use crate::config::{Log, LogFormat, LogLevel};
+
+/// Whether the log of the process is JSON.
+static IS_JSON: AtomicBool = AtomicBool::new(false);
+
+/// Whether the log was started as JSON. Then everything on standard error is JSON.
+pub(crate) fn is_json() -> bool {
+    IS_JSON.load(Ordering::Relaxed)
+}
 
 /// Starts the log of the process.
 ///
@@ -19,7 +29,17 @@ use crate::config::{Log, LogFormat, LogLevel};
 /// # Errors
 /// If this process already has a log.
 pub(crate) fn start(log: &Log) -> Result<(), tracing::subscriber::SetGlobalDefaultError> {
-    tracing::subscriber::set_global_default(Registry::default().with(lines(log, std::io::stderr)))
+    tracing::subscriber::set_global_default(Registry::default().with(lines(log, std::io::stderr)))?;
+    if log.format == LogFormat::Json {
+        IS_JSON.store(true, Ordering::Relaxed);
+        // The default hook writes text.
+        std::panic::set_hook(Box::new(|panic| {
+            let location = panic.location().map(ToString::to_string).unwrap_or_default();
+            let message = panic.payload_as_str().unwrap_or("no message");
+            error!(location, message_of_panic = message, "the exporter panicked, which is a fault in it");
+        }));
+    }
+    Ok(())
 }
 
 /// Writes the exporter's own events, one line each.

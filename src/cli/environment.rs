@@ -42,3 +42,29 @@ pub(super) fn restart_without(variables: &[OsString]) -> std::io::Error {
     }
     command.args(arguments).exec()
 }
+
+/// Whether a command line that cannot be parsed, or else the environment, asks for a log in JSON.
+pub(super) fn asks_for_json(arguments: &[OsString]) -> bool {
+    let flag = "--log.format";
+    let values = arguments.iter().zip(arguments.iter().skip(1).map(Some).chain([None]));
+    let format = values.filter_map(|(argument, next)| match argument.to_str()? {
+        argument if argument == flag => next?.to_str(),
+        argument => argument.strip_prefix(flag)?.strip_prefix('='),
+    });
+    let environment = std::env::var("IOT_JOBS_EXPORTER_LOG__FORMAT").ok();
+    format.last().map(str::to_owned).or(environment).is_some_and(|format| format == "json")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_format_of_the_log_is_found_on_a_command_line_that_cannot_be_parsed() {
+        let asks = |arguments: &[&str]| asks_for_json(&arguments.iter().map(OsString::from).collect::<Vec<_>>());
+        assert!(asks(&["x", "--log.format=json", "--what"]) && asks(&["x", "--log.format", "json"]));
+        assert!(
+            !asks(&["x", "--log.format=json", "--log.format=text"]) && !asks(&["x", "--log.format"]) && !asks(&["x"])
+        );
+    }
+}

@@ -16,14 +16,14 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use tracing::error;
+use tracing::{error, warn};
 
 use self::demo::DemoArgs;
 use self::estimate::EstimateArgs;
 use self::key_flags::KeyFlags;
 use crate::aws;
 use crate::build_info::{REVISION, RUSTC, VERSION};
-use crate::config::{self, LogFormat, LogLevel, Problems, Sources};
+use crate::config::{self, Log, LogFormat, LogLevel, Problems, Sources};
 use crate::logging;
 
 /// The command succeeded, or the process was asked to stop.
@@ -85,7 +85,7 @@ enum Command {
 pub fn run() -> ExitCode {
     let unusable = environment::unusable_variables(std::env::vars_os());
     if unusable.is_empty() {
-        return ExitCode::from(dispatch(std::env::args_os()));
+        return ExitCode::from(dispatch(&std::env::args_os().collect::<Vec<_>>()));
     }
     let error = environment::restart_without(&unusable);
     let names: Vec<_> = unusable.iter().map(|name| name.to_string_lossy()).collect();
@@ -96,12 +96,11 @@ pub fn run() -> ExitCode {
     ExitCode::from(FAILURE)
 }
 
-fn dispatch(arguments: impl Iterator<Item = OsString>) -> u8 {
+fn dispatch(arguments: &[OsString]) -> u8 {
     let cli = match Cli::try_parse_from(arguments) {
         Ok(cli) => cli,
         Err(error) => {
-            // Help goes to standard output, errors to standard error. A closed pipe is not an error.
-            let _ = error.print();
+            report_usage(&error, arguments);
             return if error.use_stderr() { USAGE } else { SUCCESS };
         }
     };
@@ -119,6 +118,15 @@ fn dispatch(arguments: impl Iterator<Item = OsString>) -> u8 {
         flags: cli.key_flags.0,
         aws_profiles: None,
     };
+    let mut log = config::log_settings(&sources);
+    if matches!(cli.command, Some(Command::Estimate(_))) && log.level == LogLevel::Info {
+        // Somebody who waits for the estimate does not need to read about starts and stops.
+        log.level = LogLevel::Warn;
+    }
+    if let Err(error) = logging::start(&log) {
+        eprint(&format!("aws-iot-jobs-exporter: the log cannot be started: {error}\n"));
+        return FAILURE;
+    }
     if cli.health_check {
         return health_check::run(sources);
     }
@@ -129,10 +137,10 @@ fn dispatch(arguments: impl Iterator<Item = OsString>) -> u8 {
         Some(Command::Estimate(_)) if !cli.check => config::load_without_web(&with_aws_profiles(&sources)),
         _ => config::load_all(&with_aws_profiles(&sources)),
     };
-    let mut loaded = match loaded {
+    let loaded = match loaded {
         Ok(loaded) => loaded,
         Err(problems) => {
-            report(&problems, &sources);
+            report(&problems);
             return USAGE;
         }
     };
@@ -142,18 +150,14 @@ fn dispatch(arguments: impl Iterator<Item = OsString>) -> u8 {
     }
     if cli.check {
         for warning in config::warnings(&loaded.config) {
-            eprint(&format!("warning: {warning}\n"));
+            if logging::is_json() {
+                warn!(warning, "the configuration is valid, but should be reconsidered");
+            } else {
+                eprint(&format!("warning: {warning}\n"));
+            }
         }
         print("The configuration is valid.\n");
         return SUCCESS;
-    }
-    if matches!(cli.command, Some(Command::Estimate(_))) && loaded.config.log.level == LogLevel::Info {
-        // Log lines about starts and stops would only disturb here.
-        loaded.config.log.level = LogLevel::Warn;
-    }
-    if let Err(error) = logging::start(&loaded.config.log) {
-        eprint(&format!("aws-iot-jobs-exporter: the log cannot be started: {error}\n"));
-        return FAILURE;
     }
     runtime::run(async |signals| match cli.command {
         None => serve::run(loaded, sources, signals).await,
@@ -167,10 +171,9 @@ fn with_aws_profiles(sources: &Sources) -> Sources {
     Sources { aws_profiles: Some(aws::profiles::read(&sources.environment)), ..sources.clone() }
 }
 
-/// Prints the problems of a configuration, as log lines if JSON is configured.
-fn report(problems: &Problems, sources: &Sources) {
-    let log = config::log_settings(sources);
-    if log.format == LogFormat::Json && logging::start(&log).is_ok() {
+/// Prints the problems of a configuration, each as a log line of its own if the log is JSON.
+fn report(problems: &Problems) {
+    if logging::is_json() {
         for problem in &problems.0 {
             error!(%problem, "invalid configuration");
         }
@@ -179,14 +182,32 @@ fn report(problems: &Problems, sources: &Sources) {
     }
 }
 
+/// Prints an error of the command line.
+fn report_usage(error: &clap::Error, arguments: &[OsString]) {
+    if error.use_stderr() && environment::asks_for_json(arguments) {
+        let log = Log { level: LogLevel::Info, format: LogFormat::Json };
+        if logging::start(&log).is_ok() {
+            let message = error.render().to_string();
+            error!(error = message.trim_end(), "invalid command line");
+            return;
+        }
+    }
+    // Help goes to standard output, errors to standard error. A closed pipe is not an error.
+    let _ = error.print();
+}
+
 /// Prints to standard output. A closed pipe is not an error.
 fn print(text: &str) {
     let _ = std::io::stdout().write_all(text.as_bytes());
 }
 
-/// Prints to standard error; see [`print()`].
+/// Prints to standard error, as a log line if the log is JSON; see [`print()`].
 fn eprint(text: &str) {
-    let _ = std::io::stderr().write_all(text.as_bytes());
+    if logging::is_json() {
+        error!("{}", text.trim_end());
+    } else {
+        let _ = std::io::stderr().write_all(text.as_bytes());
+    }
 }
 
 #[cfg(test)]

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
-use super::log::RunLog;
+use super::log::{self, RunLog};
 use super::schedule::{Pace, Schedule};
 use super::walks::Walked;
 use crate::jobs::{Part, Timepoint, Timestamp, WalkStats};
@@ -101,13 +101,15 @@ impl<T: Send + 'static> Listing<T> {
     pub(super) fn succeeded(&mut self, pages: u64, stats: WalkStats, now: Timepoint, reporter: &mut Reporter) {
         let duration = self.schedule.ended(now.instant, false, fastrand::f64());
         let walk = WalkState { pages, stats };
-        self.fresh_since = Some(now);
+        if self.fresh_since.replace(now).is_none() && !self.is_first() {
+            log::fresh_again(&reporter.target, self.collector);
+        }
         self.last_success = Some(now.wall);
         self.failing_since = None;
         self.last_walk = Some(walk);
         self.last_run = Some(RunOutcome { at: now.wall, duration, failure: None });
         reporter.ended.push((self.collector, None));
-        self.log.completed(&reporter.target, self.collector, &walk, duration);
+        self.log.completed(&reporter.target, self.collector, &walk, duration, now);
     }
 
     /// Records a failed or cancelled run. The data stays.
@@ -116,7 +118,7 @@ impl<T: Send + 'static> Listing<T> {
         let duration = self.schedule.ended(now.instant, true, fastrand::f64());
         reporter.ended.push((self.collector, Some(failure.reason)));
         self.failing_since.get_or_insert(now.wall);
-        self.log.failed(&reporter.target, self.collector, &failure);
+        self.log.failed(&reporter.target, self.collector, &failure, now);
         self.last_run = Some(RunOutcome { at: now.wall, duration, failure: Some(failure) });
     }
 
@@ -130,10 +132,13 @@ impl<T: Send + 'static> Listing<T> {
     }
 
     /// Withdraws stale data. Returns whether there was any.
-    pub(super) fn expire(&mut self, pace: &Pace, now: Timepoint) -> bool {
+    pub(super) fn expire(&mut self, pace: &Pace, now: Timepoint, target: &str) -> bool {
         let stale_after = self.schedule.stale_after(pace);
         let is_stale = self.fresh_since.is_some_and(|since| now.since(since) >= stale_after);
         if is_stale {
+            if let Some(at) = self.last_success {
+                log::stale(target, self.collector, now.wall.since(at));
+            }
             self.withdraw();
         }
         is_stale

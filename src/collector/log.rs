@@ -1,45 +1,123 @@
-//! Logs of the collectors: one line for each successful run, and only new failures.
+//! Logs of the collectors. At INFO there is what changes, and one summary of a target each 15 minutes. Single runs are DEBUG.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use tracing::{info, warn};
+use tokio::time::Instant;
+use tracing::{debug, info, warn};
 
-use crate::jobs::{AccountId, CacheState, CacheStates};
-use crate::metrics::{Collector, Failure, Identity, Reason, WalkState, by_collector};
+use crate::jobs::{AccountId, CacheState, CacheStates, Timepoint};
+use crate::metrics::{Collector, Failure, Identity, Published, Reason, TargetState, WalkState, by_collector};
+
+/// A failure that repeats is logged with its cause again after this time.
+const REPEAT_AFTER: Duration = Duration::from_mins(10);
+
+/// How far apart the summaries of a target are.
+const SUMMARY_INTERVAL: Duration = Duration::from_mins(15);
 
 /// What was logged about a listing.
 #[derive(Debug, Default)]
 pub(super) struct RunLog {
-    /// Failures in a row.
-    failures: u32,
-    last_failure: Option<(Reason, String)>,
+    has_succeeded: bool,
+    /// Failures in a row, and the end of the first of them.
+    failing: Option<(u32, Instant)>,
+    /// The last failure that was logged with its cause.
+    last_failure: Option<((Reason, String), Instant)>,
 }
 
 impl RunLog {
-    pub(super) fn completed(&mut self, target: &str, collector: Collector, walk: &WalkState, duration: Duration) {
+    pub(super) fn completed(
+        &mut self,
+        target: &str,
+        collector: Collector,
+        walk: &WalkState,
+        duration: Duration,
+        now: Timepoint,
+    ) {
         let collector = collector.as_str();
         let malformed = Some(walk.stats.malformed).filter(|malformed| *malformed > 0);
-        let (jobs, pages) = (walk.stats.jobs, walk.pages);
-        info!(%collector, %target, jobs, pages, malformed, duration_seconds = seconds(duration), "run complete");
-        let Self { failures, .. } = std::mem::take(self);
-        if failures > 0 {
-            info!(%collector, %target, failures, "collector has recovered");
+        let (jobs, pages, duration_seconds) = (walk.stats.jobs, walk.pages, seconds(duration));
+        if self.has_succeeded && self.failing.is_none() && malformed.is_none() {
+            debug!(%collector, %target, jobs, pages, duration_seconds, "run complete");
+        } else {
+            info!(%collector, %target, jobs, pages, malformed, duration_seconds, "run complete");
+        }
+        let Self { failing, .. } = std::mem::replace(self, Self { has_succeeded: true, ..Self::default() });
+        if let Some((failures, since)) = failing {
+            let failed_for_seconds = seconds(now.instant.saturating_duration_since(since));
+            info!(%collector, %target, failures, failed_for_seconds, "collector has recovered");
         }
     }
 
-    pub(super) fn failed(&mut self, target: &str, collector: Collector, failure: &Failure) {
-        self.failures = self.failures.saturating_add(1);
+    pub(super) fn failed(&mut self, target: &str, collector: Collector, failure: &Failure, now: Timepoint) {
+        let (failures, since) = self.failing.map_or((1, now.instant), |(runs, since)| (runs.saturating_add(1), since));
+        self.failing = Some((failures, since));
         let Failure { reason, message } = failure;
-        let (collector, failures) = (collector.as_str(), self.failures);
+        let collector = collector.as_str();
         // A walk can fail on different pages for the same reason.
-        let kind = message.chars().filter(|character| !character.is_ascii_digit()).collect();
-        let kind = Some((*reason, kind));
-        if std::mem::replace(&mut self.last_failure, kind.clone()) == kind {
+        let kind: String = message.chars().filter(|character| !character.is_ascii_digit()).collect();
+        let kind = (*reason, kind);
+        let was_logged = |(last, at): &((Reason, String), Instant)| {
+            *last == kind && now.instant.saturating_duration_since(*at) < REPEAT_AFTER
+        };
+        if self.last_failure.as_ref().is_some_and(was_logged) {
             warn!(%collector, %target, %reason, failures, "run failed again");
-        } else {
-            warn!(%collector, %target, %reason, error = %message, advice = reason.advice(), "run failed");
+            return;
         }
+        let failing_for_seconds = seconds(now.instant.saturating_duration_since(since));
+        let advice = reason.advice();
+        warn!(%collector, %target, %reason, failures, failing_for_seconds, error = %message, advice, "run failed");
+        self.last_failure = Some((kind, now.instant));
+    }
+}
+
+/// The data of a listing is too old, and is no longer shown.
+pub(super) fn stale(target: &str, collector: Collector, age: Duration) {
+    let (collector, age_seconds) = (collector.as_str(), seconds(age));
+    warn!(%collector, %target, age_seconds, "data is stale and not shown any more");
+}
+
+/// Data is shown again after it was stale.
+pub(super) fn fresh_again(target: &str, collector: Collector) {
+    info!(collector = %collector.as_str(), %target, "data is fresh and shown again");
+}
+
+/// The first complete list of an account and region is empty.
+pub(super) fn no_jobs(target: &Identity) {
+    let Identity { name: target, region, .. } = target;
+    warn!(%target, %region, "AWS has no jobs here: check that this is the right account and region");
+}
+
+/// When the summaries of a target are logged, and what happened since the last one.
+#[derive(Debug)]
+pub(super) struct SummaryLog {
+    due: Instant,
+    runs: u64,
+    failed_runs: u64,
+}
+
+impl SummaryLog {
+    pub(super) fn new(now: Instant) -> Self {
+        Self { due: now + SUMMARY_INTERVAL, runs: 0, failed_runs: 0 }
+    }
+
+    pub(super) const fn run_ended(&mut self, has_failed: bool) {
+        self.runs += 1;
+        self.failed_runs += has_failed as u64;
+    }
+
+    /// Logs the summary if it is due. What is not known is not there.
+    pub(super) fn log(&mut self, target: &str, state: &TargetState, now: Instant) {
+        if now < self.due {
+            return;
+        }
+        let sum = |part: &Option<Published>| part.as_ref().map(|published| published.part.jobs.values().sum::<u64>());
+        let (open_jobs, ended_jobs) = (sum(&state.open), sum(&state.ended));
+        let progress = state.open.as_ref().and_then(|open| open.part.progress.as_ref());
+        let stuck_jobs = progress.map(|progress| progress.stuck.values().sum::<u64>());
+        let Self { runs, failed_runs, .. } = *self;
+        info!(%target, open_jobs, ended_jobs, stuck_jobs, runs, failed_runs, "summary");
+        *self = Self::new(now);
     }
 }
 

@@ -10,7 +10,7 @@ use tokio::time::{Instant, sleep, sleep_until};
 use super::caught;
 use super::describing::{Describing, Event};
 use super::listing::{Listing, Reporter};
-use super::log::{self, RequestLog};
+use super::log::{self, RequestLog, SummaryLog};
 use super::looks;
 use super::requests::{Answered, Requests};
 use super::schedule::{Schedule, Spread};
@@ -94,6 +94,7 @@ pub struct Worker {
     requests: JobRequests,
     reporter: Reporter,
     request_log: RequestLog,
+    summary_log: SummaryLog,
     folded_thing_groups: u64,
     published_at: Option<Instant>,
     has_changed: bool,
@@ -117,6 +118,7 @@ impl Worker {
             requests: JobRequests::default(),
             reporter: Reporter { target: current.slot.shown().identity.name.clone(), ended: Vec::new() },
             request_log: RequestLog::default(),
+            summary_log: SummaryLog::new(now.instant),
             folded_thing_groups: 0,
             published_at: None,
             has_changed: true,
@@ -190,9 +192,9 @@ impl Worker {
     /// Withdraws stale data, and cancels a full walk that exceeds its timeout.
     fn expire(&mut self, now: Timepoint) {
         let settings = &self.current.settings;
-        self.has_changed |= self.open.expire(&settings.open_pace(), now);
+        self.has_changed |= self.open.expire(&settings.open_pace(), now, &self.reporter.target);
         let Some(full) = &mut self.full else { return };
-        if full.expire(&settings.full_pace(), now) {
+        if full.expire(&settings.full_pace(), now, &self.reporter.target) {
             self.store.ended_jobs_stale(now);
             self.has_changed = true;
         }
@@ -260,6 +262,9 @@ impl Worker {
         let Some(full) = self.full.as_mut().filter(|_| belongs_here) else { return };
         match result {
             Ok(Walked { pages, jobs, .. }) => {
+                if full.is_first() && jobs.stats().jobs == 0 && self.options.scope == Scope::default() {
+                    log::no_jobs(&self.current.slot.shown().identity);
+                }
                 full.succeeded(pages, jobs.stats(), now, &mut self.reporter);
                 self.store.full_walk_done(jobs, now);
             }
@@ -443,10 +448,12 @@ impl Worker {
         let counters = slot.counters();
         for (collector, failure) in self.reporter.ended.drain(..) {
             counters.run_ended(collector);
+            self.summary_log.run_ended(failure.is_some());
             if let Some(reason) = failure {
                 counters.run_failed(collector, reason);
             }
         }
+        self.summary_log.log(&self.reporter.target, &slot.shown().state, now.instant);
         (self.published_at, self.has_changed) = (Some(now.instant), false);
     }
 

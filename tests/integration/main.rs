@@ -22,6 +22,7 @@
     reason = "counts are small, exact, and compared as they were sent; a test that subtracts wrongly should fail"
 )]
 
+mod api;
 mod collector;
 mod compose;
 mod container;

@@ -50,7 +50,13 @@ pub struct Running {
 }
 
 impl Running {
+    /// Starts a program whose log has single runs, unless the command has a log level of its own.
     pub fn start(mut command: Command) -> Self {
+        let has_level =
+            command.as_std().get_args().any(|argument| argument.to_string_lossy().starts_with("--log.level"));
+        if !has_level {
+            command.arg("--log.level=debug");
+        }
         let mut child = command.spawn().expect("a started program");
         let lines = BufReader::new(child.stderr.take().expect("an error output")).lines();
         Self { child, lines, log: String::new() }
@@ -356,7 +362,7 @@ async fn what_a_credential_process_writes_is_not_told() {
     let mut daemon = Running::start(command);
     let address = daemon.address().await;
     let line = daemon.until("run failed").await;
-    let page = get_until(&address, "/", "failed: credentials").await;
+    let page = get_until(&address, "/", "failed (credentials)").await;
     assert!(line.contains("reason=credentials"), "{line}");
     assert!(!line.contains("hunter2") && !page.contains("hunter2"), "{line}");
 }

@@ -604,7 +604,11 @@ impl ThreadLog {
     pub fn start() -> Self {
         static SUBSCRIBER: Once = Once::new();
         SUBSCRIBER.call_once(|| {
-            let subscriber = tracing_subscriber::fmt().with_writer(|| ToThread).without_time().finish();
+            let subscriber = tracing_subscriber::fmt()
+                .with_max_level(tracing::Level::DEBUG)
+                .with_writer(|| ToThread)
+                .without_time()
+                .finish();
             tracing::subscriber::set_global_default(subscriber).expect("no other subscriber in this process");
         });
         LOGGED.set(Some(Vec::new()));

@@ -13,7 +13,7 @@ use crate::aws::{self, ClientOptions, Connection, Query};
 use crate::clock::Clock;
 use crate::collector::walks::{self, full_queries, open_queries};
 use crate::collector::{FULL_WALK_IDLE_FACTOR, JITTER, OPEN_WALK_IDLE_FACTOR};
-use crate::config::{Collectors, Config, LogLevel, Shown, Target};
+use crate::config::{Collectors, Config, LogFormat, LogLevel, Shown, Target};
 use crate::daemon::{TargetError, TargetRegistry};
 use crate::jobs::{FullWalk, JobSummary};
 use crate::metrics::{Failure, Reason, TargetCounters, WalkProgress};
@@ -102,7 +102,7 @@ pub async fn list_all(
 
 /// Hidden if standard error is not a terminal, or if it shows log lines.
 fn progress_bar(config: &Config) -> ProgressBar {
-    let is_hidden = config.log.level > LogLevel::Warn;
+    let is_hidden = config.log.level > LogLevel::Info || config.log.format == LogFormat::Json;
     let progress = if is_hidden { ProgressBar::hidden() } else { ProgressBar::no_length() };
     if let Ok(style) = ProgressStyle::with_template("{spinner} {pos} jobs listed, {elapsed}") {
         progress.set_style(style);

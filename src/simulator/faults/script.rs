@@ -192,11 +192,11 @@ impl FromStr for Rule {
                 "delay" => rule.delay = Some(delay(value)?),
                 _ => return Err(ParseScriptError::Setting(setting.to_owned())),
             }
-            let setting = if matches!(key, "attempt" | "every") { "page" } else { key };
-            if known.contains(&setting) {
+            let kind = if matches!(key, "attempt" | "every") { "page" } else { key };
+            if known.contains(&kind) {
                 return Err(ParseScriptError::Twice(setting.to_owned()));
             }
-            known.push(setting);
+            known.push(kind);
         }
         Ok(rule)
     }

@@ -159,30 +159,68 @@ async fn after_a_panic_of_the_worker_all_data_is_withdrawn_until_it_is_listed_ag
     assert!(state.open_jobs.is_up() && state.all_jobs.is_some_and(|all| all.is_up()));
 }
 
+/// Lines of a log that have all of these texts.
+fn with<'a>(lines: &'a [String], texts: &[&str]) -> Vec<&'a str> {
+    lines.iter().map(String::as_str).filter(|line| texts.iter().all(|text| line.contains(text))).collect()
+}
+
+fn deny_lists(running: &Running) {
+    running.simulator.intercept(|call| {
+        let fails = call.operation == Operation::ListJobs;
+        fails.then(|| simulator::error(StatusCode::FORBIDDEN, "AccessDeniedException", "no"))
+    });
+}
+
 #[tokio::test(start_paused = true)]
-async fn a_run_is_logged_by_its_size_a_failure_once_and_its_end() {
+async fn the_first_run_is_logged_at_info_later_ones_at_debug_and_a_summary_each_quarter_of_an_hour() {
+    let log = ThreadLog::start();
+    let running = Running::start(&simulated(open_jobs(3))).await;
+    running.after(MINUTE * 64).await;
+    let lines = log.take();
+    let first = with(&lines, &["INFO", "run complete", "collector=open_jobs"]);
+    assert_eq!(first.len(), 1, "{lines:?}");
+    for field in ["target=t", "jobs=3", "pages=3", "duration_seconds=0"] {
+        assert!(first[0].contains(field), "{field} is not in {}", first[0]);
+    }
+    assert!(with(&lines, &["DEBUG", "run complete", "collector=open_jobs"]).len() > 50);
+    let summaries = with(&lines, &["INFO", "summary", "target=t", "open_jobs=3", "ended_jobs=0", "failed_runs=0"]);
+    assert_eq!(summaries.len(), 4, "{lines:?}");
+    assert!(with(&lines, &["INFO"]).len() < 200 / 30, "30 targets log less than 200 lines in an hour: {lines:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_failure_is_logged_with_its_cause_at_least_each_ten_minutes() {
     let log = ThreadLog::start();
     let mut setup = Setup::default();
     setup.settings.collectors.all_jobs.enabled = false;
     let running = Running::start_with(&simulated(open_jobs(3)), setup).await;
     running.after(SECOND * 30).await;
+    deny_lists(&running);
+    log.take();
+    running.after(MINUTE * 9).await;
     let lines = log.take();
-    let complete = lines.iter().find(|line| line.contains("run complete")).expect("a line");
-    for field in ["collector=open_jobs", "target=t", "jobs=3", "pages=3", "duration_seconds=0"] {
-        assert!(complete.contains(field), "{field} is not in {complete}");
-    }
-    running.simulator.intercept(|call| {
-        let fails = call.operation == Operation::ListJobs;
-        fails.then(|| simulator::error(StatusCode::FORBIDDEN, "AccessDeniedException", "no"))
-    });
-    running.after(MINUTE * 3).await;
+    assert_eq!(with(&lines, &["run failed", "error=", "advice="]).len(), 1, "{lines:?}");
+    assert!((7..=9).contains(&with(&lines, &["run failed again", "reason=denied"]).len()), "{lines:?}");
+    running.after(MINUTE * 21).await;
     let lines = log.take();
-    let with = |text: &str| lines.iter().filter(|line| line.contains(text)).count();
-    assert_eq!(with("advice="), 1, "{lines:?}");
-    assert!((1..=2).contains(&with("run failed again")), "{lines:?}");
+    let whole = with(&lines, &["run failed", "error=", "advice=", "failing_for_seconds="]);
+    assert_eq!(whole.len(), 2, "{lines:?}");
+    let stale = with(&lines, &["WARN", "data is stale and not shown any more", "collector=open_jobs", "age_seconds="]);
+    assert_eq!(stale.len(), 1, "{lines:?}");
     running.simulator.stop_intercepting();
     running.after(MINUTE * 2).await;
-    assert!(log.take().iter().any(|line| line.contains("collector has recovered")));
+    let lines = log.take();
+    assert_eq!(with(&lines, &["INFO", "collector has recovered", "failed_for_seconds="]).len(), 1, "{lines:?}");
+    assert_eq!(with(&lines, &["INFO", "data is fresh and shown again"]).len(), 1, "{lines:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_account_without_jobs_asks_once_whether_the_region_is_right() {
+    let log = ThreadLog::start();
+    let running = Running::start(&simulated([])).await;
+    running.after(MINUTE * 40).await;
+    let lines = log.take();
+    assert_eq!(with(&lines, &["WARN", "AWS has no jobs here", "region=eu-west-1"]).len(), 1, "{lines:?}");
 }
 
 #[tokio::test(start_paused = true)]
