@@ -13,6 +13,7 @@ It installs nothing.
   --all   Also run the tests against foreign servers and tools (module `foreign`) and the long ones (module `long`). On
           Debian and Ubuntu this installs what is missing: packages with apt-get, as root or with sudo, and a Python
           environment in target/python. Newer versions of Prometheus and vmalert are unpacked into target/tools.
+          Builds with the oldest Rust that Cargo.toml allows, which rustup must have.
   --help  Print this text.
 USAGE
 }
@@ -89,6 +90,26 @@ make_python_environment() {
   target/python/bin/python3 -c 'import boto3; print("boto3", boto3.__version__)'
 }
 
+# Builds with the oldest Rust that Cargo.toml promises.
+check_declared_rust() {
+  local version
+  version="$(sed -n 's/^rust-version = "\([0-9.]*\)"$/\1/p' Cargo.toml)"
+  # rustup takes 1.95 for the newest 1.95.x, and would look for it on the network.
+  case "$version" in
+    *.*.*) ;;
+    *.*) version="$version.0" ;;
+    *)
+      printf 'Cargo.toml has no rust-version.\n' >&2
+      return 1
+      ;;
+  esac
+  if ! grep -q "^$version-" <<<"$(rustup toolchain list)"; then
+    printf 'Rust %s, the rust-version of Cargo.toml, is missing: rustup toolchain install --profile minimal %s\n' "$version" "$version" >&2
+    return 1
+  fi
+  cargo "+$version" check --locked --all-targets
+}
+
 all=""
 for argument in "$@"; do
   case "$argument" in
@@ -120,6 +141,9 @@ step "documentation of the code"
 RUSTDOCFLAGS="--deny warnings" cargo doc --locked --no-deps --document-private-items --quiet
 
 if [ -n "$all" ]; then
+  step "oldest Rust"
+  check_declared_rust
+
   step "all tests"
   cargo test --locked
 else

@@ -52,6 +52,8 @@ fn it_is_built_by_a_compiler_that_is_new_enough_and_on_the_debian_that_it_runs_o
     let version = |text: &str| text.split('.').map(|part| part.parse().expect("a number")).collect::<Vec<u32>>();
     let compiler = found(builder, r"/rust:([0-9.]+)-slim-trixie(?:@sha256:[0-9a-f]{64})?$")[0];
     assert!(version(compiler) >= version(env!("CARGO_PKG_RUST_VERSION")), "{compiler}");
+    let readme = crate::support::text("README.md");
+    assert_eq!(found(&readme, r"with Rust ([0-9.]+) or later"), [env!("CARGO_PKG_RUST_VERSION")]);
     // Debian 13 is trixie.
     found(runtime, r"^(gcr\.io/distroless/cc-debian13:nonroot)(?:@sha256:[0-9a-f]{64})?$");
 }
