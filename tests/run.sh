@@ -13,7 +13,8 @@ It installs nothing.
   --all   Also run the tests against foreign servers and tools (module `foreign`) and the long ones (module `long`). On
           Debian and Ubuntu this installs what is missing: packages with apt-get, as root or with sudo, and a Python
           environment in target/python. Newer versions of Prometheus and vmalert are unpacked into target/tools.
-          Builds with the oldest Rust that Cargo.toml allows, which rustup must have.
+          Builds with the oldest Rust that Cargo.toml allows, which rustup must have. Checks licences and sources of the
+          dependencies with cargo-deny, which is built into target/tools.
   --help  Print this text.
 USAGE
 }
@@ -110,6 +111,15 @@ check_declared_rust() {
   cargo "+$version" check --locked --all-targets
 }
 
+# Without its database of advisories, which is not needed to judge the dependencies' licences and sources.
+check_dependencies() {
+  local version=0.20.2
+  if [ "$(target/tools/bin/cargo-deny --version 2>/dev/null)" != "cargo-deny $version" ]; then
+    cargo install --locked --quiet "cargo-deny@$version" --root target/tools
+  fi
+  target/tools/bin/cargo-deny --offline check licenses bans sources
+}
+
 all=""
 for argument in "$@"; do
   case "$argument" in
@@ -141,6 +151,9 @@ step "documentation of the code"
 RUSTDOCFLAGS="--deny warnings" cargo doc --locked --no-deps --document-private-items --quiet
 
 if [ -n "$all" ]; then
+  step "dependencies"
+  check_dependencies
+
   step "oldest Rust"
   check_declared_rust
 
