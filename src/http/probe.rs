@@ -91,13 +91,17 @@ mod tests {
         let address = listener.local_addr().expect("an address");
         let server = thread::spawn(move || {
             let (mut socket, _) = listener.accept().expect("a connection");
-            let mut request = [0; MAX_LINE_BYTES];
-            let read = socket.read(&mut request).expect("a request");
+            let mut request = Vec::new();
+            let mut byte = [0];
+            while !request.ends_with(b"\r\n\r\n") {
+                socket.read_exact(&mut byte).expect("a request");
+                request.extend(byte);
+            }
             for byte in answer {
                 // The probe closes the connection early.
                 let _ = socket.write_all(&[*byte]);
             }
-            String::from_utf8_lossy(&request[..read]).into_owned()
+            String::from_utf8(request).expect("text")
         });
         let outcome = probe(address, "/-/healthy", Duration::from_secs(10));
         let request = server.join().expect("a server");

@@ -123,9 +123,7 @@ async fn headers_that_are_too_large_or_too_many_are_refused_and_end_the_connecti
     let long = format!("GET /{} HTTP/1.1\r\nhost: x\r\n\r\n", "a".repeat(1 << 20));
     for (name, request) in [("large", large), ("many", many), ("long", long)] {
         let answer = answer(&listening, request.as_bytes()).await;
-        // A reset may overtake the answer, since the rest of the request is never read.
-        assert!(answer.is_empty() || ["431", "414", "400"].contains(&statuses(&answer)[0]), "{name}: {answer:.200}");
-        assert!(statuses(&answer).len() <= 1, "{name}");
+        assert_eq!(statuses(&answer), ["431"], "{name}: {answer:.200}");
     }
     assert_scrapes(&listening, "headers that are too large").await;
 }
@@ -162,7 +160,10 @@ async fn a_request_whose_end_is_in_doubt_is_the_last_of_its_connection() {
         let request = format!("POST /-/ready HTTP/1.1\r\nhost: x\r\n{framing}{smuggled}");
         let answer = answer(&listening, request.as_bytes()).await;
         let statuses = statuses(&answer);
-        assert!(statuses.len() <= 1 && !statuses.contains(&"200"), "{framing:?}: {answer}");
+        // A fault in the body may end the connection without an answer, one in the header may not.
+        let is_in_body = framing.starts_with("transfer-encoding: chunked\r\n\r\n");
+        assert!(statuses.len() == 1 || (is_in_body && statuses.is_empty()), "{framing:?}: {answer}");
+        assert!(statuses.iter().all(|status| status.starts_with('4')), "{framing:?}: {answer}");
     }
     assert_scrapes(&listening, "requests that hide others").await;
 }

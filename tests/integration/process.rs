@@ -7,13 +7,16 @@ use std::time::Duration;
 
 use aws_iot_jobs_exporter::jobs::AccountId;
 use aws_iot_jobs_exporter::simulator::{self, Operation};
-use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, BufReader};
+use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
 use tokio::process::{Child, Command};
-use tokio::time::{Instant, timeout};
+use tokio::time::timeout;
 
 use crate::support::{ACCESS_KEY_ID, Endpoint, REGION, jobs, simulator as simulated};
 
 pub const PROGRAM: &str = env!("CARGO_BIN_EXE_aws-iot-jobs-exporter");
+/// Longer than anything here takes on a busy machine.
+const PATIENCE: Duration = Duration::from_mins(1);
+
 const SECRET: &str = "wJalrXUtnFEMISECRETKEY";
 const SESSION_TOKEN: &str = "IQoJb3JpZ2luX2VjSESSIONTOKEN";
 
@@ -37,7 +40,7 @@ pub fn pointed_at(mut command: Command, endpoint: &Endpoint) -> Command {
 }
 
 async fn ran(arguments: &[&str]) -> (Option<i32>, String, String) {
-    let output = timeout(Duration::from_secs(20), program(arguments).output()).await.expect("an end").expect("a start");
+    let output = timeout(PATIENCE, program(arguments).output()).await.expect("an end").expect("a start");
     let text = |bytes: Vec<u8>| String::from_utf8(bytes).expect("UTF-8");
     (output.status.code(), text(output.stdout), text(output.stderr))
 }
@@ -64,7 +67,7 @@ impl Running {
 
     /// Reads the log up to a line that contains `text`.
     pub async fn until(&mut self, text: &str) -> String {
-        let read = timeout(Duration::from_secs(20), async {
+        let read = timeout(PATIENCE, async {
             while let Some(line) = self.lines.next_line().await.expect("a log of UTF-8") {
                 self.log.push_str(&line);
                 self.log.push('\n');
@@ -107,19 +110,21 @@ impl Running {
     pub async fn handles_sigterm(&self) {
         const SIGTERM_BIT: u64 = 1 << 14;
         let path = format!("/proc/{}/status", self.id());
-        for _ in 0..2000 {
-            let status = std::fs::read_to_string(&path).expect("the status of a running program");
-            let caught = status.lines().find_map(|line| line.strip_prefix("SigCgt:")).expect("its caught signals");
-            if u64::from_str_radix(caught.trim(), 16).expect("a mask") & SIGTERM_BIT != 0 {
-                return;
+        let handled = async {
+            loop {
+                let status = std::fs::read_to_string(&path).expect("the status of a running program");
+                let caught = status.lines().find_map(|line| line.strip_prefix("SigCgt:")).expect("its caught signals");
+                if u64::from_str_radix(caught.trim(), 16).expect("a mask") & SIGTERM_BIT != 0 {
+                    return;
+                }
+                tokio::time::sleep(Duration::from_millis(5)).await;
             }
-            tokio::time::sleep(Duration::from_millis(5)).await;
-        }
-        panic!("no handler for SIGTERM after 10 s");
+        };
+        timeout(PATIENCE, handled).await.expect("a handler for SIGTERM in time");
     }
 
-    pub async fn exit_code(&mut self, within: Duration) -> Option<i32> {
-        timeout(within, self.child.wait()).await.expect("an end in time").expect("a status").code()
+    pub async fn exit_code(&mut self) -> Option<i32> {
+        timeout(PATIENCE, self.child.wait()).await.expect("an end in time").expect("a status").code()
     }
 }
 
@@ -256,7 +261,7 @@ async fn two_targets_of_the_same_jobs_by_the_environments_region_exit_64_and_are
     };
     let mut refused = start("eu-west-1");
     refused.until("the targets \"a\" and \"b\" watch the same jobs").await;
-    assert_eq!(refused.exit_code(Duration::from_secs(20)).await, Some(64));
+    assert_eq!(refused.exit_code().await, Some(64));
     // In two regions they are different jobs.
     start("us-east-1").until("started").await;
 }
@@ -382,7 +387,7 @@ async fn sigterm_while_the_demo_makes_its_fleet_ends_it_with_0() {
     let mut demo = Running::start(program(&["demo", "--jobs=1000000", "--web.listen-address=127.0.0.1:0"]));
     demo.handles_sigterm().await;
     demo.signal("TERM");
-    assert_eq!(demo.exit_code(Duration::from_secs(2)).await, Some(0));
+    assert_eq!(demo.exit_code().await, Some(0));
 }
 
 #[tokio::test]
@@ -403,7 +408,7 @@ async fn the_demo_serves_metrics_of_a_simulated_fleet_without_anything_else() {
     let metrics = get(&address, "/metrics").await;
     assert!(metrics.contains("aws_iot_jobs_up{target=\"demo\",aws_region=\"eu-west-1\"} 1\n"), "{metrics}");
     demo.signal("INT");
-    assert_eq!(demo.exit_code(Duration::from_secs(2)).await, Some(0));
+    assert_eq!(demo.exit_code().await, Some(0));
 }
 
 pub async fn get(address: &str, path: &str) -> String {
@@ -413,19 +418,19 @@ pub async fn get(address: &str, path: &str) -> String {
 /// What is at `path` once it contains `text`. What a line of the log says is published within a second after it.
 pub async fn get_until(address: &str, path: &str, text: &str) -> String {
     let mut answer = String::new();
-    for _ in 0..500 {
-        answer = get(address, path).await;
-        if answer.contains(text) {
-            return answer;
+    let shown = async {
+        while !answer.contains(text) {
+            answer = get(address, path).await;
+            tokio::time::sleep(Duration::from_millis(10)).await;
         }
-        tokio::time::sleep(Duration::from_millis(10)).await;
-    }
-    panic!("{text} is not in {answer}");
+    };
+    let outcome = timeout(PATIENCE, shown).await;
+    outcome.unwrap_or_else(|_| panic!("{text} is not in {answer}"));
+    answer
 }
 
 /// The whole answer: status line, headers and body.
 async fn request(method: &str, address: &str, path: &str) -> String {
-    use tokio::io::AsyncWriteExt as _;
     let mut socket = tokio::net::TcpStream::connect(address).await.expect("a connection");
     let request = format!("{method} {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n");
     socket.write_all(request.as_bytes()).await.expect("a sent request");
@@ -449,7 +454,7 @@ async fn several_addresses_are_served_and_their_real_ports_logged() {
     }
 }
 
-/// A walk that never ends by itself: each page takes its time, and there are many.
+/// A walk that ends long after the test: at 5 requests a second, its 200 pages take 40 seconds.
 async fn walking() -> (simulator::Simulator, Endpoint, Running) {
     let simulator = simulated(jobs(50_000));
     let endpoint = Endpoint::start(simulator.clone()).await;
@@ -462,13 +467,11 @@ async fn walking() -> (simulator::Simulator, Endpoint, Running) {
 }
 
 #[tokio::test]
-async fn sigterm_in_the_middle_of_a_walk_ends_it_with_0_within_two_seconds() {
+async fn sigterm_in_the_middle_of_a_walk_ends_it_with_0() {
     for name in ["TERM", "INT"] {
         let (simulator, _endpoint, mut daemon) = walking().await;
-        let asked = Instant::now();
         daemon.signal(name);
-        assert_eq!(daemon.exit_code(Duration::from_secs(2)).await, Some(0), "SIG{name}");
-        assert!(asked.elapsed() < Duration::from_secs(2));
+        assert_eq!(daemon.exit_code().await, Some(0), "SIG{name}");
         assert!(simulator.requests(Operation::ListJobs) < 50, "the walk was dropped, not finished");
     }
 }
@@ -479,16 +482,17 @@ async fn a_second_signal_ends_it_at_once() {
     let endpoint = Endpoint::start(simulator).await;
     let mut daemon = Running::start(pointed_at(program(&["--web.listen-address=127.0.0.1:0"]), &endpoint));
     let address = daemon.address().await;
-    // Half a request keeps the drain waiting.
+    // A request whose body does not come keeps the drain waiting. The answer says that the exporter waits for the body.
     let mut socket = tokio::net::TcpStream::connect(&address).await.expect("a connection");
-    tokio::io::AsyncWriteExt::write_all(&mut socket, b"GET / HTTP/1.1\r\nHost").await.expect("half a request");
-    tokio::time::sleep(Duration::from_millis(100)).await;
+    let head = b"POST / HTTP/1.1\r\nHost: x\r\nExpect: 100-continue\r\nContent-Length: 1\r\n\r\n";
+    socket.write_all(head).await.expect("half a request");
+    let mut answer = [0; 25];
+    socket.read_exact(&mut answer).await.expect("an answer");
+    assert_eq!(&answer, b"HTTP/1.1 100 Continue\r\n\r\n");
     daemon.signal("TERM");
     daemon.until("stopping").await;
-    let asked = Instant::now();
     daemon.signal("TERM");
-    assert_eq!(daemon.exit_code(Duration::from_secs(1)).await, Some(1));
-    assert!(asked.elapsed() < Duration::from_secs(1));
+    assert_eq!(daemon.exit_code().await, Some(1), "not 0, as after a drain");
 }
 
 #[tokio::test]
@@ -602,7 +606,7 @@ async fn sighup_and_a_post_read_the_file_again_and_a_faulty_one_changes_nothing(
     let metrics = get(&address, "/metrics").await;
     assert!(metrics.contains("config_last_reload_successful 0") && metrics.contains("target=\"two\""), "{metrics}");
     running.signal("TERM");
-    assert_eq!(running.exit_code(Duration::from_secs(2)).await, Some(0));
+    assert_eq!(running.exit_code().await, Some(0));
 }
 
 fn line_of<'a>(metrics: &'a str, start: &str) -> Option<&'a str> {
@@ -630,7 +634,7 @@ async fn an_empty_variable_counts_as_not_set_for_the_sdk_too() {
         let metrics = get(&address, "/metrics").await;
         assert!(metrics.contains(&format!("aws_iot_jobs_up{{target=\"{REGION}\"")), "{metrics}");
         daemon.signal("TERM");
-        assert_eq!(daemon.exit_code(Duration::from_secs(2)).await, Some(0));
+        assert_eq!(daemon.exit_code().await, Some(0));
     }
 }
 
@@ -720,7 +724,7 @@ async fn the_health_check_asks_where_flags_or_the_environment_have_it_listen_and
     assert!(code == Some(64) && errors.contains("listen"), "{errors}");
 
     demo.signal("TERM");
-    assert_eq!(demo.exit_code(Duration::from_secs(2)).await, Some(0));
+    assert_eq!(demo.exit_code().await, Some(0));
     let (code, printed, errors) = health(&[&flag]).await;
     assert_eq!((code, printed.as_str()), (Some(1), ""));
     assert_eq!(errors, format!("{address} does not answer: Connection refused (os error 111)\n"));
@@ -744,7 +748,7 @@ async fn somebody_else_at_the_address_is_not_taken_for_a_healthy_exporter() {
     let server = tokio::spawn(async move {
         let (mut socket, _) = listener.accept().await.expect("a connection");
         let answer = b"HTTP/1.1 503 Service Unavailable\r\nContent-Length: 0\r\n\r\n";
-        tokio::io::AsyncWriteExt::write_all(&mut socket, answer).await.expect("an answer");
+        socket.write_all(answer).await.expect("an answer");
         let _ = socket.read_to_end(&mut Vec::new()).await;
     });
     let (code, printed, errors) = health(&[&flag]).await;
@@ -791,7 +795,8 @@ async fn of_twenty_targets_four_that_fail_in_their_own_ways_hold_up_none_of_the_
     std::fs::write(folder.path().join("config"), format!("[profile broken]\ncredential_process = {process}\n"))
         .expect("a written file");
     let mut targets = String::from("targets:\n");
-    for name in (0..16).map(|n| format!("good-{n}")).chain(["long", "denied", "hangs", "broken"].map(str::to_owned)) {
+    let good: Vec<String> = (0..16).map(|n| format!("good-{n}")).collect();
+    for name in good.iter().cloned().chain(["long", "denied", "hangs", "broken"].map(str::to_owned)) {
         let more = match &*name {
             "hangs" => format!(", endpoint_url: 'http://{silent_address}'"),
             "broken" => ", profile: broken".to_owned(),
@@ -813,26 +818,35 @@ async fn of_twenty_targets_four_that_fail_in_their_own_ways_hold_up_none_of_the_
     command.env("AWS_CONFIG_FILE", folder.path().join("config"));
     let mut daemon = Running::start(command);
     let address = daemon.address().await;
-    // The first of the three attempts at the silent endpoint ends after 10 s.
-    tokio::time::sleep(Duration::from_secs(8)).await;
-    let answer = get(&address, "/metrics").await;
-    let (_, body) = answer.split_once("\r\n\r\n").expect("a body");
-    let shown = crate::support::Exposition::parse(body.as_bytes());
+    // Each of the others lists again and again while the first walk of one hangs.
+    let listed_again = async {
+        loop {
+            let answer = get(&address, "/metrics").await;
+            let (_, body) = answer.split_once("\r\n\r\n").expect("a body");
+            let shown = crate::support::Exposition::parse(body.as_bytes());
+            let runs = |name: &str| {
+                let labels = [("target", name), ("collector", "open_jobs")];
+                shown.value("aws_iot_jobs_exporter_collector_runs_total", &labels)
+            };
+            let have_run = |names: &[String], walks: f64| names.iter().all(|name| runs(name) >= Some(walks));
+            if have_run(&good, 3.0) && have_run(&["long", "denied", "broken"].map(str::to_owned), 1.0) {
+                return shown;
+            }
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+    };
+    let shown = timeout(PATIENCE, listed_again).await.expect("walks of all others");
     let up = |name: &str| shown.value("aws_iot_jobs_up", &[("target", name)]);
-    for name in (0..16).map(|n| format!("good-{n}")) {
-        assert_eq!(up(&name), Some(1.0), "{name}");
-        let labels = [("target", &*name), ("collector", "open_jobs")];
-        let runs = shown.value("aws_iot_jobs_exporter_collector_runs_total", &labels);
-        assert!(runs >= Some(5.0), "{name}: {runs:?} walks in 8 s");
+    for name in &good {
+        assert_eq!(up(name), Some(1.0), "{name}");
     }
     for (name, reason) in [("long", "malformed"), ("denied", "denied"), ("broken", "credentials")] {
         assert_eq!(up(name), Some(0.0), "{name}");
         let labels = [("target", name), ("collector", "open_jobs"), ("reason", reason)];
         assert!(shown.value("aws_iot_jobs_exporter_collector_failures_total", &labels) > Some(0.0), "{name}: {reason}");
     }
-    assert_eq!(up("hangs"), Some(1.0), "its first walk has not ended");
     let hangs = |name: &str| shown.family(name).any(|(labels, _)| labels["target"] == "hangs");
-    assert!(!hangs("aws_iot_jobs") && !hangs("aws_iot_jobs_collector_success"), "and nothing is known about its jobs");
+    assert!(!hangs("aws_iot_jobs"), "nothing is known about its jobs");
     daemon.signal("TERM");
-    assert_eq!(daemon.exit_code(Duration::from_secs(5)).await, Some(0));
+    assert_eq!(daemon.exit_code().await, Some(0));
 }

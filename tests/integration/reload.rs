@@ -136,7 +136,9 @@ async fn reloads_that_race_are_taken_one_by_one() {
     exporter.listed(1).await;
     let one = |name: &'static str| exporter.reload(move |config| config.targets.push(target(name, URL)));
     let outcomes = tokio::join!(one("a"), one("b"), one("c"), one("d"), one("e"), one("f"));
-    assert!([outcomes.0, outcomes.1, outcomes.2, outcomes.3, outcomes.4, outcomes.5].iter().all(Result::is_ok));
+    let outcomes = [outcomes.0, outcomes.1, outcomes.2, outcomes.3, outcomes.4, outcomes.5];
+    assert!(outcomes.iter().all(Result::is_ok), "{outcomes:?}");
+    assert_eq!(exporter.reads(), 6, "each of them reads the configuration");
     let shown = exporter.scrape().await;
     assert_eq!(targets(&shown), ["t", "a", "b", "c", "d", "e", "f"]);
 }

@@ -75,7 +75,7 @@ async fn a_service_manager_is_told_of_the_start_of_each_reload_and_of_the_end() 
 
     daemon.signal("TERM");
     assert_eq!(manager.told().await, ["STOPPING=1"]);
-    assert_eq!(daemon.exit_code(Duration::from_secs(2)).await, Some(0));
+    assert_eq!(daemon.exit_code().await, Some(0));
 }
 
 #[tokio::test]
@@ -99,7 +99,7 @@ async fn a_service_manager_that_is_gone_is_noted_and_all_runs_on() {
     daemon.until("cannot report the state to the service manager").await;
     daemon.until("run complete").await;
     daemon.signal("TERM");
-    assert_eq!(daemon.exit_code(Duration::from_secs(2)).await, Some(0));
+    assert_eq!(daemon.exit_code().await, Some(0));
 }
 
 #[tokio::test]

@@ -6,6 +6,7 @@ use std::fmt;
 use std::future::pending;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, Once};
 use std::time::{Duration, SystemTime};
 
@@ -228,6 +229,7 @@ pub struct Exporter {
     pub wire: Wire,
     handler: http::Handler,
     configured: Configured,
+    reads: Arc<AtomicUsize>,
     reloads: Reloads,
     task: JoinHandle<()>,
 }
@@ -235,9 +237,11 @@ pub struct Exporter {
 /// What an exporter reads when it reads its configuration again.
 type Configured = Arc<Mutex<Result<Config, Problems>>>;
 
-fn load(configured: &Configured) -> Load {
-    let configured = Arc::clone(configured);
+/// Reads the configuration, and counts how often.
+fn load(configured: &Configured, reads: &Arc<AtomicUsize>) -> Load {
+    let (configured, reads) = (Arc::clone(configured), Arc::clone(reads));
     Arc::new(move || {
+        reads.fetch_add(1, Ordering::Relaxed);
         let config = configured.lock().expect("no test panics in here").clone()?;
         Ok(loaded(config))
     })
@@ -268,15 +272,21 @@ impl Exporter {
             Box::pin(Daemon::start(loaded(config.clone()), &access, clock)).await.expect("the exporter starts");
         let (handler, reloads) = (daemon.handler(), daemon.reloads());
         let configured: Configured = Arc::new(Mutex::new(Ok(config)));
-        let load = load(&configured);
+        let reads = Arc::default();
+        let load = load(&configured, &reads);
         let task = tokio::spawn(async move { Box::pin(daemon.run(load, pending())).await.expect("the exporter runs") });
-        Self { simulator, wire, handler, configured, reloads, task }
+        Self { simulator, wire, handler, configured, reads, reloads, task }
     }
 
     /// Changes the configuration, and has it read again.
     pub async fn reload(&self, change: impl FnOnce(&mut Config)) -> Result<String, String> {
         self.configured.lock().expect("no test panics in here").as_mut().map(change).expect("a valid configuration");
         self.reloads.reload().await
+    }
+
+    /// How often it has read its configuration again.
+    pub fn reads(&self) -> usize {
+        self.reads.load(Ordering::Relaxed)
     }
 
     /// Has a configuration read that is faulty.
@@ -450,7 +460,7 @@ impl Listening {
             .await
             .expect("the exporter starts");
         let (address, handler) = (daemon.addresses()[0], daemon.handler());
-        let load = load(&Arc::new(Mutex::new(Ok(config))));
+        let load = load(&Arc::new(Mutex::new(Ok(config))), &Arc::default());
         let task = tokio::spawn(async move { Box::pin(daemon.run(load, pending())).await.expect("the exporter runs") });
         let listening = Self { address, handler, task };
         listening.listed().await;
@@ -458,13 +468,12 @@ impl Listening {
     }
 
     async fn listed(&self) {
-        for _ in 0..600 {
-            if scrape_handler(&self.handler).await.has_listed(1) {
-                return;
+        let listed = async {
+            while !scrape_handler(&self.handler).await.has_listed(1) {
+                tokio::time::sleep(Duration::from_millis(50)).await;
             }
-            tokio::time::sleep(Duration::from_millis(50)).await;
-        }
-        panic!("not listed within 30 s");
+        };
+        tokio::time::timeout(Duration::from_mins(1), listed).await.expect("a listing in time");
     }
 
     pub fn url(&self, path: &str) -> String {

@@ -6,7 +6,7 @@
 
 use std::io::ErrorKind;
 use std::process::{ExitStatus, Stdio};
-use std::time::{Duration, SystemTime};
+use std::time::SystemTime;
 
 use aws_credential_types::Credentials;
 use rustix::process::{Pid, Signal, kill_process_group};
@@ -30,13 +30,9 @@ const NOT_FOUND: i32 = 127;
 /// # Errors
 /// Why there are none, as the end of a sentence that begins with `credential_process`.
 pub(super) async fn run(command: &str, now: SystemTime) -> Result<Credentials, String> {
-    run_within(SOURCE_TIMEOUT, command, now).await
-}
-
-async fn run_within(limit: Duration, command: &str, now: SystemTime) -> Result<Credentials, String> {
     let group = ProcessGroup::start(command)?;
-    let ended = timeout(limit, group.output()).await;
-    let too_slow = |_| format!("{} did not end within {} s and was killed", program(command), limit.as_secs());
+    let ended = timeout(SOURCE_TIMEOUT, group.output()).await;
+    let too_slow = |_| format!("{} did not end within {} s and was killed", program(command), SOURCE_TIMEOUT.as_secs());
     let (status, output) = ended.map_err(too_slow)??;
     // Checked first: a program that prints more is killed by a signal.
     if output.len() as u64 > MAX_OUTPUT {
@@ -146,6 +142,7 @@ fn parse(output: &[u8], now: SystemTime) -> Result<Credentials, String> {
 #[cfg(test)]
 mod tests {
     use std::path::Path;
+    use std::time::Duration;
 
     use super::*;
 
@@ -255,9 +252,15 @@ mod tests {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let file = folder.path().join("child");
         let command = format!("sleep 1000 & echo $! > {}; wait", file.display());
-        let fault = run_within(Duration::from_secs(1), &command, now()).await.expect_err("no end");
-        assert_eq!(fault, "\"sleep\" did not end within 1 s and was killed");
+        let running = tokio::spawn(async move { run(&command, now()).await });
+        until(|| written(&file).is_some()).await;
         let child = written(&file).expect("the id of a child");
+        assert!(runs(&child));
+        tokio::time::pause();
+        tokio::time::advance(SOURCE_TIMEOUT).await;
+        let fault = running.await.expect("no panic").expect_err("no end");
+        assert_eq!(fault, "\"sleep\" did not end within 15 s and was killed");
+        tokio::time::resume();
         until(|| !runs(&child)).await;
     }
 

@@ -298,7 +298,8 @@ mod tests {
         assert_eq!(BasicAuth::new(BTreeMap::new()).authenticate(&HeaderMap::new(), PEER).await, AuthResult::Accepted);
     }
 
-    #[tokio::test]
+    /// On the paused clock, since that waits for a check that runs.
+    #[tokio::test(start_paused = true)]
     async fn only_a_correct_password_is_cached() {
         let auth = BasicAuth::new(users(&["alice"]));
         let alice = &auth.users["alice"];

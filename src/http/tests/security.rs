@@ -15,6 +15,7 @@ use rustls::{
     ClientConfig, HandshakeKind, ProtocolVersion, RootCertStore, SupportedCipherSuite, SupportedProtocolVersion,
 };
 use tempfile::TempDir;
+use tokio::task::JoinSet;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
@@ -542,7 +543,7 @@ async fn a_new_configuration_does_not_affect_a_current_request() {
     let (waits, entered, leave) = waiting_handler();
     let server = Server::on(listener().await.with_access_control(&access_control), Limits::default(), waits);
     let mut client = keys.client().connect(&server).await.expect("a handshake");
-    client.send("GET / HTTP/1.1\r\nhost: test\r\n\r\n").await;
+    client.hang().await;
     entered.notified().await;
     access_control.replace(keys.load(&users(&[("alice", HASHES[0])])));
     leave.notify_one();
@@ -610,8 +611,7 @@ async fn an_incomplete_handshake_times_out() {
     for start in ["", "\u{16}", "\u{16}\u{3}\u{1}\u{1}\u{0}\u{1}"] {
         let mut client = server.connect().await;
         client.send(start).await;
-        let took = client.closed().await;
-        assert!(took < DEADLINE / 2, "{took:?}");
+        client.closed().await;
     }
     // After the handshake, the header has the same limit.
     let mut client = keys.client().connect(&server).await.expect("a handshake");
@@ -638,21 +638,21 @@ async fn failed_handshakes_do_not_affect_the_next_one() {
 #[tokio::test]
 async fn handshakes_count_as_connections_and_are_evicted() {
     let keys = Keys::new();
-    let (server, _) = serve_within(keys.tls(&[]), Limits { max_connections: 4, ..Limits::default() }).await;
-    let mut held = Vec::new();
+    let limits = Limits { max_connections: 4, header_timeout: 2 * DEADLINE, ..Limits::default() };
+    let (server, _) = serve_within(keys.tls(&[]), limits).await;
+    let mut closed = JoinSet::new();
     for n in 0..20 {
         let mut client = server.connect().await;
         if n % 2 == 0 {
             client.send("\u{16}\u{3}\u{1}").await;
         }
-        held.push(client);
+        closed.spawn(async move { client.closed().await });
     }
     assert!(keys.client().is_accepted(&server).await);
-    let mut open = 0;
-    for mut client in held {
-        open += usize::from(timeout(SHORT / 4, client.0.read_u8()).await.is_err());
+    // At most three of them are left beside the one that was accepted.
+    for _ in 0..17 {
+        closed.join_next().await.expect("a connection").expect("it is closed");
     }
-    assert!(open < 4, "{open} of them are still there");
 }
 
 #[tokio::test]
@@ -664,12 +664,9 @@ async fn a_shutdown_does_not_wait_for_handshakes_and_closes_idle_connections() {
     handshaking.send("\u{16}\u{3}\u{1}").await;
     let mut idle = keys.client().connect(&server).await.expect("a handshake");
     idle.get().await;
-    let took = server.stop().await;
-    assert!(took < DEADLINE / 2, "{took:?}");
+    server.stop().await;
     handshaking.closed().await;
-    let mut rest = Vec::new();
-    let end = timeout(DEADLINE, idle.0.read_to_end(&mut rest)).await.expect("an end");
-    end.expect("TLS is closed as it should be");
+    assert_eq!(idle.rest().await.1, None, "TLS is closed as it should be");
 }
 
 #[tokio::test]
@@ -681,6 +678,7 @@ async fn a_slow_reader_gets_the_whole_response() {
     let server = Server::on(listener().await.with_access_control(&access_control), Limits::default(), large);
     let mut client = keys.client().connect(&server).await.expect("a handshake");
     client.send("GET / HTTP/1.1\r\nhost: test\r\n\r\n").await;
+    // Time for the server to fill the socket.
     sleep(SHORT).await;
     assert_eq!(client.receive().await.1.len(), size);
     assert_eq!(client.get().await.1.len(), size, "and the connection goes on");
@@ -691,14 +689,15 @@ async fn a_client_that_does_not_read_times_out_with_tls_too() {
     let keys = Keys::new();
     let access_control = Arc::new(AccessControl::new(keys.tls(&[]), &[]));
     let large = handler(move |_| std::future::ready(Response::new("x".repeat(20 << 20).into())));
-    let limits = Limits { write_timeout: SHORT, ..Limits::default() };
+    let limits = Limits { write_timeout: SHORT, drain: 2 * DEADLINE, ..Limits::default() };
     let server = Server::on(listener().await.with_access_control(&access_control), limits, large);
     let mut client = keys.client().connect(&server).await.expect("a handshake");
     client.send("GET / HTTP/1.1\r\nhost: test\r\n\r\n").await;
-    sleep(4 * SHORT).await;
-    let mut rest = Vec::new();
-    let read = timeout(DEADLINE, client.0.read_to_end(&mut rest)).await.expect("an end");
-    assert!(read.is_err() && rest.len() < 20 << 20, "{} bytes", rest.len());
+    client.0.get_ref().0.readable().await.expect("the beginning of a response");
+    // Only the timeout ends the response before the drain does.
+    server.stop().await;
+    let (rest, error) = client.rest().await;
+    assert!(error.is_some() && rest.len() < 20 << 20, "{} bytes", rest.len());
 }
 
 #[tokio::test]
