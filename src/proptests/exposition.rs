@@ -1,22 +1,24 @@
 //! A strict parser of both exposition formats. Every scraper accepts what it accepts.
 
 use std::borrow::Cow;
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashSet};
 
-/// The samples of an exposition.
+/// The samples of an exposition, in its order.
 #[derive(Debug, Default)]
-pub(crate) struct Exposition<'a>(HashMap<Series<'a>, f64>);
-
-type Series<'a> = (&'a str, Labels<'a>);
+pub(crate) struct Exposition<'a>(Vec<(&'a str, Labels<'a>, f64)>);
 
 /// The labels of a sample, in alphabetical order.
-#[derive(Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Labels<'a>(Vec<(&'a str, Cow<'a, str>)>);
 
 impl Labels<'_> {
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.0.iter().map(|(label, value)| (*label, &**value))
+    }
+
     /// The value of a label; `None` if it is absent.
     pub(crate) fn get(&self, label: &str) -> Option<&str> {
-        self.0.iter().find(|(known, _)| *known == label).map(|(_, value)| &**value)
+        self.iter().find(|(known, _)| *known == label).map(|(_, value)| value)
     }
 
     /// The value of a label that must be present.
@@ -37,7 +39,8 @@ impl<'a> Exposition<'a> {
         if open_metrics && lines.next_back() != Some("# EOF") {
             return Err("# EOF is not the last line".to_owned());
         }
-        let (mut samples, mut family, mut families) = (HashMap::new(), Family::default(), BTreeSet::new());
+        let (mut samples, mut series) = (Vec::new(), HashSet::new());
+        let (mut family, mut families) = (Family::default(), BTreeSet::new());
         for line in lines {
             let fault_of_line = |fault: &str| format!("{fault}: {line:?}");
             if let Some(comment) = line.strip_prefix("# ") {
@@ -87,16 +90,22 @@ impl<'a> Exposition<'a> {
             if family.kind == "counter" && (value < 0.0 || !name.ends_with("_total")) {
                 return Err(fault_of_line("not a counter's"));
             }
-            if samples.insert((name, labels), value).is_some() {
+            if !series.insert((name, labels.clone())) {
                 return Err(fault_of_line("a series that is there already"));
             }
+            samples.push((name, labels, value));
         }
         Ok(Self(samples))
     }
 
+    /// All samples: the name, the labels and the value of each.
+    pub(crate) fn samples(&self) -> impl Iterator<Item = (&'a str, &Labels<'a>, f64)> {
+        self.0.iter().map(|(name, labels, value)| (*name, labels, *value))
+    }
+
     /// The samples with this name.
     pub(crate) fn family(&self, name: &str) -> impl Iterator<Item = (&Labels<'a>, f64)> {
-        self.0.iter().filter(move |((of, _), _)| *of == name).map(|((_, labels), value)| (labels, *value))
+        self.samples().filter(move |(of, ..)| *of == name).map(|(_, labels, value)| (labels, value))
     }
 
     /// The sum of the samples with this name; `None` if there are none.

@@ -37,6 +37,10 @@ use tokio::net::TcpStream;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
+#[path = "../../src/proptests/exposition.rs"]
+#[allow(dead_code, reason = "the unit tests use more of it")]
+mod exposition;
+
 /// Answers from this size on, in bytes, are none that the exporter reads; see `Fault::Oversized`.
 const LARGE: u64 = 16 << 20;
 
@@ -487,7 +491,7 @@ impl Drop for Listening {
     }
 }
 
-/// An exposition in the text format, read line by line.
+/// An exposition, by the strict reader of the unit tests.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Exposition {
     pub text: String,
@@ -497,10 +501,16 @@ pub struct Exposition {
 pub type Labels = BTreeMap<String, String>;
 
 impl Exposition {
+    /// Reads either format, and nothing that breaks its grammar.
+    #[track_caller]
     pub fn parse(body: &[u8]) -> Self {
-        let text = String::from_utf8(body.to_vec()).expect("UTF-8");
-        let samples = text.lines().filter(|line| !line.starts_with('#')).map(sample).collect();
-        Self { text, samples }
+        let is_open_metrics = body.ends_with(b"# EOF\n");
+        let read = exposition::Exposition::read(body, is_open_metrics).unwrap_or_else(|fault| panic!("{fault}"));
+        let owned = |labels: &exposition::Labels| -> Labels {
+            labels.iter().map(|(label, value)| (label.to_owned(), value.to_owned())).collect()
+        };
+        let samples = read.samples().map(|(name, labels, value)| (name.to_owned(), owned(labels), value)).collect();
+        Self { text: String::from_utf8(body.to_vec()).expect("UTF-8"), samples }
     }
 
     /// The samples of a name.
@@ -567,35 +577,6 @@ impl Exposition {
         };
         self.text.lines().filter(is_about_jobs).collect()
     }
-}
-
-/// Reads `name{label="value",…} number`, with the escapes of the format.
-fn sample(line: &str) -> (String, Labels, f64) {
-    fn broken<T>(line: &str) -> T {
-        panic!("not a sample: {line}")
-    }
-    let Some((name, rest)) = line.split_once('{') else {
-        let (name, value) = line.split_once(' ').unwrap_or_else(|| broken(line));
-        return (name.to_owned(), Labels::new(), value.parse().unwrap_or_else(|_| broken(line)));
-    };
-    let (mut labels, mut rest) = (Labels::new(), rest);
-    while let Some((label, after)) = rest.split_once("=\"").filter(|_| !rest.starts_with('}')) {
-        let (mut value, mut characters) = (String::new(), after.char_indices());
-        let end = loop {
-            match characters.next().unwrap_or_else(|| broken(line)) {
-                (at, '"') => break at,
-                (_, '\\') => match characters.next().unwrap_or_else(|| broken(line)).1 {
-                    'n' => value.push('\n'),
-                    other => value.push(other),
-                },
-                (_, other) => value.push(other),
-            }
-        };
-        labels.insert(label.to_owned(), value);
-        rest = after[end + 1..].trim_start_matches(',');
-    }
-    let value = rest.strip_prefix("} ").unwrap_or_else(|| broken(line));
-    (name.to_owned(), labels, value.parse().unwrap_or_else(|_| broken(line)))
 }
 
 thread_local! {
