@@ -24,6 +24,7 @@
 
 mod api;
 mod collector;
+mod command_line;
 mod compose;
 mod container;
 mod contract;

@@ -1,7 +1,6 @@
 //! The program as a process: its command line, exit status, log and signals.
 
 use std::fmt::Write as _;
-use std::path::PathBuf;
 use std::process::Stdio;
 use std::time::Duration;
 
@@ -135,81 +134,6 @@ pub fn send_signal(name: &str, id: &str) {
 }
 
 #[tokio::test]
-async fn help_says_what_is_pinned_here() {
-    let (code, help, errors) = ran(&["--help"]).await;
-    assert_eq!((code, errors.as_str()), (Some(0), ""));
-    pinned("help.txt", &help);
-    let (code, help, _) = ran(&["demo", "--help"]).await;
-    assert_eq!(code, Some(0));
-    pinned("help-demo.txt", &help);
-    let (code, help, _) = ran(&["estimate", "--help"]).await;
-    assert_eq!(code, Some(0));
-    pinned("help-estimate.txt", &help);
-}
-
-/// Compares with a file beside the tests; `UPDATE_DOCS=1` writes it anew.
-fn pinned(name: &str, text: &str) {
-    let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/pinned").join(name);
-    if std::env::var_os("UPDATE_DOCS").is_some() {
-        std::fs::write(&path, text).expect("a written file");
-    }
-    let pinned = std::fs::read_to_string(&path).unwrap_or_default();
-    assert_eq!(text, pinned, "{name} changed: if it should, run `UPDATE_DOCS=1 cargo test`");
-}
-
-#[tokio::test]
-async fn the_version_names_what_it_was_built_from() {
-    let (code, version, _) = ran(&["--version"]).await;
-    assert_eq!(code, Some(0));
-    assert!(
-        version.starts_with(concat!("aws-iot-jobs-exporter ", env!("CARGO_PKG_VERSION"), " (revision ")),
-        "{version}"
-    );
-}
-
-#[tokio::test]
-async fn bad_usage_exits_64_with_the_nearest_flag() {
-    let (code, _, errors) = ran(&["--web.listen-adress=:1"]).await;
-    assert_eq!(code, Some(64));
-    assert!(errors.contains("--web.listen-address"), "{errors}");
-}
-
-#[tokio::test]
-async fn config_check_tells_every_problem_at_once_and_exits_64() {
-    let file = tempfile::NamedTempFile::new().expect("a temporary file");
-    let faults = "collectors: {open_jobs: {intervall: 1m}, all_jobs: {timeout: 60}}\nlimits: {requests_per_second: -1, max_pages: many}\n\
-                  targets: [{account_id: 1234, external_id: hunter2}]\n";
-    std::fs::write(file.path(), faults).expect("a written file");
-    let flag = format!("--config.file={}", file.path().display());
-    let (code, printed, errors) = ran(&[&flag, "--config.check"]).await;
-    assert_eq!((code, printed.as_str()), (Some(64), ""));
-    assert_eq!(errors.lines().count(), 6, "{errors}");
-    for key in [
-        "collectors.open_jobs.interval",
-        "collectors.all_jobs.timeout",
-        "limits.requests_per_second",
-        "limits.max_pages",
-        "account_id",
-        "external_id",
-    ] {
-        assert!(errors.contains(key), "{key} is not in\n{errors}");
-    }
-    assert!(!errors.contains("hunter2"), "{errors}");
-    // The daemon itself says the same instead of starting.
-    let (code, _, again) = ran(&[&flag]).await;
-    assert_eq!((code, again), (Some(64), errors));
-}
-
-#[tokio::test]
-async fn config_check_of_nothing_at_all_and_of_the_shipped_file_is_valid() {
-    let shipped = concat!("--config.file=", env!("CARGO_MANIFEST_DIR"), "/config/exporter.yml");
-    for arguments in [&["--config.check"][..], &["--config.check", shipped]] {
-        let (code, printed, errors) = ran(arguments).await;
-        assert_eq!((code, printed.as_str(), errors.as_str()), (Some(0), "The configuration is valid.\n", ""));
-    }
-}
-
-#[tokio::test]
 async fn a_variable_that_is_not_text_is_told_and_not_left_out() {
     use std::os::unix::ffi::OsStrExt as _;
     let value = std::ffi::OsStr::from_bytes(b"30\xffs");
@@ -222,31 +146,6 @@ async fn a_variable_that_is_not_text_is_told_and_not_left_out() {
         errors.contains("IOT_JOBS_EXPORTER_COLLECTORS__OPEN_JOBS__INTERVAL: collectors.open_jobs.interval"),
         "{errors}"
     );
-}
-
-#[tokio::test]
-async fn a_file_that_is_not_there_is_told_by_name() {
-    let (code, _, errors) = ran(&["--config.file=/nonexistent/exporter.yml"]).await;
-    assert_eq!(code, Some(64));
-    assert!(errors.contains("/nonexistent/exporter.yml"), "{errors}");
-}
-
-#[tokio::test]
-async fn without_any_region_it_exits_64_and_says_where_to_name_one() {
-    let (code, _, errors) = ran(&["--web.listen-address=127.0.0.1:0"]).await;
-    assert_eq!(code, Some(64), "{errors}");
-    assert!(errors.contains("AWS_REGION") && errors.contains("targets[].region"), "{errors}");
-}
-
-#[tokio::test]
-async fn a_region_that_can_not_be_one_exits_64_and_is_told() {
-    let arguments = ["--web.listen-address=127.0.0.1:0"];
-    for (region, told) in [("", "no AWS region"), ("eu west", "\"eu west\" is not a region")] {
-        let output = program(&arguments).env("AWS_REGION", region).output().await.expect("an end");
-        let errors = String::from_utf8_lossy(&output.stderr);
-        assert_eq!(output.status.code(), Some(64), "{errors}");
-        assert!(errors.contains(told), "{errors}");
-    }
 }
 
 #[tokio::test]
@@ -264,18 +163,6 @@ async fn two_targets_of_the_same_jobs_by_the_environments_region_exit_64_and_are
     assert_eq!(refused.exit_code().await, Some(64));
     // In two regions they are different jobs.
     start("us-east-1").until("started").await;
-}
-
-#[tokio::test]
-async fn an_endpoint_that_can_not_be_one_exits_64_without_being_repeated() {
-    for (variable, url) in [("AWS_ENDPOINT_URL", "http://user:hunter2@host.test/"), ("AWS_ENDPOINT_URL_IOT", "hunter2")]
-    {
-        let mut command = program(&["--web.listen-address=127.0.0.1:0"]);
-        let output = command.env("AWS_REGION", REGION).env(variable, url).output().await.expect("an end");
-        let errors = String::from_utf8_lossy(&output.stderr);
-        assert_eq!(output.status.code(), Some(64), "{errors}");
-        assert!(errors.contains(variable) && !errors.contains("hunter2"), "{errors}");
-    }
 }
 
 #[tokio::test]
@@ -668,30 +555,9 @@ async fn the_check_reports_what_only_a_start_showed() {
 }
 
 #[tokio::test]
-async fn the_effective_configuration_and_the_schema_are_printed() {
-    let mut command = program(&["--config.print", "--log.level=warn"]);
-    let output =
-        command.env("IOT_JOBS_EXPORTER_COLLECTORS__OPEN_JOBS__INTERVAL", "30s").output().await.expect("an end");
-    let printed = String::from_utf8(output.stdout).expect("UTF-8");
-    assert_eq!(output.status.code(), Some(0));
-    for line in [
-        "    interval: 30s  # IOT_JOBS_EXPORTER_COLLECTORS__OPEN_JOBS__INTERVAL",
-        "  level: warn  # --log.level",
-        "    timeout: 2h  # default",
-    ] {
-        assert!(printed.lines().any(|printed| printed == line), "{line} is not in\n{printed}");
-    }
+async fn the_schema_that_is_shipped_is_printed() {
     let (code, schema, _) = ran(&["--config.schema"]).await;
     assert_eq!((code, schema), (Some(0), crate::support::text("config/exporter.schema.json")));
-}
-
-#[tokio::test]
-async fn with_a_json_log_problems_of_the_configuration_are_json() {
-    let (code, printed, errors) = ran(&["--log.format=json", "--web.telemetry-path=metrics"]).await;
-    assert_eq!((code, printed.as_str()), (Some(64), ""));
-    let event: serde_json::Value = serde_json::from_str(errors.trim()).expect("one JSON object");
-    assert_eq!(event["level"], "ERROR");
-    assert!(event["problem"].as_str().is_some_and(|text| text.contains("web.telemetry_path")), "{event}");
 }
 
 /// An exporter's answer to `--health.check` with these further arguments.
