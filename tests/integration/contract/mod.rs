@@ -13,6 +13,7 @@ mod selftests;
 
 use std::collections::BTreeSet;
 use std::path::Path;
+use std::sync::LazyLock;
 
 use aws_iot_jobs_exporter::metrics::catalogue;
 use regex_lite::Regex;
@@ -282,6 +283,11 @@ fn check_uses(rules: &Rules, found: &dashboards::Found) -> Vec<String> {
     complaints
 }
 
+/// All that is shipped, and what was found in it. Parsing its queries takes seconds, so the tests share it.
+static SHIPPED: LazyLock<Shipped> = LazyLock::new(Shipped::read);
+static SHIPPED_RULES: LazyLock<Rules> = LazyLock::new(|| known(&SHIPPED));
+static SHIPPED_PANELS: LazyLock<dashboards::Found> = LazyLock::new(|| check_dashboards(&SHIPPED, &SHIPPED_RULES));
+
 #[track_caller]
 fn assert_none(complaints: &[String]) {
     assert!(complaints.is_empty(), "\n{}\n", complaints.join("\n"));
@@ -289,46 +295,38 @@ fn assert_none(complaints: &[String]) {
 
 #[test]
 fn rules_and_alerts_name_what_there_is_and_use_it_as_its_type_allows() {
-    let shipped = Shipped::read();
-    let rules = known(&shipped);
-    assert!(rules.recorded.len() > 10 && rules.alerts.len() > 10, "{rules:?}");
-    assert_none(&rules.complaints);
-    assert_none(&check_alerts(&shipped, &rules));
+    assert!(SHIPPED_RULES.recorded.len() > 10 && SHIPPED_RULES.alerts.len() > 10, "{SHIPPED_RULES:?}");
+    assert_none(&SHIPPED_RULES.complaints);
+    assert_none(&check_alerts(&SHIPPED, &SHIPPED_RULES));
 }
 
 #[test]
 fn the_thresholds_at_the_head_of_the_alerts_are_those_of_the_expressions() {
-    let shipped = Shipped::read();
-    let listed: BTreeSet<_> = shipped.rules.iter().flat_map(listed_thresholds).collect();
+    let listed: BTreeSet<_> = SHIPPED.rules.iter().flat_map(listed_thresholds).collect();
     assert!(listed.len() > 10, "{listed:?}");
-    assert_eq!(listed, used_thresholds(&known(&shipped).alerts));
+    assert_eq!(listed, used_thresholds(&SHIPPED_RULES.alerts));
 }
 
 #[test]
 fn only_the_recording_rules_remove_the_labels_that_tell_processes_apart() {
     let stripped = |text: &str| known::OF_PROCESSES.iter().any(|label| text.contains(&format!("{label}, ")));
-    for alert in known(&Shipped::read()).alerts {
+    for alert in &SHIPPED_RULES.alerts {
         assert!(!stripped(&alert.expression) && !alert.expression.contains("instance"), "{alert:?}");
     }
 }
 
 #[test]
 fn dashboards_name_what_there_is_and_use_it_as_its_type_allows() {
-    let shipped = Shipped::read();
-    let found = check_dashboards(&shipped, &known(&shipped));
-    assert!(found.names.len() > 30, "{:?}", found.names);
-    assert_none(&found.complaints);
+    assert!(SHIPPED_PANELS.names.len() > 30, "{:?}", SHIPPED_PANELS.names);
+    assert_none(&SHIPPED_PANELS.complaints);
 }
 
 #[test]
 fn runbooks_readme_and_other_texts_name_what_there_is() {
-    let shipped = Shipped::read();
-    assert_none(&check_texts(&shipped, &known(&shipped)));
+    assert_none(&check_texts(&SHIPPED, &SHIPPED_RULES));
 }
 
 #[test]
 fn every_family_is_on_a_dashboard_or_excused_and_every_recorded_series_is_used() {
-    let shipped = Shipped::read();
-    let rules = known(&shipped);
-    assert_none(&check_uses(&rules, &check_dashboards(&shipped, &rules)));
+    assert_none(&check_uses(&SHIPPED_RULES, &SHIPPED_PANELS));
 }

@@ -6,8 +6,8 @@ use regex_lite::Regex;
 
 use super::known::all_labels;
 use super::{
-    File, Shipped, check_alerts, check_dashboards, check_texts, check_uses, dashboards, known, listed_thresholds,
-    promql, used_thresholds,
+    File, SHIPPED, SHIPPED_RULES, Shipped, check_alerts, check_dashboards, check_texts, check_uses, dashboards, known,
+    listed_thresholds, promql, used_thresholds,
 };
 
 const DASHBOARD: &str = r#"{
@@ -423,14 +423,13 @@ fn a_family_that_no_dashboard_asks_for_is_told_by_its_name() {
 
 #[test]
 fn no_name_or_label_of_any_query_on_a_shipped_dashboard_can_be_misspelt_unseen() {
-    let shipped = Shipped::read();
-    let rules = known(&shipped);
+    let rules = &*SHIPPED_RULES;
     let labels = all_labels(&rules.known.series.values().filter_map(|series| series.shape.clone()).flatten().collect());
     // A text in quotes, which is no name, or a word.
     let word = Regex::new(r#""[^"]*"|[a-z_][a-z0-9_:]*"#).expect("a regular expression");
     // Where the same words stand before it, one misspelling is as good as the other.
     let (mut misspelt, mut unseen) = (BTreeSet::new(), Vec::new());
-    for dashboard in dashboards::read(&shipped.dashboards, &mut dashboards::Found::default()) {
+    for dashboard in dashboards::read(&SHIPPED.dashboards, &mut dashboards::Found::default()) {
         for query in dashboards::queries(&dashboard, &[]).into_iter().map(|query| query.expression) {
             for found in word.find_iter(&query) {
                 let is_name = labels.contains(found.as_str()) || rules.known.series.contains_key(found.as_str());
