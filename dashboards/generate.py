@@ -16,8 +16,8 @@ from pathlib import Path
 FOLDER = Path(__file__).parent
 
 # Colours. Red: act. Amber: look. Grey: not known. Every status has one colour on all dashboards.
-RED, AMBER, GREY, TEXT, CLEAR = "#E5484D", "#E8C547", "#8A8F98", "text", "transparent"
-GREEN, BLUE = "#2BA67F", "#4C8DF0"
+RED, AMBER, GREY, TEXT, CLEAR = "#D93A40", "#E8C547", "#6E7480", "text", "transparent"
+GREEN, BLUE = "#1F8A66", "#3D7BE0"
 EXECUTIONS = {
     "SUCCEEDED": GREEN,
     "IN_PROGRESS": BLUE,
@@ -40,8 +40,8 @@ JOBS = {
 # ended one 4 or 5; 5 more if some executions failed, and 10 more if many did, with the thresholds of the alerts. Above 20, an open
 # rollout needs attention.
 STATES = {
-    33: ("Stuck", RED),
     **dict.fromkeys((30, 29, 28), ("Failing", RED)),
+    27: ("Stuck", RED),
     26: ("Stuck, few", AMBER),
     **dict.fromkeys((25, 24, 23), ("Some fail", AMBER)),
     22: ("Overdue", AMBER),
@@ -59,10 +59,10 @@ STATES = {
     2: ("Gone", GREY),
 }
 # Open rollouts in a red and in an amber state.
-ACT, LOOK = "> 27", "> 20 < 28"
+ACT, LOOK = "> 26", "> 20 < 27"
 ABOUT_STATES = (
-    "Stuck: no progress for longer than `jobs.stuck_after`; Stuck, few: the same, but fewer than 3 executions or less than a "
-    "tenth of all are open. Failing: at least 3 executions and 25 % of all failed, timed out or were rejected; Some fail: 5 %. "
+    "Failing: at least 3 executions and 25 % of all failed, timed out or were rejected; Some fail: 5 %. Stuck: no progress for "
+    "longer than `jobs.stuck_after`; Stuck, few: the same, but fewer than 3 executions or less than a tenth of all are open. "
     "Hanging: an execution has been in progress for 6 hours. Overdue: not started 5 minutes after its time. Failed and Some "
     "failed: completed, with the same shares. Aborted by AWS: canceled, and it meets its own abort criteria."
 )
@@ -118,8 +118,8 @@ def state(chosen):
     )
     problems = [
         f"16 * ({of_job('aws_iot_job_abort_criteria_met', chosen)} == 1 and {status_is(chosen, 'CANCELED')})",
-        f"33 * ({stuck} and {still_open} >= 3 and {still_open} / {everything} >= 0.1)",
         f"{plain} + 10 and on ({JOB}) (({bad} >= 3) / {everything} >= 0.25)",
+        f"27 * ({stuck} and {still_open} >= 3 and {still_open} / {everything} >= 0.1)",
         f"26 * ({stuck})",
         f"{plain} + 5 and on ({JOB}) (({bad} >= 3) / {everything} >= 0.05)",
         f"0 * (time() - {since} > 21600) + 21",

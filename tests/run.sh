@@ -27,7 +27,7 @@ step() { printf '\n== %s\n' "$*"; }
 # need neither those services nor their ports.
 install_tools() {
   # Command and the Debian package that has it.
-  local tools="curl:curl promtool:prometheus amtool:prometheus-alertmanager unshare:util-linux systemd-analyze:systemd"
+  local tools="chromium:chromium curl:curl promtool:prometheus amtool:prometheus-alertmanager unshare:util-linux systemd-analyze:systemd"
   local tool missing=""
   for tool in $tools; do
     type -P "${tool%%:*}" >/dev/null || missing="$missing ${tool##*:}"

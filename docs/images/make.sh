@@ -129,7 +129,7 @@ pictures() {
   job="$(ask 'aws_iot_job_stuck{target="demo"} == 1 and on (job_id) count by (job_id) (aws_iot_job_thing_group_info) and on (job_id) sum by (job_id) (aws_iot_job_executions{execution_status="FAILED"}) > 0' job_id)"
   stuck="$(ask 'aws_iot_job_stuck{target="demo"} == 1 and on (job_id) aws_iot_job_open_execution_since_timestamp_seconds and on (job_id) sum by (job_id) (aws_iot_job_executions{execution_status=~"QUEUED|IN_PROGRESS"}) >= 3 and on (job_id) sum by (job_id) (aws_iot_job_executions{execution_status=~"QUEUED|IN_PROGRESS"}) / on (job_id) sum by (job_id) (aws_iot_job_executions) >= 0.1' job_id)"
   aborted="$(ask 'topk(1, aws_iot_job_completed_timestamp_seconds and on (job_id) aws_iot_job_abort_criteria_met == 1 and on (job_id) aws_iot_job_status{status="CANCELED"})' job_id)"
-  done="$(ask 'topk(1, sum by (job_id) (max_over_time(aws_iot_job_executions{execution_status="QUEUED"}[20m])) and on (job_id) aws_iot_job_status{status="COMPLETED"} unless on (job_id) aws_iot_ended_job_executions{execution_status=~"FAILED|TIMED_OUT"} > 20)' job_id)"
+  done="$(ask 'topk(1, sum by (job_id) (max_over_time(aws_iot_job_executions{execution_status="QUEUED"}[20m])) and on (job_id) aws_iot_job_status{status="COMPLETED"} unless on (job_id) aws_iot_ended_job_executions{execution_status=~"FAILED|TIMED_OUT"} > 20 and on (job_id) min_over_time(aws_iot_job_created_timestamp_seconds[30m]) == on (job_id) group_left () aws_iot_job_created_timestamp_seconds)' job_id)"
   # A group with open jobs of which none needs attention.
   group="$(ask 'topk(1, sum by (thing_group) (aws_iot_thing_group_jobs{status="IN_PROGRESS"}) unless on (thing_group) (aws_iot_job_thing_group_info and on (job_id) (
     aws_iot_job_stuck == 1

@@ -22,10 +22,10 @@ const START_GRACE: Duration = Duration::from_mins(5);
 /// Why an open job needs an operator. The order is by urgency, the most urgent first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Attention {
-    /// No progress for longer than `jobs.stuck_after`.
-    Stuck,
     /// A quarter of the executions or more failed.
     Failing,
+    /// No progress for longer than `jobs.stuck_after`.
+    Stuck,
     /// No progress either, but few executions are open.
     StuckFew,
     /// One in twenty executions or more failed.
@@ -37,10 +37,6 @@ pub enum Attention {
 }
 
 impl Attention {
-    /// Every reason.
-    pub const ALL: [Self; 6] =
-        [Self::Stuck, Self::Failing, Self::StuckFew, Self::SomeFail, Self::Overdue, Self::Hanging];
-
     /// The name in the JSON API.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
@@ -78,8 +74,8 @@ impl Attention {
             && job.windowed == Some(false)
             && job.scheduled_start.is_some_and(|start| now > start.after(START_GRACE));
         let reasons = [
-            (Self::Stuck, is_stuck && has_many_open(job.executions.as_ref())),
             (Self::Failing, failed == FailedShare::Many),
+            (Self::Stuck, is_stuck && has_many_open(job.executions.as_ref())),
             (Self::StuckFew, is_stuck),
             (Self::SomeFail, failed == FailedShare::Some),
             (Self::Overdue, is_overdue),

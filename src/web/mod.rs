@@ -267,6 +267,8 @@ fn html(status: StatusCode, page: String) -> Response {
     let headers = response.headers_mut();
     let policy = "default-src 'none'; style-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
     headers.insert(header::CONTENT_SECURITY_POLICY, HeaderValue::from_static(policy));
+    // A page loads itself again after so many seconds.
+    headers.insert(header::REFRESH, HeaderValue::from_static("15"));
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
     response
 }

@@ -27,9 +27,6 @@ const MAX_ENDED: usize = 10;
 /// How many things are named in the list of jobs. A job's own page names all that are known.
 const MAX_THINGS: usize = 3;
 
-/// A page refreshes itself after this time.
-const REFRESH_SECONDS: u32 = 15;
-
 /// A page. `root` is the relative path to `/`, so that pages work below a sub-path of a reverse proxy.
 fn page(root: &str, title: &str, main: &Markup) -> String {
     html! {
@@ -38,7 +35,6 @@ fn page(root: &str, title: &str, main: &Markup) -> String {
             head {
                 meta charset="utf-8";
                 meta name="viewport" content="width=device-width, initial-scale=1";
-                meta http-equiv="refresh" content=(REFRESH_SECONDS);
                 title { (title) }
                 link rel="stylesheet" href={ (root) "style.css" };
             }
@@ -201,7 +197,7 @@ fn jobs_that_need_attention(jobs: &[&JobReport], now: Timestamp) -> Markup {
                             td data-label="Groups" { (groups(job)) }
                             td data-label="Held open by" { (things(job, now)) }
                         }
-                        @if let Some(command) = job.commands.get(1).or(job.commands.first()) {
+                        @if let Some(command) = command(job) {
                             tr.detail { td colspan="8" {
                                 a href=(job.console_url) { "AWS console" } " · " code { (command) }
                             } }
@@ -228,6 +224,17 @@ fn reason(job: &JobReport) -> Markup {
     };
     let class = if severity == "critical" { "bad" } else { "warn" };
     html! { span class=(class) { (words) } }
+}
+
+/// The command that shows most about the reason for attention.
+fn command(job: &JobReport) -> Option<&String> {
+    let statuses: &[&str] = match job.attention?.reason {
+        "failing" | "some_fail" => &["FAILED", "TIMED_OUT", "REJECTED"],
+        "execution_long" => &["IN_PROGRESS"],
+        _ => &["QUEUED", "IN_PROGRESS"],
+    };
+    let lists = |status: &&str| job.commands.iter().find(|command| command.ends_with(*status));
+    statuses.iter().find_map(lists).or(job.commands.first())
 }
 
 fn progress(job: &JobReport) -> Markup {

@@ -11,7 +11,7 @@ use crate::support::{
     text,
 };
 
-fn script(name: &str) -> String {
+pub fn script(name: &str) -> String {
     format!("{}/tests/python/{name}", env!("CARGO_MANIFEST_DIR"))
 }
 
