@@ -1,10 +1,33 @@
 //! The current time, from a clock that tests can pause.
 
-use std::time::SystemTime;
+use std::fmt::{self, Display};
+use std::time::{Duration, SystemTime};
 
 use tokio::time::Instant;
 
 use crate::jobs::{Timepoint, Timestamp};
+
+/// A duration in its two largest units, for people: `3 d 4 h`, `2 min 5 s` or `40 s`.
+pub(crate) struct Age(pub(crate) Duration);
+
+impl Age {
+    /// From whole seconds.
+    pub(crate) const fn from_secs(secs: u64) -> Self {
+        Self(Duration::from_secs(secs))
+    }
+}
+
+impl Display for Age {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let secs = self.0.as_secs();
+        match secs {
+            0..60 => write!(f, "{secs} s"),
+            60..3600 => write!(f, "{} min {} s", secs / 60, secs % 60),
+            3600..86400 => write!(f, "{} h {} min", secs / 3600, secs / 60 % 60),
+            _ => write!(f, "{} d {} h", secs / 86400, secs / 3600 % 24),
+        }
+    }
+}
 
 /// The source of the current time.
 #[derive(Clone, Copy, Debug)]
@@ -41,4 +64,15 @@ impl Clock {
 #[expect(clippy::disallowed_methods, reason = "the one place that reads the system's clock")]
 fn system_time() -> Timestamp {
     Timestamp::from(SystemTime::now())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn durations_have_their_two_largest_units() {
+        let ages = [40, 125, 3_720, 273_600].map(|secs| Age::from_secs(secs).to_string());
+        assert_eq!(ages, ["40 s", "2 min 5 s", "1 h 2 min", "3 d 4 h"]);
+    }
 }

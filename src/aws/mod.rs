@@ -42,8 +42,9 @@ use aws_smithy_http_client::tls::TrustStore;
 use crate::clock::Clock;
 use crate::config::{self, Target};
 use crate::jobs::{
-    AbortCriterion, AccountId, Description, ExecutionCounts, ExecutionStatus, ExecutionSummary, JobSummary, JobTarget,
-    Schedule, Start, Status, Tag, TargetSelection, ThingName, Timestamp, parse_start_time, thing_name,
+    AbortCriterion, AccountId, Description, ExecutionCounts, ExecutionLimits, ExecutionStatus, ExecutionSummary,
+    JobSummary, JobTarget, Schedule, Start, Status, Tag, TargetSelection, ThingName, Timestamp, parse_start_time,
+    thing_name,
 };
 use crate::metrics::{Reason, TargetCounters};
 pub use credentials::SsoTokens;
@@ -570,6 +571,23 @@ fn description(job: types::Job) -> Description {
         targets: targets.map(|arns| arns.iter().map(|arn| JobTarget::parse(arn)).collect()),
         executions,
         schedule: schedule(job.scheduling_config.as_ref()),
+        limits: ExecutionLimits {
+            in_progress_timeout: job
+                .timeout_config
+                .and_then(|config| config.in_progress_timeout_in_minutes)
+                .and_then(|minutes| u64::try_from(minutes).ok())
+                .and_then(|minutes| Some(Duration::from_secs(minutes.checked_mul(60)?))),
+            retries: job
+                .job_executions_retry_config
+                .iter()
+                .flat_map(|config| &config.criteria_list)
+                .filter_map(retries)
+                .collect(),
+            maximum_per_minute: job
+                .job_executions_rollout_config
+                .and_then(|config| config.maximum_per_minute)
+                .and_then(|number| u32::try_from(number).ok()),
+        },
         abort_criteria: job
             .abort_config
             .iter()
@@ -588,6 +606,15 @@ fn description(job: types::Job) -> Description {
             thing_group_id: None,
         },
     }
+}
+
+/// `None` if AWS does not document the failure type or the number.
+fn retries(criterion: &types::RetryCriteria) -> Option<(Option<ExecutionStatus>, u32)> {
+    let failure = match criterion.failure_type.as_str() {
+        "ALL" => None,
+        failure => Some(ExecutionStatus::parse(failure)?),
+    };
+    Some((failure, u32::try_from(criterion.number_of_retries).ok()?))
 }
 
 /// `None` if AWS does not document the failure type or the number.

@@ -5,6 +5,7 @@
 mod demo;
 mod environment;
 pub mod estimate;
+pub mod explain;
 mod health_check;
 mod key_flags;
 mod runtime;
@@ -20,6 +21,7 @@ use tracing::{error, warn};
 
 use self::demo::DemoArgs;
 use self::estimate::EstimateArgs;
+use self::explain::ExplainArgs;
 use self::key_flags::KeyFlags;
 use crate::aws;
 use crate::build_info::{REVISION, RUSTC, VERSION};
@@ -78,6 +80,8 @@ enum Command {
     Demo(DemoArgs),
     /// List the jobs of each target once, and estimate the requests to AWS of a day
     Estimate(EstimateArgs),
+    /// Ask AWS now why a job is not done, and say what to do next
+    Explain(ExplainArgs),
 }
 
 /// Runs the command line, and returns the exit status.
@@ -119,8 +123,8 @@ fn dispatch(arguments: &[OsString]) -> u8 {
         aws_profiles: None,
     };
     let mut log = config::log_settings(&sources);
-    if matches!(cli.command, Some(Command::Estimate(_))) && log.level == LogLevel::Info {
-        // Somebody who waits for the estimate does not need to read about starts and stops.
+    if matches!(cli.command, Some(Command::Estimate(_) | Command::Explain(_))) && log.level == LogLevel::Info {
+        // Their result is what somebody waits for, and not starts and stops.
         log.level = LogLevel::Warn;
     }
     if let Err(error) = logging::start(&log) {
@@ -133,8 +137,10 @@ fn dispatch(arguments: &[OsString]) -> u8 {
     let loaded = match &cli.command {
         // The demo has its own targets and ignores AWS settings of the machine.
         Some(Command::Demo(_)) => config::load_all(&sources),
-        // An estimate serves nothing, so it needs no certificate.
-        Some(Command::Estimate(_)) if !cli.check => config::load_without_web(&with_aws_profiles(&sources)),
+        // These serve nothing, so they need no certificate.
+        Some(Command::Estimate(_) | Command::Explain(_)) if !cli.check => {
+            config::load_without_web(&with_aws_profiles(&sources))
+        }
         _ => config::load_all(&with_aws_profiles(&sources)),
     };
     let loaded = match loaded {
@@ -163,6 +169,7 @@ fn dispatch(arguments: &[OsString]) -> u8 {
         None => serve::run(loaded, sources, signals).await,
         Some(Command::Demo(arguments)) => demo::run(loaded, sources, arguments, signals).await,
         Some(Command::Estimate(arguments)) => estimate::run(&loaded.config, &arguments, signals).await,
+        Some(Command::Explain(arguments)) => explain::run(&loaded.config, &arguments, signals).await,
     })
 }
 

@@ -17,7 +17,7 @@ const MAX_PAGES: usize = 100;
 ///
 /// # Errors
 /// If a page cannot be read, a token repeats, or the credentials belong to another account at its end.
-pub(super) async fn look(
+pub(crate) async fn look(
     connection: &Connection,
     account: &AccountId,
     job_id: &str,

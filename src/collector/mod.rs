@@ -6,7 +6,7 @@
 mod describing;
 mod listing;
 mod log;
-mod looks;
+pub(crate) mod looks;
 mod panics;
 mod requests;
 mod schedule;

@@ -5,6 +5,8 @@
 //! [`JobProcessDetails`](https://docs.aws.amazon.com/iot/latest/apireference/API_JobProcessDetails.html) and
 //! [`SchedulingConfig`](https://docs.aws.amazon.com/iot/latest/apireference/API_SchedulingConfig.html).
 
+use std::time::Duration;
+
 use super::{AbortCriterion, JobSummary, Timestamp};
 
 /// A job as `DescribeJob` returns it. As in a summary, **every field is optional** in the API.
@@ -20,6 +22,19 @@ pub struct Description {
     pub schedule: Schedule,
     /// `abortConfig`.
     pub abort_criteria: Vec<AbortCriterion>,
+    /// What else decides when executions end. Nothing that is collected depends on it.
+    pub limits: ExecutionLimits,
+}
+
+/// What decides when executions start, end, and are tried again.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ExecutionLimits {
+    /// `timeoutConfig`: how long an execution can be in progress; `None` for as long as it likes.
+    pub in_progress_timeout: Option<Duration>,
+    /// `jobExecutionsRetryConfig`: how often an execution of each kind of failure is tried again; `None` stands for all kinds.
+    pub retries: Vec<(Option<ExecutionStatus>, u32)>,
+    /// `jobExecutionsRolloutConfig`: how many things are notified in a minute, at most.
+    pub maximum_per_minute: Option<u32>,
 }
 
 /// A target of a job.

@@ -61,6 +61,7 @@ pub(super) fn description(summary: JobSummary, queued: u32, groups: &[&str]) -> 
         executions: ExecutionCounts::from_fn(count),
         schedule: Schedule::default(),
         abort_criteria: Vec::new(),
+        ..Description::default()
     }
 }
 

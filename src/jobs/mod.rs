@@ -35,8 +35,8 @@ pub use arn::{AccountId, InvalidAccountId, JobArn};
 pub use assessment::{Attention, Outcome};
 pub use backoff::FailureReason;
 pub use description::{
-    Description, ExecutionCounts, ExecutionStatus, JobTarget, Schedule, Start, is_thing_group_name, parse_start_time,
-    thing_name,
+    Description, ExecutionCounts, ExecutionLimits, ExecutionStatus, JobTarget, Schedule, Start, is_thing_group_name,
+    parse_start_time, thing_name,
 };
 pub use details_cache::{DescribeAnswer, DescribeClass, Described, Details, DetailsOptions};
 pub use executions_cache::{ExecutionsOptions, LookClass, Progress};

@@ -2,6 +2,7 @@
 
 mod accept;
 mod api;
+pub(crate) mod links;
 mod page;
 #[cfg(test)]
 mod proptests;

@@ -8,10 +8,11 @@ use percent_encoding::utf8_percent_encode;
 
 use super::NO_JOB;
 use super::report::{
-    Age, AttentionReport, CollectorReport, FailureReport, FirstWalk, JobReport, JobsReport, StatusReport, Summary,
+    AttentionReport, CollectorReport, FailureReport, FirstWalk, JobReport, JobsReport, StatusReport, Summary,
     TargetHealth, TargetReport, Time,
 };
 use super::route::SEGMENT;
+use crate::clock::Age;
 use crate::jobs::Timestamp;
 use crate::metrics::Collector;
 

@@ -2,13 +2,11 @@
 
 use std::collections::BTreeMap;
 use std::fmt::{self, Display};
-use std::time::Duration;
 
 use serde::{Serialize, Serializer};
 
-use super::route::SEGMENT;
+use super::links::{commands, console_url};
 use crate::build_info::{REVISION, VERSION};
-use crate::config::partition_of_region;
 use crate::jobs::{
     Attention, CacheState, ExecutionCounts, ExecutionStatus, JobSeries, Outcome, Part, Status, Timepoint, Timestamp,
 };
@@ -510,54 +508,4 @@ impl JobReport {
 fn by_status(executions: &ExecutionCounts) -> BTreeMap<&'static str, u32> {
     let statuses = ExecutionStatus::ALL.into_iter();
     statuses.filter_map(|status| Some((status.as_str(), executions.get(status)?))).collect()
-}
-
-/// The job in the AWS console of its partition.
-fn console_url(region: &str, job_id: &str) -> String {
-    let host = match partition_of_region(region) {
-        "aws-cn" => format!("{region}.console.amazonaws.cn"),
-        "aws-us-gov" => "console.amazonaws-us-gov.com".to_owned(),
-        _ => format!("{region}.console.aws.amazon.com"),
-    };
-    let id = percent_encoding::utf8_percent_encode(job_id, SEGMENT);
-    format!("https://{host}/iot/home?region={region}#/jobhub/{id}")
-}
-
-/// Commands that describe a job, and list its executions of each open or failed status that occurs.
-fn commands(region: &str, job_id: &str, executions: Option<&ExecutionCounts>) -> Vec<String> {
-    // Job ids have no characters that a shell would interpret: [a-zA-Z0-9_-]{1,64}
-    // (https://docs.aws.amazon.com/iot/latest/apireference/API_CreateJob.html). Any other text is not a command to copy.
-    let is_plain = |text: &str| text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_".contains(&byte));
-    if !is_plain(job_id) || !is_plain(region) {
-        return Vec::new();
-    }
-    let occurs =
-        |status: &ExecutionStatus| executions.and_then(|counts| counts.get(*status)).is_some_and(|count| count > 0);
-    let statuses = ExecutionStatus::ALL.into_iter().filter(|status| status.is_open() || status.is_failure());
-    let listed = statuses.filter(occurs).map(|status| {
-        let status = status.as_str();
-        format!("aws iot list-job-executions-for-job --region {region} --job-id {job_id} --status {status}")
-    });
-    std::iter::once(format!("aws iot describe-job --region {region} --job-id {job_id}")).chain(listed).collect()
-}
-
-/// A duration in its two largest units, as `3d 4h`, `2m 5s` or `40s`.
-pub(super) struct Age(pub(super) Duration);
-
-impl Age {
-    pub(super) const fn from_secs(secs: u64) -> Self {
-        Self(Duration::from_secs(secs))
-    }
-}
-
-impl Display for Age {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let secs = self.0.as_secs();
-        match secs {
-            0..60 => write!(f, "{secs} s"),
-            60..3600 => write!(f, "{} min {} s", secs / 60, secs % 60),
-            3600..86400 => write!(f, "{} h {} min", secs / 3600, secs / 60 % 60),
-            _ => write!(f, "{} d {} h", secs / 86400, secs / 3600 % 24),
-        }
-    }
 }

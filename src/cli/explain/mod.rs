@@ -1,0 +1,109 @@
+//! `explain`: asks AWS now why a job is not done.
+
+mod explanation;
+
+use std::sync::Arc;
+
+use clap::{Args, ValueEnum};
+use tracing::error;
+
+pub use self::explanation::{Explanation, explain};
+use super::runtime::Signals;
+use super::{FAILURE, SUCCESS, USAGE, eprint, print};
+use crate::aws::rate_limit::RateLimiters;
+use crate::aws::{self, ClientOptions, Connection};
+use crate::clock::Clock;
+use crate::config::Config;
+use crate::metrics::{Failure, TargetCounters};
+
+#[derive(Debug, Args)]
+pub(super) struct ExplainArgs {
+    /// The id of the job
+    job_id: String,
+
+    /// Ask in this target only; without it, in each one
+    #[arg(long, value_name = "NAME")]
+    target: Option<String>,
+
+    /// How to print it
+    #[arg(long, value_enum, default_value_t = Output::Text)]
+    output: Output,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum Output {
+    /// For people.
+    Text,
+    /// For machines.
+    Json,
+}
+
+/// Explains a job in each target that has it.
+pub(super) async fn run(config: &Config, arguments: &ExplainArgs, signals: Signals) -> u8 {
+    let Signals { stop, mut hangups } = signals;
+    tokio::select! {
+        status = Box::pin(explain_all(config, arguments)) => status,
+        () = stop => FAILURE,
+        // There is nothing to reload.
+        _ = hangups.recv() => FAILURE,
+    }
+}
+
+async fn explain_all(config: &Config, arguments: &ExplainArgs) -> u8 {
+    let ExplainArgs { job_id, target: wanted, output } = arguments;
+    let (options, clock) = (ClientOptions::usual(), Clock::system());
+    let limiters = Arc::new(RateLimiters::new(config.limits.requests_per_second));
+    let (mut names, mut found, mut has_failed) = (Vec::new(), Vec::new(), false);
+    for target in &config.targets {
+        let resolved = match aws::resolve(target, &options, clock).await {
+            Ok(resolved) => resolved,
+            Err(error) => {
+                error!(%error, "cannot start");
+                return USAGE;
+            }
+        };
+        let (name, region) = (resolved.name().to_owned(), resolved.region().to_owned());
+        names.push(name.clone());
+        if wanted.as_ref().is_some_and(|wanted| *wanted != name) {
+            continue;
+        }
+        match explain_in(resolved, &limiters, clock, job_id).await {
+            Ok(Some(explanation)) => found.push(explanation),
+            Ok(None) => {}
+            Err(Failure { reason, message }) => {
+                has_failed = true;
+                eprint(&format!("target {name} in {region}: {message}. {}.\n", reason.advice()));
+            }
+        }
+    }
+    match output {
+        Output::Text => found.iter().for_each(|explanation| print(&format!("{explanation}\n"))),
+        Output::Json => match serde_json::to_string_pretty(&found) {
+            Ok(json) => print(&format!("{json}\n")),
+            Err(error) => {
+                error!(%error, "the explanation cannot be written as JSON, which is a fault in the exporter");
+                return FAILURE;
+            }
+        },
+    }
+    if found.is_empty() && !has_failed {
+        let among = names.join(", ");
+        eprint(&match wanted.as_ref().filter(|wanted| !names.contains(wanted)) {
+            Some(wanted) => format!("there is no target {wanted}; there are {among}\n"),
+            None => format!("AWS has no job {job_id}; asked in {}\n", wanted.as_ref().unwrap_or(&among)),
+        });
+    }
+    if found.is_empty() || has_failed { FAILURE } else { SUCCESS }
+}
+
+async fn explain_in(
+    resolved: aws::Resolved,
+    limiters: &Arc<RateLimiters>,
+    clock: Clock,
+    job_id: &str,
+) -> Result<Option<Explanation>, Failure> {
+    let (name, region) = (resolved.name().to_owned(), resolved.region().to_owned());
+    let connection = Connection::open(resolved, limiters, Arc::new(TargetCounters::new(Vec::new())));
+    let explanation = explain(&connection, job_id, clock).await?;
+    Ok(explanation.map(|explanation| explanation.with_place(&name, &region)))
+}
