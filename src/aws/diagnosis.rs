@@ -96,8 +96,8 @@ fn wrong_type(value: &Value, path: &str, job_id: Option<&str>) -> Option<String>
                 wrong_field(name, value, &path, job_id).or_else(|| wrong_type(value, &path, job_id))
             })
         }
-        Value::Array(items) => items.iter().enumerate().find_map(|(place, item)| {
-            let path = format!("{path}[{place}]");
+        Value::Array(items) => items.iter().enumerate().find_map(|(index, item)| {
+            let path = format!("{path}[{index}]");
             let is_scalar = JsonType::of(item) != JsonType::Object;
             let fault = (path.starts_with("jobs[") && is_scalar).then(|| said(&path, item, JsonType::Object, job_id));
             fault.or_else(|| wrong_type(item, &path, job_id))

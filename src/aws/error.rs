@@ -66,7 +66,7 @@ pub struct ApiError {
     /// The operation, by its AWS name.
     pub operation: &'static str,
     /// `on` and the host of the request, or `in` and the region if no request was sent.
-    pub place: String,
+    pub location: String,
     /// The kind of failure.
     pub reason: Reason,
     /// AWS's error code, or one of the exporter; `None` if no request was sent.
@@ -81,26 +81,26 @@ impl Error for ApiError {}
 
 impl fmt::Display for ApiError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} {}: {}", self.operation, self.place, self.cause)
+        write!(f, "{} {}: {}", self.operation, self.location, self.cause)
     }
 }
 
 impl ApiError {
     /// An answer that could be parsed, but lacks required content.
-    pub(super) fn malformed(operation: &'static str, place: &str, cause: String) -> Self {
-        Self::new(operation, place, (Reason::Malformed, Some(MALFORMED.to_owned()), cause))
+    pub(super) fn malformed(operation: &'static str, location: &str, cause: String) -> Self {
+        Self::new(operation, location, (Reason::Malformed, Some(MALFORMED.to_owned()), cause))
     }
 
     /// An attempt that took too long.
-    pub(super) fn timeout(operation: &'static str, place: &str, limit: Duration) -> Self {
-        let cause = format!("no whole answer within {} s", limit.as_secs());
-        Self::new(operation, place, (Reason::Timeout, Some(TIMEOUT.to_owned()), cause))
+    pub(super) fn timeout(operation: &'static str, location: &str, limit: Duration) -> Self {
+        let cause = format!("no complete answer within {} s", limit.as_secs());
+        Self::new(operation, location, (Reason::Timeout, Some(TIMEOUT.to_owned()), cause))
     }
 
     /// A request without credentials.
     pub(super) fn without_credentials(operation: &'static str, region: &str, error: &CredentialsError) -> Self {
         let (reason, cause) = of_credentials(error).unwrap_or_else(|| (Reason::Credentials, chain(error)));
-        Self { operation, place: format!("in {region}"), reason, code: None, cause, server_time: None }
+        Self { operation, location: format!("in {region}"), reason, code: None, cause, server_time: None }
     }
 
     /// Appends a hint.
@@ -109,17 +109,17 @@ impl ApiError {
     }
 
     /// Classifies and shortens an error of the SDK.
-    pub(super) fn from_sdk<E>(operation: &'static str, place: &str, error: &SdkError<E, HttpResponse>) -> Self
+    pub(super) fn from_sdk<E>(operation: &'static str, location: &str, error: &SdkError<E, HttpResponse>) -> Self
     where
         E: ProvideErrorMetadata + Error + Send + Sync + 'static,
     {
         let error_time = server_time(error);
-        let error = Self::new(operation, place, classify(error));
+        let error = Self::new(operation, location, classify(error));
         Self { server_time: error_time.filter(|_| error.reason == Reason::Credentials), ..error }
     }
 
-    fn new(operation: &'static str, place: &str, (reason, code, cause): Classified) -> Self {
-        Self { operation, place: place.to_owned(), reason, code, cause, server_time: None }
+    fn new(operation: &'static str, location: &str, (reason, code, cause): Classified) -> Self {
+        Self { operation, location: location.to_owned(), reason, code, cause, server_time: None }
     }
 
     /// Whether the same request may succeed if it is repeated.

@@ -386,7 +386,7 @@ impl Connection {
             return Ok(());
         }
         let cause = format!("a job was listed with an id of {} bytes, which no job has", job_id.len());
-        Err(ApiError::malformed(operation.name, &self.caller.place(&self.iot_host), cause))
+        Err(ApiError::malformed(operation.name, &self.caller.location(&self.iot_host), cause))
     }
 
     /// Lists one page of the executions of a job, of one status or of all; `None` if the job does not exist.
@@ -505,7 +505,7 @@ impl Connection {
     /// An answer that the SDK could parse, but that lacks required content.
     fn malformed(&self, operation: Operation, host: &Host, cause: String) -> ApiError {
         self.caller.counters.request_failed(operation.name, error::MALFORMED);
-        ApiError::malformed(operation.name, &self.caller.place(host), cause)
+        ApiError::malformed(operation.name, &self.caller.location(host), cause)
     }
 }
 
@@ -551,18 +551,18 @@ fn summary(job: types::JobSummary) -> JobSummary {
 }
 
 fn description(job: types::Job) -> Description {
-    let told = job.job_process_details;
+    let details = job.job_process_details;
     let executions = ExecutionCounts::from_fn(|status| {
-        let told = told.as_ref()?;
+        let details = details.as_ref()?;
         let count = match status {
-            ExecutionStatus::Queued => told.number_of_queued_things,
-            ExecutionStatus::InProgress => told.number_of_in_progress_things,
-            ExecutionStatus::Succeeded => told.number_of_succeeded_things,
-            ExecutionStatus::Failed => told.number_of_failed_things,
-            ExecutionStatus::TimedOut => told.number_of_timed_out_things,
-            ExecutionStatus::Rejected => told.number_of_rejected_things,
-            ExecutionStatus::Removed => told.number_of_removed_things,
-            ExecutionStatus::Canceled => told.number_of_canceled_things,
+            ExecutionStatus::Queued => details.number_of_queued_things,
+            ExecutionStatus::InProgress => details.number_of_in_progress_things,
+            ExecutionStatus::Succeeded => details.number_of_succeeded_things,
+            ExecutionStatus::Failed => details.number_of_failed_things,
+            ExecutionStatus::TimedOut => details.number_of_timed_out_things,
+            ExecutionStatus::Rejected => details.number_of_rejected_things,
+            ExecutionStatus::Removed => details.number_of_removed_things,
+            ExecutionStatus::Canceled => details.number_of_canceled_things,
         };
         count.and_then(|count| u32::try_from(count).ok())
     });

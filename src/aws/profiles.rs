@@ -412,6 +412,6 @@ mod tests {
         assert_eq!(of_environment.faults(Some("b")), missing("b"));
         assert_eq!(of_environment.faults(Some("a")), Faults::default());
         assert_eq!(files("").named_profile(None), None);
-        assert_eq!(files("").faults(None), Faults::default(), "nobody asked for the default profile");
+        assert_eq!(files("").faults(None), Faults::default(), "a missing default profile is no fault");
     }
 }

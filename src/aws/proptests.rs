@@ -358,7 +358,7 @@ fn a_page_token_that_is_too_long_is_an_error() {
 /// The SDK panics if an access key id contains a line end.
 #[test]
 fn credentials_with_invalid_characters_are_an_error_that_names_the_fault() {
-    for (key, secret, token, told) in [
+    for (key, secret, token, fault) in [
         ("AKIDEXAMPLE\n", "secret", None, "the access key id contains a line end"),
         ("AKIDEXAMPLE", "secret\r\n", None, "the secret access key contains a line end"),
         ("AKIDEXAMPLE", "secret", Some("token\n"), "the session token contains a line end"),
@@ -374,8 +374,8 @@ fn credentials_with_invalid_characters_are_an_error_that_names_the_fault() {
                 .list_jobs(&Query::default(), None, Class::OpenJobs)
                 .await
         });
-        let error = listed.expect_err(told);
+        let error = listed.expect_err(fault);
         assert_eq!(error.reason, Reason::Credentials, "{error}");
-        assert!(error.to_string().contains(told) && !error.to_string().contains("AKID"), "{error}");
+        assert!(error.to_string().contains(fault) && !error.to_string().contains("AKID"), "{error}");
     }
 }

@@ -360,11 +360,11 @@ mod tests {
             let given = paused(async {
                 let limiter = Arc::new(RateLimiter::new(f64::from(rate)));
                 let mut tasks = JoinSet::new();
-                for (start, patience, class, is_throttled) in waiters {
+                for (start, timeout_millis, class, is_throttled) in waiters {
                     let limiter = Arc::clone(&limiter);
                     tasks.spawn(async move {
                         sleep(Duration::from_millis(start)).await;
-                        timeout(Duration::from_millis(patience), limiter.permit(CLASSES[class])).await.ok()?;
+                        timeout(Duration::from_millis(timeout_millis), limiter.permit(CLASSES[class])).await.ok()?;
                         if is_throttled {
                             limiter.throttled();
                         }
@@ -388,7 +388,7 @@ mod tests {
             let order = paused(order_of(waiting.clone()));
             for (class, count) in CLASSES.into_iter().zip(waiting) {
                 let places: Vec<usize> =
-                    order.iter().enumerate().filter(|(_, served)| **served == class).map(|(place, _)| place + 1).collect();
+                    order.iter().enumerate().filter(|(_, served)| **served == class).map(|(index, _)| index + 1).collect();
                 prop_assert_eq!(places.len(), count);
                 let gaps = std::iter::once(0).chain(places.iter().copied()).zip(places.iter().copied());
                 for (from, to) in gaps {

@@ -192,8 +192,8 @@ impl Caller {
         count.end = End::Ended;
         let error = match outcome {
             Ok(Ok(answer)) => return Ok(answer),
-            Ok(Err(error)) => ApiError::from_sdk(operation.name, &self.place(host), &error),
-            Err(_) => ApiError::timeout(operation.name, &self.place(host), ATTEMPT_TIMEOUT),
+            Ok(Err(error)) => ApiError::from_sdk(operation.name, &self.location(host), &error),
+            Err(_) => ApiError::timeout(operation.name, &self.location(host), ATTEMPT_TIMEOUT),
         };
         match &error.code {
             Some(code) => self.counters.request_failed(operation.name, code),
@@ -214,7 +214,7 @@ impl Caller {
     }
 
     /// The destination of a request, for messages.
-    pub(super) fn place(&self, host: &Host) -> String {
+    pub(super) fn location(&self, host: &Host) -> String {
         host.0.get().map_or_else(|| format!("in {}", self.region), |host| format!("on {host}"))
     }
 }

@@ -147,7 +147,7 @@ mod tests {
         let bundles = CaBundles::default();
         bundles.client(file.path()).expect("a client");
         bundles.client(written(pem).path()).expect("the same client");
-        assert_eq!(bundles.0.lock().expect("nobody panics").len(), 1, "the content decides");
+        assert_eq!(bundles.0.lock().expect("no panic").len(), 1, "the content decides");
     }
 
     #[test]

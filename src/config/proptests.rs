@@ -289,7 +289,7 @@ impl Entry {
         }
     }
 
-    fn put(&self, top: &mut Vec<(String, Yaml)>) {
+    fn insert_into(&self, top: &mut Vec<(String, Yaml)>) {
         let key = self.key();
         let Some(value) = self.value(key) else { return };
         let (section, name) = key.path.rsplit_once('.').unwrap_or(("", &key.path));
@@ -312,11 +312,11 @@ impl Entry {
 /// The section `name` in a mapping, which is created if it is missing.
 fn mapping<'a>(entries: &'a mut Vec<(String, Yaml)>, name: &str) -> &'a mut Vec<(String, Yaml)> {
     let is_it = |(known, value): &(String, Yaml)| known == name && matches!(value, Yaml::Mapping(_));
-    let place = entries.iter().position(is_it).unwrap_or_else(|| {
+    let position = entries.iter().position(is_it).unwrap_or_else(|| {
         entries.push((name.to_owned(), Yaml::Mapping(Vec::new())));
         entries.len() - 1
     });
-    let Yaml::Mapping(inside) = &mut entries[place].1 else { unreachable!("it is one") };
+    let Yaml::Mapping(inside) = &mut entries[position].1 else { unreachable!("it is one") };
     inside
 }
 
@@ -326,11 +326,11 @@ fn item<'a>(entries: &'a mut Vec<(String, Yaml)>, name: &str, index: usize) -> &
     let is_it = |(known, value): &(String, Yaml)| {
         known == name && matches!(value, Yaml::List(items) if items.iter().all(is_section))
     };
-    let place = entries.iter().position(is_it).unwrap_or_else(|| {
+    let position = entries.iter().position(is_it).unwrap_or_else(|| {
         entries.push((name.to_owned(), Yaml::List(Vec::new())));
         entries.len() - 1
     });
-    let Yaml::List(items) = &mut entries[place].1 else { unreachable!("it is one") };
+    let Yaml::List(items) = &mut entries[position].1 else { unreachable!("it is one") };
     // Each one has a name, so that several of them can be valid.
     while items.len() <= index {
         let name = format!("target-{}", items.len());
@@ -343,7 +343,7 @@ fn item<'a>(entries: &'a mut Vec<(String, Yaml)>, name: &str, index: usize) -> &
 fn document(entries: &[Entry]) -> Yaml {
     let mut top = Vec::new();
     for entry in entries {
-        entry.put(&mut top);
+        entry.insert_into(&mut top);
     }
     Yaml::Mapping(top)
 }

@@ -41,17 +41,17 @@ fn with_accepted(field: &Field) -> String {
 pub(super) fn sample() -> String {
     let mut sample = String::from("# yaml-language-server: $schema=exporter.schema.json\n");
     sample += &comment(
-        "Configuration of aws-iot-jobs-exporter, generated from the definitions of the keys. Every key is here with its \
-         default; the exporter runs without this file too. A key that is left out or left empty has its default. An unknown \
-         key is an error. `aws-iot-jobs-exporter --config.file=exporter.yml --config.check` reports everything that is wrong.",
+        "Configuration of aws-iot-jobs-exporter, generated from the definitions of the keys. It contains every key with its \
+         default; the exporter also runs without this file. An omitted or empty key has its default. An unknown key is an \
+         error. `aws-iot-jobs-exporter --config.file=exporter.yml --config.check` reports all problems.",
         "",
     );
     sample += "#\n";
     sample += &comment("A duration is a number with a unit: 200ms, 30s, 5m, 1m30s, 1d (24 hours).", "");
     sample += "#\n";
     sample += &comment(
-        "Flags win over environment variables, which win over this file. A variable is named after the path of its key: \
-         IOT_JOBS_EXPORTER_COLLECTORS__OPEN_JOBS__INTERVAL=30s sets collectors.open_jobs.interval. An empty variable counts as not set. A list is given as \
+        "Flags take precedence over environment variables, and those over this file. A variable is named after its key: \
+         IOT_JOBS_EXPORTER_COLLECTORS__OPEN_JOBS__INTERVAL=30s sets collectors.open_jobs.interval. An empty variable counts as unset. A list is set as \
          a whole: as YAML, or separated by commas: \
          IOT_JOBS_EXPORTER_TARGETS='[{region: eu-west-1}, {region: us-east-1}]', \
          IOT_JOBS_EXPORTER_WEB__LISTEN_ADDRESSES='127.0.0.1:10114,[::1]:10114'.",
@@ -102,7 +102,7 @@ fn targets(fields: &[Field]) -> String {
         matches!(name, "regions" | "role_arns")
     }
     let mut text = String::from("  - {}\n");
-    text += &comment("To name targets yourself, remove the line with {} and the # in front of these lines:", "");
+    text += &comment("To define targets, remove the line with {} and the # at the start of these lines:", "");
     let mut items = String::new();
     item(fields, "    ", &mut items, |name| !is_for_several(name));
     // The dash of the item precedes its first key by two columns.
@@ -132,22 +132,22 @@ fn item(fields: &[Field], indent: &str, text: &mut String, is_shown: fn(&str) ->
 pub(super) fn page() -> String {
     let mut page = String::from(
         "# Configuration\n\n\
-         Generated from `src/config/schema.rs`; `UPDATE_DOCS=1 cargo test reference` writes it again.\n\n\
-         Flags win over environment variables, which win over the YAML file of `--config.file`, which wins over the defaults.\n\
-         Lists are replaced as a whole. An empty variable counts as not set. A key that is left out or left empty has its default;\n\
-         an unknown key is an error that names the nearest known one. A duration is a number with a unit: `200ms`, `30s`, `5m`,\n\
+         Generated from `src/config/schema.rs`; `UPDATE_DOCS=1 cargo test reference` updates it.\n\n\
+         Flags take precedence over environment variables, those over the YAML file of `--config.file`, and the file over the\n\
+         defaults. Lists are replaced as a whole. An empty variable counts as unset. An omitted or empty key has its default; an\n\
+         unknown key is an error that names the most similar known one. A duration is a number with a unit: `200ms`, `30s`, `5m`,\n\
          `1m30s`, `1d` (24 hours).\n\n\
          | command | what it does |\n| --- | --- |\n\
-         | `--config.check` | reports everything that is wrong, with file and line, warns of what is valid and probably not meant, and exits with 0 or 64 |\n\
+         | `--config.check` | reports all problems with file and line, warns of settings that are valid but probably unintended, and exits with 0 or 64 |\n\
          | `--config.print` | prints the effective configuration with the source of each value, secrets hidden |\n\
          | `--config.schema` | prints the JSON Schema of the file, for editors; [config/exporter.schema.json](../config/exporter.schema.json) |\n\n\
          [config/exporter.yml](../config/exporter.yml) has every key with its default.\n",
     );
     section(&Config::fields(), "", true, &mut page);
     page += "\n## Web configuration\n\n\
-        The file that `web.config_file` names has the format of the\n\
+        The file of `web.config_file` has the format of the\n\
         [Prometheus exporter-toolkit](https://github.com/prometheus/exporter-toolkit/blob/master/docs/web-configuration.md). It is\n\
-        read again every minute, with the files that it names. An empty file is refused; `{}` is the explicit form. A change is applied after two equal reads. A change that removes all\n\
+        read every minute, with the files that it names. An empty file is refused; write `{}` instead. A change is applied after two equal reads. A change that removes all\n\
         users, TLS, client authentication or `client_allowed_sans` is not applied until an explicit reload (SIGHUP or\n\
         `POST /-/reload`); until then, `aws_iot_jobs_exporter_web_config_last_reload_successful` is 0.\n";
     section(&WebFile::fields(), "", false, &mut page);

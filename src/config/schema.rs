@@ -10,7 +10,7 @@ use super::key::{Key, define_section, list, list_or, mapping, not_empty, overrid
 use super::listen::ListenAddress;
 use super::secret::Secret;
 use super::syntax;
-use super::value::{Scalar, boolean, duration, number, parsed, text, whole, word};
+use super::value::{Scalar, boolean, duration, number, parsed, text, whole_number, word};
 use crate::jobs::group_filter::Pattern;
 use crate::jobs::{AccountId, Scope, Status, TargetSelection};
 
@@ -166,9 +166,9 @@ define_section! {
     #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
     pub struct Shard {
         /// Index of the shard of this process, from 0.
-        pub index: u32 => whole(0..=999).default("0").flag("shard.index", "NUMBER");
+        pub index: u32 => whole_number(0..=999).default("0").flag("shard.index", "NUMBER");
         /// Number of shards that the targets are split into, by their names.
-        pub total: u32 => whole(1..=1000).default("1").flag("shard.total", "NUMBER");
+        pub total: u32 => whole_number(1..=1000).default("1").flag("shard.total", "NUMBER");
     }
 }
 
@@ -323,20 +323,20 @@ define_section! {
         pub requests_per_second: f64 => number(0.01..=1000.0).default("5");
         /// The largest number of pages of 250 jobs in a walk. A walk that needs more fails. It guards against an
         /// endpoint that returns pages forever: 20000 pages are five million jobs.
-        pub max_pages: u32 => whole(1..=1_000_000).default("20000");
+        pub max_pages: u32 => whole_number(1..=1_000_000).default("20000");
         /// The largest number of thing groups of a target with their own rows: those with the most open jobs. The
         /// others are summed as `<other>`. Groups that `thing_groups.include` names always have their own rows.
-        pub max_thing_groups: u32 => whole(0..=100_000).default("200");
+        pub max_thing_groups: u32 => whole_number(0..=100_000).default("200");
         /// The largest number of open jobs of a target with their own series: stuck ones first, then the newest that
         /// are in progress. Each costs Prometheus about 20 series, and more if things are named.
-        pub max_jobs: u32 => whole(0..=100_000).default("500");
+        pub max_jobs: u32 => whole_number(0..=100_000).default("500");
         /// The largest number of ended jobs of a target with their own series: those that ended last. Each costs
         /// Prometheus about 16 series.
-        pub max_ended_jobs: u32 => whole(0..=100_000).default("100");
+        pub max_ended_jobs: u32 => whole_number(0..=100_000).default("100");
         /// The number of things of each open status that are named for a stuck job, and the number that have been
         /// `IN_PROGRESS` for more than an hour for any other open job: the oldest ones. Those that were named before
         /// stay until their executions end, up to the same number again.
-        pub things_per_job: u32 => whole(0..=100).default("5");
+        pub things_per_job: u32 => whole_number(0..=100).default("5");
     }
 }
 

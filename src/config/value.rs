@@ -115,7 +115,7 @@ pub(super) fn number(range: RangeInclusive<f64>) -> Scalar<f64> {
 }
 
 /// A whole number.
-pub(super) fn whole(range: RangeInclusive<u32>) -> Scalar<u32> {
+pub(super) fn whole_number(range: RangeInclusive<u32>) -> Scalar<u32> {
     let schema = json!({ "type": "integer", "minimum": range.start(), "maximum": range.end() });
     Scalar::new(format!("a whole number from {} to {}", range.start(), range.end()), schema, move |text| {
         let number: i128 = text.parse().map_err(|_| "is not a whole number".to_owned())?;
@@ -187,7 +187,7 @@ mod tests {
 
     #[test]
     fn numbers_that_are_out_of_range_or_not_finite_are_refused() {
-        let (number, whole) = (number(0.01..=1000.0), whole(1..=1_000_000));
+        let (number, whole) = (number(0.01..=1000.0), whole_number(1..=1_000_000));
         assert_eq!((number.parse("5.0"), whole.parse("20000")), (Ok(5.0), Ok(20_000)));
         for text in ["0", "0.009", "1000.1", "-1", "NaN", "inf", "-inf", "18446744073709551616"] {
             assert_eq!(number.parse(text), Err("is out of range; accepted: 0.01 to 1000".to_owned()));

@@ -34,8 +34,8 @@ impl Answers {
         fake_http::options(move |path| match path.strip_prefix("/jobs/") {
             Some(job_id) => {
                 let job_id = percent_decode_str(job_id).decode_utf8_lossy();
-                let place = descriptions.fetch_add(1, Ordering::Relaxed) % self.descriptions.len();
-                match &self.descriptions[place] {
+                let index = descriptions.fetch_add(1, Ordering::Relaxed) % self.descriptions.len();
+                match &self.descriptions[index] {
                     Ok(fields) => Answer::good(answers::describing(&job_id, fields)),
                     Err(instead) => instead.clone(),
                 }

@@ -25,8 +25,8 @@ pub enum TargetError {
     SameName(String),
     /// Two targets would count the same jobs.
     #[error(
-        "the targets {0:?} and {1:?} watch the same jobs, in the region that one of them gets from elsewhere: each job \
-         would be counted twice; leave one of them out"
+        "the targets {0:?} and {1:?} monitor the same jobs, in a region that one of them gets from AWS settings: each job \
+         would be counted twice; remove one of them"
     )]
     SameJobs(String, String),
 }

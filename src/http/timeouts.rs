@@ -317,7 +317,7 @@ mod tests {
             client
         });
         let start = Instant::now();
-        let error = stream.write_all(&[0; 16 * 6]).await.expect_err("nobody reads the end");
+        let error = stream.write_all(&[0; 16 * 6]).await.expect_err("the client does not read");
         assert_eq!((error.kind(), start.elapsed().as_secs()), (io::ErrorKind::TimedOut, 80 + 30));
         drop(slow_reader.await);
     }

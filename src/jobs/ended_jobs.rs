@@ -70,8 +70,8 @@ impl EndedJobsBuilder {
         });
         let merged = &mut self.merged;
         self.tail.retain(|job| match merged.binary_search_by_key(&job.hash(), |known| known.hash()) {
-            Ok(place) => {
-                merged[place] = *job;
+            Ok(index) => {
+                merged[index] = *job;
                 false
             }
             Err(_) => true,
@@ -120,8 +120,8 @@ pub(super) struct EndedJobs {
 impl EndedJobs {
     fn find(&self, id: &str) -> Option<PackedJob> {
         let hash = PackedJob::new(self.hasher.hash_one(id), 0).hash();
-        let place = self.jobs.binary_search_by_key(&hash, |job| job.hash()).ok()?;
-        self.jobs.get(place).copied()
+        let index = self.jobs.binary_search_by_key(&hash, |job| job.hash()).ok()?;
+        self.jobs.get(index).copied()
     }
 
     /// Whether the walk listed a job as ended.
@@ -244,13 +244,13 @@ mod tests {
     proptest! {
         #[test]
         fn the_last_summary_of_each_id_counts(
-            sightings in vec((0..20_u8, 0..3_usize, prop::bool::weighted(0.2)), 0..60),
+            summaries in vec((0..20_u8, 0..3_usize, prop::bool::weighted(0.2)), 0..60),
             open in prop::collection::btree_set(0..20_u8, 0..5),
             without in prop::collection::btree_set(0..25_u8, 0..8),
         ) {
             let pairs = [pair("COMPLETED"), pair("CANCELED"), pair("NEW")];
             let (mut builder, mut last) = (EndedJobsBuilder::default(), BTreeMap::new());
-            for (id, status, merges) in sightings {
+            for (id, status, merges) in summaries {
                 builder.insert(&id.to_string(), &pairs[status]);
                 last.insert(id, status);
                 if merges {

@@ -195,11 +195,11 @@ mod tests {
     }
 
     /// The sums that folding must keep.
-    fn whole<'a>(rows: impl Iterator<Item = &'a GroupRow>) -> GroupRow {
-        let mut whole = GroupRow::default();
-        rows.for_each(|row| whole.merge(row.clone()));
-        whole.jobs.retain(|_, jobs| *jobs > 0);
-        whole
+    fn sum<'a>(rows: impl Iterator<Item = &'a GroupRow>) -> GroupRow {
+        let mut sum = GroupRow::default();
+        rows.for_each(|row| sum.merge(row.clone()));
+        sum.jobs.retain(|_, jobs| *jobs > 0);
+        sum
     }
 
     proptest! {
@@ -211,8 +211,8 @@ mod tests {
                 let (shown, folded) = fold(&mut limiter, all.clone(), &GroupFilter::default(), limit);
                 // A group without jobs has no oldest one either, but these have one by construction.
                 let with_jobs = all.values().filter(|row| !row.is_empty());
-                let expected = whole(with_jobs.clone());
-                let actual = whole(shown.values().filter(|row| !row.is_empty()));
+                let expected = sum(with_jobs.clone());
+                let actual = sum(shown.values().filter(|row| !row.is_empty()));
                 prop_assert_eq!(actual.jobs, expected.jobs);
                 let own = shown.keys().filter(|label| is_group(label)).count();
                 prop_assert!(own <= limit);

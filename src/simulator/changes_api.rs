@@ -30,7 +30,7 @@ pub(super) fn cancel_job(call: &Call<'_>, fleet: &mut Fleet, lifecycle: &mut Lif
         return Err(ApiError::constraint("reasonCode", code, pattern));
     }
     if !matches!(job.status, Status::InProgress | Status::Scheduled) {
-        return Err(ApiError::invalid_request(format!("The job {} is {} and can't be canceled", job.id, job.status)));
+        return Err(ApiError::invalid_request(format!("The job {} is {} and cannot be canceled", job.id, job.status)));
     }
     let texts = Arc::make_mut(&mut job.texts);
     texts.comment = comment.map(str::to_owned).or_else(|| texts.comment.take());
@@ -70,7 +70,7 @@ pub(super) fn update_job(call: &Call<'_>, fleet: &mut Fleet) -> Result<Value, Ap
     let mut job = named_job(call, fleet)?.clone();
     let body = call.json_body()?;
     if !matches!(job.status, Status::InProgress | Status::Scheduled) {
-        return Err(ApiError::invalid_request(format!("The job {} is {} and can't be updated", job.id, job.status)));
+        return Err(ApiError::invalid_request(format!("The job {} is {} and cannot be updated", job.id, job.status)));
     }
     for (name, value) in &body {
         match name.as_str() {

@@ -261,7 +261,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_sigv4_header_is_refused() {
+    fn other_authorization_headers_are_refused() {
         for header in [
             "",
             "Basic dTpw",

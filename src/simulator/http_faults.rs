@@ -360,7 +360,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_truncated_body_fails_after_what_is_sent() {
+    async fn a_truncated_body_fails_after_its_data() {
         for (sent, expected) in [(0, &b""[..]), (4, b"0123"), (10, b"012345678")] {
             let mut body = Body::truncated(DATA, sent);
             assert_eq!(body.size_hint().exact(), Some(10));
@@ -376,7 +376,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_stalled_body_stays_pending_after_what_is_sent() {
+    async fn a_stalled_body_stays_pending_after_its_data() {
         let mut body = Body::stalled(DATA, 4);
         let frame = body.frame().await.expect("a frame").expect("no failure");
         assert_eq!(frame.into_data().expect("data"), DATA[..4]);

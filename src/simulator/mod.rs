@@ -39,7 +39,6 @@
 //! Signatures and their dates are not verified. The access key in the `Authorization` header selects the account, and
 //! its credential scope the region; the scope must name the right service. No policy is checked: every known caller
 //! that has the external id of a role can assume it. The request id is in a header only, not in the XML of STS.
-//! well.
 
 #![expect(clippy::indexing_slicing, reason = "it serves clients on this machine only, and its indexes are its own")]
 

@@ -138,7 +138,6 @@ impl Fleet {
     /// Half of a small fleet is open, and some 60 to 200 jobs of a large one. The rest was completed or canceled
     /// during the last 730 days, ten of them during the last week, with every kind of result. The execution counts of
     /// each job fit its status.
-    /// status.
     #[must_use]
     pub fn seeded(seed: u64, size: usize, now: Timestamp) -> Self {
         Seeded::new(seed, size, NonZeroU32::MIN, now).fleet

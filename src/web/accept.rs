@@ -4,14 +4,14 @@
 use crate::metrics::Format;
 
 /// A member of a header list, with its parameters. The header may occur several times.
-struct Item<'a> {
+struct ListMember<'a> {
     value: &'a str,
     parameters: Vec<(&'a str, String)>,
     /// The quality in thousandths; 0 excludes the value.
     quality: u16,
 }
 
-impl<'a> Item<'a> {
+impl<'a> ListMember<'a> {
     /// Parses one list member; `None` if it is empty or its quality is invalid.
     fn parse(text: &'a str) -> Option<Self> {
         let mut parts = split_unquoted(text, ';');
@@ -39,12 +39,12 @@ impl<'a> Item<'a> {
 
 /// `0` to `1` with up to three decimals, in thousandths.
 fn quality(text: &str) -> Option<u16> {
-    let (whole, decimals) = text.split_once('.').unwrap_or((text, ""));
+    let (integer, decimals) = text.split_once('.').unwrap_or((text, ""));
     if decimals.len() > 3 || !decimals.bytes().all(|b| b.is_ascii_digit()) {
         return None;
     }
     let thousandths = format!("{decimals:0<3}").parse::<u16>().ok()?;
-    match whole {
+    match integer {
         "0" => Some(thousandths),
         "1" if thousandths == 0 => Some(1000),
         _ => None,
@@ -76,15 +76,14 @@ fn unquote(text: &str) -> String {
     unquoted
 }
 
-fn items<'a>(headers: &'a [&'a str]) -> impl Iterator<Item = Item<'a>> {
-    headers.iter().flat_map(|header| split_unquoted(header, ',')).filter_map(Item::parse)
+fn items<'a>(headers: &'a [&'a str]) -> impl Iterator<Item = ListMember<'a>> {
+    headers.iter().flat_map(|header| split_unquoted(header, ',')).filter_map(ListMember::parse)
 }
 
 /// The format of the response for these values of `Accept`.
 ///
 /// The highest quality wins; then the more precise name, then the first one. If nothing matches, or nothing is
 /// requested, the format is text: every Prometheus version reads it, and a scrape with an odd `Accept` should work.
-/// rather work than fail.
 #[must_use]
 pub(super) fn format(accept: &[&str]) -> Format {
     // A range that names a format overrides a wildcard, also when it excludes the format.
@@ -92,7 +91,7 @@ pub(super) fn format(accept: &[&str]) -> Format {
     let judged = offered.map(|format| {
         let matches = items(accept)
             .enumerate()
-            .filter_map(|(place, item)| Some((precision(&item, format)?, place, item.quality)));
+            .filter_map(|(index, item)| Some((precision(&item, format)?, index, item.quality)));
         let best = matches.max_by_key(|(precision, place, quality)| (*precision, *quality, std::cmp::Reverse(*place)));
         (best, format)
     });
@@ -106,7 +105,7 @@ pub(super) fn format(accept: &[&str]) -> Format {
 }
 
 /// How precisely a media range names a format; `None` if it names another one.
-fn precision(item: &Item, format: Format) -> Option<u8> {
+fn precision(item: &ListMember, format: Format) -> Option<u8> {
     let (kind, subtype) = item.value.split_once('/')?;
     let (own_kind, own_subtype, version) = match format {
         Format::OpenMetrics => ("application", "openmetrics-text", "1.0.0"),

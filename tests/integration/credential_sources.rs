@@ -237,7 +237,7 @@ async fn what_a_profile_can_not_do_here_is_named_with_the_profile_and_its_file()
         (
             format!("{role}mfa_serial = arn:aws:iam::210987654321:mfa/me\n{}", base("AKIDEXAMPLE")),
             "default",
-            "has mfa_serial, and nobody can enter a code here",
+            "has mfa_serial, but the exporter cannot enter a code",
         ),
         (
             format!("{role}duration_seconds = 60\n{}", base("AKIDEXAMPLE")),
@@ -315,7 +315,7 @@ async fn sts_that_never_answers_is_given_up_after_15_s_with_a_way_around_it() {
     assert!(started.elapsed() <= Duration::from_millis(15_500), "{:?}", started.elapsed());
     let line = log.take().into_iter().find(|line| line.contains("run failed")).expect("a line");
     println!("{line}");
-    assert_told(&line, "timeout", &["no whole answer within 10 s", "or set targets[].account_id"]);
+    assert_told(&line, "timeout", &["no complete answer within 10 s", "or set targets[].account_id"]);
 }
 
 /// The token of a login that ends in two minutes, as `aws sso login` leaves it.

@@ -159,7 +159,7 @@ async fn two_targets_of_the_same_jobs_by_the_environments_region_exit_64_and_are
         Running::start(command)
     };
     let mut refused = start("eu-west-1");
-    refused.until("the targets \"a\" and \"b\" watch the same jobs").await;
+    refused.until("the targets \"a\" and \"b\" monitor the same jobs").await;
     assert_eq!(refused.exit_code().await, Some(64));
     // In two regions they are different jobs.
     start("us-east-1").until("started").await;

@@ -105,7 +105,7 @@ fn role(profile: &Profile) -> Result<Option<Role>, String> {
         return Ok(None);
     };
     if profile.get("mfa_serial").is_some() {
-        let text = "has mfa_serial, and nobody can enter a code here: remove mfa_serial, and use a role that does not \
+        let text = "has mfa_serial, but the exporter cannot enter a code: remove mfa_serial, and use a role that does not \
                     require MFA";
         return Err(text.to_owned());
     }

@@ -423,7 +423,7 @@ fn keys_for_client_certificates_must_be_consistent() {
         ),
         (
             "client_auth_type: RequireAndVerifyClientCert\nclient_ca_file: garbage.pem",
-            "client_ca_file: has certificates of which number 1 cannot be read",
+            "client_ca_file: has an unreadable certificate, number 1",
         ),
         (
             "client_auth_type: RequireAnyClientCert\nclient_allowed_sans: []",

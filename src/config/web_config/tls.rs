@@ -111,16 +111,16 @@ fn identity(spec: &TlsServerConfig, at: &Cursor<'_>, files: &mut Files) -> Optio
     }
     let certificates = files.pem(at, ("cert", &spec.cert), ("cert_file", &spec.cert_file));
     let key = files.pem(at, ("key", &spec.key), ("key_file", &spec.key_file));
-    let chain = certificates.and_then(|(place, pem)| Some((chain(&place, &pem)?, place)));
-    let key = key.and_then(|(place, pem)| Some((private_key(&place, &pem)?, place)));
-    let ((chain, certificate_place), (key, key_place)) = (chain?, key?);
+    let chain = certificates.and_then(|(cursor, pem)| Some((chain(&cursor, &pem)?, cursor)));
+    let key = key.and_then(|(cursor, pem)| Some((private_key(&cursor, &pem)?, cursor)));
+    let ((chain, certificate_cursor), (key, key_cursor)) = (chain?, key?);
     let Ok(key) = aws_lc_rs::default_provider().key_provider.load_private_key(key) else {
-        key_place.report("has a key that cannot be used; RSA from 2048 bits on, ECDSA and Ed25519 can");
+        key_cursor.report("has a key that cannot be used; RSA from 2048 bits on, ECDSA and Ed25519 can");
         return None;
     };
     let identity = CertifiedKey::new(chain, key);
     if identity.keys_match().is_err() {
-        key_place.report(format!("is not the key of the first certificate in {}", certificate_place.path));
+        key_cursor.report(format!("is not the key of the first certificate in {}", certificate_cursor.path));
         return None;
     }
     Some(identity)
@@ -180,7 +180,7 @@ fn pem_error(error: &pem::Error) -> &'static str {
 /// The verifier of client certificates; `None` if clients need none.
 fn clients(spec: &TlsServerConfig, at: &Cursor<'_>, files: &mut Files) -> Option<Clients> {
     let authorities = files.pem(at, ("client_ca", &spec.client_ca), ("client_ca_file", &spec.client_ca_file));
-    let authorities = authorities.and_then(|(place, pem)| Some((certificates(&place, &pem)?, place)));
+    let authorities = authorities.and_then(|(cursor, pem)| Some((certificates(&cursor, &pem)?, cursor)));
     let policy = spec.client_auth_type.unwrap_or_default();
     if spec.client_auth_type.is_some() || at.omits(&["client_auth_type"]) {
         check_policy(policy, at);
@@ -189,11 +189,11 @@ fn clients(spec: &TlsServerConfig, at: &Cursor<'_>, files: &mut Files) -> Option
         return None;
     }
     let names = (!spec.client_allowed_sans.is_empty()).then(|| spec.client_allowed_sans.iter().cloned().collect());
-    let (certificates, place) = authorities.unzip();
+    let (certificates, cursor) = authorities.unzip();
     match Clients::new(policy, &certificates.unwrap_or_default(), names) {
         Ok(clients) => Some(clients),
         Err(number) => {
-            place?.report(format!("has certificates of which number {number} cannot be read"));
+            cursor?.report(format!("has an unreadable certificate, number {number}"));
             None
         }
     }

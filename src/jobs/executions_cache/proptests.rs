@@ -138,8 +138,8 @@ impl World {
     fn pick(&mut self, choice: u8, is_meant: impl Fn(&Execution) -> bool) -> Option<&mut Execution> {
         let is_meant = |execution: &&mut Execution| execution.deleted_at.is_none() && is_meant(execution);
         let mut meant: Vec<&mut Execution> = self.executions.iter_mut().filter(is_meant).collect();
-        let place = usize::from(choice).checked_rem(meant.len())?;
-        Some(meant.swap_remove(place))
+        let index = usize::from(choice).checked_rem(meant.len())?;
+        Some(meant.swap_remove(index))
     }
 
     fn add(&mut self, thing: &str, retry: i32) {
@@ -373,7 +373,7 @@ impl World {
     }
 
     /// Answers everything that is due, at the same time.
-    fn settle(&mut self) {
+    fn answer_all(&mut self) {
         for _ in 0..50 {
             self.fixture.store.check_crossings(self.fixture.now);
             self.deliver_description(None);
@@ -420,14 +420,14 @@ proptest! {
         for event in events {
             world.happens(event);
         }
-        world.settle();
+        world.answer_all();
         world.fixture.wait(idle_hours * 60 * MINUTE);
         world.fixture.open_walk(&[world.job()]);
         for is_restarted in [false, true] {
             if is_restarted {
                 world.restart();
             }
-            world.settle();
+            world.answer_all();
             let idle = world.now().since(world.idle_since(world.now()));
             let open = world.existing().filter(|execution| execution.is_open()).count();
             let Progress { is_stuck, last, .. } = world.progress();

@@ -167,8 +167,8 @@ impl World {
     }
 
     fn job_mut(&mut self, choice: u8) -> Option<&mut AwsJob> {
-        let place = usize::from(choice).checked_rem(self.aws.len())?;
-        self.aws.values_mut().nth(place)
+        let index = usize::from(choice).checked_rem(self.aws.len())?;
+        self.aws.values_mut().nth(index)
     }
 
     fn happens(&mut self, event: Event) {
@@ -318,14 +318,14 @@ impl World {
     }
 
     fn handle(&mut self, choice: u8) {
-        let Some(place) = usize::from(choice).checked_rem(self.sent.len()) else { return };
-        let answer = self.answer(&self.sent[place].request.id);
-        self.sent[place].answer.get_or_insert(answer);
+        let Some(index) = usize::from(choice).checked_rem(self.sent.len()) else { return };
+        let answer = self.answer(&self.sent[index].request.id);
+        self.sent[index].answer.get_or_insert(answer);
     }
 
     fn deliver(&mut self, choice: u8, failure: Option<DescribeAnswer>) {
-        let Some(place) = usize::from(choice).checked_rem(self.sent.len()) else { return };
-        let Sent { request, answer } = self.sent.remove(place);
+        let Some(index) = usize::from(choice).checked_rem(self.sent.len()) else { return };
+        let Sent { request, answer } = self.sent.remove(index);
         let answer = failure.or(answer).unwrap_or_else(|| self.answer(&request.id));
         self.store.described(&request, &answer, self.now);
     }

@@ -216,11 +216,11 @@ fn jobs_are_described_by_class_and_every_fifth_request_is_for_the_lowest() {
     fixture.full_walk(&many("ended-", "COMPLETED"));
     let order: Vec<String> = std::iter::from_fn(|| Some(fixture.request()?.id.to_string())).collect();
     assert_eq!(order.len(), 36);
-    let class = |place: usize| order[place].split('-').next().expect("a class");
+    let class = |index: usize| order[index].split('-').next().expect("a class");
     // Eighteen requests were sent before, so the second one is a fifth one.
     let fifths: Vec<&str> = (1..36).step_by(5).map(class).collect();
     assert_eq!(fifths, ["ended"; 7]);
-    let others: Vec<&str> = (0..36).filter(|place| place % 5 != 1).map(class).collect();
+    let others: Vec<&str> = (0..36).filter(|index| index % 5 != 1).map(class).collect();
     assert_eq!(others, [["left"; 9].as_slice(), &["new"; 9], &["due"; 9], &["ended"; 2]].concat());
 }
 

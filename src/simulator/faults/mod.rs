@@ -5,7 +5,6 @@
 //! [`Simulator::answer_with_faults`] applies them, over a socket and in the process; [`Simulator::answer`] does not.
 //!
 //! A fault changes the answer, not the effect of the call: a canceled job stays canceled, even if the answer is lost.
-//! answer gets lost.
 
 mod alter;
 mod fault;

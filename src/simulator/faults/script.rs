@@ -192,11 +192,11 @@ impl FromStr for Rule {
                 "delay" => rule.delay = Some(delay(value)?),
                 _ => return Err(ParseScriptError::Setting(setting.to_owned())),
             }
-            let kind = if matches!(key, "attempt" | "every") { "page" } else { key };
-            if known.contains(&kind) {
+            let unique_key = if matches!(key, "attempt" | "every") { "page" } else { key };
+            if known.contains(&unique_key) {
                 return Err(ParseScriptError::Twice(setting.to_owned()));
             }
-            known.push(kind);
+            known.push(unique_key);
         }
         Ok(rule)
     }

@@ -114,7 +114,7 @@ fn count_of(simulator: &Simulator, fault: Fault) -> u64 {
 }
 
 /// A simulator on a loopback port, and a client that reads raw bytes.
-struct Wire {
+struct TestServer {
     simulator: Simulator,
     address: SocketAddr,
 }
@@ -160,7 +160,7 @@ impl Exchange {
     }
 }
 
-impl Wire {
+impl TestServer {
     async fn serve(simulator: Simulator) -> Self {
         let listener = Listener::bind(Some("127.0.0.1"), 0).await.expect("a free port");
         let address = listener.local_addr();
@@ -211,16 +211,16 @@ impl Wire {
 }
 
 /// Walks over a socket until `fault` was applied once. Also returns the page, counted from 0.
-async fn apply_once(fault: Fault) -> (Vec<(String, Value)>, usize, Exchange, Wire) {
+async fn apply_once(fault: Fault) -> (Vec<(String, Value)>, usize, Exchange, TestServer) {
     let rule = Rule::new(fault).times(1);
     let rule = if fault == Fault::Slow { rule.delayed(SILENCE) } else { rule };
-    let wire = Wire::serve(scripted([rule])).await;
-    let pages = right_pages(&wire.simulator);
+    let server = TestServer::serve(scripted([rule])).await;
+    let pages = right_pages(&server.simulator);
     let silence = if matches!(fault, Fault::Hang | Fault::HangInBody) { SILENCE } else { DEADLINE };
     for (n, (uri, said)) in pages.iter().enumerate() {
-        let exchange = wire.exchange(uri, silence).await;
-        if count_of(&wire.simulator, fault) == 1 {
-            return (pages, n, exchange, wire);
+        let exchange = server.exchange(uri, silence).await;
+        if count_of(&server.simulator, fault) == 1 {
+            return (pages, n, exchange, server);
         }
         assert_eq!(exchange.json(), *said, "{fault} was not applied yet");
     }
@@ -230,18 +230,18 @@ async fn apply_once(fault: Fault) -> (Vec<(String, Value)>, usize, Exchange, Wir
 #[tokio::test]
 async fn each_fault_alters_one_answer_on_the_wire() {
     for &fault in Fault::ALL {
-        let (pages, n, exchange, wire) = timeout(DEADLINE, apply_once(fault)).await.expect("in time");
+        let (pages, n, exchange, server) = timeout(DEADLINE, apply_once(fault)).await.expect("in time");
         let (uri, said) = &pages[n];
         shows(fault, n, &exchange, &pages);
         if fault == Fault::Refused {
             tokio::time::sleep(REFUSAL).await;
         }
-        assert_eq!(wire.exchange(uri, DEADLINE).await.json(), *said, "{fault} is spent");
-        assert_eq!(wire.simulator.fault_counts(), BTreeMap::from([(fault, 1)]));
+        assert_eq!(server.exchange(uri, DEADLINE).await.json(), *said, "{fault} is spent");
+        assert_eq!(server.simulator.fault_counts(), BTreeMap::from([(fault, 1)]));
     }
 }
 
-/// Checks the response on the wire after `fault` was applied to page `n`.
+/// Checks the response after `fault` was applied to page `n`.
 fn shows(fault: Fault, n: usize, exchange: &Exchange, pages: &[(String, Value)]) {
     let said = &pages[n].1;
     let text = said.to_string();
@@ -642,7 +642,7 @@ async fn sts_has_the_same_faults_under_its_own_names() {
 }
 
 #[tokio::test]
-async fn faults_that_alter_what_is_listed_leave_other_answers_alone() {
+async fn faults_that_alter_lists_do_not_change_other_answers() {
     use Fault as F;
     let faults = [F::RepeatedToken, F::TokenCycle, F::ExpiredToken, F::EmptyPage, F::EmptyToken, F::MissingJobs];
     for fault in faults.into_iter().chain([F::DuplicateJob, F::MovedJob, F::WrongTypes, F::NullFields]) {

@@ -454,7 +454,7 @@ fn callers_without_known_credentials_are_refused() {
 }
 
 #[test]
-fn a_caller_learns_who_it_is() {
+fn get_caller_identity_returns_the_account() {
     let simulator = simulator(Fleet::default());
     let answer = Caller::new(&simulator).sts("Action=GetCallerIdentity&Version=2011-06-15");
     assert_eq!((answer.status, answer.xml("Account")), (StatusCode::OK, "111111111111"));
