@@ -1,12 +1,12 @@
 #!/usr/bin/env python3
-"""What connections that are held open cost a scrape.
+"""Measures how held connections slow down a scrape.
 
 Usage: cargo build --release && python3 benches/held_connections.py [--idle 2000] [--slow 50] [--scrapes 200]
 
-Starts the demo, opens connections that ask for nothing more after a first answer, and others that send their header a byte a second, and
-scrapes beside them on fresh connections, one scrape after the other. Prints how long the scrapes took without the held connections and with them, and how many of those
-are still open in the end: the exporter keeps 512 at most, and lets a newcomer take the place of an idle one. Exits 1 where a
-scrape failed, or took longer than 100 ms. It needs Python 3.8+, and as many open files as connections (`ulimit -n`).
+Starts the demo. Opens connections that stay idle after a first answer, and others that send one byte of their header per second.
+Then scrapes on new connections, one after the other. Prints the durations of the scrapes without and with the held connections, and
+how many of those are still open at the end: the exporter keeps at most 512, and a new connection replaces an idle one. Exits with 1
+if a scrape fails or takes longer than 100 ms. It needs Python 3.8+, and as many open files as connections (`ulimit -n`).
 """
 
 import argparse
@@ -21,7 +21,7 @@ import time
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 PROGRAM = os.path.join(ROOT, "target", "release", "aws-iot-jobs-exporter")
-BOUND = 0.1
+MAX_SCRAPE_SECONDS = 0.1
 
 
 def start_demo():
@@ -33,11 +33,11 @@ def start_demo():
         port = port or re.search(r'addresses="?127\.0\.0\.1:(\d+)', line)
         if "run complete" in line:
             return process, int(port.group(1))
-    raise SystemExit("the demo ended by itself")
+    raise SystemExit("the demo ended unexpectedly")
 
 
 async def scrape(port):
-    """One scrape of a connection of its own, to its last byte, in seconds."""
+    """The duration of one scrape on a new connection, to the last byte, in seconds."""
     started = time.perf_counter()
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
     writer.write(b"GET /metrics HTTP/1.1\r\nHost: exporter\r\nConnection: close\r\n\r\n")
@@ -52,7 +52,7 @@ async def scrape(port):
 
 
 async def trickle(writer):
-    """A header that never ends. Where the exporter has cut it, another one is as good."""
+    """Sends a header that never ends, until the exporter closes the connection."""
     for byte in b"GET /metrics HTTP/1.1\r\nHost: exporter\r\nX-Slow: " + b"x" * 4000:
         try:
             writer.write(bytes([byte]))
@@ -63,7 +63,7 @@ async def trickle(writer):
 
 
 async def hold(port, count, first=b""):
-    """Connections that stay open, after one answer where there is a `first` request."""
+    """Opens connections that stay open; with a `first` request, after its answer."""
     held = []
     for _ in range(count):
         reader, writer = await asyncio.open_connection("127.0.0.1", port)
@@ -74,12 +74,12 @@ async def hold(port, count, first=b""):
     return held
 
 
-def tell(name, times):
+def print_times(name, times):
     print(f"{name}: median {statistics.median(times) * 1000:.1f} ms, slowest {max(times) * 1000:.1f} ms")
 
 
 async def measure(port, arguments):
-    tell("scrapes alone", [await scrape(port) for _ in range(arguments.scrapes)])
+    print_times("scrapes alone", [await scrape(port) for _ in range(arguments.scrapes)])
     idle = await hold(port, arguments.idle, b"HEAD /-/healthy HTTP/1.1\r\nHost: exporter\r\n\r\n")
     slow = await hold(port, arguments.slow)
     trickles = [asyncio.create_task(trickle(writer)) for _, writer in slow]
@@ -87,7 +87,7 @@ async def measure(port, arguments):
     for _ in range(arguments.scrapes):
         times.append(await scrape(port))
         await asyncio.sleep(0.02)
-    tell(f"beside {arguments.idle} idle and {arguments.slow} slow connections", times)
+    print_times(f"with {arguments.idle} idle and {arguments.slow} slow connections", times)
     still_open = sum(not reader.at_eof() for reader, _ in idle + slow)
     print(f"held connections that are still open: {still_open} of {arguments.idle + arguments.slow}")
     for task in trickles:
@@ -109,8 +109,8 @@ def main():
     finally:
         process.terminate()
         process.wait()
-    if slowest > BOUND:
-        sys.exit(f"a scrape took longer than {BOUND * 1000:.0f} ms")
+    if slowest > MAX_SCRAPE_SECONDS:
+        sys.exit(f"a scrape took longer than {MAX_SCRAPE_SECONDS * 1000:.0f} ms")
 
 
 if __name__ == "__main__":

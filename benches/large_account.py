@@ -1,11 +1,11 @@
 #!/usr/bin/env python3
-"""What a large account costs: requests, memory, and the time of a scrape while a walk is under way.
+"""Measures the cost of a large account: requests, memory, and the time of a scrape during a walk.
 
 Usage: cargo build --release && python3 benches/large_account.py [--jobs 100000] [--rate 1000]
 
 Starts the simulated AWS endpoint in one process and the exporter in another, both on loopback. The exporter walks and describes
 every job that ended in the last week. It is scraped until its next full walk has ended. Then the script counts the jobs itself,
-and prints what it saw. It exits with 1 if a count is wrong. It needs Linux (peak memory is read from /proc) and Python 3.9.
+and prints the results. It exits with 1 if a count is wrong. It needs Linux (peak memory is read from /proc) and Python 3.9.
 """
 
 import argparse
@@ -57,7 +57,7 @@ def start_daemon(environment, rate):
 
 
 def count_independently(environment):
-    """Walks the simulator's pages with nothing but the standard library; it asks for an access key, not for a valid signature."""
+    """Walks over the simulator's pages with the standard library; the simulator requires an access key, but no valid signature."""
     key, region = environment["AWS_ACCESS_KEY_ID"], environment["AWS_REGION"]
     authorization = f"AWS4-HMAC-SHA256 Credential={key}/20260101/{region}/iot/aws4_request, SignedHeaders=host, Signature=0"
     last, token = {}, None
@@ -118,7 +118,7 @@ def main():
             text = scrape(url)[1]
             to_describe = max(to_describe, value(text, "aws_iot_jobs_undescribed") or 0)
         described_after = time.monotonic() - started
-        # Scrapes go on as before during a walk.
+        # A walk must not delay scrapes.
         times, until = [], full_walks(text) + 1
         while full_walks(text) < until:
             elapsed, text = scrape(url)

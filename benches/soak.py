@@ -1,20 +1,19 @@
 #!/usr/bin/env python3
-"""Ten minutes over sockets at a 200 ms interval; faults coming and going, reloads, scrapers, a fleet that changes.
+"""A soak test: ten minutes over sockets at a 200 ms interval, with faults, reloads, scrapers and a changing fleet.
 
 Usage: cargo build --release && python3 benches/soak.py [--minutes 10] [--seed 1]
 
-Starts two simulated AWS endpoints whose fleets live fast, a proxy for each target, and two daemons on loopback: one
-that only lists jobs, and one that describes them too. The proxies note every answer that they serve and let things go
-wrong, each target in its own time: errors, resets, cut and senseless answers, slowness, outages for longer than
-`stale_after`; the endpoints have faults of their own besides. Meanwhile both daemons are reloaded every few seconds,
-with good and faulty configurations, and scraped by clients good and bad.
+Starts two simulated AWS endpoints with fast fleets, a proxy for each target, and two daemons on loopback: one only lists
+jobs, the other also describes them. The proxies record every answer and inject faults for each target separately:
+errors, resets, truncated and invalid answers, delays, and outages longer than `stale_after`; the endpoints also inject
+faults. Meanwhile, both daemons are reloaded every few seconds, with valid and invalid configurations, and scraped by
+well-behaved and misbehaving clients.
 
-Each exposition that is read whole is parsed strictly, and for each target compared with the answers that were served
-(benches/soak_parts/judge.py): the open jobs are those of the walk that the exposition names, and jobs that left it
-without an answer where they went; the ended ones are those of the full walk that it names; executions and thing groups
-are those of the last description; nothing is stale. Memory, threads, connections and descriptors must not rise over the
-second half. It exits with 1 where anything is wrong, and then leaves what it has in a temporary directory. It needs
-Linux (/proc) and Python 3.8.
+Each complete exposition is parsed strictly, and compared for each target with the recorded answers
+(benches/soak_parts/judge.py): the open jobs are those of the walk that the exposition names, and jobs that left it in an
+unknown state; the ended ones are those of the full walk that it names; executions and thing groups are those of the
+last description; nothing is stale. Memory, threads, connections and descriptors must not rise over the second half. It
+exits with 1 on any fault, and then leaves its records in a temporary directory. It needs Linux (/proc) and Python 3.8.
 """
 
 import argparse
@@ -39,8 +38,8 @@ from soak_parts import exposition, judge, oracle, proxy, scrapers
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 PROGRAM = os.path.join(ROOT, "target", "release", "aws-iot-jobs-exporter")
 
-# Faults of the endpoints, without `oversized` (64 MiB through Python). They strike often enough to meet each of them in
-# ten minutes, and rarely enough that most walks succeed.
+# Faults of the endpoints, without `oversized` (64 MiB through Python). They are frequent enough that each occurs within
+# ten minutes, and rare enough that most walks succeed.
 FAULTS = (
     "throttle-400:chance=0.002;throttle-429:chance=0.002;error-500:chance=0.002;error-503:chance=0.002;"
     "reset:chance=0.001;refused:chance=0.0002;truncated:chance=0.001;hang:chance=0.00005;"
@@ -52,19 +51,19 @@ FAULTS = (
     "duplicate-job:operation=ListJobs,chance=0.02;moved-job:operation=ListJobs,chance=0.02;"
     "unknown-status:chance=0.003;missing-fields:chance=0.003;null-fields:chance=0.003"
 )
-# An hour of rollouts in half a minute: most walks find something new.
+# An hour of rollouts takes half a minute: most walks find changes.
 SPEED = 120
 SECONDS_BETWEEN_RELOADS = 3.0
 ENDED_WITHIN = 3600
 START = judge.Settings(interval=0.2, stale_after=6, requests_per_second=1000, max_jobs=500, guest=None)
-# Between two walks over all jobs, and between two descriptions of a job at most.
+# The longest time between two walks over all jobs, and between two descriptions of a job.
 FULL_WALK_INTERVAL, MAX_DETAILS_INTERVAL = 1.0, 2.0
 # Longer than the longest `stale_after`.
 OUTAGE_SECONDS = 14
-# A target of which fewer walks a minute are complete, of the 300 that the interval asks for in good weather, has had
-# next to nothing judged. A short run can be all bad weather.
+# With fewer complete walks a minute (of the 300 that the interval allows without faults), almost nothing of a target was
+# judged. A short run can consist of faults only.
 FEWEST_WALKS = 15
-# So much must have been judged, and have happened, in a minute: a tenth to a third of what does.
+# The minimal events a minute, and those that must have been judged: a tenth to a third of the usual numbers.
 FEWEST = {
     "scrapes": 100,
     "with jobs": 200,
@@ -78,19 +77,19 @@ FEWEST_OF_DESCRIPTIONS = {
     "with the groups of all open jobs": 50,
 }
 COUNTED_FROM_MINUTES = 2
-# Below this, trends are printed and not judged: bad weather comes round every 100 s, pools keep idle connections for
-# 90 s, and the allocator has to warm up.
+# In shorter runs, trends are printed but not judged: fault periods recur every 100 s, pools keep idle connections for
+# 90 s, and the allocator needs time.
 JUDGED_FROM_MINUTES = 8
 
-# Of so many kinds of wrong expositions, the first one is kept.
+# The number of kinds of wrong expositions of which the first one is kept.
 MOST_KINDS = 20
-# A point of a trend: longer than any spell of bad weather, so that some calm is in each.
+# The length of a point of a trend: longer than any fault period, so that each point has some time without faults.
 POINT_SECONDS = 20
-# By how much each may rise over the second half. Memory: what an allocator keeps in hand moves by some hundred KB as
-# large answers and expositions come and go; in five minutes a daemon ends some 3000 walks and answers some 1500
-# scrapes, so a leak of half a KB in either is more than this. Connections to AWS: a target that describes jobs has up
-# to nine, which linger for 90 s, and one of the targets comes and goes. Threads and descriptors are small whole
-# numbers; a leak of one a minute is 5.
+# How much each value may rise over the second half. Memory: the reserve of the allocator varies by some hundred KB with
+# large answers and expositions. In five minutes a daemon ends some 3000 walks and answers some 1500 scrapes, so a leak
+# of half a KB in either exceeds this. Connections to AWS: a target that describes jobs has up to nine, which stay open
+# for 90 s, and one target is repeatedly added and removed. Threads and descriptors are small whole numbers; a leak of
+# one a minute gives 5.
 ALLOWED_RISE = {"memory": 1024.0, "threads": 1.0, "connections to AWS": 9.0, "other descriptors": 2.0}
 
 
@@ -133,28 +132,28 @@ class Fleet:
                     name = json.load(response)["thingGroups"][0]["groupName"]
                     if isinstance(name, str):
                         return name
-        raise RuntimeError("the simulated endpoint tells no thing groups")
+        raise RuntimeError("the simulated endpoint returned no thing groups")
 
 
 class Daemon:
-    """One exporter, with what it is told to do, what is served to it, and what is wrong with it."""
+    """One exporter, with its configuration, the answers that it got, and its faults."""
 
     def __init__(self, name, describes, targets, directory, seed):
         self.name, self.describes, self.directory = name, describes, directory
         self.config, self.log = (os.path.join(directory, f"{name}.{end}") for end in ("yml", "log"))
-        self.dice = random.Random(f"{seed} {name}")
+        self.rng = random.Random(f"{seed} {name}")
         self.settings = START
-        self.struck, self.counts = collections.Counter(), collections.Counter()
+        self.applied_faults, self.counts = collections.Counter(), collections.Counter()
         self.faults, self.first, self.samples = collections.Counter(), [], []
         self.reader = exposition.Reader()
-        watched, self.proxies = [], []
+        monitored, self.proxies = [], []
         for target, region, scope, fleet in targets:
-            watched.append(oracle.Watched(target, region, scope, describes))
-            weather = proxy.Weather(f"{seed} {name} {target}", OUTAGE_SECONDS)
-            self.proxies.append(proxy.Proxy(watched[-1], fleet.address, weather, 4, self.struck))
-        self.record = judge.Record(watched, START, time.time())
+            monitored.append(oracle.Target(target, region, scope, describes))
+            fault_schedule = proxy.FaultSchedule(f"{seed} {name} {target}", OUTAGE_SECONDS)
+            self.proxies.append(proxy.Proxy(monitored[-1], fleet.address, fault_schedule, 4, self.applied_faults))
+        self.record = judge.Record(monitored, START, time.time())
         self.judge = judge.Judge(self.record)
-        for target in watched:
+        for target in monitored:
             if target.name != "guest":
                 self.record.begin(target.name, time.time()).has_begun = time.time() + 5
         self.guests = 0
@@ -178,7 +177,7 @@ class Daemon:
     def configuration(self, settings):
         targets = []
         for way in self.proxies:
-            target = way.watched
+            target = way.target
             if target.name == "guest" and settings.guest is None:
                 continue
             labels = {"visit": settings.guest} if target.name == "guest" else {}
@@ -221,7 +220,7 @@ class Daemon:
         }
 
     def write(self, configuration):
-        """In one step, as whoever edits a file that is read again should. JSON is YAML."""
+        """Replaces the file in one step. JSON is valid YAML."""
         text = configuration if isinstance(configuration, str) else json.dumps(configuration, indent=1)
         with open(self.config + ".new", "w") as file:
             file.write(text)
@@ -230,13 +229,13 @@ class Daemon:
     def has_beginner(self):
         """Whether some target may not have ended its first open walk."""
         return any(
-            "open_jobs" not in epoch.floors or epoch.begins > time.time() - 15
+            "open_jobs" not in epoch.lower_bounds or epoch.begins > time.time() - 15
             for epoch in self.record.epochs
             if epoch.ends is None
         )
 
-    def wrong(self, what, body, faults):
-        """Keeps what is wrong, and of each kind the first with all that there is to it."""
+    def report_fault(self, what, body, faults):
+        """Records a fault. The first one of each kind is kept with all details."""
         self.counts["wrong"] += 1
         kind = re.sub(r"[0-9a-f-]*[0-9][0-9a-f.-]*", "#", faults[0] if faults else what)
         self.faults[kind] += 1
@@ -249,7 +248,7 @@ class Daemon:
             with open(path, "wb") as file:
                 file.write("\n".join([text, *self.judge.details, "", ""]).encode() + body)
 
-    def look_at(self, response, since, until, floors, openmetrics, gzip):
+    def look_at(self, response, since, until, lower_bounds, openmetrics, gzip):
         """Judges one exposition."""
         self.counts["scrapes"] += 1
         body = response.body
@@ -262,28 +261,28 @@ class Daemon:
             if content_type != (exposition.OPENMETRICS if openmetrics else exposition.TEXT):
                 raise exposition.Malformed(f"the content type is {content_type!r}")
             body = exposition.unpack(body) if gzip else body
-            faults = self.judge.faults(self.reader.read(body, content_type), since, until, floors)
+            faults = self.judge.faults(self.reader.read(body, content_type), since, until, lower_bounds)
         except exposition.Malformed as error:
             faults = [str(error)]
         if faults:
-            self.wrong(f"an exposition asked for at {since:.3f} and there at {until:.3f}", body, faults)
+            self.report_fault(f"an exposition asked for at {since:.3f} and there at {until:.3f}", body, faults)
 
     # Reloads
 
     async def reload_now_and_then(self):
         while True:
-            await asyncio.sleep(self.dice.uniform(0.5, 1.5) * SECONDS_BETWEEN_RELOADS)
-            if self.dice.random() < 0.35:
+            await asyncio.sleep(self.rng.uniform(0.5, 1.5) * SECONDS_BETWEEN_RELOADS)
+            if self.rng.random() < 0.35:
                 await self.reload_faulty()
             else:
                 await self.reload_good(self.other_settings())
 
     def other_settings(self):
-        settings, dice = self.settings, self.dice
-        if dice.random() < 0.3:
+        settings, rng = self.settings, self.rng
+        if rng.random() < 0.3:
             self.guests += settings.guest is None
             settings = settings._replace(guest=f"visit {self.guests}" if settings.guest is None else None)
-        elif settings.guest and dice.random() < 0.2:
+        elif settings.guest and rng.random() < 0.2:
             self.guests += 1
             settings = settings._replace(guest=f"visit {self.guests}")
         choices = {
@@ -292,12 +291,12 @@ class Daemon:
             "requests_per_second": [1000, 500],
             "max_jobs": [500, 20],
         }
-        for key in dice.sample(sorted(choices), dice.choice([0, 1, 1, 2])):
-            settings = settings._replace(**{key: dice.choice(choices[key])})
+        for key in rng.sample(sorted(choices), rng.choice([0, 1, 1, 2])):
+            settings = settings._replace(**{key: rng.choice(choices[key])})
         return settings
 
     async def reload_good(self, settings):
-        """What changes for whom is noted before the daemon hears of it."""
+        """Changes are recorded before the daemon can apply them."""
         before, record, at = self.settings, self.record, time.time()
         self.write(self.configuration(settings))
         done = [record.turn(record.outcomes, 1, at), record.turn(record.settings, settings, at)]
@@ -323,9 +322,9 @@ class Daemon:
         self.counts["targets changed"] += len(set(names) | {epoch.name for epoch in ending})
 
     async def reload_faulty(self):
-        """Nothing may change but the word that it was refused."""
+        """Only the outcome of the reload may change."""
         good = self.configuration(self.settings)
-        key, spoilt = self.dice.choice(sorted(faulty(good).items()))
+        key, spoilt = self.rng.choice(sorted(faulty(good).items()))
         if spoilt is None:
             os.rename(self.config, self.config + ".away")
         else:
@@ -339,14 +338,14 @@ class Daemon:
         self.counts[f"refused: {key}"] += 1
 
     async def ask_for_reload(self, expected, at):
-        """Over HTTP, or by a signal, whose outcome shows in the metrics: a success by its time, a refusal by the first
-        one."""
+        """Reloads over HTTP or by a signal. The metrics show the outcome of a signal: a success by its time, a refusal by
+        the first failure."""
         was_refused = self.record.outcomes[-2].value == 0
-        if self.dice.random() < 0.6 or expected == 500 and was_refused:
+        if self.rng.random() < 0.6 or expected == 500 and was_refused:
             asked = scrapers.request("/-/reload", {"connection": "close", "content-length": "0"}, "POST")
             response = await scrapers.ask(self.address, asked)
             if response.status != expected:
-                self.wrong(
+                self.report_fault(
                     f"a reload that should answer {expected}",
                     response.body,
                     [response.head.decode(), response.body.decode()],
@@ -367,7 +366,7 @@ class Daemon:
                 and number("aws_iot_jobs_exporter_config_last_reload_success_timestamp_seconds") >= at - judge.TICK
             ):
                 return
-        self.wrong("a SIGHUP that nothing came of", text.encode(), [f"expected {expected}"])
+        self.report_fault("a SIGHUP without effect", text.encode(), [f"expected {expected}"])
 
     # Trends
 
@@ -382,9 +381,9 @@ class Daemon:
             await asyncio.sleep(1)
 
     def trends(self):
-        """What each rises by over the second half: the median of the slopes between all pairs of points (Theil and
-        Sen), which a few that stick out do not move. A point is the median of some seconds of memory; of the others the
-        least, so that what comes and goes with the weather and with clients is not in it, and what stays is."""
+        """The rise of each value over the second half: the median of the slopes between all pairs of points (Theil-Sen),
+        which is robust against outliers. A point is the median of some seconds for memory. For the other values it is
+        the minimum, which excludes short-lived resources of fault periods and clients."""
         half = self.samples[len(self.samples) // 2 :]
         width = min(POINT_SECONDS, max(1, len(half) // 3))
         spans = [half[start : start + width] for start in range(0, len(half) - width + 1, width)]
@@ -406,7 +405,7 @@ class Daemon:
     # The end
 
     async def stop(self):
-        """Asks it to end, and looks at how it does."""
+        """Stops the daemon, and checks its exit status and its log."""
         self.process.send_signal(signal.SIGTERM)
         try:
             status = await asyncio.get_running_loop().run_in_executor(None, lambda: self.process.wait(10))
@@ -417,16 +416,16 @@ class Daemon:
             json.dump(self.samples, file)
         log = open(self.log).read()
         if status != 0:
-            self.wrong("the end", log[-2000:].encode(), [f"exit status {status}"])
+            self.report_fault("the end", log[-2000:].encode(), [f"exit status {status}"])
         errors = [line for line in log.splitlines() if re.search(r"\bERROR\b|panick", line)]
         unexpected = [line for line in errors if "configuration not reloaded" not in line]
         if unexpected or len(errors) != self.counts["refused reloads"]:
             faults = [f"{len(errors)} errors for {self.counts['refused reloads']} refused reloads", *unexpected[:10]]
-            self.wrong("the log", "\n".join(errors).encode(), faults)
+            self.report_fault("the log", "\n".join(errors).encode(), faults)
 
 
 def faulty(good):
-    """Configurations that are refused, by what is wrong; None is one that is not there."""
+    """Configurations that are refused, by their fault; None removes the file."""
     changed = lambda **sections: {**good, **sections}
     with_open_jobs = lambda **keys: changed(
         collectors={**good["collectors"], "open_jobs": {**good["collectors"]["open_jobs"], **keys}}
@@ -446,7 +445,7 @@ def faulty(good):
 
 
 async def soak(daemons, environment, minutes):
-    """Runs everything for so long. Tells what ended before that."""
+    """Runs everything for this time. Returns what ended early."""
     for daemon in daemons:
         await daemon.start(environment)
     work = []
@@ -483,7 +482,7 @@ async def soak(daemons, environment, minutes):
 
 
 def report(daemons, minutes, early_ends):
-    """Prints what was seen. Tells whether all of it is good."""
+    """Prints the results. Returns whether all of them are good."""
     good = not early_ends
     for end in early_ends:
         print(f"ENDED EARLY: {end}")
@@ -491,7 +490,7 @@ def report(daemons, minutes, early_ends):
         counts, seen = daemon.counts, daemon.judge.seen
         print(f"\n{daemon.name}")
         for way in daemon.proxies:
-            target = way.watched
+            target = way.target
             print(f"  {target.name}: {way.requests} requests")
             for name, listing in target.listings().items():
                 shown = len(daemon.judge.walks_seen[target.name, name])
@@ -500,7 +499,7 @@ def report(daemons, minutes, early_ends):
                     f"{listing.begun - listing.completed} not, {shown} seen in expositions"
                 )
                 if listing.orphans:
-                    print(f"      {listing.orphans} pages were asked for by walks that a reload had ended")
+                    print(f"      {listing.orphans} pages were requested by walks that a reload had ended")
             has_few = minutes >= COUNTED_FROM_MINUTES and target.open.completed < FEWEST_WALKS * minutes
             if has_few and target.name != "guest":
                 print(f"    TOO FEW: {target.open.completed} walks in {minutes:g} minutes")
@@ -519,9 +518,9 @@ def report(daemons, minutes, early_ends):
         good_ones, refused, by_signal, changed = (counts[key] for key in how_many)
         print(
             f"  reloads: {good_ones} good, {refused} refused, {by_signal} of all by SIGHUP; "
-            f"{changed} times a target came, went or started anew"
+            f"{changed} times a target was added, removed or restarted"
         )
-        print("  faults: " + ", ".join(f"{kind} {count}" for kind, count in sorted(daemon.struck.items())))
+        print("  faults: " + ", ".join(f"{kind} {count}" for kind, count in sorted(daemon.applied_faults.items())))
         if len(daemon.samples) > 10:
             for key, rise in daemon.trends().items():
                 begin, middle, end = (daemon.around(key, share) for share in (0, 0.5, 1))

@@ -1,4 +1,4 @@
-"""Reads expositions strictly: what a lenient reader would let pass is a fault here."""
+"""A strict parser of expositions: what a lenient parser would accept is a fault here."""
 
 import collections
 import re
@@ -16,7 +16,7 @@ Family = collections.namedtuple("Family", "name help type unit samples")
 
 
 class Malformed(Exception):
-    """An exposition that is none."""
+    """An invalid exposition."""
 
 
 def unpack(body):
@@ -34,7 +34,7 @@ def unpack(body):
 
 
 class Reader:
-    """Parses expositions. The same series come again and again, so their labels are parsed once."""
+    """Parses expositions. The same series occur repeatedly, so their labels are parsed once."""
 
     def __init__(self):
         self.known = {}
@@ -70,16 +70,16 @@ class Reader:
                     name, keyword, rest = parse_header(line)
                     if family is None or name != family.name:
                         if name in families:
-                            raise Malformed(f"the family {name} comes a second time")
+                            raise Malformed(f"the family {name} is repeated")
                         family = families[name] = Family(name, [], [], [], {})
                     if family.samples:
                         raise Malformed("a header after samples")
-                    told = {"HELP": family.help, "TYPE": family.type, "UNIT": family.unit}[keyword]
-                    if told:
+                    header = {"HELP": family.help, "TYPE": family.type, "UNIT": family.unit}[keyword]
+                    if header:
                         raise Malformed(f"a second {keyword}")
                     if keyword == "UNIT" and not (openmetrics and name.endswith("_" + rest)):
-                        raise Malformed("a unit where there can't be one")
-                    told.append(rest)
+                        raise Malformed("a unit that is not allowed")
+                    header.append(rest)
                     if keyword == "TYPE":
                         if rest not in ("counter", "gauge", "histogram"):
                             raise Malformed(f"the type {rest!r}")
@@ -105,7 +105,7 @@ class Reader:
                 raise Malformed(f"the family {family.name} has no samples")
             if not family.type:
                 raise Malformed(f"the family {family.name} has no TYPE")
-        # The two formats call counters differently; those who ask here need not know which one it was.
+        # The two formats name counters differently. The result is independent of the format.
         return {name[:-6] if name.endswith("_total") else name: family for name, family in families.items()}
 
 

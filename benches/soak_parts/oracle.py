@@ -1,9 +1,9 @@
-"""What was served to each target: whole walks of ListJobs, and descriptions. Nothing here knows how the exporter counts.
+"""Records the answers to each target: walks of ListJobs, and descriptions. It is independent of the exporter's counting.
 
-A walk is what was served between a ListJobs request without nextToken and the answer without one. The open jobs take one such
-sequence for each open status; all jobs take one, or one for each ended status that the scope names. A job counts once, as its last
-summary in the walk has it. `aws_iot_jobs_collector_last_success_timestamp_seconds` names the walk that is shown: the last one that
-was complete by then.
+A walk consists of the answers from a ListJobs request without nextToken to an answer without one. A walk over open jobs
+has one such sequence for each open status; a walk over all jobs has one, or one for each ended status of the scope. A
+job counts once, with its last summary in the walk. `aws_iot_jobs_collector_last_success_timestamp_seconds` identifies
+the walk that is shown: the last one that was complete at that time.
 """
 
 import collections
@@ -23,11 +23,11 @@ EXECUTIONS = {
     "numberOfRemovedThings": "REMOVED",
     "numberOfCanceledThings": "CANCELED",
 }
-# An answer that takes so long can have been given up for dead.
+# A request with a slower answer can have timed out.
 LONG = 2.5
-# How long walks and descriptions are kept: longer than anything is shown.
+# How long walks and descriptions are kept: longer than any data is shown.
 KEPT = 150.0
-# Of a job's answers, more than come while the slowest client reads.
+# The number of answers that are kept for a job: more than arrive while the slowest client reads.
 MOST_ANSWERS = 100
 
 Job = collections.namedtuple("Job", "status selection created updated completed")
@@ -37,16 +37,16 @@ class Answer(collections.namedtuple("Answer", "at job_id job groups executions")
     """An answer of DescribeJob."""
 
     def is_of(self, second):
-        """Whether it may be about the job that was created in this second; one of them can be unknown."""
+        """Whether it may be about the job that was created in this second; either time can be unknown."""
         return second is None or self.job.created is None or self.job.created // 1000 == second
 
 
 class Unusable(Exception):
-    """An answer that says nothing: a client that takes it for an answer is at fault."""
+    """An invalid answer, which a client must not use."""
 
 
 def milliseconds(seconds):
-    """As a whole number, rounded as times of AWS are written, with three digits."""
+    """A whole number of milliseconds, rounded to three digits as AWS does."""
     return None if seconds is None else round(seconds * 1000)
 
 
@@ -70,7 +70,7 @@ def read_job(job):
     if concurrent not in (None, True, False) or isinstance(concurrent, int) and not isinstance(concurrent, bool):
         raise Unusable("wrong types")
     job_id, arn, status, selection = texts
-    # The ARN ends with the id, so that a summary without one still tells it.
+    # The ARN ends with the id, for summaries without one.
     job_id = job_id or (arn or "").partition(":job/")[2] or None
     return job_id, Job(status, selection, *map(milliseconds, times))
 
@@ -79,17 +79,17 @@ def read_description(answer, asked):
     """A job, its groups and its executions."""
     if not isinstance(answer, dict) or not isinstance(answer.get("job"), dict):
         raise Unusable("no description")
-    told = answer["job"]
-    job_id, job = read_job(told)
+    fields = answer["job"]
+    job_id, job = read_job(fields)
     if job_id != asked:
         raise Unusable("another job")
-    details = told.get("jobProcessDetails") or {}
+    details = fields.get("jobProcessDetails") or {}
     executions = {state: details[field] for field, state in EXECUTIONS.items() if details.get(field) is not None}
-    return job, groups_of(told.get("targets")), executions
+    return job, groups_of(fields.get("targets")), executions
 
 
 def groups_of(targets):
-    """The thing groups of a job; None where they are not known."""
+    """The thing groups of a job; None if they are unknown."""
     if not targets:
         return None
     return frozenset({target.partition(":thinggroup/")[2] for target in targets} - {""} or {"<none>"})
@@ -102,7 +102,7 @@ def word(text):
 
 
 class Scope:
-    """Which jobs a target watches."""
+    """The jobs that a target monitors."""
 
     def __init__(self, status=(), target_selection=None, thing_group_name=None):
         self.statuses, self.selection, self.group = tuple(status), target_selection, thing_group_name
@@ -112,16 +112,16 @@ class Scope:
         return {key: value for key, value in keys.items() if value}
 
     def open_statuses(self):
-        """Filtered by group, AWS leaves SCHEDULED jobs out."""
+        """AWS omits SCHEDULED jobs when a group filter is set."""
         statuses = [status for status in self.statuses or KNOWN_STATUSES if status in OPEN]
         return [status for status in statuses if not (self.group and status == "SCHEDULED")]
 
     def full_queries(self):
-        """The statuses that a full walk asks for; None is for all of them at once."""
+        """The statuses that a full walk requests; None for all at once."""
         return [status for status in self.statuses if status not in OPEN] if self.statuses else [None]
 
     def open_pairs(self):
-        """The pairs that are known to be 0 where there is no job."""
+        """The pairs that are 0 without jobs."""
         return [(status, selection) for status in self.open_statuses() for selection in self.selections()]
 
     def selections(self):
@@ -129,7 +129,7 @@ class Scope:
 
 
 class Walk:
-    """What was served for one run of a listing."""
+    """The answers for one run of a listing."""
 
     def __init__(self, stages, index, begin, is_open):
         self.stages, self.index, self.begin, self.is_open = stages, index, begin, is_open
@@ -142,7 +142,7 @@ class Walk:
         return key == self.expected or bool(self.pages) and key == self.pages[-1][0]
 
     def take(self, key, jobs, token, at):
-        """Takes a page. One that is served again was not taken the first time. Tells whether it is a good one."""
+        """Adds a page. A repeated page was not received the first time. Returns whether the page is valid."""
         stage = key[0]
         if self.pages and self.pages[-1][0] == key:
             _, _, before = self.pages.pop()
@@ -162,7 +162,7 @@ class Walk:
         return True
 
     def count(self):
-        """Each job as its last summary tells of it."""
+        """The jobs with their last summaries."""
         self.jobs, self.malformed = {}, 0
         for job_id, job in itertools.chain.from_iterable(jobs for _, jobs, _ in self.pages):
             self.malformed += job_id is None or job.status is None or job.selection is None
@@ -175,7 +175,7 @@ class Walk:
         self.size = len(self.pages)
 
     def forget_pages(self):
-        """No page of it is asked for again."""
+        """Forgets the tokens: no page is requested again."""
         self.pages = [(key, (), token) for key, _, token in self.pages]
 
 
@@ -189,7 +189,7 @@ class Listing:
         self.begun = self.completed = self.orphans = 0
 
     def is_asked_for(self, status, token, at):
-        """The walk and the place in it that a request belongs to."""
+        """The walk of a request, and its position in it."""
         key = (self.stages.index(status), token)
         if key == (0, None):
             if self.current:
@@ -210,44 +210,44 @@ class Listing:
             self.walks.popleft()
 
     def shown_at(self, published):
-        """The walk that a run that ended at this time, in milliseconds, has found."""
+        """The walk of the run that ended at this time, in milliseconds."""
         for walk in reversed(self.walks):
             if int(walk.end * 1000) <= published:
                 return walk
         return None
 
     def complete_by(self, at):
-        """The newest walk that was complete by a time."""
+        """The newest walk that was complete at this time."""
         return next((walk for walk in reversed(self.walks) if walk.end <= at), None)
 
 
-class Watched:
-    """What was served to one target."""
+class Target:
+    """The answers to one target."""
 
     def __init__(self, name, region, scope, describes):
         self.name, self.region, self.scope, self.describes = name, region, scope, describes
         self.open, self.full = Listing(scope.open_statuses(), True), Listing(scope.full_queries(), False)
-        # Requests that are not answered yet, and since when.
+        # Requests without an answer, with their start.
         self.waiting = {}
-        # When something else than a good answer was served, or nothing.
-        self.troubles = collections.deque(maxlen=20_000)
+        # The times of faults.
+        self.fault_times = collections.deque(maxlen=20_000)
         self.described = {}
-        # When each job was last said to be open, and when it was no longer listed.
+        # When each job was last listed as open, and when it left the list.
         self.seen_open, self.left = {}, {}
         self.pruned = 0.0
-        # When the target began with nothing.
+        # When the target started without data.
         self.since = 0.0
 
     def listings(self):
         return {"open_jobs": self.open, **({"all_jobs": self.full} if self.full.stages else {})}
 
-    def trouble(self, at):
-        self.troubles.append(at)
+    def record_fault(self, at):
+        self.fault_times.append(at)
 
-    def had_trouble(self, since, until):
-        """Whether anything went wrong in this span; to wait for long is to be in trouble before it is known."""
+    def had_fault(self, since, until):
+        """Whether a fault occurred in this span. A long wait counts as a fault."""
         waiting = (at + LONG for at in self.waiting.values())
-        return any(since <= at <= until for at in itertools.chain(self.troubles, waiting))
+        return any(since <= at <= until for at in itertools.chain(self.fault_times, waiting))
 
     def page_is_asked_for(self, status, token, at):
         listing = self.open if status in self.open.stages else self.full
@@ -259,11 +259,11 @@ class Watched:
         try:
             jobs, token = read_page(page)
         except Unusable:
-            self.trouble(at)
+            self.record_fault(at)
             return
         self.seen_open.update((job_id, at) for job_id, job in jobs if job.status in OPEN)
         if not walk.take(key, jobs, token, at):
-            self.trouble(at)
+            self.record_fault(at)
         if walk.end:
             if listing is self.open:
                 before = listing.walks[-1] if listing.walks else None
@@ -282,11 +282,11 @@ class Watched:
         self.left = {job: time for job, time in self.left.items() if is_recent(time)}
 
     def description_is_served(self, job_id, answer, at):
-        """`answer` is None where there is no such job."""
+        """`answer` is None if the job does not exist."""
         try:
             job, groups, executions = (None, None, None) if answer is None else read_description(answer, job_id)
         except Unusable:
-            self.trouble(at)
+            self.record_fault(at)
             return
         if job is not None and job.status in OPEN:
             self.seen_open[job_id] = at
@@ -294,6 +294,6 @@ class Watched:
         answers.append(Answer(at, job_id, job, groups, executions))
 
     def is_described_elsewhere(self, job_id, since):
-        """Whether an answer said that a job is not open."""
+        """Whether an answer reported that a job is not open."""
         answers = self.described.get(job_id, ())
         return any(answer.at >= since and (answer.job is None or answer.job.status not in OPEN) for answer in answers)

@@ -1,7 +1,6 @@
-"""The network between a daemon and AWS: forwards every request, notes what was served, and lets things go wrong.
+"""The network between a daemon and AWS: forwards every request, records the answers, and injects faults.
 
-One listening socket a target, so that what is served to each is told apart, and bad weather can strike one and not the
-others.
+Each target has its own listening socket, so that its answers are recorded separately, and faults can affect one target only.
 """
 
 import asyncio
@@ -13,12 +12,12 @@ import struct
 import time
 import urllib.parse
 
-# The simulated fleet is in this region; a target in another one is told about it all the same.
+# The region of the simulated fleet. Targets in other regions get the same fleet.
 FLEET_REGION = "eu-west-1"
 LARGEST_HEAD = 64 * 1024
 BODY_PIECES = 5
 
-# A spell of weather: for how long, and how probable each fault is for a request.
+# A period of a fault schedule: its duration, and the probability of each fault for a request.
 Spell = collections.namedtuple("Spell", "name seconds chances")
 CALM = Spell("calm", 9, {})
 SPELLS = (
@@ -30,20 +29,20 @@ SPELLS = (
 OUTAGES = ("refuse", "error-503", "hang")
 
 
-class Weather:
-    """Spells in an order of chance, each kind as often as the others, with calm between them."""
+class FaultSchedule:
+    """Fault periods in random order, each kind equally often, with periods without faults between them."""
 
     def __init__(self, seed, outage_seconds):
-        self.dice, self.outage_seconds = random.Random(seed), outage_seconds
+        self.rng, self.outage_seconds = random.Random(seed), outage_seconds
         self.coming, self.spell, self.until = [], CALM, time.monotonic() + CALM.seconds
         self.outages = 0
 
     def now(self):
         while time.monotonic() >= self.until:
             if not self.coming:
-                kind = OUTAGES[(self.outages + self.dice.randrange(2)) % len(OUTAGES)]
+                kind = OUTAGES[(self.outages + self.rng.randrange(2)) % len(OUTAGES)]
                 spells = [*SPELLS, Spell("outage", self.outage_seconds, {kind: 1.0})]
-                self.dice.shuffle(spells)
+                self.rng.shuffle(spells)
                 self.coming = [spell for bad in spells for spell in (bad, CALM)]
             self.spell = self.coming.pop(0)
             self.until += self.spell.seconds
@@ -51,8 +50,8 @@ class Weather:
         return self.spell
 
     def fault(self):
-        """What strikes a request, if anything does."""
-        point = self.dice.random()
+        """The fault of a request, if any."""
+        point = self.rng.random()
         for fault, chance in self.now().chances.items():
             if point < chance:
                 return fault
@@ -61,16 +60,16 @@ class Weather:
 
 
 class Gone(Exception):
-    """The connection to the client is of no use any more."""
+    """The connection to the client is closed."""
 
 
 class Proxy:
-    """The way of one target to its fleet."""
+    """The proxy of one target."""
 
-    def __init__(self, watched, fleet_address, weather, longest_timeout, struck):
-        self.watched, self.fleet_address, self.weather = watched, fleet_address, weather
-        self.struck = struck
-        # A little longer than anybody waits.
+    def __init__(self, target, fleet_address, fault_schedule, longest_timeout, applied_faults):
+        self.target, self.fleet_address, self.fault_schedule = target, fleet_address, fault_schedule
+        self.applied_faults = applied_faults
+        # A little longer than any client waits.
         self.hang = longest_timeout + 1
         self.requests = self.connections = 0
         self.server = None
@@ -84,8 +83,8 @@ class Proxy:
         upstream = None
         self.connections += 1
         try:
-            if "refuse" in self.weather.now().chances:
-                self.strike("refuse")
+            if "refuse" in self.fault_schedule.now().chances:
+                self.apply("refuse")
                 raise Gone
             while True:
                 try:
@@ -95,58 +94,58 @@ class Proxy:
                 length = content_length(head)
                 body = await reader.readexactly(length) if length else b""
                 self.requests += 1
-                self.watched.waiting[writer] = time.time()
+                self.target.waiting[writer] = time.time()
                 upstream = await self.answer(head, body, reader, writer, upstream)
-                del self.watched.waiting[writer]
+                del self.target.waiting[writer]
         except Gone:
             reset(writer)
         except (OSError, asyncio.IncompleteReadError, asyncio.LimitOverrunError, asyncio.CancelledError):
-            # Whoever it was is gone, or all of it is over.
+            # The client has disconnected, or the test is over.
             pass
         finally:
             self.connections -= 1
-            self.watched.waiting.pop(writer, None)
+            self.target.waiting.pop(writer, None)
             for end in (writer, upstream and upstream[1]):
                 if end:
                     end.close()
 
-    def strike(self, kind):
-        self.struck[kind] += 1
-        self.watched.trouble(time.time())
+    def apply(self, kind):
+        self.applied_faults[kind] += 1
+        self.target.record_fault(time.time())
 
     async def answer(self, head, body, reader, writer, upstream):
         note = Note(self, head)
-        fault = self.weather.fault()
+        fault = self.fault_schedule.fault()
         if fault in ("refuse", "reset"):
-            note.strike(fault)
+            note.apply(fault)
             raise Gone
         if fault == "hang":
-            note.strike(fault)
+            note.apply(fault)
             await self.silence(reader)
         if fault in ERRORS:
-            note.strike(fault)
+            note.apply(fault)
             writer.write(error(*ERRORS[fault]))
             return upstream
         if fault == "html":
-            note.strike(fault)
+            note.apply(fault)
             writer.write(message("200 OK", "text/html", b"<!doctype html><title>Sign in</title>"))
             return upstream
 
-        head = head.replace(f"/{self.watched.region}/".encode(), f"/{FLEET_REGION}/".encode())
+        head = head.replace(f"/{self.target.region}/".encode(), f"/{FLEET_REGION}/".encode())
         try:
             if upstream is None:
                 upstream = await asyncio.open_connection(*self.fleet_address, limit=1 << 20)
             upstream[1].write(head + body)
             answer_head, answer, is_whole = await asyncio.wait_for(read_answer(upstream[0]), self.hang)
-        # Before OSError, which it is one of since Python 3.11.
+        # Before OSError, its base class since Python 3.11.
         except asyncio.TimeoutError:
-            note.strike("simulator: hang")
+            note.apply("simulator: hang")
             raise Gone
         except (OSError, asyncio.IncompleteReadError):
-            note.strike("simulator: reset")
+            note.apply("simulator: reset")
             raise Gone
         if not is_whole:
-            note.strike("simulator: truncated")
+            note.apply("simulator: truncated")
             writer.write(answer_head + answer)
             await writer.drain()
             raise Gone
@@ -156,26 +155,26 @@ class Proxy:
                 page["nextToken"] = note.token
                 answer = json.dumps(page).encode()
                 answer_head = message("200 OK", "application/json", answer, only_head=True)
-                self.struck[fault] += 1
+                self.applied_faults[fault] += 1
             except (ValueError, TypeError):
                 pass
         if fault == "cut-json" and note.operation != "STS":
-            note.strike(fault)
+            note.apply(fault)
             writer.write(message("200 OK", "application/json", answer[: len(answer) // 2]))
             return upstream
         if fault in ("truncated", "stall"):
-            note.strike(fault)
+            note.apply(fault)
             writer.write(answer_head + answer[: len(answer) // 2])
             await writer.drain()
             if fault == "stall":
                 await self.silence(reader)
             raise Gone
         if fault == "delay":
-            self.struck[fault] += 1
-            await asyncio.sleep(self.weather.dice.uniform(0.05, 0.5))
+            self.applied_faults[fault] += 1
+            await asyncio.sleep(self.fault_schedule.rng.uniform(0.05, 0.5))
         whole = answer_head + answer
         if fault == "trickle":
-            self.struck[fault] += 1
+            self.applied_faults[fault] += 1
             size = len(whole) // BODY_PIECES + 1
             while len(whole) > size:
                 writer.write(whole[:size])
@@ -187,7 +186,7 @@ class Proxy:
         return upstream
 
     async def silence(self, reader):
-        """Until the client gives up."""
+        """Sends nothing until the client disconnects."""
         try:
             await asyncio.wait_for(reader.read(1), self.hang)
         except asyncio.TimeoutError:
@@ -196,10 +195,10 @@ class Proxy:
 
 
 class Note:
-    """What is asked for, and what is served."""
+    """A request and its answer."""
 
     def __init__(self, proxy, head):
-        self.proxy, self.watched = proxy, proxy.watched
+        self.proxy, self.target = proxy, proxy.target
         method, target, _ = head.split(b"\r\n", 1)[0].decode().split(" ", 2)
         path = urllib.parse.urlsplit(target)
         self.token = self.listing = self.walk = None
@@ -209,37 +208,36 @@ class Note:
             self.operation = "ListJobs"
             query = dict(urllib.parse.parse_qsl(path.query))
             self.token = query.get("nextToken")
-            asked = self.watched.page_is_asked_for(query.get("status"), self.token, time.time())
+            asked = self.target.page_is_asked_for(query.get("status"), self.token, time.time())
             self.listing, self.walk, self.key = asked
         else:
             self.operation = "DescribeJob"
             self.job_id = urllib.parse.unquote(path.path[len("/jobs/") :])
 
-    def strike(self, kind):
-        self.proxy.strike(kind)
+    def apply(self, kind):
+        self.proxy.apply(kind)
 
     def served(self, answer, head):
-        """Has to be told before the last byte goes out, so that nothing that follows from it can have an earlier
-        time."""
+        """Call this before the last byte is sent, so that the recorded time precedes all effects."""
         at = time.time()
         status, code = status_of(head)
         is_gone = self.operation == "DescribeJob" and status == 404 and code == "ResourceNotFoundException"
         if status != 200 and not is_gone:
-            self.strike(f"simulator: {status} {code}")
+            self.apply(f"simulator: {status} {code}")
             return
         if self.operation == "STS":
             return
-        troubles = len(self.watched.troubles)
+        fault_times = len(self.target.fault_times)
         try:
-            told = json.loads(answer)
+            content = json.loads(answer)
         except ValueError:
-            told = None
+            content = None
         if self.operation == "ListJobs":
-            self.watched.page_is_served(self.listing, self.walk, self.key, told, at)
+            self.target.page_is_served(self.listing, self.walk, self.key, content, at)
         else:
-            self.watched.description_is_served(self.job_id, None if is_gone else told or {}, at)
-        if len(self.watched.troubles) > troubles:
-            self.proxy.struck[f"simulator: unusable {self.operation}"] += 1
+            self.target.description_is_served(self.job_id, None if is_gone else content or {}, at)
+        if len(self.target.fault_times) > fault_times:
+            self.proxy.applied_faults[f"simulator: unusable {self.operation}"] += 1
 
 
 ERRORS = {
@@ -275,7 +273,7 @@ def status_of(head):
 
 
 async def read_answer(reader):
-    """Head and body, and whether the body is whole."""
+    """Head and body, and whether the body is complete."""
     head = await reader.readuntil(b"\r\n\r\n")
     try:
         return head, await reader.readexactly(content_length(head)), True
@@ -286,7 +284,7 @@ async def read_answer(reader):
 
 
 def reset(writer):
-    """RST, as of a connection that nobody knows any more."""
+    """Resets the connection (RST), as for an unknown connection."""
     raw = writer.get_extra_info("socket")
     if raw is not None:
         try:

@@ -1,4 +1,4 @@
-"""Clients of a daemon: good ones, whose expositions are judged, slow ones, and bad ones."""
+"""Clients of a daemon: well-behaved ones, whose expositions are judged, slow ones, and misbehaving ones."""
 
 import asyncio
 import random
@@ -8,7 +8,7 @@ import time
 from . import exposition, proxy
 
 PATIENCE = 30.0
-# As Prometheus asks.
+# The headers of Prometheus.
 PREFERS_OPENMETRICS = (
     "application/openmetrics-text;version=1.0.0;escaping=allow-utf-8;q=0.5,"
     "application/openmetrics-text;version=0.0.1;q=0.4,text/plain;version=0.0.4;q=0.3,*/*;q=0.1"
@@ -50,7 +50,7 @@ async def exchange(reader, writer, asked):
 
 
 async def ask(address, asked):
-    """One request on a connection of its own."""
+    """One request on a new connection."""
     reader, writer = await asyncio.open_connection(*address, limit=1 << 20)
     try:
         return await asyncio.wait_for(exchange(reader, writer, asked), PATIENCE)
@@ -59,7 +59,7 @@ async def ask(address, asked):
 
 
 class Scraper:
-    """Asks for expositions for ever, and hands them to `judge`: the daemon's own method."""
+    """Scrapes forever, and passes the expositions to `look_at` of the daemon."""
 
     def __init__(self, daemon, openmetrics, gzip, keep_alive, pause):
         self.daemon, self.openmetrics, self.gzip, self.keep_alive, self.pause = (
@@ -69,7 +69,7 @@ class Scraper:
             keep_alive,
             pause,
         )
-        self.dice = random.Random(f"{openmetrics}{gzip}{keep_alive}")
+        self.rng = random.Random(f"{openmetrics}{gzip}{keep_alive}")
 
     async def run(self):
         headers = {"accept": PREFERS_OPENMETRICS if self.openmetrics else "text/plain"}
@@ -81,17 +81,17 @@ class Scraper:
         while True:
             if connection is None:
                 connection = await asyncio.open_connection(*self.daemon.address, limit=1 << 20)
-            floors, since = self.daemon.judge.floors(), time.time()
+            lower_bounds, since = self.daemon.judge.lower_bounds(), time.time()
             response = await asyncio.wait_for(exchange(*connection, asked), PATIENCE)
-            self.daemon.look_at(response, since, time.time(), floors, self.openmetrics, self.gzip)
+            self.daemon.look_at(response, since, time.time(), lower_bounds, self.openmetrics, self.gzip)
             if not self.keep_alive:
                 connection[1].close()
                 connection = None
-            await asyncio.sleep(self.dice.uniform(0.5, 1.5) * self.pause)
+            await asyncio.sleep(self.rng.uniform(0.5, 1.5) * self.pause)
 
 
 async def read_slowly(daemon, pause):
-    """A few KB at a time, over a connection whose buffers are small, so that the daemon has to wait."""
+    """Reads a few KB at a time, over a connection with small buffers, so that the daemon has to wait."""
     asked = request("/metrics", {"connection": "close"})
     while True:
         raw = socket.socket()
@@ -99,7 +99,7 @@ async def read_slowly(daemon, pause):
         raw.setblocking(False)
         await asyncio.get_running_loop().sock_connect(raw, daemon.address)
         reader, writer = await asyncio.open_connection(sock=raw, limit=4096)
-        floors, since = daemon.judge.floors(), time.time()
+        lower_bounds, since = daemon.judge.lower_bounds(), time.time()
         writer.write(asked)
         head, body = await reader.readuntil(b"\r\n\r\n"), b""
         while True:
@@ -110,55 +110,55 @@ async def read_slowly(daemon, pause):
             await asyncio.sleep(0.04)
         writer.close()
         daemon.counts["slow reads"] += 1
-        daemon.look_at(Response(head, body), since, time.time(), floors, False, False)
+        daemon.look_at(Response(head, body), since, time.time(), lower_bounds, False, False)
         await asyncio.sleep(pause)
 
 
 async def hang_up(daemon, pause):
-    """In the middle of the answer, or before it."""
-    dice = random.Random(1)
+    """Disconnects before or during the answer."""
+    rng = random.Random(1)
     while True:
         reader, writer = await asyncio.open_connection(*daemon.address)
-        writer.write(request("/metrics", {"accept-encoding": dice.choice(["gzip", "identity"])}))
-        await asyncio.sleep(dice.choice([0, 0.001, 0.01]))
-        if dice.random() < 0.5:
-            await asyncio.wait_for(reader.read(dice.choice([1, 1000])), PATIENCE)
-        if dice.random() < 0.5:
+        writer.write(request("/metrics", {"accept-encoding": rng.choice(["gzip", "identity"])}))
+        await asyncio.sleep(rng.choice([0, 0.001, 0.01]))
+        if rng.random() < 0.5:
+            await asyncio.wait_for(reader.read(rng.choice([1, 1000])), PATIENCE)
+        if rng.random() < 0.5:
             proxy.reset(writer)
         else:
             writer.close()
         daemon.counts["hung up"] += 1
-        await asyncio.sleep(dice.uniform(0.5, 1.5) * pause)
+        await asyncio.sleep(rng.uniform(0.5, 1.5) * pause)
 
 
 async def send_garbage(daemon, pause):
-    """Nothing of which may be answered with a success."""
-    dice = random.Random(2)
+    """Sends invalid requests, which must not succeed."""
+    rng = random.Random(2)
     while True:
-        sent, what = dice.choice(GARBAGE)
+        sent, what = rng.choice(GARBAGE)
         reader, writer = await asyncio.open_connection(*daemon.address)
         try:
             writer.write(sent)
             answer = await asyncio.wait_for(reader.read(4096), 1.0)
             if answer and not answer.startswith((b"HTTP/1.1 4", b"HTTP/1.0 4", b"HTTP/1.1 505")):
-                daemon.wrong(f"{what} was answered", answer, [answer[:200].decode("latin-1")])
+                daemon.report_fault(f"{what} was answered", answer, [answer[:200].decode("latin-1")])
         except (OSError, asyncio.TimeoutError):
             pass
         writer.close()
         daemon.counts["garbage"] += 1
-        await asyncio.sleep(dice.uniform(0.5, 1.5) * pause)
+        await asyncio.sleep(rng.uniform(0.5, 1.5) * pause)
 
 
 async def visit(daemon, pause):
-    """The status page, the probes, HEAD."""
+    """Requests the status page and the probes, and sends HEAD requests."""
     while True:
         for path in ("/", "/-/healthy", "/-/ready"):
             response = await ask(daemon.address, request(path, {"connection": "close"}))
-            # A target that has just been added holds readiness back until its first open walk has ended.
+            # A new target delays readiness until its first open walk has ended.
             if response.status != 200 and not (path == "/-/ready" and response.status == 503 and daemon.has_beginner()):
-                daemon.wrong(f"{path} answers {response.status}", response.body, [response.body[:200].decode()])
+                daemon.report_fault(f"{path} answers {response.status}", response.body, [response.body[:200].decode()])
         head = await ask(daemon.address, request("/metrics", {"connection": "close"}, "HEAD"))
         if head.status != 200 or head.header("content-type") != exposition.TEXT:
-            daemon.wrong("HEAD /metrics", head.head, [head.head.decode()])
+            daemon.report_fault("HEAD /metrics", head.head, [head.head.decode()])
         daemon.counts["visits"] += 1
         await asyncio.sleep(pause)
