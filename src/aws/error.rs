@@ -13,7 +13,7 @@ use aws_smithy_types::retry::ErrorKind;
 
 use super::credentials::SourceError;
 use super::{diagnosis, http_client};
-use crate::metrics::Reason;
+use crate::metrics::{Failure, Reason};
 
 /// Why a target cannot be connected.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -340,6 +340,12 @@ fn without_userinfo(word: &str) -> String {
     match (word.find("://"), word.rfind('@')) {
         (Some(scheme), Some(at)) if scheme < at => format!("{}<hidden>{}", &word[..scheme + 3], &word[at..]),
         _ => word.to_owned(),
+    }
+}
+
+impl From<ApiError> for Failure {
+    fn from(error: ApiError) -> Self {
+        Self { reason: error.reason, message: error.to_string() }
     }
 }
 

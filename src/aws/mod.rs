@@ -324,7 +324,7 @@ impl Connection {
             return Ok(account);
         }
         let send = || self.sts.get_caller_identity().send();
-        let answer = self.caller.call(GET_CALLER_IDENTITY, &self.sts_host, Class::OpenJobs, send).await;
+        let answer = self.caller.call(GET_CALLER_IDENTITY, &self.sts_host, Class::OpenWalk, send).await;
         let answer = answer.map_err(|error| {
             let is_unreachable = matches!(error.reason, Reason::Timeout | Reason::Network) && error.code.is_some();
             if is_unreachable { error.hinting(WITHOUT_STS) } else { error }

@@ -40,7 +40,7 @@ fn in_turn(answers: Vec<HttpAnswer>) -> ClientOptions {
 
 async fn describe(network: &ClientOptions, job_id: &str) -> Result<Option<Description>, ApiError> {
     let connection = fake_http::connection(network, counters()).await;
-    let permit = connection.describe_permit(Class::OpenJob).await?;
+    let permit = connection.describe_permit(Class::Redescription).await?;
     connection.describe_job(job_id, permit).await
 }
 
@@ -198,7 +198,7 @@ proptest! {
     ) {
         let listed = run(async {
             let connection = fake_http::connection(&in_turn(answers), counters()).await;
-            connection.list_jobs(&Query::default(), None, Class::OpenJobs).await
+            connection.list_jobs(&Query::default(), None, Class::OpenWalk).await
         });
         let jobs = match listed {
             Err(error) => {
@@ -221,7 +221,7 @@ proptest! {
         let body = Json::Object(vec![("jobs".to_owned(), Json::List(jobs.iter().map(written).collect()))]);
         let page = run(async {
             let connection = fake_http::connection(&in_turn(vec![HttpAnswer::good(body.render())]), counters()).await;
-            connection.list_jobs(&Query::default(), None, Class::OpenJobs).await
+            connection.list_jobs(&Query::default(), None, Class::OpenWalk).await
         });
         prop_assert_eq!(page, Ok(Page { items: jobs.clone(), next_token: None }));
 
@@ -252,7 +252,7 @@ proptest! {
             let connection = fake_http::connection(&in_turn(vec![executions]), counters()).await;
             let executions = connection.list_executions("job-1", None, None, Class::FirstLook).await;
             let connection = fake_http::connection(&in_turn(vec![tags]), counters()).await;
-            (executions, connection.list_tags(&account, "job-1", Class::OpenJob).await)
+            (executions, connection.list_tags(&account, "job-1", Class::Redescription).await)
         });
         for error in executions.as_ref().err().into_iter().chain(tags.as_ref().err()) {
             prop_assert_eq!(fault_of(error), None);
@@ -284,7 +284,7 @@ proptest! {
         let (described, listed) = run(async {
             let described = describe(&in_turn(given), &job_id).await;
             let listed = fake_http::connection(&in_turn(vec![listed]), counters()).await;
-            (described, listed.list_jobs(&Query::default(), None, Class::OpenJobs)
+            (described, listed.list_jobs(&Query::default(), None, Class::OpenWalk)
                 .await.map(|page| page.items).unwrap_or_default())
         });
         let descriptions: Vec<Description> = match described {
@@ -336,7 +336,7 @@ fn a_page_token_that_is_too_long_is_an_error() {
     let body = format!("{{\"jobs\": [], \"nextToken\": \"{}\"}}", "x".repeat(70_000));
     let listed = run(async {
         let connection = fake_http::connection(&in_turn(vec![HttpAnswer::good(body)]), counters()).await;
-        connection.list_jobs(&Query::default(), None, Class::OpenJobs).await
+        connection.list_jobs(&Query::default(), None, Class::OpenWalk).await
     });
     let error = listed.expect_err("a token that is too long");
     assert_eq!(
@@ -350,7 +350,7 @@ fn a_page_token_that_is_too_long_is_an_error() {
     let (token, again) = ("/".repeat(MAX_TOKEN), HttpAnswer::good("{\"jobs\": []}"));
     let listed = run(async {
         let connection = fake_http::connection(&in_turn(vec![again]), counters()).await;
-        connection.list_jobs(&Query::default(), Some(token), Class::OpenJobs).await
+        connection.list_jobs(&Query::default(), Some(token), Class::OpenWalk).await
     });
     assert_eq!(listed.expect("a page").items, []);
 }
@@ -371,7 +371,7 @@ fn credentials_with_invalid_characters_are_an_error_that_names_the_fault() {
             let options = in_turn(vec![HttpAnswer::good("{\"jobs\": []}")]);
             fake_http::connection_with(&options, credentials, counters())
                 .await
-                .list_jobs(&Query::default(), None, Class::OpenJobs)
+                .list_jobs(&Query::default(), None, Class::OpenWalk)
                 .await
         });
         let error = listed.expect_err(fault);

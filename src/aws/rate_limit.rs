@@ -21,21 +21,23 @@ use crate::metrics::RateInForce;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Class {
     /// A list of open jobs, or another request that a whole target waits for.
-    OpenJobs,
+    OpenWalk,
     /// A list of all jobs.
-    AllJobs,
+    FullWalk,
     /// A job that is no longer listed as open.
     LeftJob,
     /// An open job that is new or has changed.
     ChangedJob,
     /// An open job that is described again.
-    OpenJob,
+    Redescription,
     /// A job that has ended.
     EndedJob,
     /// The executions of a job, listed before.
     LaterLook,
     /// The executions of a job, not listed before.
     FirstLook,
+    /// The tags of a job.
+    Tags,
 }
 
 /// Every n-th permit goes to the waiting class that was served longest ago. The others go to the most urgent class.
@@ -337,7 +339,7 @@ mod tests {
 
     use super::*;
 
-    const CLASSES: [Class; 4] = [Class::LeftJob, Class::ChangedJob, Class::OpenJob, Class::EndedJob];
+    const CLASSES: [Class; 4] = [Class::LeftJob, Class::ChangedJob, Class::Redescription, Class::EndedJob];
     const SECOND: Duration = Duration::from_secs(1);
 
     fn paused<T>(future: impl Future<Output = T>) -> T {
@@ -459,7 +461,7 @@ mod tests {
         let mut given = Vec::new();
         for wait in [0, 0, 0, 3000, 0, 0] {
             sleep(Duration::from_millis(wait)).await;
-            limiter.permit(Class::OpenJobs).await;
+            limiter.permit(Class::OpenWalk).await;
             given.push(start.elapsed().as_millis());
         }
         assert_eq!(given, [0, 200, 400, 3400, 3600, 3800]);
@@ -468,10 +470,10 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_cancelled_wait_uses_no_permit() {
         let limiter = RateLimiter::new(1.0);
-        limiter.permit(Class::OpenJobs).await;
+        limiter.permit(Class::OpenWalk).await;
         let start = Instant::now();
-        assert!(timeout(Duration::from_millis(300), limiter.permit(Class::OpenJobs)).await.is_err());
-        limiter.permit(Class::OpenJobs).await;
+        assert!(timeout(Duration::from_millis(300), limiter.permit(Class::OpenWalk)).await.is_err());
+        limiter.permit(Class::OpenWalk).await;
         assert_eq!(start.elapsed(), SECOND);
     }
 
@@ -510,9 +512,9 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn throttling_delays_the_next_permit() {
         let limiter = RateLimiter::new(1.0);
-        limiter.permit(Class::OpenJobs).await;
+        limiter.permit(Class::OpenWalk).await;
         let start = Instant::now();
-        tokio::join!(limiter.permit(Class::OpenJobs), async { limiter.throttled() });
+        tokio::join!(limiter.permit(Class::OpenWalk), async { limiter.throttled() });
         assert_eq!(start.elapsed(), 2 * SECOND);
     }
 
@@ -527,11 +529,11 @@ mod tests {
         };
         let (a, b, elsewhere) = (target("a", "eu-west-1"), target("b", "eu-west-1"), target("c", "us-east-1"));
         let start = Instant::now();
-        a.of("ListJobs", "KEY").permit(Class::OpenJobs).await;
-        elsewhere.of("ListJobs", "KEY").permit(Class::OpenJobs).await;
-        a.of("DescribeJob", "KEY").permit(Class::OpenJob).await;
+        a.of("ListJobs", "KEY").permit(Class::OpenWalk).await;
+        elsewhere.of("ListJobs", "KEY").permit(Class::OpenWalk).await;
+        a.of("DescribeJob", "KEY").permit(Class::Redescription).await;
         assert_eq!(start.elapsed(), Duration::ZERO);
-        b.of("ListJobs", "KEY").permit(Class::OpenJobs).await;
+        b.of("ListJobs", "KEY").permit(Class::OpenWalk).await;
         assert_eq!(start.elapsed(), SECOND);
         drop(elsewhere);
         let mut in_force: Vec<_> = limiters.in_force().into_iter().map(|rate| (rate.region, rate.operation)).collect();

@@ -37,7 +37,7 @@ const USAGE: u8 = 64;
 
 /// Prometheus exporter for AWS IoT Jobs: jobs by status and thing group, and the progress of each rollout
 #[derive(Parser)]
-#[command(name = "aws-iot-jobs-exporter", disable_version_flag = true, args_conflicts_with_subcommands = false)]
+#[command(name = "aws-iot-jobs-exporter", disable_version_flag = true)]
 #[expect(clippy::struct_excessive_bools, reason = "each is a flag of its own")]
 struct Cli {
     /// Configuration file in YAML; without one, one target from the usual AWS credential and region sources
@@ -60,7 +60,7 @@ struct Cli {
     schema: bool,
 
     /// Check the health of the local exporter, at the listen address of the flags or the environment, and exit with 0 or 1,
-    /// or with 64 if they have none
+    /// or with 64 if it is invalid
     // Configuration files are not read: a file that was changed later, and refused, would make a healthy exporter look
     // unhealthy.
     #[arg(long = "health.check", conflicts_with = "config_file")]

@@ -12,7 +12,7 @@ use std::sync::Arc;
 use super::requests::{Answered, Requests};
 use super::walks::check_same_account;
 use crate::aws::rate_limit::Class;
-use crate::aws::{ApiError, Connection, DescribePermit};
+use crate::aws::{Connection, DescribePermit};
 use crate::jobs::{AccountId, DescribeClass, Description, JobArn, JobId, JobRequest};
 use crate::metrics::{Failure, Reason};
 
@@ -61,9 +61,8 @@ impl Describing {
         }
         self.waiting = class.map(|class| {
             let connection = Arc::clone(connection);
-            let permit = async move {
-                connection.describe_permit(rate_limit_class(class)).await.map_err(|error| failure(&error))
-            };
+            let permit =
+                async move { connection.describe_permit(rate_limit_class(class)).await.map_err(Failure::from) };
             (class, Box::pin(permit) as _)
         });
     }
@@ -103,7 +102,7 @@ const fn rate_limit_class(class: DescribeClass) -> Class {
     match class {
         DescribeClass::Left => Class::LeftJob,
         DescribeClass::Changed => Class::ChangedJob,
-        DescribeClass::Open => Class::OpenJob,
+        DescribeClass::Open => Class::Redescription,
         DescribeClass::Ended => Class::EndedJob,
     }
 }
@@ -114,7 +113,7 @@ async fn describe(
     id: &str,
     permit: DescribePermit,
 ) -> Result<Option<Box<Description>>, Failure> {
-    let Some(description) = connection.describe_job(id, permit).await.map_err(|error| failure(&error))? else {
+    let Some(description) = connection.describe_job(id, permit).await.map_err(Failure::from)? else {
         // A job of another account also looks like a missing job.
         check_same_account(connection, account).await?;
         return Ok(None);
@@ -128,8 +127,4 @@ async fn describe(
         }
         _ => Ok(Some(Box::new(description))),
     }
-}
-
-fn failure(error: &ApiError) -> Failure {
-    Failure { reason: error.reason, message: error.to_string() }
 }

@@ -1,6 +1,6 @@
 //! Logs of the collectors. At INFO there is what changes, and one summary of a target each 15 minutes. Single runs are DEBUG.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use tokio::time::Instant;
@@ -106,7 +106,7 @@ impl SummaryLog {
         self.failed_runs += has_failed as u64;
     }
 
-    /// Logs the summary if it is due. What is not known is not there.
+    /// Logs the summary if it is due. Unknown values are left out.
     pub(super) fn log(&mut self, target: &str, state: &TargetState, now: Instant) {
         if now < self.due {
             return;
@@ -121,36 +121,36 @@ impl SummaryLog {
     }
 }
 
-/// What was logged about failed requests for single jobs. For each collector, a reason is logged once until no job
-/// fails any more.
+/// What was logged about failed requests for single jobs: for each collector and reason, when it was logged last.
 #[derive(Debug, Default)]
 pub(super) struct RequestLog {
-    reasons: BTreeSet<(Collector, Reason)>,
+    reasons: BTreeMap<(Collector, Reason), Instant>,
 }
 
 impl RequestLog {
-    pub(super) fn failed(&mut self, target: &str, collector: Collector, failure: &Failure) {
+    /// Logs a failure, unless the same reason was logged within ten minutes.
+    pub(super) fn failed(&mut self, target: &str, collector: Collector, failure: &Failure, now: Timepoint) {
         let Failure { reason, message } = failure;
-        if self.reasons.insert((collector, *reason)) {
-            let collector = collector.as_str();
-            warn!(%collector, %target, %reason, error = %message, advice = reason.advice(), "run failed");
+        let last = self.reasons.get(&(collector, *reason));
+        if last.is_some_and(|at| now.instant.saturating_duration_since(*at) < REPEAT_AFTER) {
+            return;
         }
+        self.reasons.insert((collector, *reason), now.instant);
+        let collector = collector.as_str();
+        warn!(%collector, %target, %reason, error = %message, advice = reason.advice(), "run failed");
     }
 
-    /// `states` has the number of jobs whose last request failed.
-    pub(super) fn checked(&mut self, target: &str, states: &CacheStates) {
+    /// Logs collectors that have recovered. `states` has the number of jobs whose last request failed.
+    pub(super) fn recovered(&mut self, target: &str, states: &CacheStates) {
         for (collector, states) in by_collector(states) {
-            let Some(states) = states else {
-                self.reasons.retain(|(failed, _)| *failed != collector);
-                continue;
-            };
-            let has_failed = |state| states.get(&state).is_some_and(|jobs| *jobs > 0);
-            if has_failed(CacheState::Failing) || has_failed(CacheState::Denied) {
+            let count = |state| states.and_then(|states| states.get(&state)).copied().unwrap_or_default();
+            if count(CacheState::Failing) > 0 || count(CacheState::Denied) > 0 {
                 continue;
             }
             let before = self.reasons.len();
-            self.reasons.retain(|(failed, _)| *failed != collector);
-            if self.reasons.len() < before {
+            self.reasons.retain(|(failed, _), _| *failed != collector);
+            // A collector that is off has not recovered.
+            if self.reasons.len() < before && states.is_some() {
                 info!(collector = %collector.as_str(), %target, "collector has recovered");
             }
         }

@@ -40,7 +40,7 @@ pub(crate) async fn look(
             }
             pages += 1;
             let page = connection.list_executions(job_id, *status, token, class).await;
-            let page = page.map_err(|error| Failure { reason: error.reason, message: error.to_string() })?;
+            let page = page.map_err(Failure::from)?;
             let Some(page) = page else {
                 // A job of another account also looks like a missing job.
                 check_same_account(connection, account).await?;

@@ -212,7 +212,7 @@ impl Worker {
         if self.open.is_due(&settings.open_pace(), now.instant) {
             let (connection, queries) = (Arc::clone(connection), open_queries(&self.options.scope));
             let walk = |progress: Arc<WalkProgress>| async move {
-                let walk = Walk { class: Class::OpenJobs, queries: &queries, max_pages, progress: &progress };
+                let walk = Walk { class: Class::OpenWalk, queries: &queries, max_pages, progress: &progress };
                 walk.run(&connection, OpenWalk::default(), OpenWalk::insert).await
             };
             self.open.start(walk, now.instant);
@@ -224,7 +224,7 @@ impl Worker {
             let (connection, queries) = (Arc::clone(connection), full_queries(&self.options.scope));
             let jobs = self.store.start_full_walk(now);
             let walk = |progress: Arc<WalkProgress>| async move {
-                let walk = Walk { class: Class::AllJobs, queries: &queries, max_pages, progress: &progress };
+                let walk = Walk { class: Class::FullWalk, queries: &queries, max_pages, progress: &progress };
                 let Walked { account, pages, jobs } = walk.run(&connection, jobs, FullWalk::insert).await?;
                 Ok(Walked { account, pages, jobs: jobs.finish() })
             };
@@ -238,7 +238,7 @@ impl Worker {
         let is_first = self.store.open_counts().is_none();
         match result {
             Ok(Walked { account, pages, jobs }) => {
-                if !self.belongs_here(&account) {
+                if !self.adopt_account(&account) {
                     return;
                 }
                 self.open.succeeded(pages, jobs.stats(), now, &mut self.reporter);
@@ -252,13 +252,13 @@ impl Worker {
                 self.check_account();
             }
         }
-        self.request_log.checked(&self.reporter.target, &self.store.states(now));
+        self.request_log.recovered(&self.reporter.target, &self.store.states(now));
         self.has_changed = true;
     }
 
     fn full_walk_ended(&mut self, result: Result<Walked<FullWalkResult>, Failure>) {
         let now = self.now();
-        let belongs_here = result.as_ref().map_or(true, |walked| self.belongs_here(&walked.account));
+        let belongs_here = result.as_ref().map_or(true, |walked| self.adopt_account(&walked.account));
         let Some(full) = self.full.as_mut().filter(|_| belongs_here) else { return };
         match result {
             Ok(Walked { pages, jobs, .. }) => {
@@ -279,13 +279,13 @@ impl Worker {
     /// A failed walk may have found that the credentials belong to another account.
     fn check_account(&mut self) {
         if let Some(account) = self.current.connection.known_account().filter(|_| self.account.is_some()) {
-            self.belongs_here(&account);
+            self.adopt_account(&account);
         }
     }
 
-    /// Whether a walk found the jobs of the account of all data. If not, the target starts over, since its data and
-    /// the current requests may mix two accounts.
-    fn belongs_here(&mut self, account: &AccountId) -> bool {
+    /// Takes over the account that a walk found, and returns whether it is the account that the stored data belongs to. If
+    /// not, the target starts over, since its data and the current requests may mix two accounts.
+    fn adopt_account(&mut self, account: &AccountId) -> bool {
         let Some(before) = self.account.replace(account.clone()).filter(|before| before != account) else {
             return true;
         };
@@ -349,10 +349,11 @@ impl Worker {
 
     /// Counts and logs an answer.
     fn reported<T>(&mut self, collector: Collector, answered: Answered<T>) -> (JobRequest, Answer<T>) {
+        let now = self.now();
         let failure = answered.failure();
         self.reporter.ended.push((collector, failure.map(|failure| failure.reason)));
         if let Some(failure) = failure {
-            self.request_log.failed(&self.reporter.target, collector, failure);
+            self.request_log.failed(&self.reporter.target, collector, failure, now);
         }
         self.has_changed = true;
         answered.answer()
@@ -475,8 +476,8 @@ impl Worker {
 
 /// The tags of a job; `None` if the job does not exist.
 async fn read_tags(connection: &Connection, account: &AccountId, id: &str) -> Result<Option<Vec<Tag>>, Failure> {
-    let tags = connection.list_tags(account, id, Class::OpenJob).await;
-    let tags = tags.map_err(|error| Failure { reason: error.reason, message: error.to_string() })?;
+    let tags = connection.list_tags(account, id, Class::Tags).await;
+    let tags = tags.map_err(Failure::from)?;
     check_same_account(connection, account).await?;
     Ok(tags)
 }

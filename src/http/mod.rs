@@ -135,7 +135,7 @@ fn open_files() -> Option<u64> {
     None
 }
 
-/// A response without a body.
+/// A response whose body is the name of its status.
 fn status_response(status: StatusCode) -> Response {
     let mut response = Response::new(status.canonical_reason().unwrap_or_default().into());
     *response.status_mut() = status;

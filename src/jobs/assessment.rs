@@ -2,6 +2,9 @@
 
 use std::time::Duration;
 
+use serde::Serialize;
+
+use super::aggregate::OVERDUE_AFTER;
 use super::{EXCLUDED, ExecutionCounts, ExecutionStatus, JobSeries, Status, Timestamp};
 
 /// From this number of failed executions on a rollout is failing, or ended with failures.
@@ -16,40 +19,26 @@ const MIN_OPEN: u64 = 3;
 const MIN_OPEN_SHARE: f64 = 0.1;
 /// An execution that has been in progress for longer is one to look at.
 const LONG_EXECUTION: Duration = Duration::from_hours(6);
-/// A scheduled job that has not started so long after its time is overdue.
-const START_GRACE: Duration = Duration::from_mins(5);
 
 /// Why an open job needs an operator. The order is by urgency, the most urgent first.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Attention {
     /// A quarter of the executions or more failed.
     Failing,
     /// No progress for longer than `jobs.stuck_after`.
     Stuck,
     /// No progress either, but few executions are open.
-    StuckFew,
+    StuckFewOpen,
     /// One in twenty executions or more failed.
     SomeFail,
     /// Not started although its time has passed.
-    Overdue,
+    StartOverdue,
     /// An execution has been in progress for hours.
-    Hanging,
+    ExecutionLong,
 }
 
 impl Attention {
-    /// The name in the JSON API.
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Stuck => "stuck",
-            Self::Failing => "failing",
-            Self::StuckFew => "stuck_few_open",
-            Self::SomeFail => "some_fail",
-            Self::Overdue => "start_overdue",
-            Self::Hanging => "execution_long",
-        }
-    }
-
     /// Whether an operator must act now. Otherwise it can wait for the next working day.
     #[must_use]
     pub const fn is_critical(self) -> bool {
@@ -72,21 +61,22 @@ impl Attention {
             .any(|execution| execution.status == ExecutionStatus::InProgress && takes_long(execution.since));
         let is_overdue = *status == Status::Scheduled
             && job.windowed == Some(false)
-            && job.scheduled_start.is_some_and(|start| now > start.after(START_GRACE));
+            && job.scheduled_start.is_some_and(|start| now > start.after(OVERDUE_AFTER));
         let reasons = [
-            (Self::Failing, failed == FailedShare::Many),
+            (Self::Failing, failed == FailedShare::Critical),
             (Self::Stuck, is_stuck && has_many_open(job.executions.as_ref())),
-            (Self::StuckFew, is_stuck),
-            (Self::SomeFail, failed == FailedShare::Some),
-            (Self::Overdue, is_overdue),
-            (Self::Hanging, is_hanging),
+            (Self::StuckFewOpen, is_stuck),
+            (Self::SomeFail, failed == FailedShare::High),
+            (Self::StartOverdue, is_overdue),
+            (Self::ExecutionLong, is_hanging),
         ];
         reasons.into_iter().find_map(|(reason, applies)| applies.then_some(reason))
     }
 }
 
 /// How an ended job went.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Outcome {
     /// Completed, with few failures or none.
     Completed,
@@ -98,34 +88,24 @@ pub enum Outcome {
     Aborted,
     /// Canceled.
     Canceled,
-    /// Ended in a way that is not documented.
+    /// Completed, but its executions are not known.
+    Unknown,
+    /// Ended with a status that is not documented.
     Other,
 }
 
 impl Outcome {
-    /// The name in the JSON API.
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Completed => "completed",
-            Self::SomeFailed => "some_failed",
-            Self::Failed => "failed",
-            Self::Aborted => "aborted",
-            Self::Canceled => "canceled",
-            Self::Other => "other",
-        }
-    }
-
     /// How a job ended; `None` if it is open.
     #[must_use]
     pub fn of(job: &JobSeries) -> Option<Self> {
         let failed = FailedShare::of(job.executions.as_ref());
         match &job.pair.0 {
             status if status.is_open() => None,
+            Status::Completed if job.executions.is_none() => Some(Self::Unknown),
             Status::Completed => Some(match failed {
-                FailedShare::Many => Self::Failed,
-                FailedShare::Some => Self::SomeFailed,
-                FailedShare::Few => Self::Completed,
+                FailedShare::Critical => Self::Failed,
+                FailedShare::High => Self::SomeFailed,
+                FailedShare::Low => Self::Completed,
             }),
             Status::Canceled if job.meets_abort_criteria == Some(true) => Some(Self::Aborted),
             Status::Canceled => Some(Self::Canceled),
@@ -137,20 +117,22 @@ impl Outcome {
 /// Executions of a job that failed, timed out or were rejected.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum FailedShare {
-    Many,
-    Some,
-    /// None, too few to judge, or not known.
-    Few,
+    /// A quarter or more.
+    Critical,
+    /// One in twenty or more.
+    High,
+    /// Fewer, too few to judge, or not known.
+    Low,
 }
 
 impl FailedShare {
     fn of(executions: Option<&ExecutionCounts>) -> Self {
-        let Some(executions) = executions else { return Self::Few };
+        let Some(executions) = executions else { return Self::Low };
         let (failed, share) = (executions.failed(), executions.failed_share());
         match share {
-            Some(share) if failed >= MIN_FAILED && share >= MANY_FAILED => Self::Many,
-            Some(share) if failed >= MIN_FAILED && share >= SOME_FAILED => Self::Some,
-            _ => Self::Few,
+            Some(share) if failed >= MIN_FAILED && share >= MANY_FAILED => Self::Critical,
+            Some(share) if failed >= MIN_FAILED && share >= SOME_FAILED => Self::High,
+            _ => Self::Low,
         }
     }
 }
@@ -211,8 +193,8 @@ mod tests {
             Attention::of(&JobSeries { is_stuck: Some(true), ..job }, NOW)
         };
         assert_eq!(stuck(3, 27), Some(Attention::Stuck));
-        assert_eq!(stuck(3, 28), Some(Attention::StuckFew));
-        assert_eq!(stuck(2, 0), Some(Attention::StuckFew));
+        assert_eq!(stuck(3, 28), Some(Attention::StuckFewOpen));
+        assert_eq!(stuck(2, 0), Some(Attention::StuckFewOpen));
     }
 
     #[test]
@@ -227,10 +209,10 @@ mod tests {
     #[test]
     fn a_job_that_starts_late_or_has_a_long_execution_needs_a_look() {
         let scheduled = JobSeries {
-            scheduled_start: Some(NOW.before(START_GRACE + Duration::from_millis(1))),
+            scheduled_start: Some(NOW.before(OVERDUE_AFTER + Duration::from_millis(1))),
             ..job(Status::Scheduled, counts(0, 0, 0))
         };
-        assert_eq!(Attention::of(&scheduled, NOW), Some(Attention::Overdue));
+        assert_eq!(Attention::of(&scheduled, NOW), Some(Attention::StartOverdue));
         assert_eq!(Attention::of(&JobSeries { windowed: Some(true), ..scheduled.clone() }, NOW), None);
         assert_eq!(Attention::of(&scheduled, NOW.before(Duration::from_millis(1))), None);
         let execution = |status| OpenExecution {
@@ -242,7 +224,7 @@ mod tests {
             let job = job(Status::InProgress, counts(1, 0, 0));
             Attention::of(&JobSeries { named: vec![execution(status)], ..job }, NOW)
         };
-        assert_eq!(hanging(ExecutionStatus::InProgress), Some(Attention::Hanging));
+        assert_eq!(hanging(ExecutionStatus::InProgress), Some(Attention::ExecutionLong));
         assert_eq!(hanging(ExecutionStatus::Queued), None);
     }
 
@@ -266,6 +248,8 @@ mod tests {
         let aborted = JobSeries { meets_abort_criteria: Some(true), ..job(Status::Canceled, counts(0, 0, 4)) };
         assert_eq!(Outcome::of(&aborted), Some(Outcome::Aborted));
         assert_eq!(outcome(Status::from("ARCHIVED"), 0), Some(Outcome::Other));
+        let unknown = JobSeries { executions: None, ..job(Status::Completed, counts(0, 0, 0)) };
+        assert_eq!(Outcome::of(&unknown), Some(Outcome::Unknown), "COMPLETED does not mean success");
     }
 
     #[test]

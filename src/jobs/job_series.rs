@@ -53,14 +53,14 @@ pub struct JobSeries {
 }
 
 /// Longer executions are named even if their job is not stuck: each may need attention.
-const LONG_EXECUTION: Duration = Duration::from_hours(1);
+const NAMED_AFTER: Duration = Duration::from_hours(1);
 
 impl JobSeries {
     fn new(known: &KnownJob, filter: &GroupFilter, limits: SeriesLimits, labels: &ShownLabels, now: Timestamp) -> Self {
         let KnownJob { id, job, details, described_at, executions, progress, .. } = known;
         let has_ended = !job.status.is_open();
         let is_named = |execution: &&OpenExecution| {
-            let takes_long = || now.since(execution.since) > LONG_EXECUTION;
+            let takes_long = || now.since(execution.since) > NAMED_AFTER;
             progress.is_stuck == Some(true) || (execution.status == ExecutionStatus::InProgress && takes_long())
         };
         let complete = progress.look.filter(|look| look.is_complete);

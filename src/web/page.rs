@@ -7,13 +7,14 @@ use maud::{DOCTYPE, Markup, html};
 use percent_encoding::utf8_percent_encode;
 
 use super::NO_JOB;
+use super::links::{describe, list_executions};
 use super::report::{
     AttentionReport, CollectorReport, FailureReport, FirstWalk, JobReport, JobsReport, StatusReport, Summary,
     TargetHealth, TargetReport, Time,
 };
 use super::route::SEGMENT;
 use crate::clock::Age;
-use crate::jobs::Timestamp;
+use crate::jobs::{Attention, ExecutionStatus, Outcome, Timestamp};
 use crate::metrics::Collector;
 
 /// The style sheet of all pages, at `/style.css`.
@@ -52,7 +53,7 @@ pub(super) fn status(status: &StatusReport, jobs: &JobsReport, telemetry_path: &
     let now = status.time.0;
     let main = html! {
         h1 { "AWS IoT Jobs exporter" }
-        p.summary role="status" { (summary(&status.summary)) }
+        p.summary role="status" { (sentence(&status.summary)) }
         p.muted {
             "version " (status.version) " · up " (Age::from_secs(status.uptime_seconds)) " · " (utc(now)) " · "
             a href=(metrics) { "metrics" } " · " a href="api/v1/status" { "JSON" }
@@ -66,20 +67,24 @@ pub(super) fn status(status: &StatusReport, jobs: &JobsReport, telemetry_path: &
     page("", "AWS IoT Jobs exporter", &main)
 }
 
-fn summary(summary: &Summary) -> String {
-    let Summary { targets, targets_with_problems, targets_starting, jobs_need_attention, open_jobs_age_seconds } =
-        summary;
+fn sentence(summary: &Summary) -> String {
+    let Summary { targets, targets_with_problems, targets_starting, .. } = summary;
     let all = counted(*targets, "target");
     let health = match targets_with_problems {
+        0 if *targets == 0 => all,
         0 if targets == targets_starting => "the first walk is under way".to_owned(),
         0 => format!("{all} without problems"),
         problems => format!("{problems} of {all} with problems"),
     };
     let is_mixed = *targets_starting > 0 && targets_starting < targets;
     let starting = is_mixed.then(|| format!("{targets_starting} starting"));
-    let verb = if *jobs_need_attention == 1 { "needs" } else { "need" };
-    let attention = format!("{} {verb} attention", counted(*jobs_need_attention, "job"));
-    let age = open_jobs_age_seconds.map(|age| format!("open jobs {} old", Age::from_secs(age)));
+    let least = if summary.jobs_need_attention_is_minimum { "at least " } else { "" };
+    let attention = match summary.jobs_need_attention {
+        None => "not known whether jobs need attention".to_owned(),
+        Some(1) => format!("{least}1 job needs attention"),
+        Some(jobs) => format!("{least}{} need attention", counted(jobs, "job")),
+    };
+    let age = summary.open_jobs_age_seconds.map(|age| format!("open jobs {} old", Age::from_secs(age)));
     [Some(health), starting, Some(attention), age].into_iter().flatten().collect::<Vec<_>>().join(" · ")
 }
 
@@ -214,28 +219,35 @@ fn jobs_that_need_attention(jobs: &[&JobReport], now: Timestamp) -> Markup {
 }
 
 fn reason(job: &JobReport) -> Markup {
-    let Some(AttentionReport { reason, severity }) = job.attention else { return html! {} };
+    let Some(AttentionReport { reason, .. }) = job.attention else { return html! {} };
     let words = match reason {
-        "stuck" => "stuck",
-        "failing" => "failing",
-        "stuck_few_open" => "stuck, few open",
-        "some_fail" => "some executions fail",
-        "start_overdue" => "start overdue",
-        _ => "an execution takes long",
+        Attention::Failing => "failing",
+        Attention::Stuck => "stuck",
+        Attention::StuckFewOpen => "stuck, few open",
+        Attention::SomeFail => "some executions fail",
+        Attention::StartOverdue => "start overdue",
+        Attention::ExecutionLong => "an execution takes long",
     };
-    let class = if severity == "critical" { "bad" } else { "warn" };
+    let class = if reason.is_critical() { "bad" } else { "warn" };
     html! { span class=(class) { (words) } }
 }
 
 /// The command that shows most about the reason for attention.
-fn command(job: &JobReport) -> Option<&String> {
-    let statuses: &[&str] = match job.attention?.reason {
-        "failing" | "some_fail" => &["FAILED", "TIMED_OUT", "REJECTED"],
-        "execution_long" => &["IN_PROGRESS"],
-        _ => &["QUEUED", "IN_PROGRESS"],
+fn command(job: &JobReport) -> Option<String> {
+    let statuses: &[ExecutionStatus] = match job.attention?.reason {
+        Attention::Failing | Attention::SomeFail => {
+            &[ExecutionStatus::Failed, ExecutionStatus::TimedOut, ExecutionStatus::Rejected]
+        }
+        Attention::ExecutionLong => &[ExecutionStatus::InProgress],
+        Attention::Stuck | Attention::StuckFewOpen => &[ExecutionStatus::Queued, ExecutionStatus::InProgress],
+        Attention::StartOverdue => &[],
     };
-    let lists = |status: &&str| job.commands.iter().find(|command| command.ends_with(*status));
-    statuses.iter().find_map(lists).or(job.commands.first())
+    let executions = job.executions.as_ref();
+    let occurs = |status: &&ExecutionStatus| executions.is_some_and(|counts| counts.get(status.as_str()) > Some(&0));
+    match statuses.iter().find(occurs) {
+        Some(status) => list_executions(&job.aws_region, &job.job_id, *status),
+        None => describe(&job.aws_region, &job.job_id),
+    }
 }
 
 fn progress(job: &JobReport) -> Markup {
@@ -273,7 +285,7 @@ fn ended_rollouts(jobs: &[&JobReport], now: Timestamp) -> Markup {
                             td data-label="Result" { (result(job)) }
                             td.number data-label="Succeeded" { (share(job.succeeded_share)) }
                             td.number data-label="Failed" { (share(job.failed_share)) }
-                            td data-label="Ended" { (since(job.completed_at, now)) " ago" }
+                            td data-label="Ended" { (or_unknown(job.completed_at.map(|Time(at)| format!("{} ago", Age(now.since(at)))))) }
                             td data-label="Duration" { (or_unknown(job.duration_seconds.map(Age::from_secs))) }
                         }
                     } }
@@ -285,12 +297,13 @@ fn ended_rollouts(jobs: &[&JobReport], now: Timestamp) -> Markup {
 
 fn result(job: &JobReport) -> Markup {
     let (class, words) = match job.result {
-        Some("completed") => ("good", "completed"),
-        Some("some_failed") => ("warn", "some failed"),
-        Some("failed") => ("bad", "failed"),
-        Some("aborted") => ("warn", "aborted by AWS"),
-        Some("canceled") => ("muted", "canceled"),
-        _ => ("muted", job.status.as_str()),
+        Some(Outcome::Completed) => ("good", "completed"),
+        Some(Outcome::SomeFailed) => ("warn", "some failed"),
+        Some(Outcome::Failed) => ("bad", "failed"),
+        Some(Outcome::Aborted) => ("warn", "aborted by AWS"),
+        Some(Outcome::Canceled) => ("muted", "canceled"),
+        Some(Outcome::Unknown) => ("muted", "completed, results unknown"),
+        Some(Outcome::Other) | None => ("muted", job.status.as_str()),
     };
     html! { span class=(class) { (words) } }
 }
@@ -325,7 +338,7 @@ fn jobs_by_status(targets: &[TargetReport]) -> Markup {
     }
 }
 
-/// What an operation was called within the last hour, for all targets together.
+/// How often an operation was called in the last hour, for all targets together.
 #[derive(Default)]
 struct Calls {
     requests: u64,
@@ -429,7 +442,7 @@ pub(super) fn job(job: &JobReport, now: Timestamp) -> String {
         section aria-labelledby="things" {
             h2 id="things" { "Things that hold it open" }
             @if job.things.is_empty() {
-                p.muted { "No thing is named. Those of a stuck job are, and those in progress for more than an hour." }
+                p.muted { "No things are listed. They are listed only if the job is stuck, or an execution has run for over an hour." }
             } @else {
                 table {
                     thead { tr { th scope="col" { "Thing" } th scope="col" { "Status" } th scope="col" { "For" } } }

@@ -55,10 +55,13 @@ pub(super) struct Summary {
     pub(super) targets: usize,
     /// Those in any state but `healthy` and `starting`.
     pub(super) targets_with_problems: usize,
-    /// Those that have not listed their open jobs yet.
+    /// Those of which no walk over the open jobs has ended.
     pub(super) targets_starting: usize,
-    pub(super) jobs_need_attention: usize,
-    /// Since the open jobs of a target were last listed, of the target with the oldest list; `null` before the first.
+    /// Of the jobs that have series of their own; `null` if no such job is known.
+    pub(super) jobs_need_attention: Option<usize>,
+    /// Whether there can be more, because open jobs of a target are not known or have no series of their own.
+    pub(super) jobs_need_attention_is_minimum: bool,
+    /// The age of the oldest list of open jobs of any target; `null` before the first.
     pub(super) open_jobs_age_seconds: Option<u64>,
 }
 
@@ -106,7 +109,7 @@ pub(super) struct TargetReport {
     pub(super) aws_region: String,
     pub(super) health: TargetHealth,
     pub(super) collectors: Vec<CollectorReport>,
-    /// Jobs by status and target selection. What is not known is not there.
+    /// Jobs by status and target selection. Unknown values are left out.
     pub(super) jobs: Vec<JobCount>,
     /// Open jobs; `null` if they are not known.
     pub(super) open_jobs: Option<u64>,
@@ -193,7 +196,7 @@ pub(super) struct JobReport {
     /// Why an open job needs an operator.
     pub(super) attention: Option<AttentionReport>,
     /// How an ended job went.
-    pub(super) result: Option<&'static str>,
+    pub(super) result: Option<Outcome>,
     pub(super) created_at: Option<Time>,
     pub(super) last_updated_at: Option<Time>,
     pub(super) scheduled_start_at: Option<Time>,
@@ -219,14 +222,12 @@ pub(super) struct JobReport {
     pub(super) console_url: String,
     /// Commands of the AWS CLI that list the job's open and failed executions.
     pub(super) commands: Vec<String>,
-    #[serde(skip)]
-    urgency: Option<Attention>,
 }
 
 /// Why a job needs an operator.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 pub(super) struct AttentionReport {
-    pub(super) reason: &'static str,
+    pub(super) reason: Attention,
     /// `critical`: act now; `warning`: look at it on the next working day.
     pub(super) severity: &'static str,
 }
@@ -245,13 +246,17 @@ impl StatusReport {
             shown.iter().map(|(target, requests)| TargetReport::new(target, requests, rates, now)).collect();
         // Stable: targets in the same state stay in the order of the configuration.
         targets.sort_by_key(|target| target.health);
-        let jobs_need_attention = shown.iter().map(|(target, _)| needing_attention(target, now.wall)).sum();
+        let counts: Vec<Option<usize>> = shown.iter().map(|(target, _)| needing_attention(target, now.wall)).collect();
+        let jobs_need_attention = counts.iter().copied().flatten().reduce(|a, b| a + b);
+        let has_omitted =
+            |target: &ShownTarget| target.state.open.as_ref().is_none_or(|open| open.part.omitted_jobs > 0);
         let ages = targets.iter().filter_map(|target| target.collectors.first()?.age_seconds);
         let summary = Summary {
             targets: targets.len(),
             targets_with_problems: targets.iter().filter(|target| target.health.is_problem()).count(),
             targets_starting: targets.iter().filter(|target| target.health == TargetHealth::Starting).count(),
             jobs_need_attention,
+            jobs_need_attention_is_minimum: shown.iter().any(|(target, _)| has_omitted(target)),
             open_jobs_age_seconds: ages.max(),
         };
         let uptime_seconds = now.since(started).as_secs();
@@ -259,9 +264,11 @@ impl StatusReport {
     }
 }
 
-fn needing_attention(target: &ShownTarget, now: Timestamp) -> usize {
-    let open = target.state.open.iter().flat_map(|published| &published.part.series);
-    open.filter(|job| Attention::of(job, now).is_some()).count()
+/// The jobs of a target that need an operator; `None` if no open job of it has series of its own, though there are some.
+fn needing_attention(target: &ShownTarget, now: Timestamp) -> Option<usize> {
+    let part = &target.state.open.as_ref()?.part;
+    let is_unknown = part.series.is_empty() && open_jobs(part) > 0;
+    (!is_unknown).then(|| part.series.iter().filter(|job| Attention::of(job, now).is_some()).count())
 }
 
 impl TargetReport {
@@ -427,7 +434,10 @@ impl JobsReport {
             .filter(|job| filter.lets_through(job))
             .collect();
         jobs.sort_by(|a, b| {
-            let key = |job: &JobReport| (job.urgency.is_none(), job.urgency, job.result.is_some());
+            let key = |job: &JobReport| {
+                let urgency = job.attention.map(|attention| attention.reason);
+                (urgency.is_none(), urgency, job.result.is_some())
+            };
             let at = |job: &JobReport| job.completed_at.or(job.created_at);
             key(a).cmp(&key(b)).then_with(|| at(b).cmp(&at(a))).then_with(|| a.job_id.cmp(&b.job_id))
         });
@@ -448,7 +458,6 @@ pub(super) fn find_job(shown: &[ShownWithRequests], target: &str, id: &str, now:
 impl JobReport {
     fn new(target: &ShownTarget, job: &JobSeries, now: Timestamp) -> Self {
         let (Identity { name, region, .. }, state) = (&*target.identity, &target.state);
-        let urgency = Attention::of(job, now);
         let (status, selection) = &job.pair;
         let executions = job.executions.as_ref();
         let start = job.scheduled_start.or(job.created_at);
@@ -472,11 +481,11 @@ impl JobReport {
             job_id: job.id.to_string(),
             status: status.as_str().to_owned(),
             target_selection: selection.as_str().to_owned(),
-            attention: urgency.map(|attention| AttentionReport {
-                reason: attention.as_str(),
+            attention: Attention::of(job, now).map(|attention| AttentionReport {
+                reason: attention,
                 severity: if attention.is_critical() { "critical" } else { "warning" },
             }),
-            result: Outcome::of(job).map(Outcome::as_str),
+            result: Outcome::of(job),
             created_at: job.created_at.map(Time),
             last_updated_at: job.last_updated_at.map(Time),
             scheduled_start_at: job.scheduled_start.map(Time),
@@ -500,7 +509,6 @@ impl JobReport {
             things,
             console_url: console_url(region, &job.id),
             commands: commands(region, &job.id, executions),
-            urgency,
         }
     }
 }

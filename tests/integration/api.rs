@@ -15,7 +15,7 @@ const HOUR: Duration = Duration::from_hours(1);
 const DAY: Duration = Duration::from_hours(24);
 
 /// A job of ten things: one waits for two days, six succeeded, three failed.
-fn rollout(id: &str) -> Job {
+pub fn rollout(id: &str) -> Job {
     let created = NOW.before(3 * DAY);
     let mut job = Job::new(id, Status::InProgress, created).targeting_group("ring:early").tagged("team", "ops");
     for thing in 0..10 {

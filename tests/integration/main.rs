@@ -32,6 +32,7 @@ mod credential_sources;
 mod credentials;
 mod describing;
 mod estimate;
+mod explain;
 mod faults;
 mod floors;
 mod foreign;

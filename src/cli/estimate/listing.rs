@@ -128,10 +128,10 @@ impl Lister {
         // The request to STS is not part of a walk.
         let account = walks::account(&self.connection).await?;
         let queries = open_queries(&self.target.scope);
-        let open_walk = self.walk(Class::OpenJobs, &queries, (open_jobs.interval, OPEN_WALK_IDLE_FACTOR)).await?;
+        let open_walk = self.walk(Class::OpenWalk, &queries, (open_jobs.interval, OPEN_WALK_IDLE_FACTOR)).await?;
         let queries = full_queries(&self.target.scope);
         let full_walk = if all_jobs.enabled && !queries.is_empty() {
-            let walk = self.walk(Class::AllJobs, &queries, (all_jobs.interval, FULL_WALK_IDLE_FACTOR));
+            let walk = self.walk(Class::FullWalk, &queries, (all_jobs.interval, FULL_WALK_IDLE_FACTOR));
             Some(timeout(all_jobs.timeout, walk).await.unwrap_or_else(|_| Err(timed_out(all_jobs.timeout)))?)
         } else {
             None

@@ -113,9 +113,10 @@ pub struct Explanation {
 /// If the job cannot be described. Executions that cannot be listed are part of the explanation.
 pub async fn explain(connection: &Connection, job_id: &str, clock: Clock) -> Result<Option<Explanation>, Failure> {
     let account = account(connection).await?;
-    let failure = |error: crate::aws::ApiError| Failure { reason: error.reason, message: error.to_string() };
-    let permit = connection.describe_permit(Class::OpenJob).await.map_err(failure)?;
-    let Some(description) = connection.describe_job(job_id, permit).await.map_err(failure)? else { return Ok(None) };
+    let permit = connection.describe_permit(Class::Redescription).await.map_err(Failure::from)?;
+    let Some(description) = connection.describe_job(job_id, permit).await.map_err(Failure::from)? else {
+        return Ok(None);
+    };
     let look = Look::new(LookScope::All, MAX_THINGS, Vec::new());
     let looked = looks::look(connection, &account, job_id, LookClass::First, look, clock).await;
     let mut explanation = Explanation::new(job_id, &description, clock.now().wall);
@@ -238,7 +239,7 @@ impl Explanation {
             why.push(format!("{} not started.{oldest}", executions(queued)));
             next.push(
                 "Check whether these things are connected to AWS IoT, and whether their software asks for jobs: \
-                 aws iot search-index --query-string 'thingName:NAME', or the log of the device."
+                 aws iot search-index --query-string 'thingName:NAME' (with fleet indexing), or the log of the device."
                     .to_owned(),
             );
         }
@@ -289,8 +290,11 @@ impl Display for Explanation {
         let unknown = || "unknown".to_owned();
         let text = |value: &Option<String>| value.clone().unwrap_or_else(unknown);
         let time = |at: Option<Time>| at.map(|at| format!("{at}, {} ago", Age(self.now.since(at.0))));
-        let executions = self.executions.iter().filter(|(_, count)| **count > 0);
-        let executions: Vec<String> = executions.map(|(status, count)| format!("{count} {status}")).collect();
+        let counts = ExecutionStatus::ALL.into_iter().filter_map(|status| Some((status, self.counts.get(status)?)));
+        let executions: Vec<String> = counts
+            .filter(|(_, count)| *count > 0)
+            .map(|(status, count)| format!("{count} {}", status.as_str()))
+            .collect();
         let share = |share: Option<f64>| share.map_or_else(unknown, |share| format!("{:.1} %", share * 100.0));
         let ended = self.counts.total().saturating_sub(self.counts.open().unwrap_or_default());
         let mut groups = self.thing_groups.clone();
