@@ -589,13 +589,13 @@ def rollouts(title, filters, height, console_link=True):
     ]
     columns = [
         state_column("Value #A", 114),
-        Column("job_id", "Job", 304, custom__cellOptions=WRAPPED, links=[
+        Column("job_id", "Job", 298, custom__cellOptions=WRAPPED, links=[
             link("Rollout", to_dashboard("aws-iot-jobs-rollout", *PLACE_OF_ROW, ("job", "Job"))),
             link("AWS console", CONSOLE + "${__data.fields.Job}", True),
         ]),
         Column("Value #B", "Progress", 68, "percentunit", min=0, max=1, decimals=0, color={"mode": "fixed", "fixedColor": BLUE},
                custom__cellOptions={"type": "gauge", "mode": "basic", "valueDisplayMode": "hidden"}),
-        Column("done_of_total", "Ended", 92, custom__align="right"),
+        Column("done_of_total", "Ended", 98, custom__align="right"),
         Column("Value #D", "Success", 66, "percentunit", decimals=0),
         Column("Value #E", "Failed", 56, "percentunit", decimals=0, **SHARE_OF_FAILURES),
         Column("Value #F", "Open", 48, "locale"),

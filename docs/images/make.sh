@@ -16,8 +16,8 @@ happened since the start. Three exporters run, each with a Prometheus of its own
   stale    the same fleet, with stale_after: 3m for each collector
   targets  12 targets, each with a fleet of 52 to 184 jobs; some names have special characters
 
-Needs target/debug/aws-iot-jobs-exporter (`cargo build`), prometheus, curl, python3 with Pillow (or another Python in PYTHON),
-and in RENDER a command that draws a dashboard file as a PNG:
+Needs target/debug/aws-iot-jobs-exporter (`cargo build`), the tools and the Python environment of `tests/run.sh --all`, python3
+with Pillow (or another Python in PYTHON), and in RENDER a command that draws a dashboard file as a PNG:
 
   $RENDER DASHBOARD.json --prometheus URL --out FILE.png --theme dark|light --width PIXELS --full --from now-30m --var NAME=VALUE
 USAGE
@@ -153,6 +153,17 @@ pictures() {
   picture exporter healthy 19190
   picture exporter stale 19192
   picture exporter targets 19191
+  pages
+}
+
+# The pages of the exporter itself, after two of the twelve endpoints have gone.
+pages() {
+  end endpoint-5.pid endpoint-9.pid
+  sleep 90
+  "$here/target/python/bin/python3" "$here/tests/python/check_pages.py" http://127.0.0.1:19115 --pictures "$here/docs/images"
+  for file in "$here"/docs/images/page-*.png; do
+    shrink "$file"
+  done
 }
 
 case "$1" in

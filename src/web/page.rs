@@ -131,8 +131,8 @@ fn target_rows(target: &TargetReport) -> Markup {
             td data-label="Account" { (or_unknown(target.aws_account_id.as_deref())) }
             td data-label="Region" { (target.aws_region) }
         }
-        @for (collector, failure) in target.failures() {
-            tr.detail { td colspan="7" { (failed(collector, failure, listing(collector))) } }
+        @for (collectors, failure) in distinct(target.failures()) {
+            tr.detail { td colspan="7" { (failed(&collectors, failure, collectors.first().and_then(|collector| listing(collector)))) } }
         }
         @for collector in denied {
             tr.detail { td colspan="7" {
@@ -161,11 +161,25 @@ fn listed(collector: Option<&CollectorReport>) -> Markup {
     }
 }
 
-fn failed(collector: &str, failure: &FailureReport, listing: Option<&CollectorReport>) -> Markup {
+/// Failures with the same cause, together.
+fn distinct<'a>(
+    failures: impl Iterator<Item = (&'static str, &'a FailureReport)>,
+) -> Vec<(Vec<&'static str>, &'a FailureReport)> {
+    let mut distinct: Vec<(Vec<&'static str>, &FailureReport)> = Vec::new();
+    for (collector, failure) in failures {
+        match distinct.iter_mut().find(|(_, known)| known.message == failure.message) {
+            Some((collectors, _)) => collectors.push(collector),
+            None => distinct.push((vec![collector], failure)),
+        }
+    }
+    distinct
+}
+
+fn failed(collectors: &[&str], failure: &FailureReport, listing: Option<&CollectorReport>) -> Markup {
     let FailureReport { reason, message, advice, since, runs } = failure;
     html! {
         p {
-            span.bad { (collector) " failed (" (reason) ")" } ": " (message)
+            span.bad { (collectors.join(" and ")) " failed (" (reason) ")" } ": " (message)
         }
         p.muted {
             "What to do: " (advice) ". "

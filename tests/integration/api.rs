@@ -166,7 +166,7 @@ async fn a_failing_target_comes_first_with_its_cause_since_when_and_the_next_try
     assert_eq!(first["open_jobs"], Value::Null);
     let (_, page) = get(&exporter, "/").await;
     assert!(page.contains("1 of 2 targets with problems"), "{page}");
-    let cause = page.find("open_jobs failed (denied)").expect("the cause");
+    let cause = page.find("open_jobs and all_jobs failed (denied)").expect("the cause");
     assert!(cause < page.find(">fine<").expect("the other target"));
 }
 
