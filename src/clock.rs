@@ -3,9 +3,29 @@
 use std::fmt::{self, Display};
 use std::time::{Duration, SystemTime};
 
+use serde::{Serialize, Serializer};
 use tokio::time::Instant;
 
 use crate::jobs::{Timepoint, Timestamp};
+
+/// A time in UTC, as `2026-11-23T02:15:00.5Z`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Time(pub Timestamp);
+
+impl Display for Time {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match jiff::Timestamp::from_millisecond(self.0.as_millis()) {
+            Ok(time) => Display::fmt(&time, f),
+            Err(_) => f.write_str("unknown"),
+        }
+    }
+}
+
+impl Serialize for Time {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
 
 /// A duration in its two largest units, for people: `3 d 4 h`, `2 min 5 s` or `40 s`.
 pub(crate) struct Age(pub(crate) Duration);

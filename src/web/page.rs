@@ -10,10 +10,10 @@ use super::NO_JOB;
 use super::links::{describe, list_executions};
 use super::report::{
     AttentionReport, CollectorReport, FailureReport, FirstWalk, JobReport, JobsReport, StatusReport, Summary,
-    TargetHealth, TargetReport, Time,
+    TargetHealth, TargetReport,
 };
 use super::route::SEGMENT;
-use crate::clock::Age;
+use crate::clock::{Age, Time};
 use crate::jobs::{Attention, ExecutionStatus, Outcome, Timestamp};
 use crate::metrics::Collector;
 

@@ -1,12 +1,12 @@
 //! What the status page and the JSON API show, as plain values. Both have the same content. `docs/api.md` documents the fields.
 
 use std::collections::BTreeMap;
-use std::fmt::{self, Display};
 
-use serde::{Serialize, Serializer};
+use serde::Serialize;
 
 use super::links::{commands, console_url};
 use crate::build_info::{REVISION, VERSION};
+use crate::clock::Time;
 use crate::jobs::{
     Attention, CacheState, ExecutionCounts, ExecutionStatus, JobSeries, Outcome, Part, Status, Timepoint, Timestamp,
 };
@@ -17,25 +17,6 @@ use crate::metrics::{
 
 /// A target and its requests of the last hour, by operation.
 pub(super) type ShownWithRequests = (std::sync::Arc<ShownTarget>, BTreeMap<String, RequestCount>);
-
-/// A time, as `2026-11-23T02:15:00.5Z` in JSON.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct Time(pub(super) Timestamp);
-
-impl Display for Time {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match jiff::Timestamp::from_millisecond(self.0.as_millis()) {
-            Ok(time) => Display::fmt(&time, f),
-            Err(_) => f.write_str("unknown"),
-        }
-    }
-}
-
-impl Serialize for Time {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(self)
-    }
-}
 
 /// The whole status page.
 #[derive(Debug, Serialize)]

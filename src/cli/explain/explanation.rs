@@ -3,11 +3,11 @@
 use std::collections::BTreeMap;
 use std::fmt::{self, Display};
 
-use serde::{Serialize, Serializer};
+use serde::Serialize;
 
 use crate::aws::Connection;
 use crate::aws::rate_limit::Class;
-use crate::clock::{Age, Clock};
+use crate::clock::{Age, Clock, Time};
 use crate::collector::looks;
 use crate::collector::walks::account;
 use crate::jobs::{
@@ -19,25 +19,6 @@ use crate::web::links::{commands, console_url};
 
 /// How many things of each open status are named.
 const MAX_THINGS: usize = 10;
-
-/// A time, as `2026-11-23T02:15:00Z`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Time(pub Timestamp);
-
-impl Display for Time {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match jiff::Timestamp::from_millisecond(self.0.as_millis()) {
-            Ok(time) => Display::fmt(&time, f),
-            Err(_) => f.write_str("unknown"),
-        }
-    }
-}
-
-impl Serialize for Time {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(self)
-    }
-}
 
 /// An execution that is not finished.
 #[derive(Clone, Debug, Serialize)]
