@@ -79,7 +79,7 @@ def main():
         checker.check(attention, "no job needs attention")
         # The jobs of a fleet that moves can change between two answers.
         for _ in range(5):
-            number = f"{checker.get('/api/v1/status')['summary']['jobs_need_attention']} jobs need attention"
+            number = f"{checker.get('/api/v1/status')['summary']['jobs_need_attention']:,} jobs need attention"
             page.reload()
             is_same = number in page.inner_text("main")
             if is_same:

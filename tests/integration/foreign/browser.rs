@@ -11,7 +11,7 @@ use crate::support::{Endpoint, Listening, NOW, REGION, account, config, output, 
 async fn the_pages_of_thirty_targets_of_which_two_fail_have_no_fault_in_a_browser() {
     tool("chromium");
     let simulator = simulated([]);
-    simulator.set_fleet(&account(), REGION, Fleet::seeded(21, 400, NOW));
+    simulator.set_fleet(&account(), REGION, Fleet::seeded(21, 120, NOW));
     let endpoint = Endpoint::start(simulator).await;
     let denying = simulated([]);
     denying.intercept(|call| {
