@@ -145,8 +145,14 @@ const OF_ENDED: [&str; 2] = ["rollout 13/K", "rollout annotation Completed"];
 const OF_CANCELED: &str = "rollout annotation Canceled";
 
 /// Queries that are valid, and have no answer in any of these tests, and why.
-const ALWAYS_EMPTY: &[(&str, &str)] =
-    &[("exporter annotation Alerts", "no alert about the exporter fires; the other dashboards show those about jobs")];
+const ALWAYS_EMPTY: &[(&str, &str)] = &[
+    ("exporter annotation Alerts", "no alert about the exporter fires; the other dashboards show those about jobs"),
+    ("exporter annotation Stale data", NOT_STALE),
+    ("fleet annotation Stale data", NOT_STALE),
+    ("rollout annotation Stale data", NOT_STALE),
+    ("thing-group annotation Stale data", NOT_STALE),
+];
+const NOT_STALE: &str = "the data of the demo is fresh";
 
 /// All queries of the dashboards with these values of variables, which the variables have to list.
 fn queries(prometheus: &Prometheus, values: &[(&str, &str)]) -> Vec<dashboards::Query> {
