@@ -284,8 +284,10 @@ impl Served {
     }
 
     fn differences_of_ended(&self, shown: &Shown, counts: &BTreeMap<Pair, f64>, walk: &Walk) -> Vec<String> {
-        let opened = self.seen_open.iter().filter(|(_, at)| **at >= walk.began).map(|(id, _)| id);
-        let described = self.described.keys().filter(|id| self.is_described_elsewhere(id, walk.began));
+        // The exporter goes by when it started the walk. The first page that was served can be the third attempt.
+        let began = walk.began.checked_sub(3 * LONGEST_ATTEMPT).unwrap_or(walk.began);
+        let opened = self.seen_open.iter().filter(|(_, at)| **at >= began).map(|(id, _)| id);
+        let described = self.described.keys().filter(|id| self.is_described_elsewhere(id, began));
         let left = self.left.keys();
         let doubtful: BTreeSet<&String> =
             opened.chain(described).chain(left).filter(|id| !shown.open.contains_key(*id)).collect();
@@ -301,7 +303,9 @@ impl Served {
             let (least, jobs) = (sure.get(pair).copied().unwrap_or_default(), counts.get(pair).copied());
             let most = least + doubtful.len() as f64;
             if !jobs.is_some_and(|jobs| (least..=most).contains(&jobs)) {
-                faults.push(format!("{pair:?}: {jobs:?} jobs instead of {least} to {most}"));
+                let of_pair = walk.jobs.iter().filter(|(id, of)| *of == pair && !doubtful.contains(id));
+                let stories: Vec<String> = of_pair.take(3).map(|(id, _)| format!("{id} {}", self.story(id))).collect();
+                faults.push(format!("{pair:?}: {jobs:?} jobs instead of {least} to {most}, among them {stories:#?}"));
             }
         }
         faults
