@@ -5,7 +5,7 @@
 mod demo;
 mod environment;
 pub mod estimate;
-pub mod explain;
+mod explain;
 mod health_check;
 mod key_flags;
 mod runtime;

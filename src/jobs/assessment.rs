@@ -128,19 +128,21 @@ enum FailedShare {
 impl FailedShare {
     fn of(executions: Option<&ExecutionCounts>) -> Self {
         let Some(executions) = executions else { return Self::Low };
-        let (failed, share) = (executions.failed(), executions.failed_share());
-        match share {
-            Some(share) if failed >= MIN_FAILED && share >= MANY_FAILED => Self::Critical,
-            Some(share) if failed >= MIN_FAILED && share >= SOME_FAILED => Self::High,
+        let enough = executions.sum(ExecutionStatus::is_failure).is_some_and(|failed| failed >= MIN_FAILED);
+        match executions.share(ExecutionStatus::is_failure) {
+            Some(share) if enough && share >= MANY_FAILED => Self::Critical,
+            Some(share) if enough && share >= SOME_FAILED => Self::High,
             _ => Self::Low,
         }
     }
 }
 
 fn has_many_open(executions: Option<&ExecutionCounts>) -> bool {
-    let open = executions.and_then(ExecutionCounts::open).unwrap_or_default();
-    let share = executions.and_then(|executions| executions.share(open));
-    open >= MIN_OPEN && share.is_some_and(|share| share >= MIN_OPEN_SHARE)
+    let is_open = ExecutionStatus::is_open;
+    executions.is_some_and(|executions| {
+        executions.sum(is_open).is_some_and(|open| open >= MIN_OPEN)
+            && executions.share(is_open).is_some_and(|share| share >= MIN_OPEN_SHARE)
+    })
 }
 
 /// Whether the configuration excludes all groups of a job.

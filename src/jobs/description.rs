@@ -166,35 +166,20 @@ impl ExecutionCounts {
         ExecutionStatus::ALL.into_iter().any(|status| status != ExecutionStatus::Queued && has_risen(status))
     }
 
-    /// All executions whose count AWS gives.
+    /// How many have one of the statuses that `is_counted` selects; `None` unless AWS gives the count of each.
     #[must_use]
-    pub fn total(&self) -> u64 {
-        self.sum(|_| true)
+    pub fn sum(&self, is_counted: impl Fn(ExecutionStatus) -> bool) -> Option<u64> {
+        let counted = ExecutionStatus::ALL.into_iter().filter(|status| is_counted(*status));
+        counted.map(|status| self.get(status).map(u64::from)).sum()
     }
 
-    /// Executions that failed, timed out or were rejected.
-    #[must_use]
-    pub fn failed(&self) -> u64 {
-        self.sum(ExecutionStatus::is_failure)
-    }
-
-    /// The share of all executions that so many are; `None` if there are none at all.
+    /// The share of all executions that have one of these statuses; `None` if there are none at all, or AWS does not give
+    /// every count.
     #[must_use]
     #[expect(clippy::cast_precision_loss, reason = "counts of executions are far below 2^53")]
-    pub fn share(&self, executions: u64) -> Option<f64> {
-        let total = self.total();
-        (total > 0).then(|| executions as f64 / total as f64)
-    }
-
-    /// The share of all executions that failed, timed out or were rejected; `None` if there are none at all.
-    #[must_use]
-    pub fn failed_share(&self) -> Option<f64> {
-        self.share(self.failed())
-    }
-
-    fn sum(&self, counts: impl Fn(ExecutionStatus) -> bool) -> u64 {
-        let counted = ExecutionStatus::ALL.into_iter().filter(|status| counts(*status));
-        counted.filter_map(|status| self.get(status)).map(u64::from).sum()
+    pub fn share(&self, is_counted: impl Fn(ExecutionStatus) -> bool) -> Option<f64> {
+        let (part, all) = (self.sum(is_counted)?, self.sum(|_| true)?);
+        (all > 0).then(|| part as f64 / all as f64)
     }
 
     /// The number of executions that can still change; `None` if AWS omits both counts.
@@ -317,6 +302,22 @@ mod tests {
         for text in ["", "2026-07-25", "tomorrow", "2026-13-25 14:30", "cron(0 4 * * ? *)", "2026-07-25 14:30 CET"] {
             assert_eq!(parse_start_time(text), None, "{text}");
         }
+    }
+
+    #[test]
+    fn a_share_is_unknown_if_a_count_is() {
+        let counts = |rejected| {
+            ExecutionCounts::from_fn(|status| match status {
+                ExecutionStatus::Succeeded => Some(3),
+                ExecutionStatus::Failed => Some(1),
+                ExecutionStatus::Rejected => rejected,
+                _ => Some(0),
+            })
+        };
+        assert_eq!(counts(Some(0)).share(ExecutionStatus::is_failure), Some(0.25));
+        assert_eq!(counts(None).share(ExecutionStatus::is_failure), None);
+        assert_eq!(counts(None).sum(ExecutionStatus::is_open), Some(0));
+        assert_eq!(ExecutionCounts::from_fn(|_| Some(0)).share(|_| true), None, "there are none");
     }
 
     #[test]

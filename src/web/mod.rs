@@ -119,26 +119,21 @@ impl Site {
     }
 
     async fn answer(&self, request: &Request, route: &Route) -> Response {
+        let is_read = matches!(*request.method(), Method::GET | Method::HEAD);
         match route {
-            Route::Reload => return self.reload(request.method()).await,
+            Route::Reload => self.reload(request.method()).await,
             Route::Unknown(None) => {
-                return text(StatusCode::NOT_FOUND, "Not found. The metrics are at the path that / links to.\n");
+                text(StatusCode::NOT_FOUND, "Not found. The metrics are at the path that / links to.\n")
             }
-            Route::Unknown(Some(path)) => return text(StatusCode::NOT_FOUND, format!("Not found. Use {path}.\n")),
+            Route::Unknown(Some(path)) => text(StatusCode::NOT_FOUND, format!("Not found. Use {path}.\n")),
             Route::MetricsElsewhere => {
-                return text(
-                    StatusCode::NOT_FOUND,
-                    format!("Not found. The metrics are at {}.\n", self.telemetry_path),
-                );
+                text(StatusCode::NOT_FOUND, format!("Not found. The metrics are at {}.\n", self.telemetry_path))
             }
-            _ => {}
-        }
-        if !matches!(*request.method(), Method::GET | Method::HEAD) {
-            let mut response = text(StatusCode::METHOD_NOT_ALLOWED, "Only GET and HEAD are allowed here.\n");
-            response.headers_mut().insert(header::ALLOW, HeaderValue::from_static("GET, HEAD"));
-            return response;
-        }
-        match route {
+            _ if !is_read => {
+                let mut response = text(StatusCode::METHOD_NOT_ALLOWED, "Only GET and HEAD are allowed here.\n");
+                response.headers_mut().insert(header::ALLOW, HeaderValue::from_static("GET, HEAD"));
+                response
+            }
             Route::Metrics => self.metrics(request.headers()).await,
             Route::StatusPage => self.status_page(),
             Route::Style => {
@@ -150,7 +145,6 @@ impl Site {
             Route::JobJson(path) => self.job_json(path),
             Route::Healthy => text(StatusCode::OK, "Healthy.\n"),
             Route::Ready => self.ready(),
-            Route::Reload | Route::Unknown(_) | Route::MetricsElsewhere => text(StatusCode::NOT_FOUND, "Not found.\n"),
         }
     }
 

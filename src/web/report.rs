@@ -1,6 +1,7 @@
 //! What the status page and the JSON API show, as plain values. Both have the same content. `docs/api.md` documents the fields.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use serde::Serialize;
 
@@ -16,7 +17,7 @@ use crate::metrics::{
 };
 
 /// A target and its requests of the last hour, by operation.
-pub(super) type ShownWithRequests = (std::sync::Arc<ShownTarget>, BTreeMap<String, RequestCount>);
+pub(super) type ShownWithRequests = (Arc<ShownTarget>, BTreeMap<String, RequestCount>);
 
 /// The whole status page.
 #[derive(Debug, Serialize)]
@@ -482,11 +483,9 @@ impl JobReport {
             tags: tags.filter_map(|(key, value)| Some((key.clone(), value.as_deref()?.to_owned()))).collect(),
             executions: executions.map(by_status),
             open_executions: executions.and_then(ExecutionCounts::open),
-            ended_share: executions
-                .and_then(|counts| counts.share(counts.total().saturating_sub(counts.open().unwrap_or_default()))),
-            succeeded_share: executions
-                .and_then(|counts| counts.share(counts.get(ExecutionStatus::Succeeded).unwrap_or_default().into())),
-            failed_share: executions.and_then(ExecutionCounts::failed_share),
+            ended_share: executions.and_then(|counts| counts.share(|status| !status.is_open())),
+            succeeded_share: executions.and_then(|counts| counts.share(|status| status == ExecutionStatus::Succeeded)),
+            failed_share: executions.and_then(|counts| counts.share(ExecutionStatus::is_failure)),
             things,
             console_url: console_url(region, &job.id),
             commands: commands(region, &job.id, executions),

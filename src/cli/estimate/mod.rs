@@ -20,7 +20,7 @@ use crate::config::Config;
 
 #[derive(Debug, Args)]
 pub(super) struct EstimateArgs {
-    /// The share of the open jobs that change constantly, for a second estimate besides that of a fleet that stands still
+    /// The share of the open jobs that change constantly, for a second estimate in addition to that of a fleet that stands still
     #[arg(long, value_name = "SHARE", default_value = "10%", value_parser = share)]
     active: f64,
 

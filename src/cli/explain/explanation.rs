@@ -11,18 +11,25 @@ use crate::clock::{Age, Clock, Time};
 use crate::collector::looks;
 use crate::collector::walks::account;
 use crate::jobs::{
-    Description, ExecutionCounts, ExecutionStatus, JobTarget, Look, LookClass, LookResult, LookScope, Start, Status,
-    TargetSelection, Timestamp,
+    AccountId, Description, ExecutionCounts, ExecutionStatus, JobTarget, Look, LookClass, LookResult, LookScope, Start,
+    Status, TargetSelection, Timestamp,
 };
 use crate::metrics::Failure;
 use crate::web::links::{commands, console_url};
+
+/// The target that is asked.
+#[derive(Clone, Debug)]
+pub(super) struct AskedTarget {
+    pub(super) name: String,
+    pub(super) region: String,
+}
 
 /// How many things of each open status are named.
 const MAX_THINGS: usize = 10;
 
 /// An execution that is not finished.
 #[derive(Clone, Debug, Serialize)]
-pub struct OpenThing {
+pub(super) struct OpenThing {
     /// The thing's name.
     pub thing: String,
     /// `QUEUED` or `IN_PROGRESS`.
@@ -33,7 +40,7 @@ pub struct OpenThing {
 
 /// One job, and why it is not done.
 #[derive(Clone, Debug, Serialize)]
-pub struct Explanation {
+pub(super) struct Explanation {
     /// The target that has the job.
     pub target: String,
     /// Its account.
@@ -92,7 +99,12 @@ pub struct Explanation {
 ///
 /// # Errors
 /// If the job cannot be described. Executions that cannot be listed are part of the explanation.
-pub async fn explain(connection: &Connection, job_id: &str, clock: Clock) -> Result<Option<Explanation>, Failure> {
+pub(super) async fn explain(
+    connection: &Connection,
+    target: AskedTarget,
+    job_id: &str,
+    clock: Clock,
+) -> Result<Option<Explanation>, Failure> {
     let account = account(connection).await?;
     let permit = connection.describe_permit(Class::Redescription).await.map_err(Failure::from)?;
     let Some(description) = connection.describe_job(job_id, permit).await.map_err(Failure::from)? else {
@@ -100,8 +112,7 @@ pub async fn explain(connection: &Connection, job_id: &str, clock: Clock) -> Res
     };
     let look = Look::new(LookScope::All, MAX_THINGS, Vec::new());
     let looked = looks::look(connection, &account, job_id, LookClass::First, look, clock).await;
-    let mut explanation = Explanation::new(job_id, &description, clock.now().wall);
-    account.as_str().clone_into(&mut explanation.aws_account_id);
+    let mut explanation = Explanation::new(target, &account, job_id, &description, clock.now().wall);
     match looked {
         Ok(Some(look)) => explanation.add_executions(&look),
         Ok(None) => return Ok(None),
@@ -114,7 +125,7 @@ pub async fn explain(connection: &Connection, job_id: &str, clock: Clock) -> Res
 }
 
 impl Explanation {
-    fn new(job_id: &str, description: &Description, now: Timestamp) -> Self {
+    fn new(target: AskedTarget, account: &AccountId, job_id: &str, description: &Description, now: Timestamp) -> Self {
         let Description { summary, targets, executions, schedule, abort_criteria, limits } = description;
         let targets = targets.as_deref().unwrap_or_default();
         let group = |target: &JobTarget| match target {
@@ -124,9 +135,7 @@ impl Explanation {
         let kind = |failure: Option<ExecutionStatus>| failure.map_or("any failure", ExecutionStatus::as_str);
         let counted = ExecutionStatus::ALL.into_iter();
         Self {
-            target: String::new(),
-            aws_account_id: String::new(),
-            aws_region: String::new(),
+            aws_account_id: account.as_str().to_owned(),
             job_id: job_id.to_owned(),
             status: summary.status.as_ref().map(ToString::to_string),
             target_selection: summary.target_selection.as_ref().map(ToString::to_string),
@@ -155,7 +164,9 @@ impl Explanation {
             maximum_per_minute: limits.maximum_per_minute,
             why: Vec::new(),
             next: Vec::new(),
-            console_url: String::new(),
+            console_url: console_url(&target.region, job_id),
+            target: target.name,
+            aws_region: target.region,
             now,
             counts: *executions,
         }
@@ -202,6 +213,9 @@ impl Explanation {
                 Start::AtOnce | Start::Unreadable => why.push("It has not started.".to_owned()),
             },
             Some(Status::DeletionInProgress) => why.push("It is being deleted.".to_owned()),
+            _ if self.counts.open().is_none() => {
+                why.push("AWS does not say how many of its executions are open.".to_owned());
+            }
             _ if queued == 0 && in_progress == 0 => {
                 why.push(if description.summary.target_selection == Some(TargetSelection::Continuous) {
                     "All its executions have ended. It is CONTINUOUS, so it stays open for things that join its groups."
@@ -233,30 +247,22 @@ impl Explanation {
             next.push(match self.in_progress_timeout_seconds {
                 None => format!(
                     "The job has no timeout, so an execution that hangs never ends by itself. To end one: \
-                     aws iot cancel-job-execution --job-id {} --thing-name NAME --force",
-                    self.job_id
+                     aws iot cancel-job-execution --region {} --job-id {} --thing-name NAME --force",
+                    self.aws_region, self.job_id
                 ),
                 Some(timeout) => format!("AWS ends each of them after {} in progress.", Age::from_secs(timeout)),
             });
         }
-        let failed = self.counts.failed();
-        if failed > 0 {
-            let share = self.counts.failed_share().unwrap_or_default() * 100.0;
-            why.push(format!("{failed} executions failed, timed out or were rejected: {share:.1} % of all."));
+        let failed = self.counts.sum(ExecutionStatus::is_failure).filter(|failed| *failed > 0);
+        if let Some((failed, share)) = failed.zip(self.counts.share(ExecutionStatus::is_failure)) {
+            let percent = share * 100.0;
+            why.push(format!("{failed} executions failed, timed out or were rejected: {percent:.1} % of all."));
         }
         if let Some(failure) = &self.executions_failure {
             why.push(format!("Not all is known about its executions: {failure}."));
         }
+        next.extend(commands(&self.aws_region, &self.job_id, Some(&self.counts)));
         (self.why, self.next) = (why, next);
-    }
-
-    /// Adds what depends on the target.
-    pub(super) fn with_place(mut self, target: &str, region: &str) -> Self {
-        target.clone_into(&mut self.target);
-        region.clone_into(&mut self.aws_region);
-        self.console_url = console_url(region, &self.job_id);
-        self.next.extend(commands(region, &self.job_id, Some(&self.counts)));
-        self
     }
 }
 
@@ -277,7 +283,9 @@ impl Display for Explanation {
             .map(|(status, count)| format!("{count} {}", status.as_str()))
             .collect();
         let share = |share: Option<f64>| share.map_or_else(unknown, |share| format!("{:.1} %", share * 100.0));
-        let ended = self.counts.total().saturating_sub(self.counts.open().unwrap_or_default());
+        let ended = self.counts.share(|status| !status.is_open());
+        let failed = self.counts.share(ExecutionStatus::is_failure);
+        let no_executions = if self.executions.is_empty() { "unknown" } else { "none" };
         let mut groups = self.thing_groups.clone();
         if self.single_things > 0 {
             groups.push(format!("{} single things", self.single_things));
@@ -293,11 +301,8 @@ impl Display for Explanation {
         for (name, value) in [
             ("Status", format!("{}, {}", text(&self.status), text(&self.target_selection))),
             ("Created", time(self.created_at).unwrap_or_else(unknown)),
-            ("Executions", or(executions, "none")),
-            (
-                "Ended",
-                format!("{} of all, failed {}", share(self.counts.share(ended)), share(self.counts.failed_share())),
-            ),
+            ("Executions", or(executions, no_executions)),
+            ("Ended", format!("{} of all, failed {}", share(ended), share(failed))),
             ("Last progress", time(self.last_progress_at).unwrap_or_else(unknown)),
             ("Targets", or(groups, "unknown")),
             ("Schedule", or(schedule, "at once")),

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use clap::{Args, ValueEnum};
 use tracing::error;
 
-pub use self::explanation::{Explanation, explain};
+use self::explanation::{AskedTarget, Explanation, explain};
 use super::runtime::Signals;
 use super::{FAILURE, SUCCESS, USAGE, eprint, print};
 use crate::aws::rate_limit::RateLimiters;
@@ -38,7 +38,7 @@ enum Output {
     Json,
 }
 
-/// Explains a job in each target that has it.
+/// Explains a job in each target where it exists.
 pub(super) async fn run(config: &Config, arguments: &ExplainArgs, signals: Signals) -> u8 {
     let Signals { stop, mut hangups } = signals;
     tokio::select! {
@@ -102,8 +102,7 @@ async fn explain_in(
     clock: Clock,
     job_id: &str,
 ) -> Result<Option<Explanation>, Failure> {
-    let (name, region) = (resolved.name().to_owned(), resolved.region().to_owned());
+    let asked = AskedTarget { name: resolved.name().to_owned(), region: resolved.region().to_owned() };
     let connection = Connection::open(resolved, limiters, Arc::new(TargetCounters::new(Vec::new())));
-    let explanation = explain(&connection, job_id, clock).await?;
-    Ok(explanation.map(|explanation| explanation.with_place(&name, &region)))
+    explain(&connection, asked, job_id, clock).await
 }

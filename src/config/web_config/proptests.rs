@@ -17,7 +17,7 @@ use crate::proptests::{Damage, cases, damage, damaged, fault_of_line, folder, te
 /// The longest problem, in characters.
 const MAX_PROBLEM: usize = 10_000;
 
-/// The value of all secrets here, besides the hash.
+/// The value of all secrets here, except the hash.
 const SECRET: &str = "s3cr3t";
 
 /// Certificates and keys, generated once.
