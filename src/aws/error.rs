@@ -113,7 +113,7 @@ impl ApiError {
     where
         E: ProvideErrorMetadata + Error + Send + Sync + 'static,
     {
-        let error_time = server_time(error);
+        let error_time = error.raw_response().and_then(server_time);
         let error = Self::new(operation, location, classify(error));
         Self { server_time: error_time.filter(|_| error.reason == Reason::Credentials), ..error }
     }
@@ -128,9 +128,9 @@ impl ApiError {
     }
 }
 
-/// The time in the answer of an error.
-fn server_time<E>(error: &SdkError<E, HttpResponse>) -> Option<SystemTime> {
-    let date = error.raw_response()?.headers().get("date")?;
+/// The server's time in an answer.
+pub(super) fn server_time(answer: &HttpResponse) -> Option<SystemTime> {
+    let date = answer.headers().get("date")?;
     DateTime::from_str(date, Format::HttpDate).ok()?.try_into().ok()
 }
 

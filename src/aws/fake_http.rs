@@ -105,6 +105,6 @@ async fn open(options: &ClientOptions, credentials: Option<Credentials>, counter
     }
     let (sdk, credential_requests) = (sdk.build(), CredentialRequests::default());
     let (clock, region, target) = (*clock, region.clone(), target.clone());
-    let resolved = Resolved { sdk, clock, region, target, credential_requests };
+    let resolved = Resolved { sdk, clock, region, target, credential_requests, found_in: FoundIn::default() };
     Connection::open(resolved, &Arc::new(RateLimiters::new(1000.0)), counters)
 }

@@ -48,11 +48,13 @@ use crate::jobs::{
 };
 use crate::metrics::{Reason, TargetCounters};
 pub use credentials::SsoTokens;
-use credentials::{CredentialRequests, CredentialsCache, Fingerprint, ReloadingProvider, SigningClock};
+use credentials::{CredentialRequests, CredentialsCache, Fingerprint, FoundIn, ReloadingProvider, SigningClock};
+use error::one_line;
 pub use error::{ApiError, ConnectError};
 use http_client::Proxies;
 use profiles::SharedFiles;
 use rate_limit::{Class, RateLimiters, TargetLimiter};
+pub use request::Answered;
 use request::{Caller, Host, Operation, Permit};
 pub use trust::CaBundles;
 
@@ -122,8 +124,19 @@ pub struct Connection {
     sts_host: Host,
     caller: Caller,
     configured_account: Option<AccountId>,
+    configured_role: Option<String>,
+    found_in: FoundIn,
     /// The account from `GetCallerIdentity`, with the fingerprint of the credentials.
     account: Mutex<Option<(Fingerprint, AccountId)>>,
+}
+
+/// Who requests are sent for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Identity {
+    /// The account.
+    pub account: AccountId,
+    /// The user or the assumed role; `None` if STS did not name one.
+    pub arn: Option<String>,
 }
 
 /// Permits one request of `DescribeJob`.
@@ -138,6 +151,7 @@ pub struct Resolved {
     region: String,
     target: Target,
     credential_requests: CredentialRequests,
+    found_in: FoundIn,
 }
 
 impl Resolved {
@@ -151,6 +165,12 @@ impl Resolved {
     #[must_use]
     pub fn name(&self) -> &str {
         self.target.name.as_deref().unwrap_or(&self.region)
+    }
+
+    /// Whether requests go to AWS or to another endpoint with HTTPS.
+    #[must_use]
+    pub fn uses_https(&self) -> bool {
+        !self.sdk.endpoint_url().is_some_and(|url| url.starts_with("http:"))
     }
 }
 
@@ -189,14 +209,37 @@ impl ClientOptions {
 
     /// The HTTP client for a target with this profile, with the CA bundle of the environment or the profile.
     fn http_for(&self, profile: Option<&str>, files: &SharedFiles) -> Result<SharedHttpClient, String> {
-        let of_environment = std::env::var_os(trust::CA_BUNDLE).map(PathBuf::from);
-        let bundle = of_environment.or_else(|| files.ca_bundle(profile.unwrap_or(profiles::DEFAULT)));
         // Fixed credentials are for an endpoint in this process, without TLS.
-        match bundle.filter(|_| self.credentials.is_none()) {
-            Some(path) => self.ca_bundles.client(&path),
+        match ca_bundle(profile, files).filter(|_| self.credentials.is_none()) {
+            Some((_, path)) => self.ca_bundles.client(&path),
             None => Ok(self.http.clone()),
         }
     }
+}
+
+/// The CA bundle of the environment or of a profile, with the setting that names it.
+fn ca_bundle(profile: Option<&str>, files: &SharedFiles) -> Option<(String, PathBuf)> {
+    if let Some(path) = std::env::var_os(trust::CA_BUNDLE) {
+        return Some((trust::CA_BUNDLE.to_owned(), PathBuf::from(path)));
+    }
+    let profile = profile.unwrap_or(profiles::DEFAULT);
+    Some((format!("ca_bundle of profile {profile:?}"), files.ca_bundle(profile)?))
+}
+
+/// The certificates that a target trusts: their number and source.
+///
+/// # Errors
+/// If the source has no usable certificate.
+pub fn trusted_certificates(target: &Target) -> Result<String, String> {
+    let files = SharedFiles::of_process();
+    let (number, source) = match ca_bundle(files.named_profile(target.profile.as_deref()), &files) {
+        Some((setting, path)) => {
+            let number = trust::in_bundle(&path).map_err(|reason| format!("{setting}: {reason}"))?;
+            (number, format!("{} ({setting})", one_line(&path.to_string_lossy())))
+        }
+        None => trust::of_system()?,
+    };
+    Ok(format!("{number} trusted {} from {source}", if number == 1 { "certificate" } else { "certificates" }))
 }
 
 /// Determines a target's region and credential sources: its own keys first, then the usual AWS variables, profiles and
@@ -267,16 +310,16 @@ pub async fn resolve(target: &Target, options: &ClientOptions, clock: Clock) -> 
             return Err(ConnectError::InvalidEndpoint { target: target.name.clone(), found_in });
         }
     }
-    let requests = CredentialRequests::default();
+    let (requests, found_in) = (CredentialRequests::default(), FoundIn::default());
     if options.credentials.is_none() || target.profile.is_some() {
         let (profile, tokens) = (target.profile.clone(), options.sso_tokens.clone());
-        let provider = ReloadingProvider::new(&sdk, profile, tokens, requests.clone());
+        let provider = ReloadingProvider::new(&sdk, profile, tokens, requests.clone(), found_in.clone());
         sdk = credentials::reloading(sdk, provider);
     }
     if let Some(role) = &target.role_arn {
         sdk = credentials::assume(&sdk, role, target, &requests);
     }
-    Ok(Resolved { sdk, clock, region, target: target.clone(), credential_requests: requests })
+    Ok(Resolved { sdk, clock, region, target: target.clone(), credential_requests: requests, found_in })
 }
 
 impl Connection {
@@ -284,7 +327,7 @@ impl Connection {
     #[must_use]
     pub fn open(resolved: Resolved, limiters: &Arc<RateLimiters>, counters: Arc<TargetCounters>) -> Self {
         let limiter = TargetLimiter::new(Arc::clone(limiters), resolved.name(), resolved.region.clone());
-        let Resolved { sdk, clock, region, target, credential_requests } = resolved;
+        let Resolved { sdk, clock, region, target, credential_requests, found_in } = resolved;
         credential_requests.count_for(counters.clone());
         let clock = SigningClock(clock);
         let credentials = CredentialsCache::new(limiter.name(), sdk.credentials_provider(), clock);
@@ -296,7 +339,7 @@ impl Connection {
             .identity_cache(IdentityCache::no_cache())
             .retry_config(RetryConfig::disabled())
             .build();
-        let (iot_host, sts_host) = (Host::default(), Host::default());
+        let (iot_host, sts_host) = (Host::new(clock), Host::new(clock));
         let iot = aws_sdk_iot::config::Builder::from(&sdk).interceptor(iot_host.clone()).build();
         let sts = aws_sdk_sts::config::Builder::from(&sdk).interceptor(sts_host.clone()).build();
         Self {
@@ -306,6 +349,8 @@ impl Connection {
             sts_host,
             caller: Caller { limiter, credentials, counters, clock, region },
             configured_account: target.account_id,
+            configured_role: target.role_arn,
+            found_in,
             account: Mutex::new(None),
         }
     }
@@ -323,6 +368,19 @@ impl Connection {
         if let Some(account) = self.known_account() {
             return Ok(account);
         }
+        let Identity { account, .. } = self.identity().await?;
+        self.caller.limiter.known_account(&account);
+        let fingerprint = self.caller.credentials.last_seen();
+        *self.account.lock().unwrap_or_else(PoisonError::into_inner) =
+            fingerprint.map(|fingerprint| (fingerprint, account.clone()));
+        Ok(account)
+    }
+
+    /// Asks STS who the credentials belong to.
+    ///
+    /// # Errors
+    /// If the call fails, or its answer names no account.
+    pub async fn identity(&self) -> Result<Identity, ApiError> {
         let send = || self.sts.get_caller_identity().send();
         let answer = self.caller.call(GET_CALLER_IDENTITY, &self.sts_host, Class::OpenWalk, send).await;
         let answer = answer.map_err(|error| {
@@ -332,11 +390,26 @@ impl Connection {
         let account = answer.account().map(AccountId::parse).and_then(Result::ok).ok_or_else(|| {
             self.malformed(GET_CALLER_IDENTITY, &self.sts_host, "the answer names no account".to_owned())
         })?;
-        self.caller.limiter.known_account(&account);
-        let fingerprint = self.caller.credentials.last_seen();
-        *self.account.lock().unwrap_or_else(PoisonError::into_inner) =
-            fingerprint.map(|fingerprint| (fingerprint, account.clone()));
-        Ok(account)
+        Ok(Identity { account, arn: answer.arn.map(|arn| one_line(&arn)) })
+    }
+
+    /// Searches for credentials, and returns their source in words. Sends no request to AWS IoT.
+    ///
+    /// # Errors
+    /// If there are none.
+    pub async fn credentials_source(&self) -> Result<String, ApiError> {
+        self.caller.credentials(LIST_JOBS).await?;
+        let source = self.found_in.get().unwrap_or_else(|| "fixed credentials".to_owned());
+        Ok(match &self.configured_role {
+            Some(role) => format!("{source}, then role {role} of the target"),
+            None => source,
+        })
+    }
+
+    /// The last answer of AWS IoT, of success or not; `None` if there is none so far.
+    #[must_use]
+    pub fn last_answer(&self) -> Option<Answered> {
+        self.iot_host.last_answer()
     }
 
     /// Lists one page of jobs. `class` is its urgency among other lists.

@@ -4,21 +4,24 @@
 //! signature nor the timeout of the attempt runs during that wait.
 
 use std::error::Error;
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use aws_credential_types::Credentials;
 use aws_sdk_iot::config::http::HttpResponse;
-use aws_sdk_iot::config::interceptors::BeforeTransmitInterceptorContextRef;
+use aws_sdk_iot::config::interceptors::{
+    BeforeDeserializationInterceptorContextRef, BeforeTransmitInterceptorContextRef,
+};
 use aws_sdk_iot::config::{ConfigBag, Intercept, RuntimeComponents};
 use aws_sdk_iot::error::{ProvideErrorMetadata, SdkError};
 use aws_smithy_async::time::TimeSource as _;
 use aws_smithy_runtime_api::box_error::BoxError;
+use aws_smithy_types::config_bag::{Storable, StoreReplace};
 use tokio::time::{Instant, sleep, timeout};
 use tracing::{trace, warn};
 
 use super::credentials::{CredentialsCache, SigningClock};
-use super::error::ApiError;
+use super::error::{ApiError, server_time};
 use super::rate_limit::{Class, RateLimiter, TargetLimiter};
 use crate::metrics::{Reason, TargetCounters};
 
@@ -53,9 +56,52 @@ impl Operation {
     }
 }
 
-/// The host of a service; set by its first request. Clones share it.
-#[derive(Clone, Debug, Default)]
-pub(super) struct Host(Arc<OnceLock<String>>);
+/// The host of a service, and its last answer; known from its requests. Clones share it.
+#[derive(Clone, Debug)]
+pub(super) struct Host {
+    clock: SigningClock,
+    name: Arc<OnceLock<String>>,
+    last: Arc<Mutex<Option<Answered>>>,
+}
+
+/// An answer of a service, with any status.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Answered {
+    /// The host.
+    pub host: String,
+    /// The time from the request until the headers of the answer, with the handshakes of a new connection.
+    pub latency: Duration,
+    /// The service's time minus the own one, in seconds; `None` if the answer has no valid date.
+    pub clock_difference: Option<i64>,
+}
+
+/// When a request was sent.
+#[derive(Debug)]
+struct Sent(Instant);
+
+impl Storable for Sent {
+    type Storer = StoreReplace<Self>;
+}
+
+impl Host {
+    pub(super) fn new(clock: SigningClock) -> Self {
+        Self { clock, name: Arc::default(), last: Arc::default() }
+    }
+
+    /// `None` before the first request.
+    fn name(&self) -> Option<&String> {
+        self.name.get()
+    }
+
+    pub(super) fn last_answer(&self) -> Option<Answered> {
+        self.last.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
+
+/// A time in seconds since 1970.
+fn seconds(time: SystemTime) -> Option<i64> {
+    i64::try_from(time.duration_since(SystemTime::UNIX_EPOCH).ok()?.as_secs()).ok()
+}
 
 impl Intercept for Host {
     fn name(&self) -> &'static str {
@@ -66,11 +112,26 @@ impl Intercept for Host {
         &self,
         context: &BeforeTransmitInterceptorContextRef<'_>,
         _: &RuntimeComponents,
-        _: &mut ConfigBag,
+        config: &mut ConfigBag,
     ) -> Result<(), BoxError> {
         if let Some(authority) = context.request().uri().parse::<http::Uri>()?.authority() {
-            self.0.get_or_init(|| authority.host().to_owned());
+            self.name.get_or_init(|| authority.host().to_owned());
         }
+        config.interceptor_state().store_put(Sent(Instant::now()));
+        Ok(())
+    }
+
+    fn read_after_transmit(
+        &self,
+        context: &BeforeDeserializationInterceptorContextRef<'_>,
+        _: &RuntimeComponents,
+        config: &mut ConfigBag,
+    ) -> Result<(), BoxError> {
+        let Some((Sent(sent), host)) = config.load::<Sent>().zip(self.name()) else { return Ok(()) };
+        let difference = server_time(context.response())
+            .and_then(|time| Some(seconds(time)?.saturating_sub(seconds(self.clock.now())?)));
+        let answered = Answered { host: host.clone(), latency: sent.elapsed(), clock_difference: difference };
+        *self.last.lock().unwrap_or_else(PoisonError::into_inner) = Some(answered);
         Ok(())
     }
 }
@@ -125,7 +186,7 @@ impl Caller {
                 warn!(
                     target = %self.limiter.name(),
                     operation = operation.name,
-                    host = host.0.get(),
+                    host = host.name(),
                     seconds = started.elapsed().as_secs(),
                     "request timed out; sending it again"
                 );
@@ -134,7 +195,11 @@ impl Caller {
         }
     }
 
-    async fn credentials(&self, operation: Operation) -> Result<Credentials, ApiError> {
+    /// The credentials in use, or new ones.
+    ///
+    /// # Errors
+    /// If there are none.
+    pub(super) async fn credentials(&self, operation: Operation) -> Result<Credentials, ApiError> {
         let found = self.credentials.get().await;
         found.map_err(|error| ApiError::without_credentials(operation.name, &self.region, &error))
     }
@@ -215,7 +280,7 @@ impl Caller {
 
     /// The destination of a request, for messages.
     pub(super) fn location(&self, host: &Host) -> String {
-        host.0.get().map_or_else(|| format!("in {}", self.region), |host| format!("on {host}"))
+        host.name().map_or_else(|| format!("in {}", self.region), |host| format!("on {host}"))
     }
 }
 

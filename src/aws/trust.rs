@@ -50,6 +50,37 @@ pub(super) fn system() -> TrustStore {
     TrustStore::empty().with_native_roots(found.certs.iter().any(is_usable))
 }
 
+/// The number of usable certificates in a bundle.
+///
+/// # Errors
+/// If there are none.
+pub(super) fn in_bundle(path: &Path) -> Result<usize, String> {
+    Ok(bundle(path)?.matches("-----BEGIN").count())
+}
+
+/// The number of the system's usable certificates, and their source.
+///
+/// # Errors
+/// If there are none.
+pub(super) fn of_system() -> Result<(usize, String), String> {
+    let variable = |name: &str| std::env::var(name).ok();
+    let (file, folders) = (variable(FILE), variable(FOLDERS));
+    let number = rustls_native_certs::load_native_certs().certs.iter().filter(|found| is_usable(found)).count();
+    if number == 0 {
+        let problem = system_problem(|name| if name == FILE { file.as_deref() } else { folders.as_deref() });
+        return Err(problem
+            .map_or_else(|| NO_CERTIFICATE.to_owned(), |problem| format!("{}: {}", problem.source, problem.reason)));
+    }
+    let replaced = [(FILE, file), (FOLDERS, folders)].into_iter();
+    let replaced: Vec<_> = replaced.filter_map(|(name, path)| Some(format!("{} ({name})", one_line(&path?)))).collect();
+    let source = if replaced.is_empty() { "the system".to_owned() } else { replaced.join(" and ") };
+    Ok((number, source))
+}
+
+/// The variables that replace the system's certificates.
+const FILE: &str = "SSL_CERT_FILE";
+const FOLDERS: &str = "SSL_CERT_DIR";
+
 /// Why a bundle or the system has no usable certificate.
 pub(super) fn problems<'a>(
     variable: impl Fn(&str) -> Option<&'a str>,
@@ -68,8 +99,6 @@ pub(super) fn problems<'a>(
 }
 
 fn system_problem<'a>(variable: impl Fn(&str) -> Option<&'a str>) -> Option<TrustProblem> {
-    const FILE: &str = "SSL_CERT_FILE";
-    const FOLDERS: &str = "SSL_CERT_DIR";
     let (file, folders) = (variable(FILE), variable(FOLDERS));
     let mut found = Vec::new();
     let mut look_in = |file: Option<&Path>, folder: Option<&Path>| {

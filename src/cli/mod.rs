@@ -1,8 +1,9 @@
 //! The command line: arguments, exit status, and output for a terminal.
 //!
-//! Without a subcommand, the program is the exporter ([`serve`]). Each of `demo` and `estimate` has a module.
+//! Without a subcommand, the program is the exporter ([`serve`]). Each subcommand has a module.
 
 mod demo;
+mod doctor;
 mod environment;
 pub mod estimate;
 mod explain;
@@ -20,6 +21,7 @@ use clap::{Parser, Subcommand};
 use tracing::{error, warn};
 
 use self::demo::DemoArgs;
+use self::doctor::DoctorArgs;
 use self::estimate::EstimateArgs;
 use self::explain::ExplainArgs;
 use self::key_flags::KeyFlags;
@@ -80,6 +82,8 @@ enum Command {
     Demo(DemoArgs),
     /// List the jobs of each target once, and estimate the requests to AWS of a day
     Estimate(EstimateArgs),
+    /// Check credentials, region, endpoint, clock and permissions of each target, and say what to mend
+    Doctor(DoctorArgs),
     /// Ask AWS now why a job is not done, and say what to do next
     Explain(ExplainArgs),
 }
@@ -123,7 +127,9 @@ fn dispatch(arguments: &[OsString]) -> u8 {
         aws_profiles: None,
     };
     let mut log = config::log_settings(&sources);
-    if matches!(cli.command, Some(Command::Estimate(_) | Command::Explain(_))) && log.level == LogLevel::Info {
+    if matches!(cli.command, Some(Command::Estimate(_) | Command::Explain(_) | Command::Doctor(_)))
+        && log.level == LogLevel::Info
+    {
         // Their result is what somebody waits for, and not starts and stops.
         log.level = LogLevel::Warn;
     }
@@ -138,7 +144,7 @@ fn dispatch(arguments: &[OsString]) -> u8 {
         // The demo has its own targets and ignores AWS settings of the machine.
         Some(Command::Demo(_)) => config::load_all(&sources),
         // These serve nothing, so they need no certificate.
-        Some(Command::Estimate(_) | Command::Explain(_)) if !cli.check => {
+        Some(Command::Estimate(_) | Command::Explain(_) | Command::Doctor(_)) if !cli.check => {
             config::load_without_web(&with_aws_profiles(&sources))
         }
         _ => config::load_all(&with_aws_profiles(&sources)),
@@ -170,6 +176,7 @@ fn dispatch(arguments: &[OsString]) -> u8 {
         Some(Command::Demo(arguments)) => demo::run(loaded, sources, arguments, signals).await,
         Some(Command::Estimate(arguments)) => estimate::run(&loaded.config, &arguments, signals).await,
         Some(Command::Explain(arguments)) => explain::run(&loaded.config, &arguments, signals).await,
+        Some(Command::Doctor(arguments)) => doctor::run(&loaded, &sources, &arguments, signals).await,
     })
 }
 

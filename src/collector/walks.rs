@@ -192,7 +192,8 @@ fn status_queries<'a>(scope: &Scope, statuses: impl IntoIterator<Item = &'a Stat
     statuses.into_iter().map(|status| query(scope, Some(status.clone()))).collect()
 }
 
-fn query(scope: &Scope, status: Option<Status>) -> Query {
+/// The query for the jobs of a scope with this status, or with any.
+pub(crate) fn query(scope: &Scope, status: Option<Status>) -> Query {
     Query {
         status,
         target_selection: scope.target_selection.clone(),

@@ -159,17 +159,48 @@ fn check_partitions(spec: &Target, at: &Cursor<'_>, found: Option<&str>) {
 }
 
 fn proxy_problems(sources: &Sources) -> impl Iterator<Item = Problem> {
+    used_proxies(sources).filter_map(|(name, url)| Some(Problem::of_source(name, None, proxy_error(url)?)))
+}
+
+/// The variables that name proxies, with their values, which can contain a password.
+fn used_proxies(sources: &Sources) -> impl Iterator<Item = (&'static str, &str)> {
     let proxy = |names: [&'static str; 2]| names.into_iter().find_map(|name| Some((name, sources.variable(name)?)));
     let [http, https, all] = PROXY_VARIABLES.map(proxy);
     let all = all.filter(|_| http.is_none() || https.is_none());
-    let used = [http, https, all].into_iter().flatten();
-    used.filter_map(|(name, url)| Some(Problem::of_source(name, None, proxy_error(url)?)))
+    [http, https, all].into_iter().flatten()
+}
+
+/// A proxy of the environment.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Proxy {
+    /// The variable.
+    pub variable: &'static str,
+    /// Host and port, without user name and password.
+    pub address: String,
+}
+
+impl Sources {
+    /// The proxies of the environment, if they are valid.
+    #[must_use]
+    pub fn proxies(&self) -> Vec<Proxy> {
+        let proxy = |(variable, url): (&'static str, &str)| {
+            let uri: http::Uri = with_scheme(url).parse().ok()?;
+            let default_port = if uri.scheme_str() == Some("https") { 443 } else { 80 };
+            let address = format!("{}:{}", uri.host()?, uri.port_u16().unwrap_or(default_port));
+            Some(Proxy { variable, address })
+        };
+        used_proxies(self).filter_map(proxy).collect()
+    }
+}
+
+/// A proxy's URL. Without a scheme, it is http.
+fn with_scheme(url: &str) -> String {
+    if url.contains("://") { url.to_owned() } else { format!("http://{url}") }
 }
 
 /// Why a proxy is unusable; `None` if it is valid. The URL can contain a password, so it is not repeated.
 fn proxy_error(url: &str) -> Option<String> {
-    // Without a scheme, it is http.
-    let with_scheme = if url.contains("://") { url.to_owned() } else { format!("http://{url}") };
+    let with_scheme = with_scheme(url);
     let scheme = with_scheme.split("://").next().unwrap_or_default().to_ascii_lowercase();
     if !["http", "https"].contains(&scheme.as_str()) {
         let known = KNOWN_SCHEMES.into_iter().find(|known| *known == scheme).map(|known| format!(" \"{known}\""));

@@ -31,6 +31,7 @@ mod contract;
 mod credential_sources;
 mod credentials;
 mod describing;
+mod doctor;
 mod estimate;
 mod explain;
 mod faults;

@@ -17,6 +17,7 @@ mod roles;
 mod sso;
 
 use std::path::Path;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use aws_config::SdkConfig;
@@ -71,6 +72,21 @@ impl SourceError {
 impl From<SourceError> for CredentialsError {
     fn from(error: SourceError) -> Self {
         Self::provider_error(error)
+    }
+}
+
+/// The source of the credentials that were found last, in words. Clones share it.
+#[derive(Clone, Debug, Default)]
+pub(super) struct FoundIn(Arc<Mutex<Option<String>>>);
+
+impl FoundIn {
+    fn set(&self, source: String) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(source);
+    }
+
+    /// `None` before the first successful search.
+    pub(super) fn get(&self) -> Option<String> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 }
 

@@ -2,6 +2,8 @@
 //!
 //! The rules are those of the SDK and of AWS's other tools.
 
+use std::fmt;
+
 use aws_config::profile::{Profile, ProfileSet};
 use aws_credential_types::Credentials;
 
@@ -31,6 +33,20 @@ pub(super) enum Source {
     Environment,
     Container,
     Instance,
+}
+
+impl fmt::Display for Source {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Keys(_) => "the access key",
+            Self::Process(_) => "credential_process",
+            Self::WebIdentity { .. } => "the web identity",
+            Self::Sso(_) => "IAM Identity Center",
+            Self::Environment => "credential_source Environment",
+            Self::Container => "credential_source EcsContainer",
+            Self::Instance => "credential_source Ec2InstanceMetadata",
+        })
+    }
 }
 
 /// A role that IAM Identity Center grants to a user who has logged in.

@@ -14,7 +14,7 @@ use super::metadata::{self, Missed};
 use super::profile::{self, Chain, Source};
 use super::roles::{Role, Sts};
 use super::sso::{self, SsoTokens};
-use super::{CredentialRequests, SourceError, blocking, process, read_token, usable};
+use super::{CredentialRequests, FoundIn, SourceError, blocking, process, read_token, usable};
 use crate::aws::error::one_line;
 use crate::aws::profiles::{DEFAULT, SharedFiles};
 
@@ -31,7 +31,11 @@ pub(in super::super) struct ReloadingProvider {
     profile: Option<String>,
     tokens: SsoTokens,
     requests: CredentialRequests,
+    found_in: FoundIn,
 }
+
+/// Credentials, and their source in words.
+type Found = (Credentials, String);
 
 impl ReloadingProvider {
     /// Uses only `profile` if it is given, else all usual sources. `base` has the settings of the calls.
@@ -40,11 +44,12 @@ impl ReloadingProvider {
         profile: Option<String>,
         tokens: SsoTokens,
         requests: CredentialRequests,
+        found_in: FoundIn,
     ) -> Self {
-        Self { base: base.clone(), profile, tokens, requests }
+        Self { base: base.clone(), profile, tokens, requests, found_in }
     }
 
-    async fn look(&self) -> Result<Credentials, SourceError> {
+    async fn look(&self) -> Result<Found, SourceError> {
         let files = blocking(SharedFiles::of_process).await?;
         match &self.profile {
             Some(name) => {
@@ -61,10 +66,10 @@ impl ReloadingProvider {
         }
     }
 
-    async fn look_everywhere(&self, files: &SharedFiles) -> Result<Credentials, SourceError> {
+    async fn look_everywhere(&self, files: &SharedFiles) -> Result<Found, SourceError> {
         let (named_profile, mut notes) = (files.named_profile(None), vec![NOWHERE.to_owned()]);
         match environment().await {
-            Ok(credentials) => return Ok(credentials),
+            Ok(credentials) => return Ok((credentials, "AWS_ACCESS_KEY_ID in the environment".to_owned())),
             Err(note) => notes.extend(note),
         }
         let name = named_profile.unwrap_or(DEFAULT);
@@ -76,17 +81,22 @@ impl ReloadingProvider {
             if let Some(arn) = variable("AWS_ROLE_ARN") {
                 let session_name = variable("AWS_ROLE_SESSION_NAME");
                 let role = Role { arn, session_name, external_id: None, duration_seconds: None };
-                return self.by_token(&role, &token_file, "AWS_WEB_IDENTITY_TOKEN_FILE").await;
+                let source = format!(
+                    "{} (AWS_ROLE_ARN) with the token in {} (AWS_WEB_IDENTITY_TOKEN_FILE)",
+                    role.arn, token_file
+                );
+                let credentials = self.by_token(&role, &token_file, "AWS_WEB_IDENTITY_TOKEN_FILE").await?;
+                return Ok((credentials, one_line(&source)));
             }
             notes.push("AWS_WEB_IDENTITY_TOKEN_FILE is set, and AWS_ROLE_ARN is not".to_owned());
         }
         if let Some(found) = metadata::container(&self.base).await {
-            return found;
+            return Ok((found?, "the metadata service of the container".to_owned()));
         }
         let sections = files.sections();
         let profile = sections.as_ref().and_then(|sections| sections.get_profile(name));
         match metadata::instance(&self.base, profile).await {
-            Ok(credentials) => Ok(credentials),
+            Ok(credentials) => Ok((credentials, "the metadata service of the instance".to_owned())),
             Err(Missed::Absent(note)) => {
                 notes.push(note);
                 Err(SourceError::new(notes.join("; ")))
@@ -96,12 +106,7 @@ impl ReloadingProvider {
     }
 
     /// Gets the credentials of a chain's source, and assumes its roles.
-    async fn follow(
-        &self,
-        chain: &Chain,
-        profiles: &ProfileSet,
-        files: &SharedFiles,
-    ) -> Result<Credentials, SourceError> {
+    async fn follow(&self, chain: &Chain, profiles: &ProfileSet, files: &SharedFiles) -> Result<Found, SourceError> {
         let found = self.ask(&chain.source, &chain.source_profile, profiles).await.and_then(usable);
         let mut credentials = found.map_err(|error| error.of(&named(&chain.source_profile, files)))?;
         let sts = Sts::new(&self.base, self.requests.clone());
@@ -109,7 +114,11 @@ impl ReloadingProvider {
             let assumed = sts.assume(role, credentials).await;
             credentials = assumed.map_err(|error| error.of(&named(profile, files)))?;
         }
-        Ok(credentials)
+        let mut source = format!("{} of {}", chain.source, named(&chain.source_profile, files));
+        for (profile, role) in &chain.roles {
+            source.push_str(&one_line(&format!(", then role {} of profile {profile:?}", role.arn)));
+        }
+        Ok((credentials, source))
     }
 
     async fn ask(&self, source: &Source, profile: &str, profiles: &ProfileSet) -> Result<Credentials, SourceError> {
@@ -198,8 +207,10 @@ impl ProvideCredentials for ReloadingProvider {
             look.spawn(async move { reloading.look().await });
             let looked = look.join_next().await.and_then(Result::ok);
             let panicked = || Err(SourceError::new("a source of credentials panicked"));
-            let credentials: Credentials = looked.unwrap_or_else(panicked)?;
-            Ok(usable(credentials)?)
+            let (credentials, source): Found = looked.unwrap_or_else(panicked)?;
+            let credentials = usable(credentials)?;
+            self.found_in.set(source);
+            Ok(credentials)
         })
     }
 }

@@ -437,6 +437,43 @@ async fn with_each_shipped_policy_it_works_and_with_one_action_less_it_shows_jus
     }
 }
 
+/// What a subcommand prints, with this access key.
+async fn printed(endpoint: &Server, (id, secret): &(String, String), arguments: &[&str]) -> String {
+    let mut command = isolated(Command::new(crate::process::PROGRAM), arguments);
+    command.env("AWS_ENDPOINT_URL", &endpoint.url).env("AWS_REGION", "eu-west-1");
+    command.env("AWS_ACCESS_KEY_ID", id).env("AWS_SECRET_ACCESS_KEY", secret);
+    String::from_utf8(command.output().await.expect("an end").stdout).expect("UTF-8")
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn explain_names_the_thing_that_never_asked_for_the_job_and_doctor_what_is_denied() {
+    let ministack = Server::ministack_with(&[("AUTH", "true")]).await;
+    for step in
+        ["things d0 d1 d2", "create fw-1 SNAPSHOT group:line", "finish fw-1 d0 SUCCEEDED", "finish fw-1 d2 FAILED"]
+    {
+        ministack.fleet(step);
+    }
+    let key = ministack.access_key("executions.json", &[]);
+    let explained = printed(&ministack, &key, &["explain", "fw-1"]).await;
+    for part in ["1 execution is not started. d1 has not asked for it for", "1 QUEUED, 1 SUCCEEDED, 1 FAILED", "line"] {
+        assert!(explained.contains(part), "{part} is not in {explained}");
+    }
+
+    let lines = |report: &str, word: &str| -> Vec<String> {
+        let of_word = report.lines().filter(|line| line.split_whitespace().nth(1) == Some(word));
+        of_word.map(|line| line.split_whitespace().next().unwrap_or_default().to_owned()).collect()
+    };
+    let healthy = printed(&ministack, &key, &["doctor"]).await;
+    assert_eq!(lines(&healthy, "FAULT"), [""; 0], "{healthy}");
+    let denied = printed(&ministack, &ministack.access_key("counts.json", &[]), &["doctor"]).await;
+    assert_eq!(lines(&denied, "FAULT"), ["iot:DescribeJob", "iot:ListJobExecutionsForJob"], "{denied}");
+    let wrong = printed(&ministack, &(key.0, "a-guess".to_owned()), &["doctor"]).await;
+    assert!(
+        lines(&wrong, "FAULT").contains(&"iot:ListJobs".to_owned()) && wrong.contains("InvalidSignature"),
+        "{wrong}"
+    );
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_role_of_another_account_is_assumed_with_its_external_id_only_and_its_jobs_carry_that_account() {
     let ministack = Server::ministack_with(&[("AUTH", "true")]).await;
