@@ -121,8 +121,9 @@ fn target_rows(target: &TargetReport) -> Markup {
         .iter()
         .filter(|collector| collector.jobs.get("denied").is_some_and(|jobs| *jobs > 0))
         .collect();
+    let compact = (target.health == TargetHealth::Healthy && denied.is_empty()).then_some("compact");
     html! {
-        tr {
+        tr class=[compact] {
             th scope="row" data-label="Target" { (target.target) }
             td data-label="State" { span class=(class_of(target.health)) { (target.health.words()) } }
             td.number data-label="Open jobs" { (or_unknown(target.open_jobs)) }
