@@ -2,6 +2,7 @@
 //!
 //! Without a subcommand, the program is the exporter ([`serve`]). Each subcommand has a module.
 
+mod completions;
 mod demo;
 mod doctor;
 mod environment;
@@ -9,6 +10,7 @@ pub mod estimate;
 mod explain;
 mod health_check;
 mod key_flags;
+mod man;
 mod runtime;
 mod serve;
 
@@ -20,6 +22,7 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 use tracing::{error, warn};
 
+use self::completions::CompletionsArgs;
 use self::demo::DemoArgs;
 use self::doctor::DoctorArgs;
 use self::estimate::EstimateArgs;
@@ -27,7 +30,7 @@ use self::explain::ExplainArgs;
 use self::key_flags::KeyFlags;
 use crate::aws;
 use crate::build_info::{REVISION, RUSTC, VERSION};
-use crate::config::{self, Log, LogFormat, LogLevel, Problems, Sources};
+use crate::config::{self, Config, Log, LogFormat, LogLevel, Problems, Sources};
 use crate::logging;
 
 /// The command succeeded, or the process was asked to stop.
@@ -78,12 +81,23 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    #[command(flatten)]
+    Work(Work),
+    /// Print completions for a shell
+    Completions(CompletionsArgs),
+    /// Print the man page, in roff
+    Man,
+}
+
+/// The subcommands that need a configuration.
+#[derive(Debug, Subcommand)]
+enum Work {
     /// Run against a simulated fleet inside the process: no account, no credentials, no network
     Demo(DemoArgs),
-    /// List the jobs of each target once, and estimate the requests to AWS of a day
-    Estimate(EstimateArgs),
     /// Check credentials, region, endpoint, clock and permissions of each target, and say what to mend
     Doctor(DoctorArgs),
+    /// List the jobs of each target once, and estimate the requests to AWS of a day
+    Estimate(EstimateArgs),
     /// Ask AWS now why a job is not done, and say what to do next
     Explain(ExplainArgs),
 }
@@ -120,6 +134,12 @@ fn dispatch(arguments: &[OsString]) -> u8 {
         print(&config::json_schema());
         return SUCCESS;
     }
+    let work = match cli.command {
+        Some(Command::Completions(arguments)) => return completions::run(&arguments),
+        Some(Command::Man) => return man::run(),
+        Some(Command::Work(work)) => Some(work),
+        None => None,
+    };
     let sources = Sources {
         file: cli.config_file,
         environment: environment::variables(),
@@ -127,9 +147,8 @@ fn dispatch(arguments: &[OsString]) -> u8 {
         aws_profiles: None,
     };
     let mut log = config::log_settings(&sources);
-    if matches!(cli.command, Some(Command::Estimate(_) | Command::Explain(_) | Command::Doctor(_)))
-        && log.level == LogLevel::Info
-    {
+    let prints_a_report = matches!(work, Some(Work::Doctor(_) | Work::Estimate(_) | Work::Explain(_)));
+    if prints_a_report && log.level == LogLevel::Info {
         // Their result is what somebody waits for, and not starts and stops.
         log.level = LogLevel::Warn;
     }
@@ -140,13 +159,11 @@ fn dispatch(arguments: &[OsString]) -> u8 {
     if cli.health_check {
         return health_check::run(sources);
     }
-    let loaded = match &cli.command {
+    let loaded = match &work {
         // The demo has its own targets and ignores AWS settings of the machine.
-        Some(Command::Demo(_)) => config::load_all(&sources),
+        Some(Work::Demo(_)) => config::load_all(&sources),
         // These serve nothing, so they need no certificate.
-        Some(Command::Estimate(_) | Command::Explain(_) | Command::Doctor(_)) if !cli.check => {
-            config::load_without_web(&with_aws_profiles(&sources))
-        }
+        Some(_) if prints_a_report && !cli.check => config::load_without_web(&with_aws_profiles(&sources)),
         _ => config::load_all(&with_aws_profiles(&sources)),
     };
     let loaded = match loaded {
@@ -161,28 +178,33 @@ fn dispatch(arguments: &[OsString]) -> u8 {
         return SUCCESS;
     }
     if cli.check {
-        for warning in config::warnings(&loaded.config) {
-            if logging::is_json() {
-                warn!(warning, "the configuration is valid, but should be reconsidered");
-            } else {
-                eprint(&format!("warning: {warning}\n"));
-            }
-        }
-        print("The configuration is valid.\n");
+        report_valid(&loaded.config);
         return SUCCESS;
     }
-    runtime::run(async |signals| match cli.command {
+    runtime::run(async |signals| match work {
         None => serve::run(loaded, sources, signals).await,
-        Some(Command::Demo(arguments)) => demo::run(loaded, sources, arguments, signals).await,
-        Some(Command::Estimate(arguments)) => estimate::run(&loaded.config, &arguments, signals).await,
-        Some(Command::Explain(arguments)) => explain::run(&loaded.config, &arguments, signals).await,
-        Some(Command::Doctor(arguments)) => doctor::run(&loaded, &sources, &arguments, signals).await,
+        Some(Work::Demo(arguments)) => demo::run(loaded, sources, arguments, signals).await,
+        Some(Work::Doctor(arguments)) => doctor::run(&loaded, &sources, &arguments, signals).await,
+        Some(Work::Estimate(arguments)) => estimate::run(&loaded.config, &arguments, signals).await,
+        Some(Work::Explain(arguments)) => explain::run(&loaded.config, &arguments, signals).await,
     })
 }
 
 /// The sources of a process that calls AWS, with its profiles.
 fn with_aws_profiles(sources: &Sources) -> Sources {
     Sources { aws_profiles: Some(aws::profiles::read(&sources.environment)), ..sources.clone() }
+}
+
+/// Prints that a configuration is valid, and what should be reconsidered in it.
+fn report_valid(config: &Config) {
+    for warning in config::warnings(config) {
+        if logging::is_json() {
+            warn!(warning, "the configuration is valid, but should be reconsidered");
+        } else {
+            eprint(&format!("warning: {warning}\n"));
+        }
+    }
+    print("The configuration is valid.\n");
 }
 
 /// Prints the problems of a configuration, each as a log line of its own if the log is JSON.

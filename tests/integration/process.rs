@@ -723,3 +723,34 @@ async fn of_twenty_targets_four_that_fail_in_their_own_ways_hold_up_none_of_the_
     daemon.signal("TERM");
     assert_eq!(daemon.exit_code().await, Some(0));
 }
+
+#[tokio::test]
+async fn the_completions_are_accepted_by_bash_and_name_flags_and_commands() {
+    for (shell, parts) in [
+        ("bash", ["-o default aws-iot-jobs-exporter", "--config.file", "doctor"]),
+        ("zsh", ["#compdef aws-iot-jobs-exporter", "--config.file", "doctor"]),
+        ("fish", ["complete -c aws-iot-jobs-exporter", "config.file", "doctor"]),
+    ] {
+        let (status, script, errors) = ran(&["completions", shell]).await;
+        assert_eq!((status, errors.as_str()), (Some(0), ""), "{shell}");
+        for part in parts {
+            assert!(script.contains(part), "{part} is not in the completions of {shell}");
+        }
+    }
+    let (_, script, _) = ran(&["completions", "bash"]).await;
+    let file = tempfile::NamedTempFile::new().expect("a temporary file");
+    std::fs::write(file.path(), script).expect("a written file");
+    let mut bash = Command::new("bash");
+    let loaded = bash.arg("-c").arg("source \"$0\" && complete -p aws-iot-jobs-exporter").arg(file.path());
+    assert!(loaded.status().await.expect("bash").success());
+}
+
+#[tokio::test]
+async fn the_man_page_names_commands_flags_and_exit_status() {
+    let (status, page, errors) = ran(&["man"]).await;
+    assert_eq!((status, errors.as_str()), (Some(0), ""));
+    let title = format!(".TH aws-iot-jobs-exporter 1  \"aws-iot-jobs-exporter {}\"", env!("CARGO_PKG_VERSION"));
+    for part in [title.as_str(), ".SS doctor", "EXIT STATUS", "config.file"] {
+        assert!(page.contains(part), "{part} is not on the page");
+    }
+}
