@@ -7,7 +7,7 @@ use tokio::time::Instant;
 use tracing::{debug, info, warn};
 
 use crate::jobs::{AccountId, CacheState, CacheStates, Timepoint};
-use crate::metrics::{Collector, Failure, Identity, Published, Reason, TargetState, WalkState, by_collector};
+use crate::metrics::{Collector, Failing, Failure, Identity, Published, Reason, TargetState, WalkState, by_collector};
 
 /// A failure that repeats is logged with its cause again after this time.
 const REPEAT_AFTER: Duration = Duration::from_mins(10);
@@ -57,14 +57,14 @@ impl RunLog {
         // A walk can fail on different pages for the same reason.
         let kind: String = message.chars().filter(|character| !character.is_ascii_digit()).collect();
         let kind = (*reason, kind);
+        let failing_for_seconds = seconds(now.instant.saturating_duration_since(since));
         let was_logged = |(last, at): &((Reason, String), Instant)| {
             *last == kind && now.instant.saturating_duration_since(*at) < REPEAT_AFTER
         };
         if self.last_failure.as_ref().is_some_and(was_logged) {
-            warn!(%collector, %target, %reason, failures, "run failed again");
+            warn!(%collector, %target, %reason, failures, failing_for_seconds, "run failed again");
             return;
         }
-        let failing_for_seconds = seconds(now.instant.saturating_duration_since(since));
         let advice = reason.advice();
         warn!(%collector, %target, %reason, failures, failing_for_seconds, error = %message, advice, "run failed");
         self.last_failure = Some((kind, now.instant));
@@ -121,40 +121,69 @@ impl SummaryLog {
     }
 }
 
-/// What was logged about failed requests for single jobs: for each collector and reason, when it was logged last.
+/// The failed requests about single jobs, and what was logged about them.
 #[derive(Debug, Default)]
 pub(super) struct RequestLog {
-    reasons: BTreeMap<(Collector, Reason), Instant>,
+    failing: BTreeMap<Collector, FailingRequests>,
+}
+
+/// The failed requests of a collector, as long as a job of it fails.
+#[derive(Debug)]
+struct FailingRequests {
+    last: Failure,
+    failing: Failing,
+    /// When each reason was logged last.
+    logged: BTreeMap<Reason, Instant>,
 }
 
 impl RequestLog {
     /// Logs a failure, unless the same reason was logged within ten minutes.
     pub(super) fn failed(&mut self, target: &str, collector: Collector, failure: &Failure, now: Timepoint) {
+        let failing = self.failing.entry(collector).or_insert_with(|| FailingRequests {
+            last: failure.clone(),
+            failing: Failing { since: now.wall, runs: 0 },
+            logged: BTreeMap::new(),
+        });
+        failing.last = failure.clone();
+        failing.failing.runs = failing.failing.runs.saturating_add(1);
         let Failure { reason, message } = failure;
-        let last = self.reasons.get(&(collector, *reason));
+        let last = failing.logged.get(reason);
         if last.is_some_and(|at| now.instant.saturating_duration_since(*at) < REPEAT_AFTER) {
             return;
         }
-        self.reasons.insert((collector, *reason), now.instant);
-        let collector = collector.as_str();
-        warn!(%collector, %target, %reason, error = %message, advice = reason.advice(), "run failed");
+        failing.logged.insert(*reason, now.instant);
+        let Failing { since, runs: failures } = failing.failing;
+        let (collector, failing_for_seconds) = (collector.as_str(), seconds(now.wall.since(since)));
+        let advice = reason.advice();
+        warn!(%collector, %target, %reason, failures, failing_for_seconds, error = %message, advice, "run failed");
     }
 
     /// Logs collectors that have recovered. `states` has the number of jobs whose last request failed.
     pub(super) fn recovered(&mut self, target: &str, states: &CacheStates) {
         for (collector, states) in by_collector(states) {
-            let count = |state| states.and_then(|states| states.get(&state)).copied().unwrap_or_default();
-            if count(CacheState::Failing) > 0 || count(CacheState::Denied) > 0 {
+            if states.is_some_and(has_failures) {
                 continue;
             }
-            let before = self.reasons.len();
-            self.reasons.retain(|(failed, _), _| *failed != collector);
             // A collector that is off has not recovered.
-            if self.reasons.len() < before && states.is_some() {
+            if self.failing.remove(&collector).is_some() && states.is_some() {
                 info!(collector = %collector.as_str(), %target, "collector has recovered");
             }
         }
     }
+
+    /// The last failure of each collector of which a job fails.
+    pub(super) fn failures(&self, states: &CacheStates) -> BTreeMap<Collector, (Failure, Failing)> {
+        let of_collector = |(collector, states): (Collector, Option<&BTreeMap<CacheState, u64>>)| {
+            let FailingRequests { last, failing, .. } = self.failing.get(&collector)?;
+            states.is_some_and(has_failures).then(|| (collector, (last.clone(), *failing)))
+        };
+        by_collector(states).into_iter().filter_map(of_collector).collect()
+    }
+}
+
+/// Whether the last request about a job failed.
+fn has_failures(states: &BTreeMap<CacheState, u64>) -> bool {
+    [CacheState::Failing, CacheState::Denied].iter().any(|state| states.get(state).is_some_and(|jobs| *jobs > 0))
 }
 
 pub(super) fn account_changed(target: &str, before: &AccountId, after: &AccountId) {

@@ -432,7 +432,7 @@ impl Worker {
     fn publish_state(&mut self, now: Timepoint) {
         let (open_pace, full_pace) = (self.current.settings.open_pace(), self.current.settings.full_pace());
         let full = self.full.as_ref();
-        let slot = &self.current.slot;
+        let (slot, states) = (&self.current.slot, self.store.states(now));
         let overlap = slot.publish(TargetState {
             account: self.account.clone(),
             open: self.open.published(&open_pace),
@@ -440,7 +440,8 @@ impl Worker {
             folded_thing_groups: self.folded_thing_groups,
             open_jobs: self.open.state(&open_pace),
             all_jobs: full.map(|full| full.state(&full_pace)),
-            states: self.store.states(now),
+            request_failures: self.request_log.failures(&states),
+            states,
             tag_keys: Arc::clone(&self.store.options().tag_keys),
         });
         if let Some(other) = overlap {

@@ -249,6 +249,7 @@ pub(super) fn any_state(now: Timepoint) -> impl Strategy<Value = TargetState> {
             folded_thing_groups,
             open_jobs,
             all_jobs,
+            request_failures: BTreeMap::new(),
             states,
             tag_keys: TAG_KEYS.map(str::to_owned).into(),
         },

@@ -81,6 +81,8 @@ pub struct TargetState {
     pub all_jobs: Option<ListingState>,
     /// The number of jobs by state, for each other collector.
     pub states: CacheStates,
+    /// The failed requests of each other collector, as long as a job of it fails or is denied.
+    pub request_failures: BTreeMap<Collector, (Failure, Failing)>,
     /// The keys of the shown tags, in the order of the values of each job.
     pub tag_keys: Arc<[String]>,
 }
@@ -134,7 +136,7 @@ impl ListingState {
     }
 }
 
-/// Failed runs in a row.
+/// Failed runs in a row, or failed requests about single jobs since none has failed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Failing {
     /// When the first of them ended.

@@ -15,7 +15,6 @@ use super::report::{
 use super::route::SEGMENT;
 use crate::clock::{Age, Time};
 use crate::jobs::{Attention, ExecutionStatus, Outcome, Timestamp};
-use crate::metrics::Collector;
 
 /// The style sheet of all pages, at `/style.css`.
 pub(super) const STYLE: &str = include_str!("style.css");
@@ -80,6 +79,8 @@ fn sentence(summary: &Summary) -> String {
     let starting = is_mixed.then(|| format!("{targets_starting} starting"));
     let least = if summary.jobs_need_attention_is_minimum { "at least " } else { "" };
     let attention = match summary.jobs_need_attention {
+        // None of those that are known.
+        Some(0) if summary.jobs_need_attention_is_minimum => "not known whether jobs need attention".to_owned(),
         None => "not known whether jobs need attention".to_owned(),
         Some(1) => format!("{least}1 job needs attention"),
         Some(jobs) => format!("{least}{} need attention", counted(jobs, "job")),
@@ -116,12 +117,8 @@ fn targets(targets: &[TargetReport]) -> Markup {
 
 fn target_rows(target: &TargetReport) -> Markup {
     let listing = |name: &str| target.collectors.iter().find(|collector| collector.collector == name);
-    let denied: Vec<&CollectorReport> = target
-        .collectors
-        .iter()
-        .filter(|collector| collector.jobs.get("denied").is_some_and(|jobs| *jobs > 0))
-        .collect();
-    let compact = (target.health == TargetHealth::Healthy && denied.is_empty()).then_some("compact");
+    let failures = distinct(target.failures());
+    let compact = (target.health == TargetHealth::Healthy && failures.is_empty()).then_some("compact");
     html! {
         tr class=[compact] {
             th scope="row" data-label="Target" { (target.target) }
@@ -132,15 +129,8 @@ fn target_rows(target: &TargetReport) -> Markup {
             td data-label="Account" { (or_unknown(target.aws_account_id.as_deref())) }
             td data-label="Region" { (target.aws_region) }
         }
-        @for (collectors, failure) in distinct(target.failures()) {
+        @for (collectors, failure) in failures {
             tr.detail { td colspan="7" { (failed(&collectors, failure, collectors.first().and_then(|collector| listing(collector)))) } }
-        }
-        @for collector in denied {
-            tr.detail { td colspan="7" {
-                span.bad { (collector.collector) ": AWS denies requests about "
-                    (counted(collector.jobs.get("denied").copied().unwrap_or_default(), "job")) }
-                ". Allow iot:" (operation(collector.collector)) " (config/iam)."
-            } }
         }
     }
 }
@@ -176,8 +166,10 @@ fn distinct<'a>(
     distinct
 }
 
-fn failed(collectors: &[&str], failure: &FailureReport, listing: Option<&CollectorReport>) -> Markup {
+fn failed(collectors: &[&str], failure: &FailureReport, collector: Option<&CollectorReport>) -> Markup {
     let FailureReport { reason, message, advice, since, runs } = failure;
+    let count = |state| collector.and_then(|collector| collector.jobs.get(state)).copied().unwrap_or_default();
+    let affected: u64 = ["failing", "denied"].map(count).iter().sum();
     html! {
         p {
             span.bad { (collectors.join(" and ")) " failed (" (reason) ")" } ": " (message)
@@ -187,7 +179,9 @@ fn failed(collectors: &[&str], failure: &FailureReport, listing: Option<&Collect
             @if let Some(since) = since {
                 "Failing since " (utc(since.0)) ", " (counted(*runs, "run")) ". "
             }
-            @if let Some(next) = listing.and_then(|listing| listing.next_run_seconds) {
+            @if affected > 0 {
+                (counted(affected, "job")) " affected. Each is asked for again by itself."
+            } @else if let Some(next) = collector.and_then(|collector| collector.next_run_seconds) {
                 "Next try in " (Age::from_secs(next)) "."
             } @else { "The next try is under way." }
         }
@@ -546,15 +540,10 @@ fn grouped(number: u64) -> String {
 const fn class_of(health: TargetHealth) -> &'static str {
     match health {
         TargetHealth::Stale | TargetHealth::Failing => "bad",
-        TargetHealth::EndedJobsStale | TargetHealth::Denied => "warn",
+        TargetHealth::EndedJobsStale | TargetHealth::Denied | TargetHealth::RequestsFailing => "warn",
         TargetHealth::Starting => "muted",
         TargetHealth::Healthy => "good",
     }
-}
-
-/// The operation of a collector that sends a request for each job.
-fn operation(collector: &str) -> &'static str {
-    Collector::ALL.into_iter().find(|known| known.as_str() == collector).map_or("", Collector::operation)
 }
 
 fn utc(at: Timestamp) -> String {

@@ -12,7 +12,7 @@ use crate::jobs::{
     Attention, CacheState, ExecutionCounts, ExecutionStatus, JobSeries, Outcome, Part, Status, Timepoint, Timestamp,
 };
 use crate::metrics::{
-    Collector, Failing, Identity, ListingState, Published, RateInForce, RequestCount, RunOutcome, RunningWalk,
+    Collector, Failing, Failure, Identity, ListingState, Published, RateInForce, RequestCount, RunOutcome, RunningWalk,
     ShownTarget, WalkState, by_collector,
 };
 
@@ -59,6 +59,8 @@ pub(super) enum TargetHealth {
     EndedJobsStale,
     /// AWS denies requests about some of its jobs.
     Denied,
+    /// Requests about single jobs fail, so that a collector knows no job.
+    RequestsFailing,
     /// No run has ended.
     Starting,
     /// Nothing is wrong.
@@ -73,6 +75,7 @@ impl TargetHealth {
             Self::Failing => "failing",
             Self::EndedJobsStale => "ended jobs stale",
             Self::Denied => "requests denied",
+            Self::RequestsFailing => "requests fail",
             Self::Starting => "starting",
             Self::Healthy => "healthy",
         }
@@ -230,20 +233,27 @@ impl StatusReport {
         targets.sort_by_key(|target| target.health);
         let counts: Vec<Option<usize>> = shown.iter().map(|(target, _)| needing_attention(target, now.wall)).collect();
         let jobs_need_attention = counts.iter().copied().flatten().reduce(|a, b| a + b);
-        let has_omitted =
-            |target: &ShownTarget| target.state.open.as_ref().is_none_or(|open| open.part.omitted_jobs > 0);
+        let has_unknown = |(target, _): &ShownWithRequests| {
+            let open = target.state.open.as_ref();
+            open.is_none_or(|open| open.part.omitted_jobs > 0 || open.part.series.iter().any(is_unknown))
+        };
         let ages = targets.iter().filter_map(|target| target.collectors.first()?.age_seconds);
         let summary = Summary {
             targets: targets.len(),
             targets_with_problems: targets.iter().filter(|target| target.health.is_problem()).count(),
             targets_starting: targets.iter().filter(|target| target.health == TargetHealth::Starting).count(),
             jobs_need_attention,
-            jobs_need_attention_is_minimum: shown.iter().any(|(target, _)| has_omitted(target)),
+            jobs_need_attention_is_minimum: shown.iter().any(has_unknown),
             open_jobs_age_seconds: ages.max(),
         };
         let uptime_seconds = now.since(started).as_secs();
         Self { version: VERSION, revision: REVISION, time: Time(now.wall), uptime_seconds, summary, targets }
     }
+}
+
+/// Whether it is not known if this open job is stuck or how many of its executions failed.
+fn is_unknown(job: &JobSeries) -> bool {
+    job.executions.is_none() || job.is_stuck.is_none()
 }
 
 /// The jobs of a target that need an operator; `None` if no open job of it has series of its own, though there are some.
@@ -266,7 +276,9 @@ impl TargetReport {
         collectors
             .extend(state.all_jobs.iter().map(|listing| CollectorReport::of_listing(Collector::AllJobs, listing, now)));
         let of_jobs = by_collector(&state.states).into_iter();
-        collectors.extend(of_jobs.filter_map(|(collector, jobs)| Some(CollectorReport::of_jobs(collector, jobs?))));
+        collectors.extend(of_jobs.filter_map(|(collector, jobs)| {
+            Some(CollectorReport::of_jobs(collector, jobs?, state.request_failures.get(&collector)))
+        }));
         let limit = |operation: &str| {
             let is_of_target = |rate: &&RateInForce| {
                 state.account.as_ref() == Some(&rate.account) && rate.region == *region && rate.operation == operation
@@ -303,10 +315,11 @@ impl TargetReport {
 fn health(target: &ShownTarget) -> TargetHealth {
     let state = &target.state;
     let (open, all) = (&state.open_jobs, state.all_jobs.as_ref());
-    let is_denied = by_collector(&state.states)
-        .into_iter()
-        .filter_map(|(_, jobs)| jobs?.get(&CacheState::Denied))
-        .any(|jobs| *jobs > 0);
+    let count = |jobs: &BTreeMap<CacheState, u64>, state| jobs.get(&state).copied().unwrap_or_default();
+    let of_single_jobs: Vec<_> = by_collector(&state.states).into_iter().filter_map(|(_, jobs)| jobs).collect();
+    let is_denied = of_single_jobs.iter().any(|jobs| count(jobs, CacheState::Denied) > 0);
+    let knows_nothing =
+        |jobs: &&BTreeMap<_, _>| count(jobs, CacheState::Failing) > 0 && count(jobs, CacheState::Fresh) == 0;
     if !open.is_fresh {
         TargetHealth::Stale
     } else if open.failing.is_some() || all.is_some_and(|all| all.failing.is_some()) {
@@ -315,6 +328,8 @@ fn health(target: &ShownTarget) -> TargetHealth {
         TargetHealth::EndedJobsStale
     } else if is_denied {
         TargetHealth::Denied
+    } else if of_single_jobs.iter().any(knows_nothing) {
+        TargetHealth::RequestsFailing
     } else if open.last_run.is_none() {
         TargetHealth::Starting
     } else {
@@ -334,13 +349,25 @@ fn open_jobs(part: &Part) -> u64 {
     part.jobs.values().sum()
 }
 
+impl FailureReport {
+    fn new(failure: &Failure, failing: Option<Failing>) -> Self {
+        Self {
+            reason: failure.reason.as_str(),
+            message: failure.message.clone(),
+            advice: failure.reason.advice(),
+            since: failing.map(|Failing { since, .. }| Time(since)),
+            runs: failing.map_or(1, |Failing { runs, .. }| runs),
+        }
+    }
+}
+
 impl CollectorReport {
     fn of_listing(collector: Collector, listing: &ListingState, now: Timepoint) -> Self {
         let took = |run: &RunOutcome| run.failure.is_none().then_some(run.duration.as_secs_f64());
         let failure = listing.last_run.as_ref().and_then(|run| run.failure.as_ref());
         Self {
             collector: collector.as_str(),
-            fresh: Some(listing.is_fresh),
+            fresh: Some(listing.is_fresh && listing.last_success.is_some()),
             last_success: listing.last_success.map(Time),
             age_seconds: listing.last_success.map(|at| now.wall.since(at).as_secs()),
             last_walk: listing.last_walk.map(|WalkState { pages, stats }| WalkReport {
@@ -353,19 +380,13 @@ impl CollectorReport {
                 jobs: progress.jobs(),
                 seconds: now.instant.saturating_duration_since(*since).as_secs(),
             }),
-            failure: failure.map(|failure| FailureReport {
-                reason: failure.reason.as_str(),
-                message: failure.message.clone(),
-                advice: failure.reason.advice(),
-                since: listing.failing.map(|Failing { since, .. }| Time(since)),
-                runs: listing.failing.map_or(1, |Failing { runs, .. }| runs),
-            }),
+            failure: failure.map(|failure| FailureReport::new(failure, listing.failing)),
             next_run_seconds: listing.next_run.map(|at| at.saturating_duration_since(now.instant).as_secs()),
             jobs: BTreeMap::new(),
         }
     }
 
-    fn of_jobs(collector: Collector, jobs: &BTreeMap<CacheState, u64>) -> Self {
+    fn of_jobs(collector: Collector, jobs: &BTreeMap<CacheState, u64>, failure: Option<&(Failure, Failing)>) -> Self {
         Self {
             collector: collector.as_str(),
             fresh: None,
@@ -373,7 +394,7 @@ impl CollectorReport {
             age_seconds: None,
             last_walk: None,
             first_walk: None,
-            failure: None,
+            failure: failure.map(|(failure, failing)| FailureReport::new(failure, Some(*failing))),
             next_run_seconds: None,
             jobs: jobs.iter().map(|(state, jobs)| (state.as_str(), *jobs)).collect(),
         }

@@ -119,7 +119,35 @@ async fn what_is_not_known_is_null_and_not_0() {
     assert_eq!(status["targets"][0]["health"], "denied");
     assert_eq!(status["targets"][0]["collectors"][2]["jobs"]["denied"], 1);
     let (_, page) = get(&exporter, "/").await;
-    assert!(page.contains("details: AWS denies requests about 1 job") && page.contains("iot:DescribeJob"), "{page}");
+    assert!(page.contains("details failed (denied)") && page.contains("1 job affected"), "{page}");
+    assert!(page.contains("DescribeJob on simulator.test: AccessDeniedException"), "{page}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_target_whose_jobs_cannot_be_described_has_a_problem_and_it_is_not_known_whether_jobs_need_attention() {
+    for operation in [Operation::DescribeJob, Operation::ListJobExecutionsForJob] {
+        let simulator = simulated([open("fw-1"), rollout("fw-2")]);
+        simulator.intercept(move |call| {
+            (call.operation == operation)
+                .then(|| simulator::error(StatusCode::SERVICE_UNAVAILABLE, "ServiceUnavailableException", "try later"))
+        });
+        let exporter = Exporter::start(simulator, |_| ()).await;
+        tokio::time::sleep(Duration::from_mins(5)).await;
+        let status = get_json(&exporter, "/api/v1/status").await;
+        let target = &status["targets"][0];
+        let collector = if operation == Operation::DescribeJob { 2 } else { 3 };
+        let failure = &target["collectors"][collector]["failure"];
+        assert_eq!(failure["reason"], "unavailable", "{target}");
+        assert!(failure["runs"].as_u64() > Some(1) && failure["since"].is_string(), "{failure}");
+        assert_eq!(status["summary"]["jobs_need_attention_is_minimum"], true);
+        let (_, page) = get(&exporter, "/").await;
+        assert!(page.contains(&format!("{} on simulator.test: ServiceUnavailable", operation.as_str())), "{page}");
+        assert!(page.contains("affected"), "{page}");
+        if operation == Operation::DescribeJob {
+            assert_eq!(target["health"], "requests_failing");
+            assert!(page.contains("1 of 1 target with problems · not known whether jobs need attention"), "{page}");
+        }
+    }
 }
 
 #[tokio::test(start_paused = true)]

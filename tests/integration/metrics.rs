@@ -87,6 +87,7 @@ pub fn state(jobs: u32, clock: Clock) -> TargetState {
         folded_thing_groups: 0,
         open_jobs: listing.clone(),
         all_jobs: Some(listing),
+        request_failures: BTreeMap::new(),
         states: CacheStates { details: Some(states()), executions: Some(states()), tags: Some(states()) },
         tag_keys: ["team", "cost:center"].map(str::to_owned).into(),
     }
