@@ -7,7 +7,7 @@ use regex_lite::Regex;
 use super::known::all_labels;
 use super::{
     File, SHIPPED, SHIPPED_RULES, Shipped, check_alerts, check_dashboards, check_texts, check_uses, dashboards, known,
-    listed_thresholds, promql, used_thresholds,
+    listed_thresholds, promql, thresholds_of,
 };
 
 const DASHBOARD: &str = r#"{
@@ -367,16 +367,18 @@ fn a_rule_or_an_alert_that_names_what_there_is_not_is_told_by_its_name() {
 
 #[test]
 fn a_threshold_is_read_from_the_table_and_from_the_expression() {
-    let (table, is_state) = ("#   AwsIotJobsOpen  info  >= 0.5  a share\n", "> 0");
+    let (table, is_state) = ("#   AwsIotJobsOpen  share  0.5  of all\n", "max > 0");
     let listed = listed_thresholds(&File::new("rules/jobs.yml", table));
     let used = |comparison: &str| {
         let mut shipped = faultless();
-        shipped.rules[0].text = shipped.rules[0].text.replace(is_state, comparison);
-        used_thresholds(&known(&shipped).alerts)
+        let (before, after) = ("expr: aws_iot_jobs:status", "expr: |\n          aws_iot_jobs:status");
+        shipped.rules[0].text = shipped.rules[0].text.replace(before, after).replace(is_state, comparison);
+        thresholds_of(&known(&shipped).alerts)
     };
-    assert_eq!(used(">= 0.5"), listed);
-    assert_ne!(used(">= 0.6"), listed);
-    assert_ne!(used("> 0.5"), listed);
+    assert_eq!(used("max > 0.5 # share"), listed);
+    assert_ne!(used("max > 0.6 # share"), listed);
+    assert_ne!(used("max > 0.5 # part"), listed);
+    assert_ne!(used("max > 0.5"), listed);
     assert!(used(is_state).is_empty(), "a state is no threshold");
 }
 
