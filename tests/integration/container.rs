@@ -37,11 +37,6 @@ fn the_version_is_the_same_wherever_it_is_written() {
             assert_eq!(version, env!("CARGO_PKG_VERSION"), "{path}");
         }
     }
-    let kubernetes = Path::new(env!("CARGO_MANIFEST_DIR")).join("config/kubernetes/README.md");
-    let text = std::fs::read_to_string(kubernetes).expect("a text");
-    for version in found(&text, r"\?ref=v([0-9.]+)") {
-        assert_eq!(version, env!("CARGO_PKG_VERSION"));
-    }
 }
 
 #[test]

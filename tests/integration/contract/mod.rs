@@ -89,6 +89,7 @@ impl Shipped {
             readme: Some(file("README.md")),
             texts: [
                 "CHANGELOG.md",
+                "charts/aws-iot-jobs-exporter/README.md",
                 "config/compose.yml",
                 "config/exporter.yml",
                 "config/grafana/provisioning/dashboards/aws-iot-jobs.yml",
