@@ -13,6 +13,8 @@ use crate::contract::used_thresholds;
 use crate::support::{shipped, text, yaml};
 
 pub const CHART: &str = "charts/aws-iot-jobs-exporter";
+/// The README is in the packaged chart too, where relative links lead nowhere.
+const RUNBOOKS: &str = "https://github.com/aws-iot-jobs-exporter/aws-iot-jobs-exporter/blob/main/docs/runbooks/";
 pub const RULES: [&str; 2] = ["config/prometheus/rules/alerts.yml", "config/prometheus/rules/recording.yml"];
 
 fn in_chart(name: &str) -> String {
@@ -106,7 +108,7 @@ fn alerts_table() -> String {
     for (name, alert) in alerts() {
         let _ = writeln!(
             table,
-            "| [{name}](../../docs/runbooks/{name}.md) | {} | {} |",
+            "| [{name}]({RUNBOOKS}{name}.md) | {} | {} |",
             listed(&alert.waits),
             listed(&alert.thresholds)
         );
