@@ -23,6 +23,7 @@
 )]
 
 mod api;
+mod aws_recipes;
 mod collector;
 mod command_line;
 mod compose;

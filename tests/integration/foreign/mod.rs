@@ -2,6 +2,7 @@
 //!
 //! `tests/run.sh` skips them unless it is called with `--all`.
 
+mod aws_recipes;
 mod browser;
 mod compose;
 mod curl;

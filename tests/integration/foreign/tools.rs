@@ -26,3 +26,10 @@ pub fn python() -> Command {
     assert!(Path::new(path).exists(), "there is no {path}: run tests/run.sh --all, which makes it");
     Command::new(path)
 }
+
+/// A program of a package in that environment.
+pub fn python_program(name: &str) -> Command {
+    let path = format!("{}/target/python/bin/{name}", env!("CARGO_MANIFEST_DIR"));
+    assert!(Path::new(&path).exists(), "there is no {path}: run tests/run.sh --all, which installs it");
+    Command::new(path)
+}
