@@ -2,7 +2,7 @@
 # read-only.
 #
 #   docker buildx build --build-arg REVISION=$(git rev-parse --short=12 HEAD) --tag aws-iot-jobs-exporter:0.1.0 .
-#   docker run --read-only --publish 10114:10114 aws-iot-jobs-exporter:0.1.0 demo
+#   docker run --read-only --publish 127.0.0.1:10114:10114 aws-iot-jobs-exporter:0.1.0 demo --web.listen-address=:10114
 #
 # For arm64 too: `--platform linux/amd64,linux/arm64`, which compiles the other one emulated, and slowly; on a machine of its own kind it
 # is as fast. config/container/build.sh builds the image, judges it and runs it, with buildah and podman.

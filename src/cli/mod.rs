@@ -93,6 +93,9 @@ enum Command {
 #[derive(Debug, Subcommand)]
 enum Work {
     /// Run against a simulated fleet inside the process: no account, no credentials, no network
+    #[command(
+        after_help = "The demo listens on 127.0.0.1:10114, unless --web.listen-address, the environment or the file configures an address."
+    )]
     Demo(DemoArgs),
     /// Check credentials, region, endpoint, clock and permissions of each target, and say what to mend
     Doctor(DoctorArgs),

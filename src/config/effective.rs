@@ -19,6 +19,8 @@ pub struct Effective {
     digests: BTreeMap<String, Vec<u8>>,
     /// The digests of secrets. They detect changes, but no published hash may depend on them.
     secrets: BTreeMap<String, Vec<u8>>,
+    /// The paths of the keys that a source gives.
+    given: BTreeSet<String>,
 }
 
 impl Effective {
@@ -59,6 +61,12 @@ impl Effective {
         keys.into_iter().filter(|key| now.get(*key) != before.get(*key)).cloned().collect()
     }
 
+    /// Whether a source gives this key, such as `web.listen_addresses`. A given value can equal the default.
+    #[must_use]
+    pub fn is_given(&self, path: &str) -> bool {
+        self.given.contains(path)
+    }
+
     fn add(&mut self, fields: &[Field], section: &Cursor<'_>, indent: &str, is_in_list: bool) {
         for field in fields {
             let at = section.key(field.name);
@@ -92,6 +100,9 @@ impl Effective {
         let value = at.value().map_or_else(|| default(&field.info), |value| to_yaml(value, &field.info));
         let shown = if field.info.is_secret && at.is_given() { "\"<hidden>\"" } else { &value };
         let source = if at.is_given() { at.source().to_string() } else { "default".to_owned() };
+        if at.is_given() {
+            self.given.insert(at.path.to_string());
+        }
         let space = if shown.is_empty() { "" } else { " " };
         // Writing to a string cannot fail.
         let _ = writeln!(self.yaml, "{indent}{}:{space}{shown}  # {source}", field.name);

@@ -1,11 +1,13 @@
 //! What is shipped to run the exporter with Prometheus, Alertmanager and Grafana fits together: files, mounts, names and ports.
 
+use std::collections::BTreeSet;
 use std::path::{Component, Path, PathBuf};
 
 use regex_lite::Regex;
 use serde_json::Value;
 
-use crate::support::{shipped, text, yaml};
+use crate::process::program;
+use crate::support::{free_port, shipped, text, yaml};
 
 const COMPOSE: &str = "config/compose.yml";
 pub const PROMETHEUS: &str = "config/prometheus/prometheus.yml";
@@ -79,7 +81,7 @@ fn images_are_pinned_ports_are_of_this_machine_alone_and_what_is_mounted_is_ther
             assert_eq!(beside_compose(service["build"]["context"].as_str().expect("a folder")), shipped(""), "{name}");
             // The image's own goes by the default address.
             let ports = texts(&service["ports"]);
-            assert!(service["healthcheck"].is_null() && ports == ["127.0.0.1:10114:10114"], "{name}: {ports:?}");
+            assert!(service["healthcheck"].is_null() && ports.contains(&"127.0.0.1:10114:10114"), "{name}: {ports:?}");
             assert!(text("Dockerfile").contains("HEALTHCHECK"), "{name} has no health check");
         }
         for port in texts(&service["ports"]) {
@@ -123,10 +125,62 @@ fn the_services_read_the_files_that_the_tests_use_and_find_each_other() {
     assert_eq!(in_repository(grafana, provider["options"]["path"].as_str().expect("a path")), shipped("dashboards"));
 }
 
+/// The arguments with which the exporter starts unless others are set.
+fn demo_arguments(exporter: &Value) -> Vec<String> {
+    let command = exporter["command"].as_str().expect("a command");
+    let default = command.strip_prefix("${EXPORTER_ARGUMENTS:-").and_then(|rest| rest.strip_suffix('}'));
+    default.unwrap_or_else(|| panic!("{command}")).split(' ').map(str::to_owned).collect()
+}
+
+/// What the demo prints, started with these arguments, up to the end of its first screen.
+async fn welcome(arguments: &[String]) -> String {
+    use tokio::io::AsyncBufReadExt as _;
+    let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    let mut demo = program(&arguments).spawn().expect("a started demo");
+    let mut lines = tokio::io::BufReader::new(demo.stdout.take().expect("its output")).lines();
+    let mut printed = String::new();
+    while !printed.ends_with("Ctrl-C ends it.\n") {
+        let line = lines.next_line().await.expect("a line").unwrap_or_else(|| panic!("it ended after\n{printed}"));
+        printed.push_str(&line);
+        printed.push('\n');
+    }
+    printed
+}
+
+#[tokio::test]
+async fn every_address_that_the_demo_prints_in_its_container_is_published_on_the_host() {
+    let exporter = &services()["exporter"];
+    let published = texts(&exporter["ports"]);
+    let mut arguments = demo_arguments(exporter);
+    // Here the ports can be in use. The number of each is replaced by a free one, and put back in what is printed.
+    let mut replaced = Vec::new();
+    for argument in &mut arguments {
+        if let Some((flag, port)) = argument.clone().rsplit_once(':') {
+            let free = free_port().to_string();
+            *argument = format!("{flag}:{free}");
+            replaced.push((free, port.to_owned()));
+        }
+    }
+    assert_eq!(replaced.len(), 2, "{arguments:?}");
+    let mut printed = welcome(&arguments).await;
+    for (free, port) in &replaced {
+        printed = printed.replace(&format!(":{free}"), &format!(":{port}"));
+    }
+    let url = Regex::new(r"http://([^/:\s]+):([0-9]+)").expect("a regular expression");
+    let mut ports = BTreeSet::new();
+    for found in url.captures_iter(&printed) {
+        assert_eq!(&found[1], "localhost", "{printed}");
+        assert!(published.contains(&&*format!("127.0.0.1:{0}:{0}", &found[2])), "{} is not published", &found[0]);
+        ports.insert(found[2].to_owned());
+    }
+    assert_eq!(ports.into_iter().collect::<Vec<_>>(), ["10114", "10115"], "{printed}");
+}
+
 #[test]
 fn the_exporter_starts_as_the_demo_and_as_the_real_thing_where_its_arguments_say_so() {
     let exporter = &services()["exporter"];
-    assert_eq!(exporter["command"], "${EXPORTER_ARGUMENTS:-demo}");
+    let demo = demo_arguments(exporter);
+    assert_eq!(demo[0], "demo");
     let told = text(COMPOSE);
     let argument = Regex::new(r"EXPORTER_ARGUMENTS=--config\.file=(\S+) docker compose -f config/compose\.yml up")
         .expect("a regular expression");

@@ -1,14 +1,14 @@
 //! The simulated AWS endpoint on a loopback port, and the settings that connect the exporter to it.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::num::NonZeroU32;
 use std::str::FromStr;
 use std::time::Duration;
 
-use super::welcome::Welcome;
+use super::welcome::{Welcome, base_url};
 use crate::aws::ClientOptions;
 use crate::clock::Clock;
-use crate::config::{Collectors, Config, Target};
+use crate::config::{Collectors, Config, ListenAddress, Loaded, Target};
 use crate::http::{BindError, Listener};
 use crate::jobs::{AccountId, InvalidAccountId};
 use crate::simulator::{self, Lifecycle, ParseScriptError, Script, Simulator};
@@ -16,8 +16,11 @@ use crate::simulator::{self, Lifecycle, ParseScriptError, Script, Simulator};
 pub(super) const ACCOUNT: &str = "111122223333";
 pub(super) const REGION: &str = "eu-west-1";
 const ACCESS_KEY_ID: &str = "AKIADEMODEMODEMODEMO";
-/// Not a secret: the simulator does not check signatures, and listens on this machine only.
+/// Not a secret: the simulator does not check signatures, and has nothing to protect.
 const SECRET_ACCESS_KEY: &str = "demo";
+
+/// Where the demo listens, unless an address is configured: on this machine only.
+const LISTEN_ADDRESS: (Ipv4Addr, u16) = (Ipv4Addr::LOCALHOST, 10114);
 
 /// Short intervals, because a fast fleet changes quickly.
 const OPEN_INTERVAL: Duration = Duration::from_secs(15);
@@ -117,14 +120,10 @@ impl Demo {
         Ok(Self { simulator, listener, options })
     }
 
-    fn url(&self) -> String {
-        format!("http://{}", self.listener.local_addr())
-    }
-
     /// The address of this endpoint.
     #[must_use]
     pub(super) fn endpoint(&self) -> Endpoint {
-        Endpoint { url: self.url(), speed: self.options.speed }
+        Endpoint { address: reachable(self.listener.local_addr()), speed: self.options.speed }
     }
 
     /// The client options for this endpoint.
@@ -145,7 +144,7 @@ impl Demo {
         format!(
             "export AWS_ENDPOINT_URL={}\nexport AWS_REGION={REGION} AWS_DEFAULT_REGION={REGION}\n\
              export AWS_ACCESS_KEY_ID={ACCESS_KEY_ID}\nexport AWS_SECRET_ACCESS_KEY={SECRET_ACCESS_KEY}\n",
-            self.url()
+            base_url("http", &self.listener.local_addr())
         )
     }
 
@@ -170,14 +169,19 @@ impl Demo {
 /// The address of a simulated endpoint.
 #[derive(Clone, Debug)]
 pub(super) struct Endpoint {
-    url: String,
+    address: SocketAddr,
     speed: Option<NonZeroU32>,
 }
 
 impl Endpoint {
-    /// Connects a configuration to this endpoint. Collectors and limits get the values of the demo, unless they are
-    /// configured.
-    pub(super) fn configure(&self, config: &mut Config) {
+    /// Connects a configuration to this endpoint. Addresses, collectors and limits get the values of the demo, unless they
+    /// are configured.
+    pub(super) fn configure(&self, loaded: &mut Loaded) {
+        let Loaded { config, effective, .. } = loaded;
+        if !effective.is_given("web.listen_addresses") {
+            let (host, port) = LISTEN_ADDRESS;
+            config.web.listen_addresses = vec![ListenAddress { host: Some(host.to_string()), port }];
+        }
         if config.collectors == Config::default().collectors {
             let Collectors { open_jobs, all_jobs, details, executions, tags } = &mut config.collectors;
             (open_jobs.interval, all_jobs.interval) = (OPEN_INTERVAL, FULL_INTERVAL);
@@ -193,9 +197,57 @@ impl Endpoint {
         config.targets = vec![Target {
             name: Some("demo".to_owned()),
             region: Some(REGION.to_owned()),
-            endpoint_url: Some(self.url.clone()),
+            endpoint_url: Some(format!("http://{}", self.address)),
             collectors: config.collectors.clone(),
             ..Target::default()
         }];
+    }
+}
+
+/// The address for connections from this process to a listening address.
+fn reachable(mut address: SocketAddr) -> SocketAddr {
+    match address.ip() {
+        IpAddr::V4(ip) if ip.is_unspecified() => address.set_ip(Ipv4Addr::LOCALHOST.into()),
+        IpAddr::V6(ip) if ip.is_unspecified() => address.set_ip(Ipv6Addr::LOCALHOST.into()),
+        _ => {}
+    }
+    address
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::{Flag, Sources};
+
+    fn endpoint() -> Endpoint {
+        Endpoint { address: "127.0.0.1:4566".parse().expect("an address"), speed: None }
+    }
+
+    fn listens_on(flags: Vec<Flag>) -> Vec<String> {
+        let sources = Sources { flags, ..Sources::default() };
+        let mut loaded = crate::config::load_all(&sources).expect("a configuration");
+        endpoint().configure(&mut loaded);
+        loaded.config.web.listen_addresses.iter().map(ToString::to_string).collect()
+    }
+
+    #[test]
+    fn the_demo_listens_on_this_machine_only_unless_an_address_is_configured() {
+        assert_eq!(listens_on(Vec::new()), ["127.0.0.1:10114"]);
+        // The default of the exporter, but given.
+        let (key, flag) = ("web.listen_addresses".to_owned(), "--web.listen-address".to_owned());
+        assert_eq!(listens_on(vec![Flag { key, flag, values: vec![":10114".to_owned()] }]), [":10114"]);
+    }
+
+    #[test]
+    fn an_endpoint_on_all_interfaces_is_called_on_the_loopback_interface() {
+        for (listening, called) in [
+            ("0.0.0.0:9", "127.0.0.1:9"),
+            ("[::]:9", "[::1]:9"),
+            ("127.0.0.2:9", "127.0.0.2:9"),
+            ("10.0.0.1:9", "10.0.0.1:9"),
+        ] {
+            let address = listening.parse().expect("an address");
+            assert_eq!(reachable(address).to_string(), called);
+        }
     }
 }

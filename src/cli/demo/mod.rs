@@ -77,10 +77,10 @@ pub(super) async fn run(mut loaded: Loaded, sources: Sources, arguments: DemoArg
         return SUCCESS;
     }
     let endpoint = demo.endpoint();
-    endpoint.configure(&mut loaded.config);
+    endpoint.configure(&mut loaded);
     let load: Load = Arc::new(move || {
         let mut loaded = config::load_all(&sources)?;
-        endpoint.configure(&mut loaded.config);
+        endpoint.configure(&mut loaded);
         Ok(loaded)
     });
     let (options, welcome) = (Demo::client_options(), demo.welcome());

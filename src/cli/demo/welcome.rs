@@ -50,8 +50,9 @@ impl Welcome {
     }
 }
 
-/// The URL of a listening address, for this machine.
-fn base_url(scheme: &str, address: &SocketAddr) -> String {
+/// The URL of a listening address, for this machine. In a container that publishes its ports under their own numbers, it is the one for
+/// the host.
+pub(super) fn base_url(scheme: &str, address: &SocketAddr) -> String {
     if address.ip().is_unspecified() {
         format!("{scheme}://localhost:{}", address.port())
     } else {
@@ -71,12 +72,16 @@ mod tests {
     fn the_welcome_fits_on_one_screen_and_names_real_addresses() {
         let options = Options { jobs: 2000, seed: 1, speed: Some(NonZeroU32::MIN), faults: Faults::None };
         let welcome = Welcome { options, environment: "export A=1\nexport B=2\nexport C=3\nexport D=4\n".to_owned() };
-        let addresses = ["[::]:10114".parse().expect("an address")];
+        let address = |text: &str| text.parse::<SocketAddr>().expect("an address");
+        let addresses = [address("[::]:10114")];
         let page = welcome.page(&addresses, "/metrics", false);
         assert!(page.contains("  http://localhost:10114/metrics  the metrics\n"), "{page}");
         assert!(
             welcome.page(&addresses, "/metrics", true).contains("  https://localhost:10114/metrics  the metrics\n")
         );
+        let loopback = welcome.page(&[address("127.0.0.1:10114")], "/metrics", false);
+        assert!(loopback.contains("  http://127.0.0.1:10114/metrics  the metrics\n"), "{loopback}");
+        assert_eq!(base_url("http", &address("0.0.0.0:4566")), "http://localhost:4566");
         assert!(page.lines().count() <= 24 && page.lines().all(|line| line.len() <= 110), "{page}");
     }
 }
