@@ -16,6 +16,7 @@ mod python;
 mod security;
 mod systemd;
 mod tools;
+mod workflows;
 
 use std::time::Duration;
 
