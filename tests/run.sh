@@ -14,7 +14,7 @@ It installs nothing.
           Debian and Ubuntu this installs what is missing: packages with apt-get, as root or with sudo, and a Python
           environment in target/python. Newer versions of Prometheus and vmalert, and Helm, are unpacked into target/tools.
           Builds with the oldest Rust that Cargo.toml allows, which rustup must have. Checks licences and sources of the
-          dependencies with cargo-deny, which is built into target/tools.
+          dependencies with cargo-deny, which is built into target/tools. Compares docs/compatibility.md with what ran.
   --help  Print this text.
 USAGE
 }
@@ -177,7 +177,13 @@ if [ -n "$all" ]; then
   check_declared_rust
 
   step "all tests"
-  cargo test --locked
+  mkdir -p target
+  results="$PWD/target/compatibility"
+  rm -f "$results"
+  COMPATIBILITY_RESULTS="$results" cargo test --locked
+
+  step "compatibility"
+  tests/compatibility.sh --check "$results"
 else
   step "tests, without the modules foreign and long"
   cargo test --locked -- --skip foreign:: --skip long::

@@ -4,6 +4,7 @@
 
 mod aws_recipes;
 mod browser;
+mod compatibility;
 mod compose;
 mod curl;
 mod emulators;

@@ -9,16 +9,24 @@ use aws_iot_jobs_exporter::http::{self, HeaderValue, Listener, header};
 use aws_iot_jobs_exporter::simulator::Fleet;
 use tokio::io::AsyncWriteExt as _;
 
+use super::compatibility::System;
 use super::settled;
 use super::tools::{newer_tool, tool};
 use crate::support::{
     Endpoint, Listening, NOW, REGION, account, config, free_port, output, simulator as simulated, target, truth,
 };
 
-/// A Prometheus of the test's own; it ends with the test.
+/// A server that scrapes, stores, evaluates rules and answers queries in `PromQL`; it ends with the test.
 pub struct Prometheus {
     url: String,
-    _process: tokio::process::Child,
+    _processes: Vec<tokio::process::Child>,
+}
+
+/// A process of a server, of the test's own.
+fn spawn(command: Command) -> tokio::process::Child {
+    let mut command = tokio::process::Command::from(command);
+    command.stdout(Stdio::null()).stderr(Stdio::null()).kill_on_drop(true);
+    command.spawn().expect("a started server")
 }
 
 impl Prometheus {
@@ -33,16 +41,46 @@ impl Prometheus {
         let file = folder.join("prometheus.yml");
         std::fs::write(&file, scrape).expect("a written configuration");
         output(release("promtool").args(["check", "config"]).arg(&file));
-        let process = tokio::process::Command::from(release("prometheus"))
+        let mut command = release("prometheus");
+        command
             .arg(format!("--config.file={}", file.display()))
             .arg(format!("--storage.tsdb.path={}", folder.join("data").display()))
-            .arg(format!("--web.listen-address=127.0.0.1:{port}"))
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .kill_on_drop(true)
-            .spawn()
-            .expect("a started Prometheus");
-        Self { url: format!("http://127.0.0.1:{port}"), _process: process }
+            .arg(format!("--web.listen-address=127.0.0.1:{port}"));
+        Self { url: format!("http://127.0.0.1:{port}"), _processes: vec![spawn(command)] }
+    }
+
+    /// `VictoriaMetrics` with vmagent, which scrapes, and, where there are rules beside the configuration, vmalert. All flags that are not
+    /// paths and addresses make it faster, but for one: vmalert adds a label that Prometheus has not.
+    pub fn start_victoria_metrics(folder: &Path, scrape: &str, alertmanager: Option<u16>) -> Self {
+        let port = free_port();
+        let url = format!("http://127.0.0.1:{port}");
+        let file = folder.join("prometheus.yml");
+        std::fs::write(&file, scrape).expect("a written configuration");
+        let listening = || format!("-httpListenAddr=127.0.0.1:{}", free_port());
+
+        let mut storage = newer_tool("victoria-metrics");
+        storage.arg(format!("-httpListenAddr=127.0.0.1:{port}")).arg("-search.latencyOffset=0s");
+        storage.arg(format!("-storageDataPath={}", folder.join("data").display()));
+        let mut agent = newer_tool("vmagent");
+        // Rules and the Alertmanager, which the file has too, are for vmalert.
+        agent.arg("-promscrape.config.strictParse=false").arg(format!("-promscrape.config={}", file.display()));
+        agent.arg(format!("-remoteWrite.url={url}/api/v1/write")).arg(listening());
+        agent.arg(format!("-remoteWrite.tmpDataPath={}", folder.join("agent").display()));
+        output(newer_tool("vmagent").args(agent.get_args()).arg("-dryRun"));
+        let mut processes = vec![spawn(storage), spawn(agent)];
+        if folder.join("rules").exists() {
+            let mut alert = newer_tool("vmalert");
+            alert.arg(format!("-rule={}", folder.join("rules/*.yml").display())).arg(listening());
+            alert.args(["-disableAlertgroupLabel", "-rule.evalDelay=0s"]);
+            alert.args(["-datasource.url", "-remoteRead.url", "-remoteWrite.url"].map(|flag| format!("{flag}={url}")));
+            alert.arg(
+                alertmanager
+                    .map_or("-notifier.blackhole".to_owned(), |port| format!("-notifier.url=http://127.0.0.1:{port}")),
+            );
+            output(newer_tool("vmalert").args(alert.get_args()).arg("-dryRun"));
+            processes.push(spawn(alert));
+        }
+        Self { url, _processes: processes }
     }
 
     pub fn url(&self) -> &str {
@@ -83,7 +121,7 @@ pub async fn complaints(metrics: &str) -> String {
 pub const SHARD_TOTAL: &str = "aws_iot_jobs_exporter_shard_total non-counter metrics should not have \"_total\" suffix";
 
 /// The daemon's handler once more, for clients that take text only: Prometheus asks for `OpenMetrics` and can't be told not to.
-async fn serve_text_only(handler: http::Handler) -> String {
+pub async fn serve_text_only(handler: http::Handler) -> String {
     let listener = Listener::bind(Some("127.0.0.1"), 0).await.expect("a loopback port");
     let address = listener.local_addr().to_string();
     let text_only: http::Handler = Arc::new(move |mut request: http::Request| {
@@ -157,11 +195,14 @@ fn shipped(folder: &str) -> Vec<std::path::PathBuf> {
 fn promtool_accepts_the_shipped_rules_and_their_own_tests_pass() {
     let of_release = output(newer_tool("promtool").arg("--version"));
     assert!(of_release.contains("version 3."), "{of_release}");
-    for promtool in [|| tool("promtool"), || newer_tool("promtool")] {
+    for system in [System::Prometheus2, System::Prometheus3] {
+        let promtool = || system.tool("promtool");
         let checked = output(promtool().args(["check", "rules", "--lint=all", "--lint-fatal"]).args(shipped("rules")));
         assert!(checked.contains("SUCCESS"), "{checked}");
         let tested = output(promtool().args(["test", "rules"]).args(shipped("tests")));
         assert!(tested.contains("SUCCESS"), "{tested}");
+        system.record("rules load", "promtool check rules");
+        system.record("unit tests of the rules", &format!("{} files", shipped("tests").len()));
     }
 }
 
@@ -190,4 +231,6 @@ fn vmalert_accepts_the_shipped_rules_and_their_own_tests_pass() {
         tests += 1;
     }
     assert!(tests > 10, "only {tests} files of tests");
+    System::VictoriaMetrics.record("rules load", "vmalert -dryRun");
+    System::VictoriaMetrics.record("unit tests of the rules", &format!("{tests} files"));
 }
