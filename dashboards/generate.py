@@ -15,26 +15,46 @@ from pathlib import Path
 
 FOLDER = Path(__file__).parent
 
-# Colours. Red: act. Amber: look. Grey: not known. Every status has one colour on all dashboards.
-RED, AMBER, GREY, TEXT, CLEAR = "#D93A40", "#E8C547", "#6E7480", "text", "transparent"
-GREEN, BLUE = "#1F8A66", "#3D7BE0"
+# Colours. Red: act. Amber: look. Grey: not known. Every status has one colour on all dashboards. A status is written on its
+# colour, so that it can be read in both themes (see `contrast`).
+RED, AMBER, GREY, TEXT, CLEAR = "#CF2F37", "#E8C547", "#676D79", "text", "transparent"
+GREEN, BLUE = "#19805D", "#2F6CD3"
 EXECUTIONS = {
     "SUCCEEDED": GREEN,
     "IN_PROGRESS": BLUE,
-    "QUEUED": "#6CB0F0",
+    "QUEUED": "#8EC3F5",
     "FAILED": RED,
-    "TIMED_OUT": "#A3283E",
-    "REJECTED": "#D977C8",
-    "CANCELED": "#9C7A5B",
-    "REMOVED": "#C9A27E",
+    "TIMED_OUT": "#B33A76",
+    "REJECTED": "#A445B0",
+    "CANCELED": "#8A6848",
+    "REMOVED": "#DDBB99",
 }
 JOBS = {
     "IN_PROGRESS": BLUE,
-    "SCHEDULED": "#A678DE",
-    "DELETION_IN_PROGRESS": "#3FB6C6",
+    "SCHEDULED": "#8459CC",
+    "DELETION_IN_PROGRESS": "#177A8C",
     "COMPLETED": GREEN,
-    "CANCELED": "#9C7A5B",
+    "CANCELED": "#8A6848",
 }
+
+
+def contrast(color):
+    """Contrast of a background with the text that Grafana writes on it: dark on a brightness above 180, else light."""
+    channels = [int(color[at:at + 2], 16) for at in (1, 3, 5)]
+    bright = sum(weight * channel for weight, channel in zip((0.299, 0.587, 0.114), channels)) > 180
+    written = (32, 34, 38) if bright else (247, 248, 250)
+
+    def luminance(rgb):
+        linear = [one / 255 / 12.92 if one <= 10 else ((one / 255 + 0.055) / 1.055) ** 2.4 for one in rgb]
+        return sum(weight * one for weight, one in zip((0.2126, 0.7152, 0.0722), linear))
+
+    dark, light = sorted((luminance(channels), luminance(written)))
+    return (light + 0.05) / (dark + 0.05)
+
+
+# What WCAG asks of small text.
+for COLOR in (RED, AMBER, GREY, GREEN, BLUE, *EXECUTIONS.values(), *JOBS.values()):
+    assert contrast(COLOR) >= 4.5, f"text on {COLOR} has a contrast of {contrast(COLOR):.2f} only"
 
 # States of a rollout: text and colour by number. The table of rollouts is sorted by the number. An open rollout has 18 to 20, an
 # ended one 4 or 5; 5 more if some executions failed, and 10 more if many did, with the thresholds of the alerts. Above 20, an open
@@ -84,11 +104,17 @@ def of_job(name, chosen, by=JOB, more=""):
     return f"max by ({by}) ({name}{{{chosen}{more}}})"
 
 
-def executions(chosen, status=None, by=JOB):
+def executions(chosen, status, by=JOB):
     """Executions of open and of ended jobs, which are two families. A job that ends moves from one to the other."""
-    matcher = f', execution_status=~"{status}"' if status else ""
     names = '__name__=~"aws_iot_job_executions|aws_iot_ended_job_executions"'
-    return f"sum by ({by}) (max by ({JOB}, execution_status) ({{{names}, {chosen}{matcher}}}))"
+    return f"sum by ({by}) (max by ({JOB}, execution_status) ({{{names}, {chosen}, execution_status=~\"{status}\"}}))"
+
+
+def all_executions(chosen):
+    """All executions of each job; nothing if AWS leaves out the count of a status. So no share is of known counts only."""
+    names = '__name__=~"aws_iot_job_executions|aws_iot_ended_job_executions"'
+    counts = f"max by ({JOB}, execution_status) ({{{names}, {chosen}}})"
+    return f"(sum by ({JOB}) ({counts}) and on ({JOB}) count by ({JOB}) ({counts}) >= {len(EXECUTIONS)})"
 
 
 def status_is(chosen, status):
@@ -109,7 +135,7 @@ def state(chosen):
     numbers = {20: "IN_PROGRESS", 19: "SCHEDULED", 18: "DELETION_IN_PROGRESS", 5: "COMPLETED", 4: "CANCELED"}
     plain = " or ".join(f'{number} * aws_iot_job_status{{{chosen}, status="{status}"}}' for number, status in numbers.items())
     plain = f"max by ({JOB}) ({plain} or 3 * aws_iot_job_status{{{chosen}}})"
-    bad, everything, still_open = executions(chosen, BAD), executions(chosen), executions(chosen, OPEN)
+    bad, everything, still_open = executions(chosen, BAD), all_executions(chosen), executions(chosen, OPEN)
     stuck = f"{of_job('aws_iot_job_stuck', chosen)} == 1"
     since = f'min by ({JOB}) (aws_iot_job_open_execution_since_timestamp_seconds{{{chosen}, execution_status="IN_PROGRESS"}})'
     due = of_job("aws_iot_job_scheduled_start_timestamp_seconds", chosen)
@@ -144,13 +170,39 @@ GROUP_FILTER = FILTERS.splitlines()[1].join(("\n", ""))
 THIS_WEEK = f"\nand on ({JOB}) ({completed(CHOSEN)} > time() - {WEEK})"
 
 
-def nothing(collector):
-    """0 where the chosen targets are known to have none, and nothing where that is not known."""
-    chosen = f'{CHOSEN_TARGETS}, collector="{collector}"'
-    return (
-        f"or 0 * max(aws_iot_jobs_collector_fresh{{{chosen}}} == 1 "
-        f"and aws_iot_jobs_collector_last_success_timestamp_seconds{{{chosen}}})"
-    )
+def targets_by(name, collector):
+    """A series of each chosen target. These series have no account, so those of other accounts are left out by name."""
+    others = 'last_over_time(aws_iot_jobs_target_info{aws_account_id!~"$account"}[7d])'
+    series = f'aws_iot_jobs_collector_{name}{{{CHOSEN_TARGETS}, collector="{collector}"}}'
+    return f"(max by (target, aws_region) ({series}) unless on (target, aws_region) {others})"
+
+
+# Targets of which at most a tenth of the open jobs have unknown progress. Of others it is not known how many are stuck. A few are
+# unknown all the time: new ones, until their executions have been listed.
+PROGRESS_KNOWN = (
+    f"(max by (target, aws_region) (aws_iot_jobs_progress_unknown{{{CHOSEN}}}) <= 0.1 * sum by (target, aws_region) "
+    f'(max by (target, aws_region, status, target_selection) (aws_iot_jobs{{{CHOSEN}, status=~"{OPEN_JOBS}"}})))'
+)
+AND_PROGRESS_KNOWN = f"\nand on (target, aws_region) {PROGRESS_KNOWN}"
+
+
+def known_none(collector, value=0, unless=""):
+    """`value` where all chosen targets are known to have none, and nothing where that is not known of one."""
+    fresh, listed = targets_by("fresh", collector), targets_by("last_success_timestamp_seconds", collector)
+    base = f"{value} + " if value else ""
+    return f"{base}0 * (min({fresh} * ({listed} > bool 0) or 0 * {fresh}) == 1){unless}"
+
+
+def no_results(value=0):
+    """How a job ended is not known without its executions. At most a tenth of this week's may lack them."""
+    week = f"({completed(CHOSEN)} > time() - {WEEK})"
+    unknown = f"count({week} unless on ({JOB}) {all_executions(CHOSEN)}) > 0.1 * count({week})"
+    return f"or {known_none('all_jobs', value, f' unless on () ({unknown})')}"
+
+
+def no_attention():
+    unknown = f"count({targets_by('fresh', 'open_jobs')}) > (count({PROGRESS_KNOWN}) or vector(0))"
+    return f"or {known_none('open_jobs', unless=f' unless on () ({unknown})')}"
 
 
 def freshness(only=""):
@@ -197,8 +249,6 @@ def special(match, text, color):
     return {"type": "special", "options": {"match": match, "result": {"text": text, "color": color, "index": 99}}}
 
 
-# The share of no executions is not a number.
-NO_EXECUTIONS = special("nan", "none yet", CLEAR)
 
 
 def query(expression, ref="A", legend="", kind="instant"):
@@ -295,13 +345,35 @@ def link(title, url, new_tab=False):
     return {"title": title, "url": url, "targetBlank": new_tab}
 
 
-def attention_tile(numbered, fresh, whose=""):
+def attention_tile(numbered, whose=""):
     """Open rollouts in a red state, and in an amber one."""
     return tile(
-        "Need attention", f"Open rollouts{whose}. Act: those in a red state. Look: those in an amber one. " + ABOUT_STATES, (4, 4),
-        [query(f"count((\n{numbered}\n) {ACT})\n{fresh}", "A", "act"), query(f"count((\n{numbered}\n) {LOOK})\n{fresh}", "B", "look")],
+        "Need attention", f"Open rollouts{whose}. Act: those in a red state. Look: those in an amber one. Unknown, if there seem to be none, but the "
+        "progress of more than a tenth of the open jobs is not known. " + ABOUT_STATES, (4, 4),
+        [query(f"count((\n{numbered}\n) {ACT})\n{no_attention()}", "A", "act"), query(f"count((\n{numbered}\n) {LOOK})\n{no_attention()}", "B", "look")],
         mode="value_and_name", size_of_values=16,
         overrides=[override("act", thresholds=steps(GREEN, (1, RED))), override("look", thresholds=steps(GREEN, (1, AMBER)))],
+    )
+
+
+# Rollouts that have ended are judged by the executions that AWS judged, of the same days on every dashboard.
+ABOUT_SHARES = (
+    "Of the executions of %s that ended within 7 days and that succeeded, failed, timed out or were rejected: those that %s. The same on all dashboards. "
+    "Without jobs beyond `limits.max_ended_jobs` and those that ended before `jobs.ended_within`."
+)
+NONE_ENDED = mapped({-1: ("none ended", CLEAR)})
+
+
+def share_of_ended(status, filters):
+    complete = f"\nand on ({JOB}) {all_executions(CHOSEN)}"
+    part, judged = (f"sum({executions(CHOSEN, one)}{complete}{filters}{THIS_WEEK})" for one in (status, JUDGED))
+    return f"{part}\n/ ({judged} > 0)"
+
+
+def success_tile(filters, whose):
+    return tile(
+        "Success share, 7 days", ABOUT_SHARES % (whose, "succeeded"), (4, 4), f"{share_of_ended('SUCCEEDED', filters)}\n{no_results(-1)}", unit="percentunit", decimals=1,
+        mappings=[NONE_ENDED], thresholds=steps(RED, (0.75, AMBER), (0.95, GREEN)),
     )
 
 
@@ -409,9 +481,10 @@ def table(title, description, size, targets, columns, sort=(), hide=(), keep=(),
     return panel("table", title, description, size, targets, defaults, overrides, options, transformations)
 
 
-# A long id or name takes two lines.
-WRAPPED = {"type": "auto", "wrapText": True}
+# A long id or name takes two lines. Grafana 11 reads the first property, later versions the second.
+WRAPPED = {"custom__cellOptions": {"type": "auto", "wrapText": True}, "custom__wrapText": True}
 ON_COLOR = {"type": "color-background", "mode": "basic"}
+STATUS_ON_COLOR = {"custom__align": "center", "custom__cellOptions": ON_COLOR, "thresholds": steps(CLEAR)}
 SHARE_OF_FAILURES = {"thresholds": steps(CLEAR, (0.05, AMBER), (0.25, RED)), "custom__cellOptions": ON_COLOR}
 RED_FROM_1 = {"thresholds": steps(CLEAR, (1, RED)), "custom__cellOptions": ON_COLOR}
 AMBER_FROM_1 = {"thresholds": steps(CLEAR, (1, AMBER)), "custom__cellOptions": ON_COLOR}
@@ -562,10 +635,34 @@ def grouped(chosen):
     return f'max by ({GROUP}, job_id, groups) (label_replace({joined}, "groups", "$1", "groups", "(.*) [+]0"))'
 
 
-def rollouts(title, filters, height, console_link=True):
+def place_of_several(chosen):
+    """The target of each job as the label `place`, with its region if there are several regions; nothing if there is one target."""
+    info = f"max by ({TARGET}) (aws_iot_jobs_target_info{{{chosen}}})"
+    jobs, regions = f"max by ({JOB}) (aws_iot_job_info{{{chosen}}})", f"count(count by (aws_region) ({info}))"
+    return (
+        f'max by ({JOB}, place) (label_replace({jobs} and on () (count({info}) > 1 and {regions} == 1), "place", "$1", "target", "(.*)"))\n'
+        f'or max by ({JOB}, place) (label_join({jobs} and on () ({regions} > 1), "place", " ", "target", "aws_region"))'
+    )
+
+
+def progress_bar(cells=8):
+    """Draws a share as boxes. Grafana draws the gauge of a cell as wide as the column with its padding, so in a narrow column it looks
+    full from 80 % on. Only what has ended altogether is full; the numbers stand beside it."""
+    mappings = [{"type": "value", "options": {"1": {"text": "▮" * cells, "color": BLUE, "index": 0}}}]
+    for filled in range(cells):
+        ends = {"from": (filled - 0.5) / cells, "to": 1 if filled == cells - 1 else (filled + 0.5) / cells}
+        result = {"text": ("▮" * filled).ljust(cells, "▯"), "color": BLUE, "index": filled + 1}
+        mappings.append({"type": "range", "options": {**ends, "result": result}})
+    return [*mappings, special("null+nan", "–", GREY)]
+
+
+PROGRESS_BAR = progress_bar()
+
+
+def rollouts(title, filters, height):
     """A table with one row for each open or recently ended rollout."""
     chosen = CHOSEN
-    everything = executions(chosen)
+    everything = all_executions(chosen)
     done = f"{everything} - {executions(chosen, OPEN)}"
     finished = f', execution_status!~"{OPEN}"'
     hourly = (
@@ -577,9 +674,8 @@ def rollouts(title, filters, height, console_link=True):
         query(state(chosen) + filters, "A", kind="table"),
         query(f"({done}) / {everything}", "B", kind="table"),
         query(f"max by ({JOB}, done_of_total) ({with_count(f'({done})', everything, 'done_of_total')})", "C", kind="table"),
-        query(f"{executions(chosen, 'SUCCEEDED')} / {everything}", "D", kind="table"),
         query(f"{executions(chosen, BAD)} / {everything}", "E", kind="table"),
-        query(executions(chosen, OPEN), "F", kind="table"),
+        query(place_of_several(chosen), "F", kind="table"),
         query(hourly, "G", kind="table"),
         query(f"time() - {of_job('aws_iot_job_last_progress_timestamp_seconds', chosen)}", "H", kind="table"),
         query(grouped(chosen), "I", kind="table"),
@@ -587,32 +683,34 @@ def rollouts(title, filters, height, console_link=True):
         query(f"{age} > 0", "L", kind="table"),
         query(console(f"max by ({JOB}) (aws_iot_job_info{{{chosen}}})"), "M", kind="table"),
     ]
+    # The column Target is not always there, and links need the target's name.
+    place = [("account", "Account"), ("region", "Region"), ("target", "TargetName")]
+    # State has the rest of the width: more if the column Target is not there.
     columns = [
-        state_column("Value #A", 114),
-        Column("job_id", "Job", 298, custom__cellOptions=WRAPPED, links=[
-            link("Rollout", to_dashboard("aws-iot-jobs-rollout", *PLACE_OF_ROW, ("job", "Job"))),
+        state_column("Value #A", None),
+        Column("place", "Target", 100, **WRAPPED),
+        Column("job_id", "Job", 272, **WRAPPED, links=[
+            link("Rollout", to_dashboard("aws-iot-jobs-rollout", *place, ("job", "Job"))),
             link("AWS console", CONSOLE + "${__data.fields.Job}", True),
         ]),
-        Column("Value #B", "Progress", 68, "percentunit", min=0, max=1, decimals=0, color={"mode": "fixed", "fixedColor": BLUE},
-               custom__cellOptions={"type": "gauge", "mode": "basic", "valueDisplayMode": "hidden"}),
-        Column("done_of_total", "Ended", 98, custom__align="right"),
-        Column("Value #D", "Success", 66, "percentunit", decimals=0),
+        Column("Value #B", "Progress", 78, "percentunit", mappings=PROGRESS_BAR, custom__align="left", custom__cellOptions={"type": "color-text"}),
+        Column("done_of_total", "Ended", 114, custom__align="right"),
         Column("Value #E", "Failed", 56, "percentunit", decimals=0, **SHARE_OF_FAILURES),
-        Column("Value #F", "Open", 48, "locale"),
-        Column("Value #G", "Per h", 48, "locale"),
+        Column("Value #G", "Per h", 50, "locale"),
         Column("Value #H", "No progress", 112, "dtdhms"),
-        Column("groups", "Groups", 114, custom__cellOptions=WRAPPED, links=[link("Thing group", to_dashboard("aws-iot-jobs-thing-group", *PLACE_OF_ROW, ("thing_group", "Group")))]),
+        Column("groups", "Groups", 124, **WRAPPED, links=[link("Thing group", to_dashboard("aws-iot-jobs-thing-group", *place, ("thing_group", "Group")))]),
         Column("Value #K", "Started", 92, "time:YYYY-MM-DD"),
         Column("Value #L", "Duration", 112, "dtdhms"),
     ]
     description = (
         "Open and recently ended rollouts, those that need attention first. A job's id leads to its page and to the AWS console. " + ABOUT_STATES +
-        " Ended, Open and shares are of executions, not of devices. Ended: also those that were canceled or removed. Per h: executions that ended within the last hour. No "
-        "progress: since an execution last started, reported or ended. Jobs beyond `limits.max_jobs` and `limits.max_ended_jobs` are missing."
+        " Ended and Failed are of all executions, not of devices. Ended: also those that were canceled or removed. Per h: executions that ended within the last hour. No "
+        "progress: since an execution last started, reported or ended. Jobs beyond `limits.max_jobs` and `limits.max_ended_jobs` are missing. –: not known. Target is "
+        "shown if there are several."
     )
     return table(
         title, description, (24, height), targets, columns, sort=[("Value #K", True), ("Value #A", True)], needs="Value #A",
-        hide=["Value #C", "Value #I", "Value #M"], keep=[*PLACE_FIELDS, ("thing_group", "Group"), ("console", "Console")],
+        hide=["Value #C", "Value #F", "Value #I", "Value #M"], keep=[("target", "TargetName"), *PLACE_FIELDS[1:], ("thing_group", "Group"), ("console", "Console")],
         no_value="No rollout is known. Look at Data, top left.",
     )
 
@@ -621,17 +719,14 @@ def by_state(chosen):
     """Executions by state, of states that occur within the time range."""
     families = ("aws_iot_job_executions", "aws_iot_ended_job_executions")
     occurs = " or ".join(f"max by (execution_status) (max_over_time({name}{{{chosen}}}[$__range] @ end())) > 0" for name in families)
-    return f"{executions(chosen, by='execution_status')}\nand on (execution_status) ({occurs})"
+    return f"{executions(chosen, '.+', 'execution_status')}\nand on (execution_status) ({occurs})"
 
 
 def home():
-    chosen, fresh_open, fresh_ended = CHOSEN, nothing("open_jobs"), nothing("all_jobs")
+    chosen, no_open = CHOSEN, f"or {known_none('open_jobs')}"
     numbered = state(chosen) + FILTERS
     ended = f"(\n{numbered}{THIS_WEEK}\n)"
     result = {"Completed": "== 5", "Some failed": ">= 9 <= 10", "Failed": ">= 14 <= 15", "Aborted": "== 16", "Canceled": "== 4"}
-    share = (
-        f"sum({executions(chosen, 'SUCCEEDED')}{FILTERS}{THIS_WEEK})\n/ (sum({executions(chosen, JUDGED)}{FILTERS}{THIS_WEEK}) > 0)"
-    )
     jobs = f"max by ({TARGET}, status, target_selection) (aws_iot_jobs{{{chosen}%s}})"
     opened = f', status=~"{OPEN_JOBS}"'
     hours = f"(({completed(chosen)} or 0 * {start(chosen)} + time()) - {start(chosen)}) / 3600 > 0"
@@ -639,20 +734,20 @@ def home():
     created = f"aws_iot_job_created_timestamp_seconds{{{chosen}}}"
     # Chosen once, at the end of the time range.
     largest = (
-        f"\nand on ({JOB}) topk(8, sum by ({JOB}) (max by ({JOB}, execution_status) ({{{names}, {chosen}}} @ end())) "
+        f"\nand on ({JOB}) topk(6, sum by ({JOB}) (max by ({JOB}, execution_status) ({{{names}, {chosen}}} @ end())) "
         f"and on ({JOB}) ({created} @ end() > $__from / 1000){filters(' @ end()')})"
     )
     # An id can be used again, so an older job of the same id is left out.
     largest += f"\nand on ({JOB}) ({created} > $__from / 1000)"
     comparison = panel(
         "xychart", "Comparison: share that succeeded, by hours since the start",
-        "A line for each of the 8 largest rollouts that were created within the time range and pass the filters. A line ends where its rollout ended. Of all executions. A "
+        "A line for each of the 6 largest rollouts that were created within the time range and pass the filters. A line ends where its rollout ended. Of all executions. A "
         "line that stays below the others is slow; one that stays flat early has failures.",
         (12, 12),
         [query(hours + largest, "A", kind="range table"),
-         query(f"{executions(chosen, 'SUCCEEDED')} / {executions(chosen)}" + largest, "B", kind="range table")],
+         query(f"{executions(chosen, 'SUCCEEDED')} / {all_executions(chosen)}" + largest, "B", kind="range table")],
         {
-            "unit": "percentunit", "noValue": "No rollout was created within the time range, or it is not known", "min": 0, "max": 1, "color": {"mode": "palette-classic-by-name"},
+            "unit": "percentunit", "noValue": "No rollout was created within the time range, or it is not known", "min": 0, "max": 1, "color": {"mode": "palette-classic"},
             "custom": {
                 "show": "points+lines", "pointSize": {"fixed": 3}, "pointShape": "circle", "pointStrokeWidth": 1, "fillOpacity": 50,
                 "lineWidth": 2, "lineStyle": {"fill": "solid"}, "axisPlacement": "auto", "axisLabel": "", "scaleDistribution": {"type": "linear"},
@@ -683,13 +778,13 @@ def home():
         "executions and 3 on; Failed: from 25 %. Aborted: it was canceled, and meets its own abort criteria. Not shown: ended jobs of the "
         "chosen targets that are older than the newest `limits.max_ended_jobs`; their results are not known.",
         (12, 7),
-        [*(query(f"count({ended} {condition})\n{fresh_ended}", chr(65 + index), name) for index, (name, condition) in enumerate(result.items())),
+        [*(query(f"count({ended} {condition})\n{no_results()}", chr(65 + index), name) for index, (name, condition) in enumerate(result.items())),
          query(f"sum(max by (target, aws_region) (aws_iot_jobs_omitted_jobs{{{CHOSEN_TARGETS}, collector=\"all_jobs\"}})) > 0", "F", "Not shown")],
         colors={name: STATES[number][1] for name, number in zip(result, (5, 9, 15, 16, 4))},
     )
     over_time = graph(
         "Open jobs by status, all groups", "All open jobs of the chosen targets, also those without series of their own. Group, tag and state do not matter. Stacked.", (12, 5),
-        [query("sum by (status) (" + jobs % opened + ") > 0", legend="{{status}}", kind="range")],
+        [query("sum by (status) (" + jobs % opened + ")", legend="{{status}}", kind="range")],
         colors={name: color for name, color in JOBS.items() if name in OPEN_JOBS}, stack="normal",
     )
     per_target = f"max by ({TARGET})"
@@ -707,7 +802,7 @@ def home():
             query(age(), "B", kind="table"),
             query(age(collector="all_jobs"), "C", kind="table"),
             query(f"sum by ({TARGET}) ({jobs % opened})" + or_unknown, "D", kind="table"),
-            query(f"{per_target} (aws_iot_jobs_stuck{{{chosen}, target_selection=\"SNAPSHOT\"}}) + {per_target} (aws_iot_jobs_stuck{{{chosen}, target_selection=\"CONTINUOUS\"}})" + or_unknown, "E", kind="table"),
+            query(f"{per_target} (aws_iot_jobs_stuck{{{chosen}, target_selection=\"SNAPSHOT\"}}) + {per_target} (aws_iot_jobs_stuck{{{chosen}, target_selection=\"CONTINUOUS\"}})" + AND_PROGRESS_KNOWN + or_unknown, "E", kind="table"),
             query(f"{per_target} (aws_iot_jobs_progress_unknown{{{chosen}}})" + or_unknown, "F", kind="table"),
             query(f"{per_target} (aws_iot_jobs_undescribed{{{chosen}}})" + or_unknown, "G", kind="table"),
             query(f"{per_target} (aws_iot_jobs_target_info{{{chosen}}}) * on (target, aws_region) group_left () sum by (target, aws_region) (max by (target, aws_region, collector) (aws_iot_jobs_omitted_jobs{{{CHOSEN_TARGETS}}}))" + or_unknown, "H", kind="table"),
@@ -720,10 +815,10 @@ def home():
             Column("Value #A", "Data", 116, "none", mappings=[mapped(FRESHNESS)], custom__align="center", custom__cellOptions=ON_COLOR),
             Column("Value #B", "Open listed", 96, "dtdhms"),
             Column("Value #C", "All listed", 96, "dtdhms"),
-            Column("Value #D", "Open jobs", 82, "locale", mappings=[unknown]),
+            Column("Value #D", "Open jobs", 82, "locale", mappings=[unknown], custom__cellOptions=ON_COLOR, thresholds=steps(CLEAR)),
             Column("Value #E", "Stuck", 58, "locale", mappings=[unknown], **AMBER_FROM_1),
             Column("Value #F", "Not known", 84, "locale", mappings=[unknown], **AMBER_FROM_1),
-            Column("Value #G", "No details", 84, "locale", mappings=[unknown]),
+            Column("Value #G", "No details", 84, "locale", mappings=[unknown], custom__cellOptions=ON_COLOR, thresholds=steps(CLEAR)),
             Column("Value #H", "Left out", 72, "locale", mappings=[unknown], **AMBER_FROM_1),
             Column("Value #I", "Twice", 58, "locale", mappings=[unknown], **AMBER_FROM_1),
         ],
@@ -731,7 +826,7 @@ def home():
     )
     more = [
         graph("Open jobs by selection", "SNAPSHOT jobs end; CONTINUOUS ones stay open for devices that join later.", (8, 8),
-              [query("sum by (target_selection) (" + jobs % opened + ") > 0", legend="{{target_selection}}", kind="range")], stack="normal",
+              [query("sum by (target_selection) (" + jobs % opened + ")", legend="{{target_selection}}", kind="range")], stack="normal",
               colors={"SNAPSHOT": BLUE, "CONTINUOUS": "#F28C6A"}),
         graph("Rolling out or canceling right now", "What AWS's quota on concurrent jobs counts.", (8, 8),
               [query(f"sum by (target_selection) (max by ({TARGET}, target_selection) (aws_iot_jobs_concurrent{{{chosen}}}))", legend="{{target_selection}}", kind="range")],
@@ -740,11 +835,12 @@ def home():
               [query(f"(time() - min by (status) (aws_iot_jobs_oldest_created_timestamp_seconds{{{chosen}, target_selection=\"SNAPSHOT\", status=~\"{OPEN_JOBS}\"}})) / 86400", legend="{{status}}", kind="range")],
               unit="suffix: d", colors={name: color for name, color in JOBS.items() if name in OPEN_JOBS}),
         graph("Jobs that AWS still keeps, by result", "AWS purges ended jobs after two years at most, so these fall as well as rise.", (8, 8),
-              [query("sum by (status) (" + jobs % ', status=~"COMPLETED|CANCELED"' + ") > 0", legend="{{status}}", kind="range")], unit="locale",
+              [query("sum by (status) (" + jobs % ', status=~"COMPLETED|CANCELED"' + ")", legend="{{status}}", kind="range")], unit="locale",
               colors={name: JOBS[name] for name in ("COMPLETED", "CANCELED")}),
-        graph("Overdue and stuck jobs", "Overdue: SCHEDULED, and not started 5 minutes after the time. Stuck: no progress for longer than `jobs.stuck_after`.", (8, 8),
+        graph("Overdue and stuck jobs", "Overdue: SCHEDULED, and not started 5 minutes after the time. Stuck: no progress for longer than `jobs.stuck_after`. Not known: open jobs of which "
+              "it is not known whether they are stuck. A target with more than a tenth of them is not part of stuck.", (8, 8),
               [query(f"sum(max by ({TARGET}, target_selection) (aws_iot_jobs_start_overdue{{{chosen}}}))", "A", "overdue", "range"),
-               query(f"sum(max by ({TARGET}, target_selection) (aws_iot_jobs_stuck{{{chosen}}}))", "B", "stuck", "range"),
+               query(f"sum(max by ({TARGET}, target_selection) (aws_iot_jobs_stuck{{{chosen}}}){AND_PROGRESS_KNOWN})", "B", "stuck", "range"),
                query(f"sum(max by ({TARGET}) (aws_iot_jobs_progress_unknown{{{chosen}}}))", "C", "not known", "range")],
               colors={"overdue": AMBER, "stuck": RED, "not known": GREY}),
         graph("Deletions in progress", "AWS allows ten at a time in an account and region. The highest of the chosen ones.", (8, 8),
@@ -754,15 +850,14 @@ def home():
     tiles = [
         data_tile(),
         tile("Active rollouts", "IN_PROGRESS and SCHEDULED jobs that pass the filters; the same as in the table.", (4, 4),
-             [query(f"count({status_is(chosen, 'IN_PROGRESS')}{FILTERS})\n{fresh_open}", "A", "in progress"),
-              query(f"count({status_is(chosen, 'SCHEDULED')}{FILTERS})\n{fresh_open}", "B", "scheduled")], mode="value_and_name"),
-        attention_tile(numbered, fresh_open),
-        tile("Success share, 7 days", "Of the executions of rollouts that ended within 7 days: those that succeeded, of those that succeeded, failed, timed out or were rejected. Only the newest `limits.max_ended_jobs` ended jobs of a target are known one by one.", (4, 4),
-             share, unit="percentunit", decimals=1, thresholds=steps(RED, (0.75, AMBER), (0.95, GREEN))),
+             [query(f"count({status_is(chosen, 'IN_PROGRESS')}{FILTERS})\n{no_open}", "A", "in progress"),
+              query(f"count({status_is(chosen, 'SCHEDULED')}{FILTERS})\n{no_open}", "B", "scheduled")], mode="value_and_name"),
+        attention_tile(numbered),
+        success_tile(FILTERS, "rollouts"),
         tile("With failures, 7 days", "Rollouts that ended within 7 days with at least 3 executions and 5 % of all failed, timed out or rejected. Only the newest `limits.max_ended_jobs` ended jobs of a target are known one by one.", (4, 4),
-             f"count({ended} >= 9 < 16)\n{fresh_ended}", thresholds=steps(GREEN, (1, AMBER))),
+             f"count({ended} >= 9 < 16)\n{no_results()}", thresholds=steps(GREEN, (1, AMBER))),
         tile("Aborted by AWS, 7 days", "Rollouts that were canceled within 7 days and meet their own abort criteria. Only the newest `limits.max_ended_jobs` ended jobs of a target are known one by one.", (4, 4),
-             f"count({ended} == 16)\n{fresh_ended}", thresholds=steps(GREEN, (1, AMBER))),
+             f"count({ended} == 16)\n{no_results()}", thresholds=steps(GREEN, (1, AMBER))),
     ]
     variables = [
         *PLACES,
@@ -787,9 +882,12 @@ def rollout():
         f"max by (target, aws_region) (aws_iot_jobs_collector_fresh{{{CHOSEN_TARGETS}, collector=\"open_jobs\"}}) == 1 "
         f"unless on ({TARGET}) aws_iot_job_info{{{chosen}}})"
     )
-    everything, still_open = executions(chosen), executions(chosen, OPEN)
+    everything, still_open = all_executions(chosen), executions(chosen, OPEN)
     done = f"({everything} - {still_open})"
     is_open = f"and on ({JOB}) {status_is(chosen, OPEN_JOBS)}"
+    # The share of no executions is not a number, which a tile takes for unknown.
+    of_all = lambda part: f"{part} / {everything} >= 0 or ({everything} == 0) - 1"
+    none_yet = mapped({-1: ("none yet", CLEAR)})
     state_tile = tile(
         "State", ABOUT_STATES + " Gone: AWS does not have it any more, or it ended too long ago to be shown.", (4, 4),
         f"max({state(chosen)})\nor 2 * {gone}", mappings=[mapped(STATES)], thresholds=steps(CLEAR),
@@ -798,14 +896,14 @@ def rollout():
         data_tile(f"\n  {seen}\n"),
         state_tile,
         tile("Progress", "Executions that have ended, of all. Executions, not devices: one that is tried again counts each time.", (4, 4),
-             [query(f"{done} / {everything}", "A", "progress"),
+             [query(of_all(done), "A", "progress"),
               query(f"max by (done_of_total) ({with_count(done, everything, 'done_of_total')})", "B", "{{done_of_total}}")],
-             unit="percentunit", mode="value_and_name", decimals=1, mappings=[NO_EXECUTIONS],
+             unit="percentunit", mode="value_and_name", decimals=1, mappings=[none_yet],
              overrides=[{"matcher": {"id": "byFrameRefID", "options": "B"}, "properties": [{"id": "mappings", "value": [mapped({1: (" ", CLEAR)})]}]},
                         override("progress", displayName=" ")]),
-        tile("Succeeded", "Of all executions.", (4, 4), f"{executions(chosen, 'SUCCEEDED')} / {everything}", unit="percentunit", decimals=1, mappings=[NO_EXECUTIONS]),
+        tile("Succeeded", "Of all executions.", (4, 4), of_all(executions(chosen, "SUCCEEDED")), unit="percentunit", decimals=1, mappings=[none_yet]),
         tile("Failed", "FAILED, TIMED_OUT and REJECTED, of all executions. Amber from 5 %, red from 25 %, as the alerts.", (4, 4),
-             f"{executions(chosen, BAD)} / {everything}", unit="percentunit", decimals=1, mappings=[NO_EXECUTIONS], thresholds=steps(CLEAR, (0.05, AMBER), (0.25, RED))),
+             of_all(executions(chosen, BAD)), unit="percentunit", decimals=1, mappings=[none_yet], thresholds=steps(CLEAR, (0.05, AMBER), (0.25, RED))),
         tile("No progress for", "Since an execution last started, reported, ended or was retried, or since the start. AWS's own timestamps. Unknown until the executions were looked at once.", (4, 4),
              f"max(time() - {of_job('aws_iot_job_last_progress_timestamp_seconds', chosen)} {is_open})\nor -1 * max({status_is(chosen, 'COMPLETED|CANCELED')})\n"
              f"or -2 * max({status_is(chosen, OPEN_JOBS)} unless on ({JOB}) ({still_open} > 0))",
@@ -821,7 +919,7 @@ def rollout():
     shares["fieldConfig"]["defaults"]["displayName"] = "${__field.labels.execution_status}"
     over_time = graph(
         "Executions by state over time", "Shares of all executions. It goes on for as long as the ended job is shown, and ends where data is stale.", (16, 9),
-        [query(by_state(chosen), legend="{{execution_status}}", kind="range")], unit="locale", colors=EXECUTIONS, stack="percent", transformations=in_order(EXECUTIONS),
+        [query(f"{by_state(chosen)}\nand on () {everything}", legend="{{execution_status}}", kind="range")], unit="locale", colors=EXECUTIONS, stack="percent", transformations=in_order(EXECUTIONS),
     )
     ended_states = f', execution_status!~"{OPEN}"'
     rate = graph(
@@ -852,7 +950,7 @@ def rollout():
         (9, 8),
         [query(f"time() - max by (thing, execution_status) ({named})\n"
                f'or label_replace(time() - ({oldest} unless on (execution_status) (min by (execution_status) ({named}) <= {oldest})), "thing", "not named", "", "")', kind="table")],
-        [Column("thing", "Thing"), Column("execution_status", "State", 110, mappings=[text_colors(EXECUTIONS)], custom__cellOptions={"type": "color-text"}),
+        [Column("thing", "Thing"), Column("execution_status", "State", 110, mappings=[text_colors(EXECUTIONS)], **STATUS_ON_COLOR),
          Column("Value", "For", 112, "dtdhms")],
         sort=[("Value", True)], no_value="No execution has been open for long, or it is not known",
     )
@@ -866,7 +964,7 @@ def rollout():
     commands = table(
         "Commands to copy", "List the devices of each kind with the AWS CLI. Point at a cell and open it to copy the command.", (24, 8),
         [query("\nor ".join([*rows, describe]), kind="table")],
-        [Column("of", "Executions", 125, mappings=[text_colors(EXECUTIONS)], custom__cellOptions={"type": "color-text"}),
+        [Column("of", "Executions", 125, mappings=[text_colors(EXECUTIONS)], **STATUS_ON_COLOR),
          Column("Value", "Count", 75, "locale", mappings=[mapped({0: (" ", CLEAR)})]), Column("command", "Command", custom__inspect=True)],
         hide=["aws_region"], no_value="Not known",
     )
@@ -881,7 +979,7 @@ def rollout():
          query(f"max by ({JOB}, status) (aws_iot_job_status{{{chosen}}})", "A", kind="table"),
          *(query(f"1000 * {of_job(f'aws_iot_job_{name}_timestamp_seconds', chosen)}", ref, kind="table") for ref, (name, _) in times.items()),
          query(of_job("aws_iot_job_windowed", chosen), "H", kind="table")],
-        [Column("status", "Status", 130, mappings=[text_colors(JOBS)], custom__cellOptions={"type": "color-text"}), Column("target_selection", "Selection", 110),
+        [Column("status", "Status", 130, mappings=[text_colors(JOBS)], **STATUS_ON_COLOR), Column("target_selection", "Selection", 110),
          *(Column(f"Value #{ref}", title, 138, clock, custom__align="left") for ref, (_, title) in times.items()),
          Column("Value #H", "Windows", 85, "none", mappings=[mapped({1: ("yes", TEXT), 0: ("no", TEXT)})], custom__align="left"),
          Column("Value #F", "AWS", 60, "none", mappings=[mapped({1: ("view", TEXT)})], links=[link("AWS console", CONSOLE + "$job", True)]),
@@ -892,7 +990,7 @@ def rollout():
         "Its thing groups, with all their jobs", "Ten groups at most. The numbers are of all jobs of the group, not of this one. Stuck: also those with few executions open.", (10, 8),
         [query(f"max by ({GROUP}) (aws_iot_job_thing_group_info{{{chosen}}})", "A", kind="table"),
          query(f"sum by ({GROUP}) (max by ({GROUP}, target_selection) (aws_iot_thing_group_jobs{{{CHOSEN}, status=\"IN_PROGRESS\"}}))", "D", kind="table"),
-         query(f"max by ({GROUP}) (aws_iot_thing_group_jobs_stuck{{{CHOSEN}}})", "E", kind="table")],
+         query(f"max by ({GROUP}) (aws_iot_thing_group_jobs_stuck{{{CHOSEN}}}){AND_PROGRESS_KNOWN}", "E", kind="table")],
         [Column("thing_group", "Thing group", links=[link("Thing group", to_dashboard("aws-iot-jobs-thing-group", *PLACE_OF_ROW, ("thing_group", "Thing group")))]),
          Column("Value #D", "Jobs in progress", 130, "locale"), Column("Value #E", "Jobs stuck", 95, "locale", **AMBER_FROM_1)],
         hide=["Value #A"], keep=PLACE_FIELDS, needs="Value #A", no_value="It targets things only, or its groups are not known",
@@ -932,55 +1030,53 @@ def text_colors(colors):
 def thing_groups():
     chosen = CHOSEN
     of_group = f"max by ({GROUP}, job_id) (aws_iot_job_thing_group_info{{{chosen}}}) * on ({JOB}) group_left () "
-    share = lambda status, by: f"sum by ({by}) ({of_group}({executions(chosen, status)})) / (sum by ({by}) ({of_group}({executions(chosen, JUDGED)})) > 0)"
+    ended = f"\nand on ({JOB}) {all_executions(chosen)}{THIS_WEEK}"
+    of_ended = lambda status: f"sum by ({GROUP}) ({of_group}({executions(chosen, status)}{ended}))"
+    share = lambda status: f"{of_ended(status)} / ({of_ended(JUDGED)} > 0)"
     group = f'{chosen}, thing_group=~"$thing_group"'
     jobs = lambda status: f"sum by ({GROUP}) (max by ({GROUP}, status, target_selection) (aws_iot_thing_group_jobs{{{chosen}, status=~\"{status}\"}}))"
-    attention = lambda which: f"count by ({GROUP}) (max by ({GROUP}, job_id) (aws_iot_job_thing_group_info{{{chosen}}}) and on ({JOB}) ({state(chosen)} {which}))\nor 0 * {jobs(OPEN_JOBS)}"
+    attention = lambda which: f"count by ({GROUP}) (max by ({GROUP}, job_id) (aws_iot_job_thing_group_info{{{chosen}}}) and on ({JOB}) ({state(chosen)} {which}))\nor 0 * {jobs(OPEN_JOBS)}{AND_PROGRESS_KNOWN}"
     matrix = table(
         "Thing groups",
         "Each thing group that jobs target, those with rollouts that need attention first. Act and Look: rollouts in a red and in an amber state. Stuck: also those with few executions open. A job that targets three groups counts in each. Shares are of "
-        "executions that succeeded, failed, timed out or were rejected, of open jobs and of those that ended within `jobs.ended_within`. Oldest SNAPSHOT: the age of the "
+        "executions that succeeded, failed, timed out or were rejected, of jobs that ended within 7 days. Oldest SNAPSHOT: the age of the "
         "oldest open SNAPSHOT job; a CONTINUOUS one stays open by design. <none>: jobs that target things only; <other>: groups without rows of their own.",
         (24, 13),
         [query(jobs("IN_PROGRESS"), "A", kind="table"), query(attention(ACT), "B", kind="table"), query(attention(LOOK), "I", kind="table"),
-         query(jobs("SCHEDULED"), "C", kind="table"), query(share("SUCCEEDED", GROUP), "D", kind="table"), query(share(BAD, GROUP), "E", kind="table"),
-         query(f"max by ({GROUP}) (aws_iot_thing_group_jobs_stuck{{{chosen}}})", "F", kind="table"),
+         query(jobs("SCHEDULED"), "C", kind="table"), query(share("SUCCEEDED"), "D", kind="table"), query(share(BAD), "E", kind="table"),
+         query(f"max by ({GROUP}) (aws_iot_thing_group_jobs_stuck{{{chosen}}}){AND_PROGRESS_KNOWN}", "F", kind="table"),
          query(f"time() - min by ({GROUP}) (aws_iot_thing_group_jobs_oldest_created_timestamp_seconds{{{chosen}, target_selection=\"SNAPSHOT\"}})", "G", kind="table"),
          query(jobs("COMPLETED|CANCELED"), "H", kind="table")],
         [Column("thing_group", "Thing group", links=[link("This group", to_dashboard("aws-iot-jobs-thing-group", *PLACE_OF_ROW, ("thing_group", "Thing group")))]),
-         Column("target", "Target", 150),
+         Column("target", "Target", 160, **WRAPPED),
          Column("Value #B", "Act", 65, "locale", **RED_FROM_1), Column("Value #I", "Look", 65, "locale", **AMBER_FROM_1), Column("Value #F", "Stuck", 70, "locale"),
          Column("Value #A", "In progress", 100, "locale"), Column("Value #C", "Scheduled", 95, "locale"),
-         Column("Value #D", "Success share", 130, "percentunit", min=0, max=1, decimals=0, color={"mode": "fixed", "fixedColor": GREEN},
-                custom__cellOptions={"type": "gauge", "mode": "basic", "valueDisplayMode": "text"}),
-         Column("Value #E", "Failed share", 110, "percentunit", decimals=1, **SHARE_OF_FAILURES),
-         Column("Value #G", "Oldest SNAPSHOT", 130, "dtdhms"), Column("Value #H", "Ended", 80, "locale")],
+         Column("Value #D", "Success, 7 days", 124, "percentunit", decimals=1), Column("Value #E", "Failed, 7 days", 112, "percentunit", decimals=1, **SHARE_OF_FAILURES),
+         Column("Value #G", "Oldest SNAPSHOT", 140, "dtdhms"), Column("Value #H", "Ended", 80, "locale")],
         sort=[("Value #A", True), ("Value #I", True), ("Value #B", True)], keep=[("aws_account_id", "Account"), ("aws_region", "Region")],
         no_value="No thing group is known. Look at Data, top left.",
     )
-    fresh = nothing("open_jobs")
+    no_open = f"or {known_none('open_jobs')}"
     seen = f"and on ({TARGET}) last_over_time(aws_iot_thing_group_jobs{{{group}}}[$__range])"
     numbered = state(chosen) + GROUP_FILTER
     opened = f"max by ({GROUP}, status, target_selection) (aws_iot_thing_group_jobs{{{group}, status=~\"%s\"}})"
-    whole = lambda status: f"sum({executions(chosen, status)}{GROUP_FILTER})"
     tiles = [
         data_tile(width=4),
-        tile("Groups with open jobs", "Thing groups that open jobs target.", (4, 4), f"count(sum by ({GROUP}) (aws_iot_thing_group_jobs{{{chosen}, status=~\"{OPEN_JOBS}\"}}) > 0)\n{fresh}"),
-        attention_tile(numbered, fresh, " of the chosen groups"),
-        tile("Success share", "Of the executions of the chosen groups' jobs that succeeded, failed, timed out or were rejected; jobs that are open or ended within `jobs.ended_within`.", (4, 4),
-             f"{whole('SUCCEEDED')} / ({whole(JUDGED)} > 0)", unit="percentunit", decimals=1, thresholds=steps(RED, (0.75, AMBER), (0.95, GREEN))),
-        tile("Failed share", "The rest of the success share. Amber from 5 %, red from 25 %.", (4, 4),
-             f"{whole(BAD)} / ({whole(JUDGED)} > 0)", unit="percentunit", decimals=1, thresholds=steps(CLEAR, (0.05, AMBER), (0.25, RED))),
+        tile("Groups with open jobs", "Thing groups that open jobs target.", (4, 4), f"count(sum by ({GROUP}) (aws_iot_thing_group_jobs{{{chosen}, status=~\"{OPEN_JOBS}\"}}) > 0)\n{no_open}"),
+        attention_tile(numbered, " of the chosen groups"),
+        success_tile(GROUP_FILTER, "rollouts of the chosen groups"),
+        tile("Failed share, 7 days", ABOUT_SHARES % ("rollouts of the chosen groups", "did not succeed") + " Amber from 5 %, red from 25 %.", (4, 4),
+             f"{share_of_ended(BAD, GROUP_FILTER)}\n{no_results(-1)}", unit="percentunit", decimals=1, mappings=[NONE_ENDED], thresholds=steps(CLEAR, (0.05, AMBER), (0.25, RED))),
         tile("Active rollouts", "IN_PROGRESS and SCHEDULED jobs of the chosen groups.", (4, 4),
-             [query(f"count({status_is(chosen, 'IN_PROGRESS')}{GROUP_FILTER})\n{fresh}", "A", "in progress"),
-              query(f"count({status_is(chosen, 'SCHEDULED')}{GROUP_FILTER})\n{fresh}", "B", "scheduled")], mode="value_and_name"),
+             [query(f"count({status_is(chosen, 'IN_PROGRESS')}{GROUP_FILTER})\n{no_open}", "A", "in progress"),
+              query(f"count({status_is(chosen, 'SCHEDULED')}{GROUP_FILTER})\n{no_open}", "B", "scheduled")], mode="value_and_name"),
     ]
     history = [
         graph("Jobs of the chosen groups by status", "A job that targets several of the groups counts in each. Stacked.", (12, 8),
-              [query(f"sum by (status) ({opened % OPEN_JOBS}) > 0", legend="{{status}}", kind="range")],
+              [query(f"sum by (status) ({opened % OPEN_JOBS})", legend="{{status}}", kind="range")],
               colors={name: color for name, color in JOBS.items() if name in OPEN_JOBS}, stack="normal"),
-        graph("Success and failed share over time", "Of executions that succeeded, failed, timed out or were rejected, of the jobs that were shown at each time.", (12, 8),
-              [query(f"{whole('SUCCEEDED')} / ({whole(JUDGED)} > 0)", "A", "succeeded", "range"), query(f"{whole(BAD)} / ({whole(JUDGED)} > 0)", "B", "failed", "range")],
+        graph("Success and failed share, 7 days, over time", "Of executions that succeeded, failed, timed out or were rejected, of the rollouts that had ended within the 7 days before each time.", (12, 8),
+              [query(share_of_ended("SUCCEEDED", GROUP_FILTER), "A", "succeeded", "range"), query(share_of_ended(BAD, GROUP_FILTER), "B", "failed", "range")],
               unit="percentunit", maximum=1, colors={"succeeded": GREEN, "failed": RED}),
     ]
     variables = [
@@ -1047,7 +1143,7 @@ def exporter():
         "Jobs by state of their data", "Jobs of the collectors that send a request for each job. Overdue: no answer yet, or too long ago. Failing: the last request failed. Denied: AWS refuses it.", (12, 8),
         [query(f"max by (target, aws_region, collector) (aws_iot_jobs_collector_jobs{{{chosen}, state=\"{name}\"}})", ref, kind="table")
          for ref, name in (("A", "fresh"), ("B", "overdue"), ("C", "failing"), ("D", "denied"))],
-        [Column("target", "Target", 220), Column("collector", "Collector"), Column("Value #A", "Fresh", 64, "locale"), Column("Value #B", "Overdue", 72, "locale", **AMBER_FROM_1),
+        [Column("target", "Target", 220, **WRAPPED), Column("collector", "Collector"), Column("Value #A", "Fresh", 64, "locale"), Column("Value #B", "Overdue", 72, "locale", **AMBER_FROM_1),
          Column("Value #C", "Failing", 66, "locale", **AMBER_FROM_1), Column("Value #D", "Denied", 66, "locale", **RED_FROM_1)],
         sort=[("target", False), ("Value #B", True), ("Value #C", True), ("Value #D", True)], keep=[("aws_region", "Region")], no_value="Not known: no walk over the open jobs has ended",
     )
@@ -1059,7 +1155,7 @@ def exporter():
          query(f"max by (target, aws_region) (aws_iot_jobs_omitted_jobs{{{chosen}, collector=\"all_jobs\"}})", "C", kind="table"),
          query(f"max by (target, aws_region) (aws_iot_jobs_undescribed{{{chosen}}})", "D", kind="table"),
          query(f"max by (target, aws_region) (aws_iot_jobs_overlapping_targets{{{chosen}}})", "E", kind="table")],
-        [Column("target", "Target", 220), Column("Value #A", "Folded", 68, "locale", **AMBER_FROM_1), Column("Value #B", "Open", 60, "locale", **AMBER_FROM_1), Column("Value #C", "Ended", 66, "locale"),
+        [Column("target", "Target", 220, **WRAPPED), Column("Value #A", "Folded", 68, "locale", **AMBER_FROM_1), Column("Value #B", "Open", 60, "locale", **AMBER_FROM_1), Column("Value #C", "Ended", 66, "locale"),
          Column("Value #D", "Not described", None, "locale"), Column("Value #E", "Twice", 60, "locale", **AMBER_FROM_1)],
         sort=[("target", False), ("Value #B", True)], keep=[("aws_region", "Region")], no_value="Nothing is known",
     )
@@ -1074,8 +1170,8 @@ def exporter():
               [query(f"3600 * sum by (collector, reason) ({rate(failures)}) > 0\nor 0 * sum by (collector) ({rate(failures)})", legend="{{collector}} {{reason}}", kind="range")], unit="none"),
         graph("Runs per hour", "Runs that ended, successfully or not. One of `details`, `executions` and `tags` is about one job.", (8, 8),
               [query(f"3600 * sum by (collector) ({rate('aws_iot_jobs_exporter_collector_runs_total')})", legend="{{collector}}", kind="range")], unit="locale", decimals=0, colors=COLLECTORS),
-        graph("Jobs by state of their description", "Of all chosen targets. States without jobs are left out.", (8, 8),
-              [query(f"sum by (state) (max by (target, aws_region, state) (aws_iot_jobs_collector_jobs{{{chosen}, collector=\"details\"}})) > 0", legend="{{state}}", kind="range")],
+        graph("Jobs by state of their description", "Of all chosen targets.", (8, 8),
+              [query(f"sum by (state) (max by (target, aws_region, state) (aws_iot_jobs_collector_jobs{{{chosen}, collector=\"details\"}}))", legend="{{state}}", kind="range")],
               unit="locale", stack="normal", colors={"fresh": GREEN, "overdue": AMBER, "failing": "#F28C6A", "denied": RED}),
         graph("Jobs of a walk", "Distinct jobs of the last complete walk of each listing, of all chosen targets. A walk takes a request for each 250.", (8, 8),
               [query(f"sum by (collector) (max by (target, aws_region, collector) (aws_iot_jobs_walk_jobs{{{chosen}}}))", legend="{{collector}}", kind="range")], unit="locale", colors=COLLECTORS),
@@ -1094,7 +1190,7 @@ def exporter():
         graph("Wait for the budget", "How long a request waits for its permit, on average. Minutes mean that `limits.requests_per_second` is too low, or that AWS throttles.", (8, 8),
               [query(f"sum by (operation) ({rate('aws_iot_jobs_exporter_api_rate_limit_wait_seconds_total')}) / (sum by (operation) ({rate(api)}) > 0)", legend="{{operation}}", kind="range")], unit="s"),
         graph("Requests to the exporter", "By path and status. Scrapes are /metrics.", (8, 8),
-              [query(f"sum by (handler, code) (rate(aws_iot_jobs_exporter_http_requests_total{{{here}}}[$__rate_interval])) > 0", legend="{{handler}} {{code}}", kind="range")], unit="reqps"),
+              [query(f"sum by (handler, code) (rate(aws_iot_jobs_exporter_http_requests_total{{{here}}}[$__rate_interval]))", legend="{{handler}} {{code}}", kind="range")], unit="reqps"),
     ]
     ours = "and on (job, instance) aws_iot_jobs_exporter_build_info"
     process = [
@@ -1112,8 +1208,8 @@ def exporter():
                query(f"max by (instance) (aws_iot_jobs_exporter_shard_index{{{here}}})", "H", kind="table"),
                query(f"max by (instance) (aws_iot_jobs_exporter_shard_total{{{here}}})", "I", kind="table")],
               [Column("instance", "Exporter"), Column("version", "Version", 80), Column("revision", "Revision", 115), Column("rustc", "Rust", 80), Column("Value #B", "Running for", 115, "dtdhms"),
-               Column("Value #D", "Configuration", 115, "none", mappings=[mapped({1: ("valid", GREEN), 0: ("INVALID", RED)})], custom__cellOptions={"type": "color-text"}),
-               Column("Value #E", "Applied before", 120, "dtdhms"), Column("Value #F", "Web configuration", 140, "none", mappings=[mapped({1: ("in use", GREEN), 0: ("NOT APPLIED", AMBER)})], custom__cellOptions={"type": "color-text"}),
+               Column("Value #D", "Configuration", 115, "none", mappings=[mapped({1: ("valid", GREEN), 0: ("INVALID", RED)})], custom__align="center", custom__cellOptions=ON_COLOR),
+               Column("Value #E", "Applied before", 120, "dtdhms"), Column("Value #F", "Web configuration", 140, "none", mappings=[mapped({1: ("in use", GREEN), 0: ("NOT APPLIED", AMBER)})], custom__align="center", custom__cellOptions=ON_COLOR),
                Column("Value #H", "Shard", 65, "none"), Column("Value #I", "of", 50, "none"), Column("Value #C", "Most descriptors", 125, "locale")],
               hide=["Value #A"], no_value="Prometheus has nothing of an exporter"),
     ]
