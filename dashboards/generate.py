@@ -110,11 +110,15 @@ def executions(chosen, status, by=JOB):
     return f"sum by ({by}) (max by ({JOB}, execution_status) ({{{names}, {chosen}, execution_status=~\"{status}\"}}))"
 
 
+def counted(series):
+    """Jobs of which AWS gives the count of every status."""
+    return f"max by ({JOB}) (count by ({JOB}, instance) ({series})) >= {len(EXECUTIONS)}"
+
+
 def all_executions(chosen):
     """All executions of each job; nothing if AWS leaves out the count of a status. So no share is of known counts only."""
-    names = '__name__=~"aws_iot_job_executions|aws_iot_ended_job_executions"'
-    counts = f"max by ({JOB}, execution_status) ({{{names}, {chosen}}})"
-    return f"(sum by ({JOB}) ({counts}) and on ({JOB}) count by ({JOB}) ({counts}) >= {len(EXECUTIONS)})"
+    series = f'{{__name__=~"aws_iot_job_executions|aws_iot_ended_job_executions", {chosen}}}'
+    return f"(sum by ({JOB}) (max by ({JOB}, execution_status) ({series})) and on ({JOB}) {counted(series)})"
 
 
 def status_is(chosen, status):
@@ -142,17 +146,17 @@ def state(chosen):
     some, others = (
         of_job("aws_iot_job_thing_group_info", chosen, more=f', thing_group{operator}"<excluded>"') for operator in ("=", "!=")
     )
-    problems = [
-        f"16 * ({of_job('aws_iot_job_abort_criteria_met', chosen)} == 1 and {status_is(chosen, 'CANCELED')})",
-        f"{plain} + 10 and on ({JOB}) (({bad} >= 3) / {everything} >= 0.25)",
-        f"27 * ({stuck} and {still_open} >= 3 and {still_open} / {everything} >= 0.1)",
-        f"26 * ({stuck})",
-        f"{plain} + 5 and on ({JOB}) (({bad} >= 3) / {everything} >= 0.05)",
-        f"0 * (time() - {since} > 21600) + 21",
-        f"0 * ({due} < time() - 300 and {status_is(chosen, 'SCHEDULED')} and {of_job('aws_iot_job_windowed', chosen)} == 0) + 22",
-    ]
-    joined = "\n  or ".join(problems)
-    return f"(\n  ({joined}) unless ({some} unless {others})\n  or {plain}\n)"
+    problems = {
+        "aborted": f"16 * ({of_job('aws_iot_job_abort_criteria_met', chosen)} == 1 and {status_is(chosen, 'CANCELED')})",
+        "failed": f"{plain} + on ({JOB}) (5 + 5 * ((({bad} >= 3) / {everything} >= 0.05) >= bool 0.25))",
+        "stuck": f"26 * ({stuck})",
+        "stuck, many": f"27 * ({stuck} and {still_open} >= 3 and {still_open} / {everything} >= 0.1)",
+        "hanging": f"0 * (time() - {since} > 21600) + 21",
+        "overdue": f"0 * ({due} < time() - 300 and {status_is(chosen, 'SCHEDULED')} and {of_job('aws_iot_job_windowed', chosen)} == 0) + 22",
+    }
+    # The highest number counts. The label keeps apart what is about one job.
+    joined = "\n  or ".join(f'label_replace({problem}, "problem", "{name}", "", "")' for name, problem in problems.items())
+    return f"max by ({JOB}) (\n  ({joined}) unless on ({JOB}) ({some} unless {others})\n  or {plain}\n)"
 
 
 def filters(at=""):
@@ -193,10 +197,13 @@ def known_none(collector, value=0, unless=""):
     return f"{base}0 * (min({fresh} * ({listed} > bool 0) or 0 * {fresh}) == 1){unless}"
 
 
+ENDED_COUNTED = f"({counted(f'aws_iot_ended_job_executions{{{CHOSEN}}}')})"
+
+
 def no_results(value=0):
     """How a job ended is not known without its executions. At most a tenth of this week's may lack them."""
     week = f"({completed(CHOSEN)} > time() - {WEEK})"
-    unknown = f"count({week} unless on ({JOB}) {all_executions(CHOSEN)}) > 0.1 * count({week})"
+    unknown = f"count({week} unless on ({JOB}) {ENDED_COUNTED}) > 0.1 * count({week})"
     return f"or {known_none('all_jobs', value, f' unless on () ({unknown})')}"
 
 
@@ -365,7 +372,7 @@ NONE_ENDED = mapped({-1: ("none ended", CLEAR)})
 
 
 def share_of_ended(status, filters):
-    complete = f"\nand on ({JOB}) {all_executions(CHOSEN)}"
+    complete = f"\nand on ({JOB}) {ENDED_COUNTED}"
     part, judged = (f"sum({executions(CHOSEN, one)}{complete}{filters}{THIS_WEEK})" for one in (status, JUDGED))
     return f"{part}\n/ ({judged} > 0)"
 
@@ -645,6 +652,15 @@ def place_of_several(chosen):
     )
 
 
+def line_of_job(chosen):
+    """The name of a job's line as the label `line`: its id, and its target if there are several. Two targets can have a job of one id."""
+    one = f"max by ({JOB}) (aws_iot_job_info{{{chosen}}}) and on () (count(max by ({TARGET}) (aws_iot_jobs_target_info{{{chosen}}})) == 1)"
+    return (
+        f'(label_replace({one}, "line", "$1", "job_id", "(.*)")\n'
+        f'or max by ({JOB}, line) (label_join(({place_of_several(chosen)}), "line", ", ", "job_id", "place")))'
+    )
+
+
 def progress_bar(cells=8):
     """Draws a share as boxes. Grafana draws the gauge of a cell as wide as the column with its padding, so in a narrow column it looks
     full from 80 % on. Only what has ended altogether is full; the numbers stand beside it."""
@@ -738,14 +754,15 @@ def home():
         f"and on ({JOB}) ({created} @ end() > $__from / 1000){filters(' @ end()')})"
     )
     # An id can be used again, so an older job of the same id is left out.
-    largest += f"\nand on ({JOB}) ({created} > $__from / 1000)"
+    largest += f"\nand on ({JOB}) max by ({JOB}) ({created}) == max by ({JOB}) ({created} @ end())"
+    named = lambda share: f"({share}) * on ({JOB}) group_left (line) {line_of_job(chosen)}"
     comparison = panel(
         "xychart", "Comparison: share that succeeded, by hours since the start",
         "A line for each of the 6 largest rollouts that were created within the time range and pass the filters. A line ends where its rollout ended. Of all executions. A "
         "line that stays below the others is slow; one that stays flat early has failures.",
         (12, 12),
-        [query(hours + largest, "A", kind="range table"),
-         query(f"{executions(chosen, 'SUCCEEDED')} / {all_executions(chosen)}" + largest, "B", kind="range table")],
+        [query(named(hours + largest), "A", kind="range table"),
+         query(named(f"{executions(chosen, 'SUCCEEDED')} / {all_executions(chosen)}" + largest), "B", kind="range table")],
         {
             "unit": "percentunit", "noValue": "No rollout was created within the time range, or it is not known", "min": 0, "max": 1, "color": {"mode": "palette-classic"},
             "custom": {
@@ -764,9 +781,9 @@ def home():
         [
             {"id": "merge", "options": {}},
             {"id": "organize", "options": {
-                "excludeByName": {"Time": True, "target": True, "aws_account_id": True, "aws_region": True}, "includeByName": {},
-                "indexByName": {"Value #A": 0, "Value #B": 1, "job_id": 2},
-                "renameByName": {"Value #A": "Hours since the start", "Value #B": "Succeeded", "job_id": "Job"},
+                "excludeByName": {"Time": True, "target": True, "aws_account_id": True, "aws_region": True, "job_id": True}, "includeByName": {},
+                "indexByName": {"Value #A": 0, "Value #B": 1, "line": 2},
+                "renameByName": {"Value #A": "Hours since the start", "Value #B": "Succeeded", "line": "Job"},
             }},
             {"id": "partitionByValues", "options": {"fields": ["Job"], "keepFields": False, "naming": {"asLabels": False}}},
         ],
@@ -1030,7 +1047,7 @@ def text_colors(colors):
 def thing_groups():
     chosen = CHOSEN
     of_group = f"max by ({GROUP}, job_id) (aws_iot_job_thing_group_info{{{chosen}}}) * on ({JOB}) group_left () "
-    ended = f"\nand on ({JOB}) {all_executions(chosen)}{THIS_WEEK}"
+    ended = f"\nand on ({JOB}) {ENDED_COUNTED}{THIS_WEEK}"
     of_ended = lambda status: f"sum by ({GROUP}) ({of_group}({executions(chosen, status)}{ended}))"
     share = lambda status: f"{of_ended(status)} / ({of_ended(JUDGED)} > 0)"
     group = f'{chosen}, thing_group=~"$thing_group"'

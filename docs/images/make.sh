@@ -103,13 +103,13 @@ ask() {
     python3 -c 'import json, sys; print(sorted(one["metric"][sys.argv[1]] for one in json.load(sys.stdin)["data"]["result"])[0])' "$2"
 }
 
-# Few colours make a small file.
+# Few colours make a small file. This method keeps the rare ones: thin lines have the colour of a status.
 shrink() {
   "${PYTHON:-python3}" -c '
 import sys
 from PIL import Image
 picture = Image.open(sys.argv[1]).convert("RGB")
-picture.quantize(colors=200, method=Image.Quantize.MEDIANCUT, dither=Image.Dither.NONE).save(sys.argv[1], optimize=True)' "$1"
+picture.quantize(colors=256, method=Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE).save(sys.argv[1], optimize=True)' "$1"
 }
 
 picture() {
@@ -126,7 +126,9 @@ picture() {
 
 pictures() {
   local job stuck aborted done group
-  job="$(ask 'aws_iot_job_stuck{target="demo"} == 1 and on (job_id) count by (job_id) (aws_iot_job_thing_group_info) and on (job_id) sum by (job_id) (aws_iot_job_executions{execution_status="FAILED"}) > 0' job_id)"
+  # Failing for the longest time.
+  job="$(ask 'bottomk(1, aws_iot_job_created_timestamp_seconds and on (job_id) aws_iot_job_status{status="IN_PROGRESS"} and on (job_id) count by (job_id) (aws_iot_job_thing_group_info)
+    and on (job_id) sum by (job_id) (aws_iot_job_executions{execution_status=~"FAILED|TIMED_OUT|REJECTED"}) / sum by (job_id) (aws_iot_job_executions) >= 0.25)' job_id)"
   stuck="$(ask 'aws_iot_job_stuck{target="demo"} == 1 and on (job_id) aws_iot_job_open_execution_since_timestamp_seconds and on (job_id) sum by (job_id) (aws_iot_job_executions{execution_status=~"QUEUED|IN_PROGRESS"}) >= 3 and on (job_id) sum by (job_id) (aws_iot_job_executions{execution_status=~"QUEUED|IN_PROGRESS"}) / on (job_id) sum by (job_id) (aws_iot_job_executions) >= 0.1' job_id)"
   aborted="$(ask 'topk(1, aws_iot_job_completed_timestamp_seconds and on (job_id) aws_iot_job_abort_criteria_met == 1 and on (job_id) aws_iot_job_status{status="CANCELED"})' job_id)"
   done="$(ask 'topk(1, sum by (job_id) (max_over_time(aws_iot_job_executions{execution_status="QUEUED"}[20m])) and on (job_id) aws_iot_job_status{status="COMPLETED"} unless on (job_id) aws_iot_ended_job_executions{execution_status=~"FAILED|TIMED_OUT"} > 20 and on (job_id) min_over_time(aws_iot_job_created_timestamp_seconds[30m]) == on (job_id) group_left () aws_iot_job_created_timestamp_seconds)' job_id)"
@@ -145,7 +147,7 @@ pictures() {
   picture rollout stuck 19190 --var "job=$stuck"
   picture rollout healthy 19190 --var "job=$done"
   picture rollout aborted 19190 --var "job=$aborted"
-  picture rollout stale 19192
+  picture rollout stale 19192 --var "job=$stuck"
   picture thing-group problems 19190
   picture thing-group healthy 19190 --var "thing_group=$group"
   picture thing-group stale 19192

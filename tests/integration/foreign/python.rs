@@ -5,7 +5,7 @@ use aws_iot_jobs_exporter::jobs::AccountId;
 use aws_iot_jobs_exporter::simulator::{Fleet, Role};
 
 use super::settled;
-use super::tools::{python, tool};
+use super::tools::{newer_tool, python, tool};
 use crate::support::{
     ACCESS_KEY_ID, Endpoint, Listening, NOW, REGION, account, config, output, shipped, simulator as simulated, target,
     text,
@@ -78,4 +78,12 @@ fn a_json_schema_validator_underlines_what_is_wrong_in_a_configuration_and_nothi
 #[test]
 fn the_dashboards_are_those_that_their_script_makes() {
     output(tool("python3").arg(shipped("dashboards/generate.py")).arg("--check"));
+}
+
+#[test]
+fn what_is_not_known_is_absent_in_the_results_of_the_dashboards_queries() {
+    for promtool in [tool("promtool"), newer_tool("promtool")] {
+        let printed = output(tool("python3").arg(script("check_dashboard_queries.py")).arg(promtool.get_program()));
+        assert!(printed.contains("results are right"), "{printed}");
+    }
 }
