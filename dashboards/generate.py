@@ -188,6 +188,10 @@ PROGRESS_KNOWN = (
     f'(max by (target, aws_region, status, target_selection) (aws_iot_jobs{{{CHOSEN}, status=~"{OPEN_JOBS}"}})))'
 )
 AND_PROGRESS_KNOWN = f"\nand on (target, aws_region) {PROGRESS_KNOWN}"
+# A sum without one of these targets would look like a fall.
+UNLESS_PROGRESS_UNKNOWN = (
+    f"unless on () (max by (target, aws_region) (aws_iot_jobs_progress_unknown{{{CHOSEN}}}) unless on (target, aws_region) {PROGRESS_KNOWN})"
+)
 
 
 def known_none(collector, value=0, unless=""):
@@ -745,7 +749,9 @@ def home():
     result = {"Completed": "== 5", "Some failed": ">= 9 <= 10", "Failed": ">= 14 <= 15", "Aborted": "== 16", "Canceled": "== 4"}
     jobs = f"max by ({TARGET}, status, target_selection) (aws_iot_jobs{{{chosen}%s}})"
     opened = f', status=~"{OPEN_JOBS}"'
-    hours = f"(({completed(chosen)} or 0 * {start(chosen)} + time()) - {start(chosen)}) / 3600 > 0"
+    # The time that the counts are of, since a job can have ended when it is still shown with older ones.
+    read = of_job("aws_iot_job_described_timestamp_seconds", chosen)
+    hours = f"(({completed(chosen)} or {read}) - {start(chosen)}) / 3600 > 0"
     names = '__name__=~"aws_iot_job_executions|aws_iot_ended_job_executions"'
     created = f"aws_iot_job_created_timestamp_seconds{{{chosen}}}"
     # Chosen once, at the end of the time range.
@@ -855,9 +861,9 @@ def home():
               [query("sum by (status) (" + jobs % ', status=~"COMPLETED|CANCELED"' + ")", legend="{{status}}", kind="range")], unit="locale",
               colors={name: JOBS[name] for name in ("COMPLETED", "CANCELED")}),
         graph("Overdue and stuck jobs", "Overdue: SCHEDULED, and not started 5 minutes after the time. Stuck: no progress for longer than `jobs.stuck_after`. Not known: open jobs of which "
-              "it is not known whether they are stuck. A target with more than a tenth of them is not part of stuck.", (8, 8),
+              "it is not known whether they are stuck. Stuck has a gap while they are more than a tenth of a target's.", (8, 8),
               [query(f"sum(max by ({TARGET}, target_selection) (aws_iot_jobs_start_overdue{{{chosen}}}))", "A", "overdue", "range"),
-               query(f"sum(max by ({TARGET}, target_selection) (aws_iot_jobs_stuck{{{chosen}}}){AND_PROGRESS_KNOWN})", "B", "stuck", "range"),
+               query(f"sum(max by ({TARGET}, target_selection) (aws_iot_jobs_stuck{{{chosen}}}))\n{UNLESS_PROGRESS_UNKNOWN}", "B", "stuck", "range"),
                query(f"sum(max by ({TARGET}) (aws_iot_jobs_progress_unknown{{{chosen}}}))", "C", "not known", "range")],
               colors={"overdue": AMBER, "stuck": RED, "not known": GREY}),
         graph("Deletions in progress", "AWS allows ten at a time in an account and region. The highest of the chosen ones.", (8, 8),

@@ -103,13 +103,16 @@ ask() {
     python3 -c 'import json, sys; print(sorted(one["metric"][sys.argv[1]] for one in json.load(sys.stdin)["data"]["result"])[0])' "$2"
 }
 
-# Few colours make a small file. This method keeps the rare ones: thin lines have the colour of a status.
+# Few colours make a small file: the most frequent ones, so that statuses keep theirs.
 shrink() {
   "${PYTHON:-python3}" -c '
 import sys
 from PIL import Image
 picture = Image.open(sys.argv[1]).convert("RGB")
-picture.quantize(colors=256, method=Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE).save(sys.argv[1], optimize=True)' "$1"
+colors = [color for _, color in sorted(picture.getcolors(1 << 24), reverse=True)[:256]]
+palette = Image.new("P", (1, 1))
+palette.putpalette([channel for color in colors for channel in color])
+picture.quantize(palette=palette, dither=Image.Dither.NONE).save(sys.argv[1], optimize=True)' "$1"
 }
 
 picture() {

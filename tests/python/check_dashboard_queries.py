@@ -107,7 +107,7 @@ CASES = [
     ("one of two exporters is stale", [target(), target(is_fresh=False, instance="two")], [(ACT, 0), (ACTIVE, 0), (FAILURES, 0)]),
     ("all targets are stale", [target(is_fresh=False)], [(ACT, NOTHING), (ACTIVE, NOTHING), (STUCK, NOTHING)]),
     ("the progress of half the jobs is not known", [target(unknown=5)], [(ACT, NOTHING), (ACTIVE, 0), (STUCK, NOTHING)]),
-    ("the same at one of two targets", [target(stuck=1), target("b", unknown=5)], [(ACT, NOTHING), (STUCK, 1)]),
+    ("the same at one of two targets", [target(stuck=1), target("b", unknown=5)], [(ACT, NOTHING), (STUCK, NOTHING)]),
     ("the progress of one job is not known", [target(unknown=1, stuck=3)], [(ACT, 0), (STUCK, 3)]),
     ("an ended job without a count", [target(), job("f", "COMPLETED", counts(without=["FAILED"], SUCCEEDED=10))], [(FAILURES, NOTHING), (SUCCESS, NOTHING)]),
     ("an ended job with counts", [target(), job("f", "COMPLETED", counts(SUCCEEDED=9, FAILED=1))], [(FAILURES, 0), (SUCCESS, 0.9)]),
