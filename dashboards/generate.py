@@ -375,9 +375,13 @@ ABOUT_SHARES = (
 NONE_ENDED = mapped({-1: ("none ended", CLEAR)})
 
 
+def ended_executions(status):
+    return f'max by ({JOB}, execution_status) (aws_iot_ended_job_executions{{{CHOSEN}, execution_status=~"{status}"}})'
+
+
 def share_of_ended(status, filters):
     complete = f"\nand on ({JOB}) {ENDED_COUNTED}"
-    part, judged = (f"sum({executions(CHOSEN, one)}{complete}{filters}{THIS_WEEK})" for one in (status, JUDGED))
+    part, judged = (f"sum({ended_executions(one)}{complete}{filters}{THIS_WEEK})" for one in (status, JUDGED))
     return f"{part}\n/ ({judged} > 0)"
 
 
@@ -1054,7 +1058,7 @@ def thing_groups():
     chosen = CHOSEN
     of_group = f"max by ({GROUP}, job_id) (aws_iot_job_thing_group_info{{{chosen}}}) * on ({JOB}) group_left () "
     ended = f"\nand on ({JOB}) {ENDED_COUNTED}{THIS_WEEK}"
-    of_ended = lambda status: f"sum by ({GROUP}) ({of_group}({executions(chosen, status)}{ended}))"
+    of_ended = lambda status: f"sum by ({GROUP}) ({of_group}(sum by ({JOB}) ({ended_executions(status)}){ended}))"
     share = lambda status: f"{of_ended(status)} / ({of_ended(JUDGED)} > 0)"
     group = f'{chosen}, thing_group=~"$thing_group"'
     jobs = lambda status: f"sum by ({GROUP}) (max by ({GROUP}, status, target_selection) (aws_iot_thing_group_jobs{{{chosen}, status=~\"{status}\"}}))"
