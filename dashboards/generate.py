@@ -1062,7 +1062,9 @@ def thing_groups():
     share = lambda status: f"{of_ended(status)} / ({of_ended(JUDGED)} > 0)"
     group = f'{chosen}, thing_group=~"$thing_group"'
     jobs = lambda status: f"sum by ({GROUP}) (max by ({GROUP}, status, target_selection) (aws_iot_thing_group_jobs{{{chosen}, status=~\"{status}\"}}))"
-    attention = lambda which: f"count by ({GROUP}) (max by ({GROUP}, job_id) (aws_iot_job_thing_group_info{{{chosen}}}) and on ({JOB}) ({state(chosen)} {which}))\nor 0 * {jobs(OPEN_JOBS)}{AND_PROGRESS_KNOWN}"
+    attention = lambda which: f"count by ({GROUP}) (max by ({GROUP}, job_id) (aws_iot_job_thing_group_info{{{chosen}}}) and on ({JOB}) ({state(chosen)} {which}))\nor 0 * {jobs(OPEN_JOBS)}{AND_PROGRESS_KNOWN}\nor 0 * {jobs(OPEN_JOBS)} - 1"
+    # A row without a value would spoil the order.
+    unknown = {"mappings": [mapped({-1: ("–", GREY)})]}
     matrix = table(
         "Thing groups",
         "Each thing group that jobs target, those with rollouts that need attention first. Act and Look: rollouts in a red and in an amber state. Stuck: also those with few executions open. A job that targets three groups counts in each. Shares are of "
@@ -1076,7 +1078,7 @@ def thing_groups():
          query(jobs("COMPLETED|CANCELED"), "H", kind="table")],
         [Column("thing_group", "Thing group", links=[link("This group", to_dashboard("aws-iot-jobs-thing-group", *PLACE_OF_ROW, ("thing_group", "Thing group")))]),
          Column("target", "Target", 160, **WRAPPED),
-         Column("Value #B", "Act", 65, "locale", **RED_FROM_1), Column("Value #I", "Look", 65, "locale", **AMBER_FROM_1), Column("Value #F", "Stuck", 70, "locale"),
+         Column("Value #B", "Act", 65, "locale", **RED_FROM_1, **unknown), Column("Value #I", "Look", 65, "locale", **AMBER_FROM_1, **unknown), Column("Value #F", "Stuck", 70, "locale"),
          Column("Value #A", "In progress", 100, "locale"), Column("Value #C", "Scheduled", 95, "locale"),
          Column("Value #D", "Success, 7 days", 124, "percentunit", decimals=1), Column("Value #E", "Failed, 7 days", 112, "percentunit", decimals=1, **SHARE_OF_FAILURES),
          Column("Value #G", "Oldest SNAPSHOT", 140, "dtdhms"), Column("Value #H", "Ended", 80, "locale")],
