@@ -1176,16 +1176,20 @@ def exporter():
          Column("Value #C", "Failing", 66, "locale", **AMBER_FROM_1), Column("Value #D", "Denied", 66, "locale", **RED_FROM_1)],
         sort=[("target", False), ("Value #B", True), ("Value #C", True), ("Value #D", True)], keep=[("aws_region", "Region")], no_value="Not known: no walk over the open jobs has ended",
     )
+    # A column without any number would not be shown.
+    or_unknown = f"\nor 0 * max by (target, aws_region) (aws_iot_jobs_up{{{chosen}}}) - 1"
+    unknown = {"mappings": [mapped({-1: ("–", GREY)})]}
+    plain = {**unknown, "thresholds": steps(CLEAR), "custom__cellOptions": ON_COLOR}
     limits = table(
         "What limits leave out", "Folded: thing groups without rows of their own because of `limits.max_thing_groups`. Open and ended: jobs without series of their own because of `limits.max_jobs` and "
-        "`limits.max_ended_jobs`; sums have them. Not described: jobs without a description. Twice: other targets of the same jobs.", (12, 8),
-        [query(f"max by (target, aws_region) (aws_iot_jobs_folded_thing_groups{{{chosen}}})", "A", kind="table"),
-         query(f"max by (target, aws_region) (aws_iot_jobs_omitted_jobs{{{chosen}, collector=\"open_jobs\"}})", "B", kind="table"),
-         query(f"max by (target, aws_region) (aws_iot_jobs_omitted_jobs{{{chosen}, collector=\"all_jobs\"}})", "C", kind="table"),
-         query(f"max by (target, aws_region) (aws_iot_jobs_undescribed{{{chosen}}})", "D", kind="table"),
-         query(f"max by (target, aws_region) (aws_iot_jobs_overlapping_targets{{{chosen}}})", "E", kind="table")],
-        [Column("target", "Target", 220, **WRAPPED), Column("Value #A", "Folded", 68, "locale", **AMBER_FROM_1), Column("Value #B", "Open", 60, "locale", **AMBER_FROM_1), Column("Value #C", "Ended", 66, "locale"),
-         Column("Value #D", "Not described", None, "locale"), Column("Value #E", "Twice", 60, "locale", **AMBER_FROM_1)],
+        "`limits.max_ended_jobs`; sums have them. Not described: jobs without a description. Twice: other targets of the same jobs. –: not known.", (12, 8),
+        [query(f"max by (target, aws_region) (aws_iot_jobs_folded_thing_groups{{{chosen}}})" + or_unknown, "A", kind="table"),
+         query(f"max by (target, aws_region) (aws_iot_jobs_omitted_jobs{{{chosen}, collector=\"open_jobs\"}})" + or_unknown, "B", kind="table"),
+         query(f"max by (target, aws_region) (aws_iot_jobs_omitted_jobs{{{chosen}, collector=\"all_jobs\"}})" + or_unknown, "C", kind="table"),
+         query(f"max by (target, aws_region) (aws_iot_jobs_undescribed{{{chosen}}})" + or_unknown, "D", kind="table"),
+         query(f"max by (target, aws_region) (aws_iot_jobs_overlapping_targets{{{chosen}}})" + or_unknown, "E", kind="table")],
+        [Column("target", "Target", 220, **WRAPPED), Column("Value #A", "Folded", 68, "locale", **AMBER_FROM_1, **unknown), Column("Value #B", "Open", 60, "locale", **AMBER_FROM_1, **unknown), Column("Value #C", "Ended", 66, "locale", **plain),
+         Column("Value #D", "Not described", None, "locale", **plain), Column("Value #E", "Twice", 60, "locale", **AMBER_FROM_1, **unknown)],
         sort=[("target", False), ("Value #B", True)], keep=[("aws_region", "Region")], no_value="Nothing is known",
     )
     rate = lambda name, more="": f"rate({name}{{{chosen}{more}}}[$__rate_interval])"
