@@ -18,6 +18,7 @@ use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
 use aws_smithy_runtime_api::client::result::ConnectorError;
 use aws_smithy_types::body::SdkBody;
 use http_body_util::{BodyExt as _, LengthLimitError, Limited};
+use hyper_util::client::proxy::matcher::Matcher;
 
 /// The largest answer, in bytes: far above any real one (a page of 250 jobs has about 100 KB), and harmless for
 /// memory.
@@ -48,6 +49,16 @@ pub(super) enum Proxies {
 /// An HTTPS client that trusts the certificates in `trust`. All its users share its connections.
 pub(super) fn client(proxies: Proxies, trust: TrustStore) -> SharedHttpClient {
     SharedHttpClient::new(Https(Arc::new(Shared { proxies, trust, pools: Arc::default() })))
+}
+
+/// The proxy of the environment for a URL, by the rules of the client: host and port; `None` if it is called directly.
+pub(super) fn proxy_of(url: &http::Uri) -> Option<String> {
+    if is_of_this_machine(url.host()?) {
+        return None;
+    }
+    let proxy = Matcher::from_env().intercept(url)?;
+    let default_port = if proxy.uri().scheme_str() == Some("https") { 443 } else { 80 };
+    Some(format!("{}:{}", proxy.uri().host()?, proxy.uri().port_u16().unwrap_or(default_port)))
 }
 
 #[derive(Debug)]

@@ -167,6 +167,12 @@ impl Resolved {
         self.target.name.as_deref().unwrap_or(&self.region)
     }
 
+    /// Whether an endpoint is configured that is not AWS's own.
+    #[must_use]
+    pub fn has_own_endpoint(&self) -> bool {
+        self.sdk.endpoint_url().is_some() || std::env::var_os("AWS_ENDPOINT_URL_IOT").is_some()
+    }
+
     /// Whether requests go to AWS or to another endpoint with HTTPS.
     #[must_use]
     pub fn uses_https(&self) -> bool {
@@ -404,6 +410,12 @@ impl Connection {
             Some(role) => format!("{source}, then role {role} of the target"),
             None => source,
         })
+    }
+
+    /// The proxy for requests to AWS IoT, as host and port; `None` without one, or before the first request.
+    #[must_use]
+    pub fn proxy(&self) -> Option<String> {
+        http_client::proxy_of(self.iot_host.url()?)
     }
 
     /// The last answer of AWS IoT, of success or not; `None` if there is none so far.

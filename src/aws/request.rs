@@ -61,6 +61,7 @@ impl Operation {
 pub(super) struct Host {
     clock: SigningClock,
     name: Arc<OnceLock<String>>,
+    url: Arc<OnceLock<http::Uri>>,
     last: Arc<Mutex<Option<Answered>>>,
 }
 
@@ -85,12 +86,17 @@ impl Storable for Sent {
 
 impl Host {
     pub(super) fn new(clock: SigningClock) -> Self {
-        Self { clock, name: Arc::default(), last: Arc::default() }
+        Self { clock, name: Arc::default(), url: Arc::default(), last: Arc::default() }
     }
 
     /// `None` before the first request.
     fn name(&self) -> Option<&String> {
         self.name.get()
+    }
+
+    /// The URL of the first request; `None` before it.
+    pub(super) fn url(&self) -> Option<&http::Uri> {
+        self.url.get()
     }
 
     pub(super) fn last_answer(&self) -> Option<Answered> {
@@ -114,9 +120,11 @@ impl Intercept for Host {
         _: &RuntimeComponents,
         config: &mut ConfigBag,
     ) -> Result<(), BoxError> {
-        if let Some(authority) = context.request().uri().parse::<http::Uri>()?.authority() {
-            self.name.get_or_init(|| authority.host().to_owned());
+        let url: http::Uri = context.request().uri().parse()?;
+        if let Some(host) = url.host() {
+            self.name.get_or_init(|| host.to_owned());
         }
+        self.url.get_or_init(|| url);
         config.interceptor_state().store_put(Sent(Instant::now()));
         Ok(())
     }

@@ -171,6 +171,7 @@ fn dispatch(arguments: &[OsString]) -> u8 {
     };
     let loaded = match loaded {
         Ok(loaded) => loaded,
+        Err(problems) if matches!(work, Some(Work::Doctor(_))) => return doctor::report_invalid(&problems),
         Err(problems) => {
             report(&problems);
             return USAGE;
@@ -187,7 +188,7 @@ fn dispatch(arguments: &[OsString]) -> u8 {
     runtime::run(async |signals| match work {
         None => serve::run(loaded, sources, signals).await,
         Some(Work::Demo(arguments)) => demo::run(loaded, sources, arguments, signals).await,
-        Some(Work::Doctor(arguments)) => doctor::run(&loaded, &sources, &arguments, signals).await,
+        Some(Work::Doctor(arguments)) => doctor::run(&loaded, &arguments, signals).await,
         Some(Work::Estimate(arguments)) => estimate::run(&loaded.config, &arguments, signals).await,
         Some(Work::Explain(arguments)) => explain::run(&loaded.config, &arguments, signals).await,
     })

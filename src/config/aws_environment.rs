@@ -170,29 +170,6 @@ fn used_proxies(sources: &Sources) -> impl Iterator<Item = (&'static str, &str)>
     [http, https, all].into_iter().flatten()
 }
 
-/// A proxy of the environment.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Proxy {
-    /// The variable.
-    pub variable: &'static str,
-    /// Host and port, without user name and password.
-    pub address: String,
-}
-
-impl Sources {
-    /// The proxies of the environment, if they are valid.
-    #[must_use]
-    pub fn proxies(&self) -> Vec<Proxy> {
-        let proxy = |(variable, url): (&'static str, &str)| {
-            let uri: http::Uri = with_scheme(url).parse().ok()?;
-            let default_port = if uri.scheme_str() == Some("https") { 443 } else { 80 };
-            let address = format!("{}:{}", uri.host()?, uri.port_u16().unwrap_or(default_port));
-            Some(Proxy { variable, address })
-        };
-        used_proxies(self).filter_map(proxy).collect()
-    }
-}
-
 /// A proxy's URL. Without a scheme, it is http.
 fn with_scheme(url: &str) -> String {
     if url.contains("://") { url.to_owned() } else { format!("http://{url}") }

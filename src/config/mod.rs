@@ -36,7 +36,7 @@ use std::path::Path;
 
 use siphasher::sip::SipHasher24;
 
-pub use self::aws_environment::{AwsProfiles, Proxy, TrustProblem};
+pub use self::aws_environment::{AwsProfiles, TrustProblem};
 use self::cursor::Reading;
 pub use self::duration::Shown;
 pub use self::effective::Effective;

@@ -30,7 +30,7 @@ mod time;
 mod walk;
 
 pub use abort::AbortCriterion;
-pub use aggregate::{AggregateOptions, Aggregator, Part, ProgressCounts, SeriesLimits, Shown, Snapshot};
+pub use aggregate::{AggregateOptions, Aggregator, OVERDUE_AFTER, Part, ProgressCounts, SeriesLimits, Shown, Snapshot};
 pub use arn::{AccountId, InvalidAccountId, JobArn};
 pub use assessment::{Attention, Outcome};
 pub use backoff::FailureReason;

@@ -65,7 +65,7 @@ async fn a_target_without_a_fault_has_a_line_for_each_check() {
     command.env("IOT_JOBS_EXPORTER_COLLECTORS__TAGS__KEYS", "[team]");
     let report = Report::of(command).await;
     report.expect("configuration", "ok", &["1 target", "no file"]);
-    report.expect("proxy", "ok", &["none"]);
+    report.expect("proxy", "ok", &["none for this endpoint"]);
     report.expect("region", "ok", &["eu-west-1"]);
     report.expect("credentials", "ok", &["AWS_ACCESS_KEY_ID in the environment"]);
     report.expect("identity", "ok", &["arn:aws:iam::012345678901:", "account 012345678901"]);
@@ -75,7 +75,7 @@ async fn a_target_without_a_fault_has_a_line_for_each_check() {
     for operation in operations {
         report.expect(operation, "ok", &["allowed"]);
     }
-    assert!(report.text.ends_with("\nNo fault was found.\n"), "{}", report.text);
+    assert!(report.text.ends_with("\nNo fault.\n"), "{}", report.text);
     assert_eq!(report.status, Some(0));
 }
 
@@ -96,7 +96,7 @@ async fn without_credentials_the_searched_sources_are_named() {
     let report = Report::of(command).await;
     report.expect("credentials", "FAULT", &["no credentials in the environment", "Fix: give the exporter valid"]);
     report.expect("iot:DescribeJob", "skipped", &["without credentials"]);
-    assert!(report.text.ends_with("\n1 fault was found.\n"), "{}", report.text);
+    assert!(report.text.ends_with("\n1 fault.\n"), "{}", report.text);
     assert_eq!(report.status, Some(1));
 }
 
@@ -123,13 +123,17 @@ async fn the_profile_of_the_credentials_is_named() {
 #[tokio::test]
 async fn a_region_without_jobs_is_a_warning() {
     let report = Report::of_endpoint(simulated([])).await;
-    report.expect("iot:ListJobs", "warning", &["no jobs in eu-west-1: is this the right region?"]);
+    report.expect(
+        "iot:ListJobs",
+        "warning",
+        &["no jobs are on the first page in eu-west-1: is this the right region?"],
+    );
     report.expect("iot:DescribeJob", "ok", &["not denied; asked for a job that does not exist"]);
     assert_eq!(report.status, Some(0));
     let endpoint = Endpoint::start(simulated([open("fw-1")])).await;
     let mut command = pointed_at(program(&["doctor"]), &endpoint);
     let other = Report::of(command.env("AWS_REGION", "eu-west-2")).await;
-    other.expect("iot:ListJobs", "warning", &["no jobs in eu-west-2: is this the right region?"]);
+    other.expect("iot:ListJobs", "warning", &["no jobs are on the first page in eu-west-2: is this the right region?"]);
     let mut command = pointed_at(program(&["doctor"]), &endpoint);
     let none = Report::of(command.env_remove("AWS_REGION")).await;
     none.expect("region", "FAULT", &["no AWS region", "AWS_REGION"]);
@@ -149,7 +153,7 @@ async fn a_denied_operation_is_named_with_the_policy_that_allows_it() {
         report.expect(&subject, "FAULT", &parts);
         report.expect("endpoint", "ok", &[]);
         assert!(shipped("config/iam").join(policy).exists(), "{policy}");
-        assert!(report.text.ends_with("\n1 fault was found.\n"), "{}", report.text);
+        assert!(report.text.ends_with("\n1 fault.\n"), "{}", report.text);
         assert_eq!(report.status, Some(1));
     }
 }
@@ -160,9 +164,9 @@ async fn an_endpoint_that_cannot_be_reached_is_named() {
     command.env("AWS_REGION", "eu-west-1").env("AWS_ENDPOINT_URL", format!("http://127.0.0.1:{}", free_port()));
     command.env("AWS_ACCESS_KEY_ID", "AKIATESTTESTTESTTEST").env("AWS_SECRET_ACCESS_KEY", "secret");
     let report = Report::of(command).await;
-    report.expect("endpoint", "FAULT", &["ListJobs on 127.0.0.1", "Connection refused", "Fix: check that the region"]);
+    report.expect("endpoint", "FAULT", &["ListJobs on 127.0.0.1", "Connection refused", "Fix: check endpoint_url"]);
     report.expect("clock", "skipped", &["does not answer"]);
-    report.expect("identity", "FAULT", &["GetCallerIdentity", "or set targets[].account_id"]);
+    report.expect("identity", "skipped", &["does not answer"]);
     assert_eq!(report.status, Some(1));
 }
 
@@ -176,20 +180,63 @@ async fn a_clock_that_is_an_hour_behind_is_named() {
     assert!(is_an_hour, "{}", report.line("clock"));
     // As in the exporter, the SDK signs with AWS's time after the first answer.
     report.expect("iot:DescribeJob", "ok", &["allowed"]);
+    report.expect("identity", "ok", &[]);
+    assert!(report.text.ends_with("\n1 fault.\n"), "{}", report.text);
     assert_eq!(report.status, Some(1));
 }
 
 #[tokio::test]
 async fn a_proxy_that_cannot_be_reached_is_named_without_its_password() {
-    let endpoint = Endpoint::start(simulated([open("fw-1")])).await;
-    let port = free_port();
-    let mut command = pointed_at(program(&["doctor"]), &endpoint);
-    let report = Report::of(command.env("HTTPS_PROXY", format!("http://u:hunter2@127.0.0.1:{port}"))).await;
-    report.expect("proxy", "FAULT", &[&format!("127.0.0.1:{port} (HTTPS_PROXY): Connection refused"), "Fix: correct"]);
+    let proxy = format!("http://u:hunter2@127.0.0.1:{}", free_port());
+    let mut command = program(&["doctor"]);
+    command.env("AWS_REGION", "eu-west-1").env("AWS_ENDPOINT_URL", "http://iot.example.test");
+    command.env("AWS_ACCESS_KEY_ID", "AKIATESTTESTTESTTEST").env("AWS_SECRET_ACCESS_KEY", "secret");
+    let report = Report::of(command.env("HTTP_PROXY", &proxy)).await;
+    report.expect("proxy", "FAULT", &["127.0.0.1:", "Connection refused", "NO_PROXY"]);
+    report.expect("endpoint", "FAULT", &["whether it allows the endpoint"]);
     assert!(!report.text.contains("hunter2"), "{}", report.text);
+
+    // The client calls addresses of this machine directly.
+    let endpoint = Endpoint::start(simulated([open("fw-1")])).await;
     let mut command = pointed_at(program(&["doctor"]), &endpoint);
-    let report = Report::of(command.env("HTTPS_PROXY", endpoint.url())).await;
-    report.expect("proxy", "ok", &["(HTTPS_PROXY) accepts connections"]);
+    let report = Report::of(command.env("HTTP_PROXY", &proxy).env("HTTPS_PROXY", &proxy)).await;
+    report.expect("proxy", "ok", &["none for this endpoint"]);
+    assert_eq!(report.status, Some(0));
+}
+
+#[tokio::test]
+async fn an_answer_that_is_not_of_aws_is_a_fault_of_the_endpoint() {
+    let simulator = simulated([open("fw-1")]);
+    simulator.set_script(Script::new([Rule::new(Fault::Html)]));
+    let report = Report::of_endpoint(simulator).await;
+    report.expect("endpoint", "FAULT", &["ListJobs on 127.0.0.1", "Fix: check endpoint_url or AWS_ENDPOINT_URL"]);
+    report.expect("clock", "skipped", &["does not answer as AWS IoT does"]);
+    assert_eq!(report.status, Some(1));
+}
+
+#[tokio::test]
+async fn a_filter_without_a_match_is_no_sign_of_a_wrong_region() {
+    let endpoint = Endpoint::start(simulated([open("fw-1")])).await;
+    let file = tempfile::NamedTempFile::new().expect("a temporary file");
+    let target = "targets: [{region: eu-west-1, filter: {namespace_id: nowhere}}]";
+    std::fs::write(file.path(), target).expect("a written file");
+    let path = format!("--config.file={}", file.path().display());
+    let report = Report::of(pointed_at(program(&["doctor", &path]), &endpoint)).await;
+    report.expect("iot:ListJobs", "warning", &["no job matches targets[].filter"]);
+    assert!(report.text.ends_with("\n1 warning.\n"), "{}", report.text);
+}
+
+#[tokio::test]
+async fn an_invalid_configuration_is_a_fault() {
+    let mut command = program(&["doctor"]);
+    let report = Report::of(command.env("AWS_REGION", "EU west").env("HTTPS_PROXY", "ftp://proxy:21")).await;
+    assert_eq!(report.text.matches("FAULT").count(), 2, "{}", report.text);
+    assert!(
+        report.text.contains("only http and https proxies") && report.text.ends_with("\n2 faults.\n"),
+        "{}",
+        report.text
+    );
+    assert_eq!(report.status, Some(1));
 }
 
 #[tokio::test]
@@ -201,8 +248,13 @@ async fn an_account_that_differs_from_the_configured_one_is_named() {
     std::fs::write(file.path(), targets).expect("a written file");
     let path = format!("--config.file={}", file.path().display());
     let report = Report::of(pointed_at(program(&["doctor", &path, "--target=a"]), &endpoint)).await;
-    report.expect("identity", "FAULT", &["of account 012345678901", "account_id is 999999999999"]);
+    report.expect("account", "FAULT", &["of account 012345678901", "account_id is 999999999999"]);
     assert!(!report.text.contains("target b"), "{}", report.text);
+    let mut without_sts = pointed_at(program(&["doctor", &path, "--target=a"]), &endpoint);
+    without_sts.env("AWS_ENDPOINT_URL_STS", format!("http://127.0.0.1:{}", free_port()));
+    let report = Report::of(without_sts).await;
+    report.expect("identity", "warning", &["STS is not needed, since account_id is set"]);
+    report.expect("account", "FAULT", &["of account 012345678901"]);
     let report = Report::of(pointed_at(program(&["doctor", &path]), &endpoint)).await;
     assert!(report.text.contains("\ntarget a\n") && report.text.contains("\ntarget b\n"), "{}", report.text);
     let report = Report::of(pointed_at(program(&["doctor", &path, "--target=c"]), &endpoint)).await;

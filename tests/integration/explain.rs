@@ -30,7 +30,7 @@ async fn a_job_that_is_not_done_is_explained_with_its_things_and_what_to_do() {
         "90.0 % of all, failed 30.0 %",
         "ring:early, 10 single things",
         "press-0  QUEUED",
-        "1 execution is not started. press-0 has not asked for it for",
+        "1 execution is not started. press-0 has not started it for",
         "3 executions failed, timed out or were rejected: 30.0 % of all.",
         "aws iot list-job-executions-for-job --region eu-west-1 --job-id fw-1 --status QUEUED",
         "#/jobhub/fw-1",
@@ -86,4 +86,29 @@ async fn a_job_that_does_not_exist_or_is_denied_is_an_error_that_says_so() {
     let (text, errors, status) = explained(simulator, &["fw-1"]).await;
     assert_eq!((text.as_str(), status), ("", Some(1)));
     assert!(errors.contains("DescribeJob on 127.0.0.1") && errors.contains("AccessDenied"), "{errors}");
+}
+
+#[tokio::test]
+async fn a_target_without_a_region_does_not_keep_the_others_from_being_asked() {
+    let endpoint = Endpoint::start(simulated([rollout("fw-1")])).await;
+    let file = tempfile::NamedTempFile::new().expect("a temporary file");
+    std::fs::write(file.path(), "targets: [{name: none}, {name: good, region: eu-west-1}]").expect("a written file");
+    let path = format!("--config.file={}", file.path().display());
+    for (arguments, status, error) in [(vec!["--target=good"], Some(0), ""), (vec![], Some(1), "no AWS region")] {
+        let mut command = pointed_at(program(&[&["explain", "fw-1", &path], &arguments[..]].concat()), &endpoint);
+        let output = command.env_remove("AWS_REGION").output().await.expect("an end");
+        let [printed, errors] = [output.stdout, output.stderr].map(|text| String::from_utf8(text).expect("UTF-8"));
+        assert!(printed.contains("Job fw-1 of target good"), "{printed}{errors}");
+        assert_eq!(output.status.code(), status, "{errors}");
+        assert!(errors.contains(error), "{errors}");
+    }
+}
+
+#[tokio::test]
+async fn what_is_no_job_id_is_refused_without_asking_aws() {
+    for id in ["", "a/b c"] {
+        let (text, errors, status) = explained(simulated([rollout("fw-1")]), &[id]).await;
+        assert_eq!((text.as_str(), status), ("", Some(64)));
+        assert!(errors.contains("is not a job id"), "{errors}");
+    }
 }

@@ -34,7 +34,8 @@ const SECLUDED: &[(&str, &[&str])] = &[
     ("rustls_native_certs", &["aws"]),
     ("rustix", &["aws"]),
     // The simulator serves connections itself, since the exporter's server can't break one.
-    ("hyper", &["http", "simulator"]),
+    // `aws` asks hyper-util which proxy the SDK's client uses.
+    ("hyper", &["http", "simulator", "aws"]),
     ("figment", &["config"]),
     ("tokio_rustls", &["http"]),
     ("sd_notify", &["daemon"]),

@@ -32,6 +32,10 @@ impl Check {
         Self { subject: subject.into(), outcome }
     }
 
+    pub(super) fn is_warning(&self) -> bool {
+        matches!(self.outcome, Outcome::Warning(_))
+    }
+
     pub(super) fn is_fault(&self) -> bool {
         matches!(self.outcome, Outcome::Fault(_))
     }

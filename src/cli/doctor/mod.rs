@@ -4,11 +4,8 @@ mod check;
 mod target;
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use clap::Args;
-use tokio::net::TcpStream;
-use tokio::time::timeout;
 
 use self::check::{Check, Outcome};
 use super::runtime::Signals;
@@ -16,10 +13,7 @@ use super::{FAILURE, SUCCESS, eprint, print};
 use crate::aws::rate_limit::RateLimiters;
 use crate::aws::{self, ClientOptions};
 use crate::clock::Clock;
-use crate::config::{Loaded, Proxy, Sources};
-
-/// The limit for a connection to a proxy.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
+use crate::config::{Loaded, Problems};
 
 #[derive(Debug, Args)]
 pub(super) struct DoctorArgs {
@@ -29,26 +23,21 @@ pub(super) struct DoctorArgs {
 }
 
 /// Checks each target, and prints a line for each check.
-pub(super) async fn run(loaded: &Loaded, sources: &Sources, arguments: &DoctorArgs, signals: Signals) -> u8 {
+pub(super) async fn run(loaded: &Loaded, arguments: &DoctorArgs, signals: Signals) -> u8 {
     let Signals { stop, mut hangups } = signals;
     tokio::select! {
-        status = Box::pin(check_all(loaded, sources, arguments)) => status,
+        status = Box::pin(check_all(loaded, arguments)) => status,
         () = stop => FAILURE,
         // There is nothing to reload.
         _ = hangups.recv() => FAILURE,
     }
 }
 
-async fn check_all(loaded: &Loaded, sources: &Sources, arguments: &DoctorArgs) -> u8 {
-    let mut faults = 0;
-    // Each line is printed at once: a check of an endpoint that does not answer takes half a minute.
-    let mut report = |check: Check| {
-        faults += usize::from(check.is_fault());
-        print(&format!("  {check}\n"));
-    };
+async fn check_all(loaded: &Loaded, arguments: &DoctorArgs) -> u8 {
+    let mut tally = Tally::default();
+    let mut report = |check: Check| tally.report(&check);
     print("process\n");
     report(configuration(loaded));
-    report(proxies(sources).await);
 
     let (options, clock) = (ClientOptions::usual(), Clock::system());
     let limiters = Arc::new(RateLimiters::new(loaded.config.limits.requests_per_second));
@@ -73,40 +62,51 @@ async fn check_all(loaded: &Loaded, sources: &Sources, arguments: &DoctorArgs) -
         eprint(&format!("there is no target {wanted}; there are {}\n", names.join(", ")));
         return FAILURE;
     }
-    print(&match faults {
-        0 => "\nNo fault was found.\n".to_owned(),
-        1 => "\n1 fault was found.\n".to_owned(),
-        number => format!("\n{number} faults were found.\n"),
-    });
-    if faults == 0 { SUCCESS } else { FAILURE }
+    tally.finish()
 }
 
-/// An invalid configuration is reported before, with all its problems.
+/// Prints the problems of an invalid configuration as faults.
+pub(super) fn report_invalid(problems: &Problems) -> u8 {
+    print("process\n");
+    let mut tally = Tally::default();
+    for problem in &problems.0 {
+        tally.report(&Check::new("configuration", Outcome::Fault(problem.to_string())));
+    }
+    tally.finish()
+}
+
+/// What was found so far.
+#[derive(Debug, Default)]
+struct Tally {
+    faults: usize,
+    warnings: usize,
+}
+
+impl Tally {
+    /// Prints a check at once: one of an endpoint that does not answer takes half a minute.
+    fn report(&mut self, check: &Check) {
+        self.faults += usize::from(check.is_fault());
+        self.warnings += usize::from(check.is_warning());
+        print(&format!("  {check}\n"));
+    }
+
+    /// Prints the numbers, and returns the exit status.
+    fn finish(&self) -> u8 {
+        let counted = |number: usize, what: &str| match number {
+            0 => None,
+            1 => Some(format!("1 {what}")),
+            _ => Some(format!("{number} {what}s")),
+        };
+        let found: Vec<_> =
+            [counted(self.faults, "fault"), counted(self.warnings, "warning")].into_iter().flatten().collect();
+        print(&if found.is_empty() { "\nNo fault.\n".to_owned() } else { format!("\n{}.\n", found.join(", ")) });
+        if self.faults == 0 { SUCCESS } else { FAILURE }
+    }
+}
+
 fn configuration(loaded: &Loaded) -> Check {
     let number = loaded.config.targets.len();
     let targets = if number == 1 { "1 target".to_owned() } else { format!("{number} targets") };
     let from = if loaded.files.is_empty() { "no file".to_owned() } else { loaded.files.join(", ") };
     Check::new("configuration", Outcome::Ok(format!("{targets}; {from}")))
-}
-
-async fn proxies(sources: &Sources) -> Check {
-    let (proxies, mut reached) = (sources.proxies(), Vec::new());
-    for Proxy { variable, address } in &proxies {
-        let fault = match timeout(CONNECT_TIMEOUT, TcpStream::connect(address)).await {
-            Ok(Ok(_)) => {
-                reached.push(format!("{address} ({variable}) accepts connections"));
-                continue;
-            }
-            Ok(Err(error)) => error.to_string(),
-            Err(_) => format!("no connection within {} s", CONNECT_TIMEOUT.as_secs()),
-        };
-        return Check::new(
-            "proxy",
-            Outcome::fault(
-                format_args!("{address} ({variable}): {fault}"),
-                format_args!("correct {variable}, or list the hosts that need no proxy in NO_PROXY"),
-            ),
-        );
-    }
-    Check::new("proxy", Outcome::Ok(if reached.is_empty() { "none".to_owned() } else { reached.join("; ") }))
 }

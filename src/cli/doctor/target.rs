@@ -1,6 +1,10 @@
 //! The checks of one target, in the order in which one depends on another.
 
 use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::net::TcpStream;
+use tokio::time::timeout;
 
 use super::check::{Check, Outcome};
 use crate::aws::rate_limit::{Class, RateLimiters};
@@ -8,11 +12,14 @@ use crate::aws::{self, Answered, ApiError, Connection, Identity, Page, Resolved}
 use crate::clock::Age;
 use crate::collector::walks::query;
 use crate::config::{Collectors, Target};
-use crate::jobs::{AccountId, JobSummary};
+use crate::jobs::{AccountId, JobArn, JobSummary, Scope};
 use crate::metrics::{Reason, TargetCounters};
 
 /// The largest difference between the clocks, in seconds. Ages are wrong by it. AWS refuses signatures from 5 minutes on.
 const MAX_CLOCK_DIFFERENCE: u64 = 60;
+
+/// The limit for a connection to a proxy.
+const PROXY_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// The id of a job that does not exist, for an account without jobs.
 const NO_JOB: &str = "aws-iot-jobs-exporter-doctor";
@@ -36,10 +43,10 @@ pub(super) async fn check(
             }
         },
     ));
-    let region = resolved.region().to_owned();
+    let (region, has_own_endpoint) = (resolved.region().to_owned(), resolved.has_own_endpoint());
     let connection = Connection::open(resolved, limiters, Arc::new(TargetCounters::new(Vec::new())));
     let permissions = Permission::needed_by(&target.collectors);
-    TargetChecks { target, region, connection, permissions }.run(report).await;
+    TargetChecks { target, region, connection, permissions, has_own_endpoint }.run(report).await;
 }
 
 /// A permission that a collector needs.
@@ -89,6 +96,8 @@ struct TargetChecks<'a> {
     region: String,
     connection: Connection,
     permissions: Vec<Permission>,
+    /// Whether it is not AWS's own endpoint.
+    has_own_endpoint: bool,
 }
 
 impl TargetChecks<'_> {
@@ -97,23 +106,50 @@ impl TargetChecks<'_> {
         let has_credentials = source.is_ok();
         report(Check::new("credentials", source.map_or_else(|error| fault(&error), Outcome::Ok)));
         if !has_credentials {
-            self.skip(&["identity", "endpoint", "clock"], "without credentials, no request can be sent", report);
+            self.skip(
+                &["proxy", "endpoint", "clock", "identity"],
+                "without credentials, no request can be sent",
+                report,
+            );
             return;
         }
-        let account = self.identity(report).await;
+        // Any job shows whether the region is the right one.
         let any = query(&self.target.scope, None);
         let listed = self.connection.list_jobs(&any, None, Class::OpenWalk).await;
-        let Some(Answered { host, latency, clock_difference }) = self.connection.last_answer() else {
-            let outcome =
-                listed.err().map_or_else(|| Outcome::Skipped("no answer".to_owned()), |error| unreachable(&error));
+        report(Check::new("proxy", proxy(self.connection.proxy()).await));
+        let answer = self.connection.last_answer();
+        let Some(Answered { host, latency, clock_difference }) = answer.filter(|_| is_of_aws(&listed)) else {
+            let outcome = match &listed {
+                Err(error) => self.unreachable(error),
+                Ok(_) => Outcome::Skipped("no answer".to_owned()),
+            };
             report(Check::new("endpoint", outcome));
-            self.skip(&["clock"], "the endpoint does not answer", report);
+            self.skip(&["clock", "identity"], "the endpoint does not answer as AWS IoT does", report);
             return;
         };
         let answered = format!("{host} answered after {} ms", latency.as_millis());
         report(Check::new("endpoint", Outcome::Ok(answered)));
         report(Check::new("clock", clock(clock_difference)));
+        let account = self.identity(listed.as_ref().ok(), report).await;
         self.permissions(listed, account.as_ref(), report).await;
+    }
+
+    /// An endpoint that did not answer, or not as AWS IoT does.
+    fn unreachable(&self, error: &ApiError) -> Outcome {
+        let is_proxied = self.connection.proxy().is_some();
+        let fix = if error.cause.contains("certificate") {
+            "check whether a proxy inspects HTTPS: AWS_CA_BUNDLE must name a file with the certificate of the authority that \
+             signed the one of the endpoint"
+        } else if is_proxied {
+            "check user and password of the proxy, and whether it allows the endpoint; NO_PROXY has the hosts that need no proxy"
+        } else if self.has_own_endpoint {
+            "check endpoint_url or AWS_ENDPOINT_URL: its scheme, host and port, and whether it is AWS IoT"
+        } else if error.reason == Reason::Configuration {
+            "check the region and the keys use_fips and use_dualstack"
+        } else {
+            "check that the region exists, then name resolution, route and firewall between this machine and the endpoint"
+        };
+        Outcome::fault(error, fix)
     }
 
     /// Reports that these checks and those of permissions are not possible.
@@ -152,7 +188,9 @@ impl TargetChecks<'_> {
                     continue;
                 }
             };
-            report(Check::new(permission.action(), allowed(*permission, asked, has_jobs, &self.region)));
+            let is_filtered = self.target.scope != Scope::default();
+            let no_jobs = (!has_jobs).then_some(NoJobs { region: &self.region, is_filtered });
+            report(Check::new(permission.action(), allowed(*permission, asked, no_jobs)));
         }
     }
 
@@ -161,44 +199,81 @@ impl TargetChecks<'_> {
         self.connection.describe_job(job_id, permit).await.map(|_| ())
     }
 
-    /// Asks STS who the credentials belong to, and returns the account.
-    async fn identity(&self, report: &mut impl FnMut(Check)) -> Option<AccountId> {
+    /// Asks STS who the credentials belong to, and returns the account of the jobs.
+    async fn identity(&self, listed: Option<&Page<JobSummary>>, report: &mut impl FnMut(Check)) -> Option<AccountId> {
+        let mut identity = self.connection.identity().await;
+        if identity.as_ref().is_err_and(|error| error.reason == Reason::Credentials) {
+            // If only the clock differs, the SDK has learned AWS's time from the first answer.
+            identity = self.connection.identity().await;
+        }
+        let account = |job: &JobSummary| job.job_arn.as_deref().and_then(JobArn::parse).map(|arn| arn.account);
+        let of_jobs = listed.and_then(|page| page.items.iter().find_map(account));
         let configured = self.target.account_id.clone();
-        let (account, outcome) = match (self.connection.identity().await, configured) {
-            (Ok(Identity { account, arn }), configured) => {
-                let arn = arn.unwrap_or_else(|| "a user or role that STS does not name".to_owned());
-                if let Some(configured) = configured.filter(|configured| *configured != account) {
-                    let what = format!("{arn} is of account {account}, and targets[].account_id is {configured}");
-                    let fix = "correct account_id, or use credentials of that account";
-                    (Some(configured), Outcome::fault(what, fix))
-                } else {
-                    let text = format!("{arn}, account {account}");
-                    (Some(account), Outcome::Ok(text))
-                }
+        let outcome = match (&identity, &configured) {
+            (Ok(Identity { account, arn }), _) => {
+                let arn = arn.as_deref().unwrap_or("a user or role that STS does not name");
+                Outcome::Ok(format!("{arn}, account {account}"))
             }
             // With account_id, the exporter does not ask STS.
-            (Err(error), Some(configured)) => {
-                let text =
-                    format!("{error}; the exporter does not need it, since targets[].account_id is {configured}");
-                (Some(configured), Outcome::Warning(text))
-            }
-            (Err(error), None) => (None, fault(&error)),
+            (Err(error), Some(_)) => Outcome::Warning(format!(
+                "{} {}: STS is not needed, since account_id is set",
+                error.operation, error.location
+            )),
+            (Err(error), None) => fault(error),
         };
         report(Check::new("identity", outcome));
-        account
+        let account = of_jobs.or_else(|| identity.ok().map(|identity| identity.account));
+        match (account, configured) {
+            (Some(account), Some(configured)) if account != configured => {
+                let what = format!("the jobs are of account {account}, and targets[].account_id is {configured}");
+                report(Check::new(
+                    "account",
+                    Outcome::fault(what, "correct account_id, or use credentials of that account"),
+                ));
+                Some(account)
+            }
+            (account, configured) => account.or(configured),
+        }
     }
 }
 
-fn fault(error: &ApiError) -> Outcome {
-    Outcome::fault(error, error.reason.advice())
+/// Whether an answer has the form of AWS's, and not of a proxy or a login page.
+fn is_of_aws<T>(answer: &Result<T, ApiError>) -> bool {
+    match answer {
+        Ok(_) => true,
+        Err(error) => {
+            let is_code = error.code.as_deref().is_some_and(|code| !code.starts_with("HTTP_"));
+            let is_answer = !matches!(error.reason, Reason::Timeout | Reason::Network | Reason::Malformed);
+            is_code && is_answer && error.reason != Reason::Configuration
+        }
+    }
 }
 
-/// An endpoint that did not answer.
-fn unreachable(error: &ApiError) -> Outcome {
-    let fix = if error.cause.contains("certificate") {
-        "name the certificates of the authority that signed it, such as that of a proxy which inspects HTTPS, in AWS_CA_BUNDLE"
-    } else {
-        "check that the region exists, then name resolution, route, proxy and firewall between this machine and the endpoint"
+/// Tries to connect to the proxy of the endpoint.
+async fn proxy(address: Option<String>) -> Outcome {
+    let Some(address) = address else { return Outcome::Ok("none for this endpoint".to_owned()) };
+    let fault = match timeout(PROXY_TIMEOUT, TcpStream::connect(&address)).await {
+        Ok(Ok(_)) => return Outcome::Ok(format!("{address} accepts connections")),
+        Ok(Err(error)) => error.to_string(),
+        Err(_) => format!("no connection within {} s", PROXY_TIMEOUT.as_secs()),
+    };
+    let fix = "correct HTTPS_PROXY, HTTP_PROXY or ALL_PROXY, or name the endpoint's host in NO_PROXY";
+    Outcome::fault(format_args!("{address}: {fault}"), fix)
+}
+
+/// A failed request. The exporter would try again by itself; here, somebody waits.
+fn fault(error: &ApiError) -> Outcome {
+    let fix = match error.reason {
+        Reason::Timeout => "check route and firewall, and try again",
+        Reason::Unavailable => "try again: the fault is on AWS's side",
+        Reason::Throttled => "try again in a minute: all clients of the account share its quota",
+        Reason::Credentials if error.code.as_deref() == Some("UnrecognizedClientException") => {
+            "enable the region for the account, or give the exporter valid credentials"
+        }
+        Reason::Rejected if error.cause.contains("ResourceNotFound") => {
+            "check targets[].filter: AWS does not know what it names"
+        }
+        reason => reason.advice(),
     };
     Outcome::fault(error, fix)
 }
@@ -218,19 +293,29 @@ fn clock(difference: Option<i64>) -> Outcome {
     Outcome::fault(what, fix)
 }
 
+/// A first page without jobs.
+#[derive(Clone, Copy, Debug)]
+struct NoJobs<'a> {
+    region: &'a str,
+    is_filtered: bool,
+}
+
 /// The result of a permission. Without jobs, AWS was asked for one that does not exist.
-fn allowed(permission: Permission, asked: Result<(), ApiError>, has_jobs: bool, region: &str) -> Outcome {
-    match asked {
-        Ok(()) if has_jobs => Outcome::Ok("allowed".to_owned()),
-        Ok(()) if permission == Permission::ListJobs => {
-            Outcome::Warning(format!("allowed, but there are no jobs in {region}: is this the right region?"))
+fn allowed(permission: Permission, asked: Result<(), ApiError>, no_jobs: Option<NoJobs<'_>>) -> Outcome {
+    match (asked, no_jobs) {
+        (Ok(()), None) => Outcome::Ok("allowed".to_owned()),
+        (Ok(()), Some(NoJobs { is_filtered: true, .. })) if permission == Permission::ListJobs => {
+            Outcome::Warning("allowed, but no job matches targets[].filter on the first page".to_owned())
         }
-        Ok(()) => Outcome::Ok("not denied; asked for a job that does not exist".to_owned()),
-        Err(error) if error.reason == Reason::Denied => {
+        (Ok(()), Some(NoJobs { region, .. })) if permission == Permission::ListJobs => Outcome::Warning(format!(
+            "allowed, but no jobs are on the first page in {region}: is this the right region?"
+        )),
+        (Ok(()), Some(_)) => Outcome::Ok("not denied; asked for a job that does not exist".to_owned()),
+        (Err(error), _) if error.reason == Reason::Denied => {
             let fix = format!("allow {} to this identity, as {} does", permission.action(), permission.policy());
             Outcome::fault(error, fix)
         }
-        Err(error) => fault(&error),
+        (Err(error), _) => fault(&error),
     }
 }
 

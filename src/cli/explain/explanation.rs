@@ -11,8 +11,8 @@ use crate::clock::{Age, Clock, Time};
 use crate::collector::looks;
 use crate::collector::walks::account;
 use crate::jobs::{
-    AccountId, Description, ExecutionCounts, ExecutionStatus, JobTarget, Look, LookClass, LookResult, LookScope, Start,
-    Status, TargetSelection, Timestamp,
+    AccountId, Description, ExecutionCounts, ExecutionStatus, JobTarget, Look, LookClass, LookResult, LookScope,
+    OVERDUE_AFTER, Start, Status, TargetSelection, Timestamp,
 };
 use crate::metrics::Failure;
 use crate::web::links::{commands, console_url};
@@ -203,6 +203,9 @@ impl Explanation {
             }
             Some(Status::Scheduled) => match description.schedule.start {
                 Start::At(start) if start > self.now => why.push(format!("It starts at {}.", Time(start))),
+                Start::At(start) if start.after(OVERDUE_AFTER) >= self.now => {
+                    why.push(format!("It starts now: its time was {}.", Time(start)));
+                }
                 Start::At(start) => {
                     why.push(format!("It should have started {} ago, at {}.", age(Time(start)), Time(start)));
                     next.push(
@@ -229,12 +232,17 @@ impl Explanation {
         if queued > 0 {
             let oldest = self.things.iter().find(|thing| thing.status == "QUEUED");
             let oldest = oldest
-                .map(|thing| format!(" {} has not asked for it for {}.", thing.thing, age(thing.since)))
+                .map(|thing| format!(" {} has not started it for {}.", thing.thing, age(thing.since)))
                 .unwrap_or_default();
             why.push(format!("{} not started.{oldest}", executions(queued)));
             next.push(
                 "Check whether these things are connected to AWS IoT, and whether their software asks for jobs: \
                  aws iot search-index --query-string 'thingName:NAME' (with fleet indexing), or the log of the device."
+                    .to_owned(),
+            );
+            next.push(
+                "A device takes its jobs one after the other. To see whether an earlier one holds it up: \
+                 aws iot list-job-executions-for-thing --thing-name NAME --status IN_PROGRESS"
                     .to_owned(),
             );
         }
@@ -257,6 +265,12 @@ impl Explanation {
         if let Some((failed, share)) = failed.zip(self.counts.share(ExecutionStatus::is_failure)) {
             let percent = share * 100.0;
             why.push(format!("{failed} executions failed, timed out or were rejected: {percent:.1} % of all."));
+            next.push(format!(
+                "Find out why executions fail before more devices take the job: look at the statusDetails of one that failed \
+                 (aws iot describe-job-execution --region {} --job-id {} --thing-name NAME). If the job is at fault, cancel it: \
+                 aws iot cancel-job --region {} --job-id {}",
+                self.aws_region, self.job_id, self.aws_region, self.job_id
+            ));
         }
         if let Some(failure) = &self.executions_failure {
             why.push(format!("Not all is known about its executions: {failure}."));

@@ -51,15 +51,25 @@ pub(super) async fn run(config: &Config, arguments: &ExplainArgs, signals: Signa
 
 async fn explain_all(config: &Config, arguments: &ExplainArgs) -> u8 {
     let ExplainArgs { job_id, target: wanted, output } = arguments;
+    if !is_job_id(job_id) {
+        eprint(&format!("{job_id:?} is not a job id: those have 1 to 64 letters, digits, - and _\n"));
+        return USAGE;
+    }
     let (options, clock) = (ClientOptions::usual(), Clock::system());
     let limiters = Arc::new(RateLimiters::new(config.limits.requests_per_second));
     let (mut names, mut found, mut has_failed) = (Vec::new(), Vec::new(), false);
     for target in &config.targets {
+        let known_name = target.known_name().unwrap_or("default");
         let resolved = match aws::resolve(target, &options, clock).await {
             Ok(resolved) => resolved,
             Err(error) => {
-                error!(%error, "cannot start");
-                return USAGE;
+                names.push(known_name.to_owned());
+                // One target does not keep the others from being asked.
+                if wanted.as_ref().is_none_or(|wanted| wanted == known_name) {
+                    has_failed = true;
+                    eprint(&format!("{error}\n"));
+                }
+                continue;
             }
         };
         let (name, region) = (resolved.name().to_owned(), resolved.region().to_owned());
@@ -94,6 +104,11 @@ async fn explain_all(config: &Config, arguments: &ExplainArgs) -> u8 {
         });
     }
     if found.is_empty() || has_failed { FAILURE } else { SUCCESS }
+}
+
+/// Source: [CreateJob](https://docs.aws.amazon.com/iot/latest/apireference/API_CreateJob.html), `jobId`.
+fn is_job_id(text: &str) -> bool {
+    (1..=64).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_".contains(&byte))
 }
 
 async fn explain_in(

@@ -18,7 +18,7 @@ use super::{
 const MAX_NEW_LABELS: usize = 16;
 
 /// A job is overdue this long after its start time: AWS needs some minutes, and clocks differ.
-pub(super) const OVERDUE_AFTER: Duration = Duration::from_mins(5);
+pub const OVERDUE_AFTER: Duration = Duration::from_mins(5);
 
 /// What a snapshot contains.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

@@ -455,7 +455,7 @@ async fn explain_names_the_thing_that_never_asked_for_the_job_and_doctor_what_is
     }
     let key = ministack.access_key("executions.json", &[]);
     let explained = printed(&ministack, &key, &["explain", "fw-1"]).await;
-    for part in ["1 execution is not started. d1 has not asked for it for", "1 QUEUED, 1 SUCCEEDED, 1 FAILED", "line"] {
+    for part in ["1 execution is not started. d1 has not started it for", "1 QUEUED, 1 SUCCEEDED, 1 FAILED", "line"] {
         assert!(explained.contains(part), "{part} is not in {explained}");
     }
 
