@@ -14,7 +14,8 @@ It installs nothing.
           Debian and Ubuntu this installs what is missing: packages with apt-get, as root or with sudo, and a Python
           environment in target/python. Newer versions of Prometheus and vmalert, and Helm, are unpacked into target/tools.
           Builds with the oldest Rust that Cargo.toml allows, which rustup must have. Checks licences and sources of the
-          dependencies with cargo-deny, which is built into target/tools. Compares docs/compatibility.md with what ran.
+          dependencies with cargo-deny, which is built into target/tools. Builds the archive, the deb and the rpm of a release, and
+          installs the deb in a clean Debian. Compares docs/compatibility.md with what ran.
   --help  Print this text.
 USAGE
 }
@@ -27,7 +28,7 @@ step() { printf '\n== %s\n' "$*"; }
 # need neither those services nor their ports.
 install_tools() {
   # Command and the Debian package that has it.
-  local tools="chromium:chromium curl:curl promtool:prometheus amtool:prometheus-alertmanager unshare:util-linux systemd-analyze:systemd npm:npm"
+  local tools="chromium:chromium curl:curl debootstrap:debootstrap lintian:lintian rpm:rpm rpmlint:rpmlint strip:binutils promtool:prometheus amtool:prometheus-alertmanager unshare:util-linux systemd-analyze:systemd npm:npm"
   local tool missing=""
   for tool in $tools; do
     type -P "${tool%%:*}" >/dev/null || missing="$missing ${tool##*:}"
@@ -184,6 +185,9 @@ if [ -n "$all" ]; then
 
   step "compatibility"
   tests/compatibility.sh --check "$results"
+
+  step "packages"
+  $(as_root) tests/packages.sh --program target/debug/aws-iot-jobs-exporter
 else
   step "tests, without the modules foreign and long"
   cargo test --locked -- --skip foreign:: --skip long::

@@ -257,20 +257,22 @@ mod tests {
     #[test]
     fn the_thresholds_are_those_of_the_alert_rules() {
         let rules = include_str!("../../config/prometheus/rules/alerts.yml");
-        let has = |alert: &str, severity: &str, condition: String| {
-            rules.lines().any(|line| {
-                let mut words = line.trim_start_matches('#').split_whitespace();
-                words.next() == Some(alert) && words.next() == Some(severity) && {
-                    let rest: Vec<&str> = words.collect();
-                    rest.join(" ").starts_with(&condition)
-                }
-            })
+        // A contract test holds the expressions against this table at the head of the file.
+        let threshold = |alert: &str, name: &str| {
+            let rows = rules.lines().map(|line| line.trim_start_matches('#').split_whitespace().collect::<Vec<_>>());
+            let of_name =
+                |row: Vec<&'static str>| (row.get(..2) == Some(&[alert, name])).then(|| row.get(2).copied())?;
+            rows.into_iter().find_map(of_name).unwrap_or_else(|| panic!("{alert} has no threshold {name}"))
         };
-        assert!(has("AwsIotJobStuck", "critical", format!(">= {MIN_OPEN} ")));
-        assert!(has("AwsIotJobStuck", "critical", format!(">= {MIN_OPEN_SHARE} ")));
-        assert!(has("AwsIotRolloutFailing", "critical", format!(">= {MANY_FAILED} ")));
-        assert!(has("AwsIotRolloutFailing", "critical", format!(">= {MIN_FAILED} ")));
-        assert!(has("AwsIotRolloutFailing", "warning", format!(">= {SOME_FAILED}")));
-        assert!(has("AwsIotJobExecutionLong", "warning", format!("> {} ", LONG_EXECUTION.as_secs())));
+        for (alert, name, expected) in [
+            ("AwsIotJobStuck", "open_executions", MIN_OPEN.to_string()),
+            ("AwsIotJobStuck", "open_share", MIN_OPEN_SHARE.to_string()),
+            ("AwsIotRolloutFailing", "critical_share", MANY_FAILED.to_string()),
+            ("AwsIotRolloutFailing", "warning_share", SOME_FAILED.to_string()),
+            ("AwsIotRolloutFailing", "failed_executions", MIN_FAILED.to_string()),
+            ("AwsIotJobExecutionLong", "seconds", LONG_EXECUTION.as_secs().to_string()),
+        ] {
+            assert_eq!(threshold(alert, name), expected, "{alert} {name}");
+        }
     }
 }
