@@ -28,6 +28,18 @@ pub(super) struct Signals {
     pub(super) hangups: Signal,
 }
 
+impl Signals {
+    /// Runs work that ends by itself, or until a signal asks for the end. A hang-up does too: there is nothing to reload.
+    pub(super) async fn interrupting(self, work: impl Future<Output = u8>) -> u8 {
+        let Self { stop, mut hangups } = self;
+        tokio::select! {
+            status = Box::pin(work) => status,
+            () = stop => FAILURE,
+            _ = hangups.recv() => FAILURE,
+        }
+    }
+}
+
 /// Runs a command and returns its exit status.
 pub(super) fn run(command: impl AsyncFnOnce(Signals) -> u8) -> u8 {
     let runtime = match runtime() {

@@ -159,25 +159,17 @@ fn check_partitions(spec: &Target, at: &Cursor<'_>, found: Option<&str>) {
 }
 
 fn proxy_problems(sources: &Sources) -> impl Iterator<Item = Problem> {
-    used_proxies(sources).filter_map(|(name, url)| Some(Problem::of_source(name, None, proxy_error(url)?)))
-}
-
-/// The variables that name proxies, with their values, which can contain a password.
-fn used_proxies(sources: &Sources) -> impl Iterator<Item = (&'static str, &str)> {
     let proxy = |names: [&'static str; 2]| names.into_iter().find_map(|name| Some((name, sources.variable(name)?)));
     let [http, https, all] = PROXY_VARIABLES.map(proxy);
     let all = all.filter(|_| http.is_none() || https.is_none());
-    [http, https, all].into_iter().flatten()
-}
-
-/// A proxy's URL. Without a scheme, it is http.
-fn with_scheme(url: &str) -> String {
-    if url.contains("://") { url.to_owned() } else { format!("http://{url}") }
+    let used = [http, https, all].into_iter().flatten();
+    used.filter_map(|(name, url)| Some(Problem::of_source(name, None, proxy_error(url)?)))
 }
 
 /// Why a proxy is unusable; `None` if it is valid. The URL can contain a password, so it is not repeated.
 fn proxy_error(url: &str) -> Option<String> {
-    let with_scheme = with_scheme(url);
+    // Without a scheme, it is http.
+    let with_scheme = if url.contains("://") { url.to_owned() } else { format!("http://{url}") };
     let scheme = with_scheme.split("://").next().unwrap_or_default().to_ascii_lowercase();
     if !["http", "https"].contains(&scheme.as_str()) {
         let known = KNOWN_SCHEMES.into_iter().find(|known| *known == scheme).map(|known| format!(" \"{known}\""));

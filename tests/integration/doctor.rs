@@ -50,6 +50,14 @@ impl Report {
     }
 }
 
+/// The command for an endpoint that is not the simulator.
+fn doctor_for(url: &str) -> Command {
+    let mut command = program(&["doctor"]);
+    command.env("AWS_REGION", "eu-west-1").env("AWS_ENDPOINT_URL", url);
+    command.env("AWS_ACCESS_KEY_ID", "AKIATESTTESTTESTTEST").env("AWS_SECRET_ACCESS_KEY", "secret");
+    command
+}
+
 fn denying(jobs: impl IntoIterator<Item = simulator::Job>, operation: Operation) -> Simulator {
     let simulator = simulated(jobs);
     simulator.intercept(move |call| {
@@ -160,10 +168,7 @@ async fn a_denied_operation_is_named_with_the_policy_that_allows_it() {
 
 #[tokio::test]
 async fn an_endpoint_that_cannot_be_reached_is_named() {
-    let mut command = program(&["doctor"]);
-    command.env("AWS_REGION", "eu-west-1").env("AWS_ENDPOINT_URL", format!("http://127.0.0.1:{}", free_port()));
-    command.env("AWS_ACCESS_KEY_ID", "AKIATESTTESTTESTTEST").env("AWS_SECRET_ACCESS_KEY", "secret");
-    let report = Report::of(command).await;
+    let report = Report::of(doctor_for(&format!("http://127.0.0.1:{}", free_port()))).await;
     report.expect("endpoint", "FAULT", &["ListJobs on 127.0.0.1", "Connection refused", "Fix: check endpoint_url"]);
     report.expect("clock", "skipped", &["does not answer"]);
     report.expect("identity", "skipped", &["does not answer"]);
@@ -188,9 +193,7 @@ async fn a_clock_that_is_an_hour_behind_is_named() {
 #[tokio::test]
 async fn a_proxy_that_cannot_be_reached_is_named_without_its_password() {
     let proxy = format!("http://u:hunter2@127.0.0.1:{}", free_port());
-    let mut command = program(&["doctor"]);
-    command.env("AWS_REGION", "eu-west-1").env("AWS_ENDPOINT_URL", "http://iot.example.test");
-    command.env("AWS_ACCESS_KEY_ID", "AKIATESTTESTTESTTEST").env("AWS_SECRET_ACCESS_KEY", "secret");
+    let mut command = doctor_for("http://iot.example.test");
     let report = Report::of(command.env("HTTP_PROXY", &proxy)).await;
     report.expect("proxy", "FAULT", &["127.0.0.1:", "Connection refused", "NO_PROXY"]);
     report.expect("endpoint", "FAULT", &["whether it allows the endpoint"]);

@@ -24,13 +24,7 @@ pub(super) struct DoctorArgs {
 
 /// Checks each target, and prints a line for each check.
 pub(super) async fn run(loaded: &Loaded, arguments: &DoctorArgs, signals: Signals) -> u8 {
-    let Signals { stop, mut hangups } = signals;
-    tokio::select! {
-        status = Box::pin(check_all(loaded, arguments)) => status,
-        () = stop => FAILURE,
-        // There is nothing to reload.
-        _ = hangups.recv() => FAILURE,
-    }
+    signals.interrupting(check_all(loaded, arguments)).await
 }
 
 async fn check_all(loaded: &Loaded, arguments: &DoctorArgs) -> u8 {

@@ -69,7 +69,7 @@ impl Permission {
         }
     }
 
-    /// The shipped policy that has it.
+    /// The shipped policy that allows it.
     const fn policy(self) -> &'static str {
         match self {
             Self::ListJobs => "config/iam/counts.json",

@@ -40,13 +40,7 @@ enum Output {
 
 /// Explains a job in each target where it exists.
 pub(super) async fn run(config: &Config, arguments: &ExplainArgs, signals: Signals) -> u8 {
-    let Signals { stop, mut hangups } = signals;
-    tokio::select! {
-        status = Box::pin(explain_all(config, arguments)) => status,
-        () = stop => FAILURE,
-        // There is nothing to reload.
-        _ = hangups.recv() => FAILURE,
-    }
+    signals.interrupting(explain_all(config, arguments)).await
 }
 
 async fn explain_all(config: &Config, arguments: &ExplainArgs) -> u8 {

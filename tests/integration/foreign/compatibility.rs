@@ -86,7 +86,7 @@ impl System {
 fn protocols(system: System) -> Vec<(&'static str, String)> {
     let only = |protocol| (protocol, format!("scrape_protocols: [{protocol}], "));
     match system {
-        // It negotiates, and cannot be told what to ask for.
+        // It negotiates: no option sets the format.
         System::Prometheus2 => vec![("OpenMetricsText1.0.0", String::new())],
         System::Prometheus3 => [
             "OpenMetricsText1.0.0",
