@@ -91,6 +91,11 @@ impl ApiError {
         Self::new(operation, location, (Reason::Malformed, Some(MALFORMED.to_owned()), cause))
     }
 
+    /// A valid answer that cannot be used.
+    pub(super) fn unusable(operation: &'static str, location: &str, reason: Reason, cause: String) -> Self {
+        Self::new(operation, location, (reason, None, cause))
+    }
+
     /// An attempt that took too long.
     pub(super) fn timeout(operation: &'static str, location: &str, limit: Duration) -> Self {
         let cause = format!("no complete answer within {} s", limit.as_secs());

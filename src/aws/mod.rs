@@ -85,9 +85,9 @@ const MAX_TOKEN: usize = 16 << 10;
 /// A hint for failures of STS.
 const WITHOUT_STS: &str = "STS is asked only for the account id: allow access to it, or set targets[].account_id";
 
-const LIST_JOBS: Operation = Operation::page("ListJobs");
-const DESCRIBE_JOB: Operation = Operation::single("DescribeJob");
-const LIST_EXECUTIONS: Operation = Operation::page("ListJobExecutionsForJob");
+pub(crate) const LIST_JOBS: Operation = Operation::page("ListJobs");
+pub(crate) const DESCRIBE_JOB: Operation = Operation::single("DescribeJob");
+pub(crate) const LIST_EXECUTIONS: Operation = Operation::page("ListJobExecutionsForJob");
 const LIST_TAGS: Operation = Operation::single("ListTagsForResource");
 const GET_CALLER_IDENTITY: Operation = Operation::single("GetCallerIdentity");
 
@@ -585,6 +585,11 @@ impl Connection {
     #[must_use]
     pub fn has_quota_account(&self) -> bool {
         self.caller.limiter.has_account()
+    }
+
+    /// The error of an operation of AWS IoT whose answers are each valid, but cannot be used together, or for this target.
+    pub(crate) fn unusable(&self, operation: Operation, reason: Reason, cause: String) -> ApiError {
+        ApiError::unusable(operation.name, &self.caller.location(&self.iot_host), reason, cause)
     }
 
     /// An answer that the SDK could parse, but that lacks required content.

@@ -36,7 +36,7 @@ const RETRY_WAITS: [Duration; 2] = [Duration::from_secs(1), Duration::from_secs(
 
 /// An operation of AWS.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Operation {
+pub(crate) struct Operation {
     /// Its AWS name.
     pub(super) name: &'static str,
     /// The longest waits before the second and later attempts. The actual wait is random, so that targets which fail

@@ -10,10 +10,10 @@ use std::pin::Pin;
 use std::sync::Arc;
 
 use super::requests::{Answered, Requests};
-use super::walks::check_same_account;
+use super::walks::{check_same_account, other_account};
 use crate::aws::rate_limit::Class;
-use crate::aws::{Connection, DescribePermit};
-use crate::jobs::{AccountId, DescribeClass, Description, JobArn, JobId, JobRequest};
+use crate::aws::{Connection, DESCRIBE_JOB, DescribePermit};
+use crate::jobs::{AccountId, DescribeClass, Description, JobId, JobRequest};
 use crate::metrics::{Failure, Reason};
 
 /// The largest number of concurrent requests. The rate limit spaces them, so this matters only if answers are slow.
@@ -118,13 +118,9 @@ async fn describe(
         check_same_account(connection, account).await?;
         return Ok(None);
     };
-    match description.summary.job_arn.as_deref().and_then(JobArn::parse) {
-        Some(arn) if arn.account != *account => {
-            let found = arn.account;
-            let message =
-                format!("DescribeJob describes a job of account {found}, but the target is account {account}");
-            Err(Failure { reason: Reason::AccountMismatch, message })
-        }
-        _ => Ok(Some(Box::new(description))),
+    if let Some(other) = other_account(description.summary.job_arn.as_deref(), account) {
+        let cause = format!("the job belongs to account {other}, but the target is account {account}");
+        return Err(connection.unusable(DESCRIBE_JOB, Reason::AccountMismatch, cause).into());
     }
+    Ok(Some(Box::new(description)))
 }

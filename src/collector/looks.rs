@@ -1,8 +1,8 @@
 //! Looks at the executions of a job, by `ListJobExecutionsForJob`.
 
-use super::walks::{Tokens, check_same_account};
-use crate::aws::Connection;
+use super::walks::{REPEATED_TOKEN, Tokens, check_same_account};
 use crate::aws::rate_limit::Class;
+use crate::aws::{Connection, LIST_EXECUTIONS};
 use crate::clock::Clock;
 use crate::jobs::{AccountId, Look, LookClass, LookResult};
 use crate::metrics::{Failure, Reason};
@@ -51,9 +51,8 @@ pub(crate) async fn look(
             }
             let Some(next) = page.next_token else { break };
             if !tokens.is_new(&next) {
-                let message =
-                    format!("page {pages} of the executions of job {job_id} repeats the token of an earlier page");
-                return Err(Failure { reason: Reason::TokenLoop, message });
+                let cause = format!("page {pages} of the executions of job {job_id}: {REPEATED_TOKEN}");
+                return Err(connection.unusable(LIST_EXECUTIONS, Reason::TokenLoop, cause).into());
             }
             token = Some(next);
         }

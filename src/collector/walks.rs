@@ -8,9 +8,13 @@ use std::hash::BuildHasher as _;
 use std::hash::RandomState;
 
 use crate::aws::rate_limit::Class;
-use crate::aws::{ApiError, Connection, Query};
+use crate::aws::{ApiError, Connection, LIST_JOBS, Query};
 use crate::jobs::{AccountId, JobArn, JobSummary, Scope, Status};
 use crate::metrics::{Failure, Reason, WalkProgress};
+
+/// Why a list with a repeated token cannot be used.
+pub(super) const REPEATED_TOKEN: &str =
+    "the answer repeats the token of an earlier page, so the same pages would follow";
 
 /// The result of a complete walk.
 #[derive(Debug)]
@@ -48,8 +52,7 @@ impl Walk<'_> {
         insert: impl Fn(&mut T, &JobSummary),
     ) -> Result<Walked<T>, Failure> {
         let account = account(connection).await?;
-        let pages = self.pages(connection, &account, |summary| insert(&mut jobs, summary)).await;
-        let pages = pages.map_err(|error| Failure { reason: error.reason(), message: error.to_string() })?;
+        let pages = self.pages(connection, &account, |summary| insert(&mut jobs, summary)).await?;
         check_same_account(connection, &account).await?;
         Ok(Walked { account, pages, jobs })
     }
@@ -63,29 +66,33 @@ impl Walk<'_> {
         connection: &Connection,
         account: &AccountId,
         mut take: impl FnMut(&JobSummary),
-    ) -> Result<u64, WalkError> {
+    ) -> Result<u64, Failure> {
         let Self { class, queries, max_pages, progress } = *self;
         let mut pages = 0;
         for query in queries {
             let (mut tokens, mut token) = (Tokens::default(), None);
             loop {
-                if pages >= u64::from(max_pages) {
-                    return Err(WalkError::PageLimit { max_pages });
-                }
                 let page = pages + 1;
-                let answer = connection
-                    .list_jobs(query, token, class)
-                    .await
-                    .map_err(|source| WalkError::Page { page, source })?;
+                let at_page =
+                    |error: ApiError| Failure { reason: error.reason, message: format!("page {page}: {error}") };
+                let unusable = |reason, cause| at_page(connection.unusable(LIST_JOBS, reason, cause));
+                if page > u64::from(max_pages) {
+                    let cause = format!("the list goes on after {max_pages} pages, the limit of limits.max_pages");
+                    return Err(unusable(Reason::PageLimit, cause));
+                }
+                let answer = connection.list_jobs(query, token, class).await.map_err(at_page)?;
                 pages = page;
                 progress.page_read(answer.items.len());
                 for summary in &answer.items {
-                    check_account(summary, account, page)?;
+                    if let Some(other) = other_account(summary.job_arn.as_deref(), account) {
+                        let cause = format!("a job of account {other} is listed, but the target is account {account}");
+                        return Err(unusable(Reason::AccountMismatch, cause));
+                    }
                     take(summary);
                 }
                 let Some(next) = answer.next_token else { break };
                 if !tokens.is_new(&next) {
-                    return Err(WalkError::TokenLoop { page });
+                    return Err(unusable(Reason::TokenLoop, REPEATED_TOKEN.to_owned()));
                 }
                 token = Some(next);
             }
@@ -108,54 +115,6 @@ pub(super) async fn check_same_account(connection: &Connection, before: &Account
     }
     let message = format!("the credentials changed from account {before} to account {after} during the run");
     Err(Failure { reason: Reason::AccountMismatch, message })
-}
-
-/// Why a walk failed.
-#[derive(Debug, thiserror::Error)]
-pub(crate) enum WalkError {
-    /// A page could not be read.
-    #[error("page {page}: {source}")]
-    Page {
-        /// The page, counted from 1 over the whole walk.
-        page: u64,
-        /// The error.
-        source: ApiError,
-    },
-    /// A token repeats, so the same pages would follow.
-    #[error("page {page} repeats the token of an earlier page of this walk")]
-    TokenLoop {
-        /// The page with the token.
-        page: u64,
-    },
-    /// More pages than `limits.max_pages`.
-    #[error("there are more than {max_pages} pages")]
-    PageLimit {
-        /// The limit.
-        max_pages: u32,
-    },
-    /// A job of another account.
-    #[error("page {page} lists a job of account {found}, but the target is account {expected}")]
-    AccountMismatch {
-        /// The page.
-        page: u64,
-        /// The account in the job's ARN.
-        found: AccountId,
-        /// The target's account.
-        expected: AccountId,
-    },
-}
-
-impl WalkError {
-    /// The kind of failure.
-    #[must_use]
-    pub(crate) const fn reason(&self) -> Reason {
-        match self {
-            Self::Page { source, .. } => source.reason,
-            Self::TokenLoop { .. } => Reason::TokenLoop,
-            Self::PageLimit { .. } => Reason::PageLimit,
-            Self::AccountMismatch { .. } => Reason::AccountMismatch,
-        }
-    }
 }
 
 /// The page tokens of one listing. A repeated token leads to the same pages.
@@ -203,13 +162,9 @@ pub(crate) fn query(scope: &Scope, status: Option<Status>) -> Query {
     }
 }
 
-fn check_account(summary: &JobSummary, account: &AccountId, page: u64) -> Result<(), WalkError> {
-    match summary.job_arn.as_deref().and_then(JobArn::parse) {
-        Some(arn) if arn.account != *account => {
-            Err(WalkError::AccountMismatch { page, found: arn.account, expected: account.clone() })
-        }
-        _ => Ok(()),
-    }
+/// The account in a job's ARN, if it is not this one.
+pub(super) fn other_account(arn: Option<&str>, account: &AccountId) -> Option<AccountId> {
+    arn.and_then(JobArn::parse).map(|arn| arn.account).filter(|found| found != account)
 }
 
 #[cfg(test)]

@@ -50,7 +50,7 @@ async fn get(exporter: &Exporter, path: &str) -> (StatusCode, String) {
     (status, String::from_utf8(response.into_body().into_bytes().to_vec()).expect("UTF-8"))
 }
 
-async fn get_json(exporter: &Exporter, path: &str) -> Value {
+pub async fn get_json(exporter: &Exporter, path: &str) -> Value {
     let (status, body) = get(exporter, path).await;
     assert_eq!(status, StatusCode::OK, "{body}");
     serde_json::from_str(&body).expect("JSON")

@@ -15,6 +15,7 @@ use aws_iot_jobs_exporter::simulator::{self, Call, Fleet, Job, Operation, Respon
 use bytes::Bytes;
 use tokio::time::Instant;
 
+use crate::api::get_json;
 use crate::support::{
     Exporter, Exposition, Fate, LISTINGS, NOW, REGION, Rotating, ThreadLog, account, jobs, list_only,
     only_one_walks_again, simulator as simulated, target, truth,
@@ -334,6 +335,10 @@ async fn every_failure_has_its_reason_publishes_nothing_and_heals_by_itself() {
         assert_eq!(after.failures("open_jobs", reason), Some(1.0), "{case}: {}", after.text);
         assert_eq!(after.up(), Some(0.0), "{case}");
         assert_eq!(after.job_lines(), before.job_lines(), "{case}");
+        let status = get_json(&exporter, "/api/v1/status").await;
+        let failure = &status["targets"][0]["collectors"][0]["failure"];
+        let named = |message: &str| message.starts_with("page ") && message.contains(": ListJobs on simulator.test: ");
+        assert!(failure["message"].as_str().is_some_and(named), "{case}: {failure}");
         exporter.simulator.stop_intercepting();
         let healed = exporter.listed(3).await;
         assert_eq!((healed.up(), healed.jobs()), (Some(1.0), truth(&exporter.simulator)), "{case}");
