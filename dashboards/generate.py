@@ -698,37 +698,41 @@ def rollouts(title, filters, height):
         query(state(chosen) + filters, "A", kind="table"),
         query(f"({done}) / {everything}", "B", kind="table"),
         query(f"max by ({JOB}, done_of_total) ({with_count(f'({done})', everything, 'done_of_total')})", "C", kind="table"),
+        query(f"{executions(chosen, 'SUCCEEDED')} / {everything}", "D", kind="table"),
         query(f"{executions(chosen, BAD)} / {everything}", "E", kind="table"),
         query(place_of_several(chosen), "F", kind="table"),
         query(hourly, "G", kind="table"),
         query(f"time() - {of_job('aws_iot_job_last_progress_timestamp_seconds', chosen)}", "H", kind="table"),
         query(grouped(chosen), "I", kind="table"),
+        query(executions(chosen, OPEN), "J", kind="table"),
         query(f"1000 * {start(chosen)}", "K", kind="table"),
         query(f"{age} > 0", "L", kind="table"),
         query(console(f"max by ({JOB}) (aws_iot_job_info{{{chosen}}})"), "M", kind="table"),
     ]
     # The column Target is not always there, and links need the target's name.
     place = [("account", "Account"), ("region", "Region"), ("target", "TargetName")]
-    # State has the rest of the width: more if the column Target is not there.
+    # Job has the rest of the width: more if the column Target is not there.
     columns = [
-        state_column("Value #A", None),
+        state_column("Value #A", 122),
         Column("place", "Target", 100, **WRAPPED),
-        Column("job_id", "Job", 272, **WRAPPED, links=[
+        Column("job_id", "Job", **WRAPPED, links=[
             link("Rollout", to_dashboard("aws-iot-jobs-rollout", *place, ("job", "Job"))),
             link("AWS console", CONSOLE + "${__data.fields.Job}", True),
         ]),
         Column("Value #B", "Progress", 78, "percentunit", mappings=PROGRESS_BAR, custom__align="left", custom__cellOptions={"type": "color-text"}),
-        Column("done_of_total", "Ended", 114, custom__align="right"),
+        Column("done_of_total", "Ended", 108, custom__align="right"),
+        Column("Value #J", "Open", 54, "locale"),
+        Column("Value #D", "Success", 66, "percentunit", decimals=0),
         Column("Value #E", "Failed", 56, "percentunit", decimals=0, **SHARE_OF_FAILURES),
         Column("Value #G", "Per h", 50, "locale"),
         Column("Value #H", "No progress", 112, "dtdhms"),
-        Column("groups", "Groups", 124, **WRAPPED, links=[link("Thing group", to_dashboard("aws-iot-jobs-thing-group", *place, ("thing_group", "Group")))]),
+        Column("groups", "Groups", 104, **WRAPPED, links=[link("Thing group", to_dashboard("aws-iot-jobs-thing-group", *place, ("thing_group", "Group")))]),
         Column("Value #K", "Started", 92, "time:YYYY-MM-DD"),
         Column("Value #L", "Duration", 112, "dtdhms"),
     ]
     description = (
         "Open and recently ended rollouts, those that need attention first. A job's id leads to its page and to the AWS console. " + ABOUT_STATES +
-        " Ended and Failed are of all executions, not of devices. Ended: also those that were canceled or removed. Per h: executions that ended within the last hour. No "
+        " Ended, Success and Failed are of all executions, not of devices. Ended: also those that were canceled or removed. Per h: executions that ended within the last hour. No "
         "progress: since an execution last started, reported or ended. Jobs beyond `limits.max_jobs` and `limits.max_ended_jobs` are missing. –: not known. Target is "
         "shown if there are several."
     )
