@@ -65,7 +65,7 @@ fn named(target: Option<&String>) -> String {
 pub struct ApiError {
     /// The operation, by its AWS name.
     pub operation: &'static str,
-    /// `on` and the host of the request, or `in` and the region if no request was sent.
+    /// `on` and the host of the request with its port, if its URL names one, or `in` and the region if no request was sent.
     pub location: String,
     /// The kind of failure.
     pub reason: Reason,

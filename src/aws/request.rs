@@ -60,7 +60,6 @@ impl Operation {
 #[derive(Clone, Debug)]
 pub(super) struct Host {
     clock: SigningClock,
-    name: Arc<OnceLock<String>>,
     url: Arc<OnceLock<http::Uri>>,
     last: Arc<Mutex<Option<Answered>>>,
 }
@@ -68,7 +67,7 @@ pub(super) struct Host {
 /// An answer of a service, with any status.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Answered {
-    /// The host.
+    /// The host, and the port if its URL names one.
     pub host: String,
     /// The time from the request until the headers of the answer, with the handshakes of a new connection.
     pub latency: Duration,
@@ -86,12 +85,14 @@ impl Storable for Sent {
 
 impl Host {
     pub(super) fn new(clock: SigningClock) -> Self {
-        Self { clock, name: Arc::default(), url: Arc::default(), last: Arc::default() }
+        Self { clock, url: Arc::default(), last: Arc::default() }
     }
 
-    /// `None` before the first request.
-    fn name(&self) -> Option<&String> {
-        self.name.get()
+    /// The host, and the port if its URL names one; `None` before the first request.
+    fn name(&self) -> Option<String> {
+        let url = self.url()?;
+        let port = url.port_u16().map_or_else(String::new, |port| format!(":{port}"));
+        Some(format!("{}{port}", url.host()?))
     }
 
     /// The URL of the first request; `None` before it.
@@ -120,10 +121,7 @@ impl Intercept for Host {
         _: &RuntimeComponents,
         config: &mut ConfigBag,
     ) -> Result<(), BoxError> {
-        let url: http::Uri = context.request().uri().parse()?;
-        if let Some(host) = url.host() {
-            self.name.get_or_init(|| host.to_owned());
-        }
+        let url = context.request().uri().parse()?;
         self.url.get_or_init(|| url);
         config.interceptor_state().store_put(Sent(Instant::now()));
         Ok(())
@@ -138,7 +136,7 @@ impl Intercept for Host {
         let Some((Sent(sent), host)) = config.load::<Sent>().zip(self.name()) else { return Ok(()) };
         let difference = server_time(context.response())
             .and_then(|time| Some(seconds(time)?.saturating_sub(seconds(self.clock.now())?)));
-        let answered = Answered { host: host.clone(), latency: sent.elapsed(), clock_difference: difference };
+        let answered = Answered { host, latency: sent.elapsed(), clock_difference: difference };
         *self.last.lock().unwrap_or_else(PoisonError::into_inner) = Some(answered);
         Ok(())
     }

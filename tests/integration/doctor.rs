@@ -77,7 +77,7 @@ async fn a_target_without_a_fault_has_a_line_for_each_check() {
     report.expect("region", "ok", &["eu-west-1"]);
     report.expect("credentials", "ok", &["AWS_ACCESS_KEY_ID in the environment"]);
     report.expect("identity", "ok", &["arn:aws:iam::012345678901:", "account 012345678901"]);
-    report.expect("endpoint", "ok", &["127.0.0.1 answered after"]);
+    report.expect("endpoint", "ok", &["127.0.0.1:", " answered after"]);
     report.expect("clock", "ok", &["s from AWS's"]);
     let operations = ["iot:ListJobs", "iot:DescribeJob", "iot:ListJobExecutionsForJob", "iot:ListTagsForResource"];
     for operation in operations {

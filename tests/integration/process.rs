@@ -427,7 +427,8 @@ async fn a_failure_is_logged_whole_once_and_shorter_while_it_lasts() {
     command.env("IOT_JOBS_EXPORTER_COLLECTORS__OPEN_JOBS__INTERVAL", "300ms");
     let mut daemon = Running::start(command);
     let first = daemon.until("run failed").await;
-    for part in ["reason=denied", "ListJobs on 127.0.0.1", "AccessDeniedException", "iot:ListJobs", "advice="] {
+    let on = format!("ListJobs on {}: ", endpoint.address);
+    for part in ["reason=denied", &on, "AccessDeniedException", "iot:ListJobs", "advice="] {
         assert!(first.contains(part), "{part} is not in {first}");
     }
     let again = daemon.until("run failed again").await;
