@@ -1,27 +1,27 @@
-# The exporter on a distroless image: no shell, no package manager, nobody's root. It writes nothing, so the root filesystem can be
-# read-only.
+# The exporter on a distroless image, which has no shell and no package manager. It runs as an unprivileged user and writes no files,
+# so the root filesystem can be read-only.
 #
 #   docker buildx build --build-arg REVISION=$(git rev-parse --short=12 HEAD) --tag aws-iot-jobs-exporter:0.1.0 .
 #   docker run --read-only --publish 127.0.0.1:10114:10114 aws-iot-jobs-exporter:0.1.0 demo --web.listen-address=:10114
 #
-# For arm64 too: `--platform linux/amd64,linux/arm64`, which compiles the other one emulated, and slowly; on a machine of its own kind it
-# is as fast. config/container/build.sh builds the image, judges it and runs it, with buildah and podman.
+# `--platform linux/amd64,linux/arm64` also builds for arm64. The platform that is not the machine's own is emulated, which is slow.
+# config/container/build.sh builds the image with buildah, checks it, and runs it with podman.
 #
-# podman and buildah need `--format docker` to keep the health check. Tags move, and those of distroless most of all. To pin the bytes,
-# append the digest that `docker buildx imagetools inspect IMAGE` tells, as IMAGE@sha256:….
+# podman and buildah keep the health check only with `--format docker`. Tags can move to another image. To pin an image, append the
+# digest that `docker buildx imagetools inspect IMAGE` prints: IMAGE@sha256:….
 
-# Of the same Debian as the one below, since the program takes the C library from there.
+# The same Debian release as the image below, because the program uses that image's C library.
 FROM docker.io/library/rust:1.95.0-slim-trixie AS build
-# `dev` is quick to build, for a look whether this file works.
+# `dev` builds faster, to test this file.
 ARG PROFILE=release
 WORKDIR /source
-# The dependencies in a layer of their own, which holds until one of these two files changes.
+# The dependencies are a layer of their own, which is built again only if one of these two files changes.
 COPY Cargo.toml Cargo.lock ./
 RUN mkdir -p src tests/integration \
     && echo 'fn main() {}' > src/main.rs \
     && touch src/lib.rs tests/integration/main.rs \
     && cargo build --locked --profile "$PROFILE" \
-    # Or cargo, which goes by times, would take the program that does nothing for newer than the real one.
+    # Without this, cargo would keep the empty program: it is newer than the real sources.
     && cargo clean --locked --profile "$PROFILE" --package aws-iot-jobs-exporter \
     && rm -r src
 COPY build.rs ./
@@ -46,11 +46,11 @@ LABEL org.opencontainers.image.title="aws-iot-jobs-exporter" \
     org.opencontainers.image.documentation="https://github.com/aws-iot-jobs-exporter/aws-iot-jobs-exporter/blob/main/README.md" \
     org.opencontainers.image.base.name="gcr.io/distroless/cc-debian13:nonroot"
 COPY --from=build /image /
-# By number, for Kubernetes to see that it is not root; the same as the base image's `nonroot`.
+# The base image's `nonroot`. As a number, so that Kubernetes can check runAsNonRoot.
 USER 65532:65532
 EXPOSE 10114
-# Where it listens is known here by the environment and not by arguments or a file: where it is not :10114, or TLS is spoken there,
-# set IOT_JOBS_EXPORTER_WEB__LISTEN_ADDRESSES or IOT_JOBS_EXPORTER_WEB__PROBE_ADDRESS, which the exporter itself goes by too.
+# The health check does not see the exporter's arguments or its file. If the exporter does not listen on :10114, or uses TLS there, set
+# IOT_JOBS_EXPORTER_WEB__LISTEN_ADDRESSES or IOT_JOBS_EXPORTER_WEB__PROBE_ADDRESS. The exporter and the health check both read them.
 HEALTHCHECK --interval=30s --timeout=10s --start-period=10s --retries=3 \
     CMD ["/usr/local/bin/aws-iot-jobs-exporter", "--health.check"]
 ENTRYPOINT ["/usr/local/bin/aws-iot-jobs-exporter"]

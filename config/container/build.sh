@@ -1,15 +1,16 @@
 #!/usr/bin/env bash
-# Builds the image of the Dockerfile, judges it, and runs it with as little as it should need: nobody's user, a root filesystem that is
-# read-only, no capability, nothing to gain. For this machine's architecture; amd64 is what it was seen to work on.
+# Builds the image of the Dockerfile, checks its content, and runs it as an unprivileged user with a read-only root filesystem and no
+# capabilities. It builds for this machine's architecture, and was tested on amd64.
 #
 #   config/container/build.sh [--stand-ins] [PROFILE]
 #
-# PROFILE is cargo's: `release`, or `dev` for a quick look. --stand-ins makes the Dockerfile's base images from Debian's packages and the
-# Rust toolchain that is installed here, for machines that reach no registry: good for a look at the Dockerfile, not for use. They
-# have the real ones' names and stay until `buildah rmi`; where the real ones are there, those are taken.
+# PROFILE is the profile of cargo: `release` by default, or `dev`, which builds faster. --stand-ins is for machines that reach no image
+# registry: it makes the base images of the Dockerfile from Debian packages and the installed Rust toolchain. The result tests the
+# Dockerfile and is not for production. The stand-ins have the names of the real images and stay until `buildah rmi`. Real images that
+# are present are used instead.
 #
-# It takes root, or whatever lets buildah and podman share their images without. On a machine that is a container itself,
-# BUILDAH_ISOLATION=chroot helps buildah, and for podman a file that CONTAINERS_CONF names: `runtime`, `cgroup_manager`, `default_ulimits`.
+# Run it as root, or where buildah and podman share their images without root. Inside a container, set BUILDAH_ISOLATION=chroot for
+# buildah, and CONTAINERS_CONF for podman to a file with `runtime`, `cgroup_manager` and `default_ulimits`.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 
@@ -24,7 +25,7 @@ fi
 profile="${1:-release}"
 image="localhost/aws-iot-jobs-exporter:$profile"
 read -r builder runtime < <(sed -n 's/^FROM \([^ ]*\).*/\1/p' Dockerfile | xargs)
-# What each change brings stays under 20 MB, beside the base image that machines share.
+# The limit for the image without its base image, in bytes.
 most=20000000
 
 step "tools"
@@ -43,7 +44,7 @@ finish() {
 }
 trap finish EXIT
 
-# An image of what is in a folder.
+# Makes the image $1 of the folder $2. More arguments are for `buildah config`.
 image_of() {
   local container
   container=$(buildah from scratch)
@@ -55,7 +56,7 @@ image_of() {
 handed_in=()
 if [ -n "$stand_ins" ]; then
   step "stand-ins for $builder and $runtime"
-  # As this machine reaches the sources of packages, so does the build: with its certificates, and with what cargo has and knows.
+  # The build reaches the package sources as this machine does: with its certificates, and with cargo's registry and configuration.
   cargo_home="${CARGO_HOME:-$HOME/.cargo}"
   certificates=/etc/ssl/certs/ca-certificates.crt
   mkdir -p "$cargo_home/registry"
@@ -65,10 +66,10 @@ if [ -n "$stand_ins" ]; then
   if ! is_there "$builder" || ! is_there "$runtime"; then
     root="$scratch/root"
     debootstrap --variant=minbase --include=ca-certificates,gcc,libc6-dev trixie "$root" >"$scratch/log" || fail "$(tail "$scratch/log")"
-    # What distroless has of these, and nothing to run.
+    # The files of these packages that the distroless image has, without programs.
     mkdir -p "$scratch/distroless/etc/ssl/certs" "$scratch/distroless/home/nonroot"
     chroot "$root" dpkg -L libc6 libgcc-s1 tzdata base-files | while read -r path; do
-      # Links to folders, such as /lib64, are among what it takes to run a program.
+      # Links to folders are copied too: programs need /lib64.
       if [ -L "$root$path" ] || { [ ! -d "$root$path" ] && [ -e "$root$path" ]; }; then printf '%s\n' "${path#/}"; fi
     done | tar --create --directory "$root" --files-from - | tar --extract --directory "$scratch/distroless"
     rm -rf "$scratch/distroless/usr/bin" "$scratch/distroless/sbin"
@@ -90,32 +91,32 @@ build() {
 step "build"
 build --build-arg "REVISION=$(git rev-parse --short=12 HEAD)" --tag "$image" .
 
-step "dependencies are not built again where only the program changes"
+step "a changed program does not build the dependencies again"
 mkdir -p "$scratch/changed/src"
 cp Cargo.toml Cargo.lock build.rs Dockerfile .dockerignore LICENSE-* "$scratch/changed/"
 for file in main.rs lib.rs; do echo 'compile_error!("this is the change");' >"$scratch/changed/src/$file"; done
-if build "$scratch/changed" >"$scratch/log" 2>&1; then fail "what can't be built was built"; fi
+if build "$scratch/changed" >"$scratch/log" 2>&1; then fail "a program with a compile error was built"; fi
 grep --quiet 'this is the change' "$scratch/log" || fail "$(tail "$scratch/log")"
 [ "$(grep --count 'Compiling' "$scratch/log")" = 1 ] || fail "$(grep Compiling "$scratch/log")"
 grep Compiling "$scratch/log"
 
-step "what is in the image"
+step "content of the image"
 size=$(podman image inspect --format '{{.Size}}' "$image")
 base=$(podman image inspect --format '{{.Size}}' "$runtime")
-echo "$((size - base)) bytes, on $base of the base image"
-[ "$profile" != release ] || [ $((size - base)) -lt "$most" ] || fail "that is more than $most"
+echo "$((size - base)) bytes, and $base bytes of the base image"
+[ "$profile" != release ] || [ $((size - base)) -lt "$most" ] || fail "the image without its base image is larger than $most bytes"
 podman image inspect --format '{{json .Config}}' "$image"
-[ "$(podman image inspect --format '{{.Config.User}}' "$image")" = 65532:65532 ] || fail "it does not run as 65532"
+[ "$(podman image inspect --format '{{.Config.User}}' "$image")" = 65532:65532 ] || fail "the user of the image is not 65532"
 mounted=$(podman image mount "$image")
 programs=$(find "$mounted" -xdev -type f -perm /111 ! -name '*.so*' -printf '/%P\n')
 shell=$(find "$mounted" ! -type d \( -name sh -o -name bash -o -name dash -o -name busybox -o -name apt -o -name dpkg \))
 podman image unmount "$image" >/dev/null
 echo "programs: $programs"
-[ -z "$shell" ] || fail "there is a shell, or a package manager: $shell"
+[ -z "$shell" ] || fail "the image has a shell or a package manager: $shell"
 
 step "run"
 address="127.0.0.1:$((20000 + RANDOM % 10000))"
-# Without systemd podman asks nobody by itself, and says so.
+# Without systemd, podman does not run health checks by itself, and warns about it.
 running=$(podman run --detach --network host --read-only --read-only-tmpfs=false --cap-drop ALL --security-opt no-new-privileges \
   --env IOT_JOBS_EXPORTER_WEB__LISTEN_ADDRESSES="$address" "$image" demo 2>"$scratch/log") || fail "$(cat "$scratch/log")"
 for _ in $(seq 60); do
@@ -123,18 +124,18 @@ for _ in $(seq 60); do
   [ "$(podman inspect --format '{{.State.Running}}' "$running")" = true ] || fail "$(podman logs "$running" 2>&1)"
   sleep 0.5
 done
-time podman healthcheck run "$running" || fail "it is not healthy"
+time podman healthcheck run "$running" || fail "the health check of the image failed"
 podman exec "$running" /usr/local/bin/aws-iot-jobs-exporter --health.check
 ! podman exec --env IOT_JOBS_EXPORTER_WEB__LISTEN_ADDRESSES=127.0.0.1:1 "$running" /usr/local/bin/aws-iot-jobs-exporter --health.check ||
-  fail "it is healthy where nobody is"
+  fail "the health check passes for an address without an exporter"
 pid=$(podman inspect --format '{{.State.Pid}}' "$running")
 grep --extended-regexp '^(Uid|Gid|CapEff|NoNewPrivs)' "/proc/$pid/status"
-grep --quiet --extended-regexp '^Uid:\s65532\s65532' "/proc/$pid/status" || fail "it does not run as 65532"
-grep --quiet --extended-regexp '^CapEff:\s0+$' "/proc/$pid/status" || fail "it has capabilities"
+grep --quiet --extended-regexp '^Uid:\s65532\s65532' "/proc/$pid/status" || fail "the exporter does not run as user 65532"
+grep --quiet --extended-regexp '^CapEff:\s0+$' "/proc/$pid/status" || fail "the exporter has capabilities"
 awk '$5 == "/" { print "/ is", $6 } ' "/proc/$pid/mountinfo"
-awk '$5 == "/" && $6 ~ /(^|,)ro(,|$)/ { found = 1 } END { exit !found }' "/proc/$pid/mountinfo" || fail "its root can be written to"
+awk '$5 == "/" && $6 ~ /(^|,)ro(,|$)/ { found = 1 } END { exit !found }' "/proc/$pid/mountinfo" || fail "the root filesystem is writable"
 curl --fail --silent --show-error "http://$address/metrics" | grep '^aws_iot_jobs_exporter_build_info'
 podman stop --time 5 "$running" >/dev/null
 code=$(podman inspect --format '{{.State.ExitCode}}' "$running")
-[ "$code" = 0 ] || fail "it ended with $code"
-echo "$image is good."
+[ "$code" = 0 ] || fail "the exporter exited with status $code after SIGTERM"
+echo "$image passed all checks."
