@@ -5,6 +5,7 @@
 //! aggregation has taken away is gone for what is around it. A fault is told with the panel, rule or line that it is in.
 
 pub mod dashboards;
+mod docs;
 mod known;
 mod pages;
 mod promql;

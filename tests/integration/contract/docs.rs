@@ -1,0 +1,314 @@
+//! What the Markdown files name exists: linked files and headings, paths, flags, configuration keys, variables. Their YAML and JSON
+//! parses, and the commands for a real account run.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::os::unix::fs::symlink;
+use std::path::{Component, Path, PathBuf};
+
+use aws_iot_jobs_exporter::config::{self, Sources};
+use aws_iot_jobs_exporter::jobs::{ExecutionStatus, Status};
+use aws_iot_jobs_exporter::simulator::Job;
+use regex_lite::Regex;
+use tokio::process::Command;
+
+use super::{File, assert_none, file};
+use crate::process::{PROGRAM, isolated, pointed_at};
+use crate::support::{Endpoint, NOW, simulator, text};
+
+/// The folders of the repository that can begin a path.
+const FOLDERS: [&str; 9] =
+    [".github/", "benches/", "charts/", "config/", "dashboards/", "docs/", "release/", "src/", "tests/"];
+
+const REPOSITORY: &str = "https://github.com/aws-iot-jobs-exporter/aws-iot-jobs-exporter/";
+
+/// Flags that pages name without a command before them, and whose they are.
+const FLAGS_OF_OTHER_PROGRAMS: &[(&str, &str)] = &[
+    ("--all", "tests/run.sh"),
+    ("--force", "aws iot cancel-job"),
+    ("--format", "buildah"),
+    ("--locked", "cargo"),
+];
+
+/// Pages whose names with dots are not configuration keys: fields of the JSON API.
+const NO_KEYS: &[&str] = &["docs/api.md"];
+
+/// The pages whose commands for the exporter are run.
+const RUN: [&str; 2] = ["README.md", "docs/getting-started.md"];
+
+const README_LINES: usize = 250;
+
+/// The first screen of the README.
+const SCREEN_LINES: usize = 25;
+
+fn re(expression: &str) -> Regex {
+    Regex::new(expression).expect("a regular expression")
+}
+
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+/// All Markdown files that belong to the repository.
+fn pages() -> Vec<File> {
+    let (mut folders, mut paths) = (vec![PathBuf::new()], BTreeSet::new());
+    while let Some(folder) = folders.pop() {
+        for entry in std::fs::read_dir(root().join(&folder)).expect("a folder") {
+            let entry = entry.expect("an entry");
+            let path = folder.join(entry.file_name());
+            let shown = path.to_str().expect("UTF-8").to_owned();
+            let is_below = |known: &&str| format!("{shown}/").starts_with(*known);
+            if entry.file_type().expect("a type").is_dir() && FOLDERS.iter().any(is_below) {
+                folders.push(path);
+            } else if shown.ends_with(".md") {
+                paths.insert(shown);
+            }
+        }
+    }
+    paths.iter().map(|path| file(path)).collect()
+}
+
+/// A code block.
+struct Block {
+    line: usize,
+    language: String,
+    text: String,
+    /// The reason in the comment `<!-- not run: … -->` before it.
+    not_run: bool,
+}
+
+/// The code blocks of a page, and its other lines by number.
+fn parts(page: &File) -> (Vec<Block>, Vec<(usize, &str)>) {
+    let (mut blocks, mut prose): (Vec<Block>, Vec<(usize, &str)>) = (Vec::new(), Vec::new());
+    let (mut fence_indent, mut last) = (None, "");
+    for (number, line) in (1..).zip(page.text.lines()) {
+        let trimmed = line.trim_start();
+        match (trimmed.strip_prefix("```"), fence_indent) {
+            (Some(language), None) => {
+                let not_run = last.trim().starts_with("<!-- not run: ");
+                fence_indent = Some(line.len() - trimmed.len());
+                blocks.push(Block { line: number, language: language.to_owned(), text: String::new(), not_run });
+            }
+            (Some(_), Some(_)) => fence_indent = None,
+            (None, Some(indent)) => {
+                let block = blocks.last_mut().expect("a block");
+                block.text.push_str(line.get(indent..).unwrap_or_default());
+                block.text.push('\n');
+            }
+            (None, None) => prose.push((number, line)),
+        }
+        if !line.trim().is_empty() {
+            last = line;
+        }
+    }
+    (blocks, prose)
+}
+
+/// The anchors of a page's headings, as GitHub makes them.
+fn anchors(page: &File) -> BTreeSet<String> {
+    let mut seen: BTreeMap<String, usize> = BTreeMap::new();
+    let link = re(r"\[([^\]]*)\]\([^)]*\)");
+    let (_, prose) = parts(page);
+    let headings = prose.iter().filter(|(_, line)| line.starts_with('#')).map(|(_, line)| line);
+    let anchor = |heading: &&str| {
+        let heading = link.replace_all(heading.trim_start_matches('#').trim(), "$1").to_lowercase();
+        let kept = heading.chars().filter(|c| c.is_alphanumeric() || [' ', '-', '_'].contains(c));
+        let name: String = kept.map(|c| if c == ' ' { '-' } else { c }).collect();
+        let count = seen.entry(name.clone()).or_default();
+        *count += 1;
+        if *count == 1 { name } else { format!("{name}-{}", *count - 1) }
+    };
+    headings.map(anchor).collect()
+}
+
+/// What is wrong with a link of a page.
+fn broken(page: &File, target: &str) -> Option<String> {
+    if let Some(workflow) = target.strip_prefix(&format!("{REPOSITORY}actions/workflows/")) {
+        let name = workflow.split('/').next().unwrap_or_default();
+        return (!root().join(".github/workflows").join(name).exists()).then(|| format!("there is no workflow {name}"));
+    }
+    let (from, target) = match target.strip_prefix(&format!("{REPOSITORY}blob/main/")) {
+        Some(path) => (Path::new(""), path),
+        None if target.contains("://") => return None,
+        None => (Path::new(&page.path).parent().expect("a folder"), target),
+    };
+    let (path, anchor) = target.split_once('#').map_or((target, None), |(path, anchor)| (path, Some(anchor)));
+    let mut full = if path.is_empty() { PathBuf::from(&page.path) } else { from.to_owned() };
+    for component in Path::new(path).components() {
+        match component {
+            Component::ParentDir => drop(full.pop()),
+            other => full.push(other),
+        }
+    }
+    if !root().join(&full).exists() {
+        return Some(format!("there is no {}", full.display()));
+    }
+    let anchor = anchor?;
+    let is_there = anchors(&file(full.to_str().expect("UTF-8"))).contains(anchor);
+    (!is_there).then(|| format!("{} has no heading #{anchor}", full.display()))
+}
+
+/// The commands of a text for a shell, each on one line.
+fn commands(script: &str) -> Vec<String> {
+    script.replace("\\\n", " ").lines().map(|line| line.trim().trim_start_matches("$ ").to_owned()).collect()
+}
+
+/// The arguments of the exporter in a command, if the command starts it.
+fn arguments(command: &str) -> Option<String> {
+    let start = re(r"^(?:sudo )?(?:[A-Z_]+=\S+ )*(?:\S*/)?aws-iot-jobs-exporter\b|^cargo run .*?-- |^(?:docker|podman) run .*aws-iot-jobs-exporter:[0-9.]+|^demo\b");
+    let found = start.find(command)?;
+    command[found.end()..].split(['|', ';', '&', '#']).next().map(str::to_owned)
+}
+
+#[test]
+fn links_lead_to_files_and_headings() {
+    let link = re(r#"\]\(([^)\s]+)\)|^\[[^\]]+\]: (\S+)|(?:src|srcset)="([^"]+)""#);
+    let span = re("`[^`]*`");
+    let (mut complaints, mut links) = (Vec::new(), 0);
+    for page in pages() {
+        for (number, line) in parts(&page).1 {
+            for found in link.captures_iter(&span.replace_all(line, "`code`")) {
+                let target = found.iter().skip(1).flatten().next().expect("a target").as_str();
+                links += 1;
+                complaints.extend(broken(&page, target).map(|fault| format!("{}: line {number}: {fault}", page.path)));
+            }
+        }
+    }
+    assert!(links > 100, "{links} links");
+    assert_none(&complaints);
+}
+
+#[test]
+fn paths_flags_keys_and_variables_exist() {
+    let reference = text("docs/configuration.md");
+    let all = |expression: &str, text: &str| -> BTreeSet<String> {
+        re(expression).captures_iter(text).map(|found| found[1].to_owned()).collect()
+    };
+    let keys = all(r"(?m)^#+ `([a-z_.\[\]]+)`$", &reference);
+    let variables = all("Variable: `([A-Z_]+)`", &reference);
+    let helps = ["", "-demo", "-doctor", "-estimate", "-explain", "-completions"];
+    let helps = helps.map(|name| text(&format!("tests/cmd/help{name}.txt"))).join("\n");
+    let flag = re("--[a-z][a-z0-9.-]*");
+    let flags = all("(?m)^ +(?:-h, )?(--[a-z][a-z0-9.-]*)", &helps);
+    let (span, variable) = (re("`([^`]+)`"), re("IOT_JOBS_EXPORTER_[A-Z_]+"));
+    let key = re(r"^(?:targets\[\]|shard|collectors|thing_groups|jobs|limits|web|log)(?:\.[a-z_*]+)+");
+    let is_key = |name: &str| {
+        let global = name.strip_prefix("targets[].").filter(|name| name.starts_with("collectors.")).unwrap_or(name);
+        let pattern = re(&format!("^{}$", global.replace(['[', ']'], ".").replace('*', "[a-z_]+")));
+        keys.iter().any(|known| known == name || pattern.is_match(known))
+    };
+    let mut complaints = Vec::new();
+    for page in pages() {
+        let (blocks, prose) = parts(&page);
+        let spans = prose.iter().flat_map(|(number, line)| span.captures_iter(line).map(|s| (*number, s[1].to_owned())));
+        let shells = blocks.iter().filter(|block| ["sh", "console"].contains(&&*block.language));
+        let shells = shells.flat_map(|block| commands(&block.text).into_iter().map(|command| (block.line, command)));
+        // The chart has values with dots, which its tests check.
+        let is_value = |name: &str| page.path.starts_with("charts/") && page.text.contains(&format!("| `{name}` |"));
+        for (number, code) in spans.chain(shells) {
+            let mut complain = |fault: String| complaints.push(format!("{}: line {number}: {fault}", page.path));
+            for word in code.split([' ', '=', '"', '\'']) {
+                let path = word.trim_start_matches("./").split(['#', ':', '*', '…']).next().unwrap_or_default();
+                if FOLDERS.iter().any(|folder| path.starts_with(folder)) && !root().join(path).exists() {
+                    complain(format!("there is no {path}"));
+                }
+            }
+            let first = flag.find(&code).filter(|found| found.start() == 0).map(|found| found.as_str());
+            let is_known = |name: &str| flags.contains(name) || FLAGS_OF_OTHER_PROGRAMS.iter().any(|(of, _)| *of == name);
+            if first.is_some_and(|name| !is_known(name)) {
+                complain(format!("there is no flag {code}"));
+            }
+            for found in arguments(&code).iter().flat_map(|arguments| flag.find_iter(arguments)) {
+                if !flags.contains(found.as_str()) {
+                    complain(format!("the exporter has no flag {}", found.as_str()));
+                }
+            }
+            let named = key.find(&code).map(|found| found.as_str()).filter(|_| !NO_KEYS.contains(&&*page.path));
+            let is_file = |name: &str| [".rs", ".yml", ".json", ".pem"].iter().any(|ending| name.ends_with(ending));
+            if named.is_some_and(|name| !is_file(&code) && !is_key(name) && !is_value(&code)) {
+                complain(format!("there is no key {code}"));
+            }
+        }
+        let unknown = variable.find_iter(&page.text).filter(|found| !variables.contains(found.as_str()));
+        complaints.extend(unknown.map(|found| format!("{}: there is no variable {}", page.path, found.as_str())));
+    }
+    assert!(keys.len() > 50 && flags.len() > 20 && variables.len() > 20, "{keys:?} {flags:?} {variables:?}");
+    assert_none(&complaints);
+}
+
+#[test]
+fn yaml_and_json_parse_and_configurations_are_valid() {
+    let mut complaints = Vec::new();
+    for page in pages() {
+        for Block { line, language, text, .. } in parts(&page).0 {
+            let fault = match &*language {
+                "yaml" => yaml_serde::from_str::<yaml_serde::Value>(&text).err().map(|error| error.to_string()),
+                // A part of a policy is a member of an object.
+                "json" => {
+                    let value = serde_json::from_str::<serde_json::Value>(&text);
+                    let value = value.or_else(|error| serde_json::from_str(&format!("{{{text}}}")).map_err(|_| error));
+                    value.err().map(|error| error.to_string())
+                }
+                _ => None,
+            };
+            let fault = fault.or_else(|| {
+                text.starts_with("# exporter.yml\n").then(|| tempfile::NamedTempFile::new().expect("a file")).and_then(
+                    |file| {
+                        std::fs::write(file.path(), &text).expect("a written file");
+                        let sources = Sources { file: Some(file.path().to_owned()), ..Sources::default() };
+                        config::load(&sources).err().map(|problems| problems.to_string())
+                    },
+                )
+            });
+            complaints.extend(fault.map(|fault| format!("{}: line {line}: {fault}", page.path)));
+        }
+    }
+    assert_none(&complaints);
+}
+
+#[test]
+fn the_readme_is_short_and_begins_with_the_two_commands() {
+    let readme = text("README.md");
+    assert!(readme.lines().count() <= README_LINES, "{} lines", readme.lines().count());
+    for command in ["cargo run --release -- demo", "tests/run.sh"] {
+        assert!(readme.lines().take(SCREEN_LINES).any(|line| line == command), "{command} is not on the first screen");
+    }
+}
+
+#[test]
+fn the_policy_in_the_readme_is_the_one_in_the_file() {
+    let json = |text: &str| serde_json::from_str::<serde_json::Value>(text).expect("JSON");
+    let (blocks, _) = parts(&file("README.md"));
+    let policies: Vec<_> = blocks.iter().filter(|block| block.language == "json").map(|block| json(&block.text)).collect();
+    assert_eq!(policies, [json(&text("config/iam/executions.json"))]);
+}
+
+/// Runs the blocks of shell commands that start the exporter, except those with a comment that says why not.
+#[tokio::test]
+async fn commands_for_a_real_account_run() {
+    let job = Job::new("fw-1", Status::InProgress, NOW).targeting_thing("device-1");
+    let endpoint = Endpoint::start(simulator([job.with_executions(ExecutionStatus::Queued, 1)])).await;
+    let (mut complaints, mut run) = (Vec::new(), 0);
+    for page in RUN.map(file) {
+        let folder = tempfile::tempdir().expect("a folder");
+        symlink(PROGRAM, folder.path().join("aws-iot-jobs-exporter")).expect("a link");
+        let path = std::env::var("PATH").expect("a search path");
+        for block in parts(&page).0 {
+            if block.language == "yaml" && block.text.starts_with("# exporter.yml\n") {
+                std::fs::write(folder.path().join("exporter.yml"), &block.text).expect("a written file");
+            }
+            if block.language != "sh" || block.not_run || !commands(&block.text).iter().any(|c| arguments(c).is_some()) {
+                continue;
+            }
+            let mut shell = pointed_at(isolated(Command::new("bash"), &["-euc", &block.text]), &endpoint);
+            shell.current_dir(folder.path()).env("PATH", format!("{}:{path}", folder.path().display()));
+            let output = shell.output().await.expect("a shell");
+            run += 1;
+            if !output.status.success() {
+                let said = String::from_utf8_lossy(&output.stderr).into_owned() + &String::from_utf8_lossy(&output.stdout);
+                complaints.push(format!("{}: line {}: {}\n{said}", page.path, block.line, output.status));
+            }
+        }
+    }
+    assert!(run > 0, "no command was run");
+    assert_none(&complaints);
+}
