@@ -238,10 +238,10 @@ fn the_chart_installs_this_version_as_the_user_of_the_image() {
 
 #[test]
 fn requests_and_limits_are_the_measured_figures_and_those_stand_nowhere_otherwise() {
-    let readme = text("README.md");
+    let page = text("docs/scaling.md");
     let row =
         Regex::new(r"\| peak memory of the daemon \| ([0-9]+) MiB \| ([0-9]+) MiB \|").expect("a regular expression");
-    let figures = row.captures(&readme).expect("the figures");
+    let figures = row.captures(&page).expect("the figures");
     let figure = |n: usize| figures.get(n).expect("a figure").as_str().parse::<u64>().expect("a number");
     let (hundred_thousand, million) = (figure(1), figure(2));
     let values = yaml(&in_chart("values.yaml"));
@@ -253,8 +253,8 @@ fn requests_and_limits_are_the_measured_figures_and_those_stand_nowhere_otherwis
     assert!((million..3 * million).contains(&mebibytes("limits")), "{figures:?}");
     let unit = text("config/systemd/aws-iot-jobs-exporter.service");
     assert!(
-        unit.contains(&format!("It takes {hundred_thousand} MiB at 100,000 jobs and {million} MiB at a million.")),
-        "other figures than the README's"
+        unit.contains(&format!("uses {hundred_thousand} MiB with 100,000 jobs and {million} MiB with a million jobs.")),
+        "the unit has other figures than docs/scaling.md"
     );
     let comment = format!("{hundred_thousand} MiB at 100,000 jobs, {million} MiB at a million");
     let of_resources = documented().into_iter().find(|value| value.path == ["resources"]).expect("resources");

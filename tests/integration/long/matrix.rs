@@ -35,35 +35,35 @@ const REASONS: &str = "aws_iot_jobs_exporter_collector_failures_total";
 /// What each fault is, in a few words.
 fn meaning(fault: Fault) -> &'static str {
     match fault {
-        Fault::Throttle400 => "throttled, with status 400 as the service model says",
-        Fault::Throttle429 => "throttled, with status 429 as some calls answer in practice",
-        Fault::Error500 => "500, an internal failure",
-        Fault::Error503 => "503, the service is unavailable",
-        Fault::Denied => "403, a policy lacks the action",
-        Fault::ExpiredCredentials => "403, temporary credentials that nobody renewed",
-        Fault::InvalidCredentials => "403, an access key that was deleted or mistyped",
-        Fault::ClockSkew => "a server's clock that is an hour ahead",
+        Fault::Throttle400 => "throttled with status 400, as the service model says",
+        Fault::Throttle429 => "throttled with status 429, as some operations do in practice",
+        Fault::Error500 => "500: an internal failure",
+        Fault::Error503 => "503: the service is unavailable",
+        Fault::Denied => "403: the policy lacks the action",
+        Fault::ExpiredCredentials => "403: temporary credentials that were not renewed",
+        Fault::InvalidCredentials => "403: an access key that was deleted or mistyped",
+        Fault::ClockSkew => "the server's clock is an hour ahead",
         Fault::Reset => "the connection is reset without an answer",
-        Fault::Refused => "the connection is reset, and so is every new one for a moment",
+        Fault::Refused => "the connection is reset, and new ones too for a moment",
         Fault::Hang => "no answer, on a connection that stays open",
         Fault::Slow => "the right answer after 9 s",
-        Fault::HangInBody => "half of an answer, and then silence",
+        Fault::HangInBody => "half of an answer, and then nothing",
         Fault::Truncated => "half of an answer, and then the end of the connection",
         Fault::Oversized => "an answer of 64 MiB",
         Fault::Html => "200 with the login page of a proxy",
-        Fault::WrongJson => "200 with half of the answer, and a `Content-Length` that is right for it",
-        Fault::WrongTypes => "every text is a number, and every number a text",
-        Fault::RepeatedToken => "a page's token is the one that it was asked for with",
+        Fault::WrongJson => "200 with half of the answer, and a matching `Content-Length`",
+        Fault::WrongTypes => "every text is replaced by a number, and every number by a text",
+        Fault::RepeatedToken => "a page returns the token that was sent to request it",
         Fault::TokenCycle => "a token leads back to the second page",
         Fault::ExpiredToken => "a page's token is refused",
-        Fault::EmptyPage => "page after page without a job, and always a further one",
-        Fault::EmptyToken => "the last page's token is an empty text instead of none",
+        Fault::EmptyPage => "empty pages, each with a token for another one",
+        Fault::EmptyToken => "the last page's token is an empty text instead of absent",
         Fault::MissingJobs => "a page without its list of jobs",
-        Fault::DuplicateJob => "the last job of a page is on it twice",
-        Fault::MovedJob => "the first job of the walk is on a later page again, with another status",
+        Fault::DuplicateJob => "the last job of a page is listed twice on it",
+        Fault::MovedJob => "the first job of the walk is repeated on a later page, with another status",
         Fault::UnknownStatus => "a status that AWS does not have",
-        Fault::MissingFields => "fields are missing, another one in each job",
-        Fault::NullFields => "fields are null, another one in each job",
+        Fault::MissingFields => "a field is missing, a different one in each job",
+        Fault::NullFields => "a field is null, a different one in each job",
     }
 }
 
@@ -387,7 +387,7 @@ fn cells(seen: Option<&Seen>) -> String {
 
 fn add_nowhere(table: &mut String, nowhere: &[String]) {
     if !nowhere.is_empty() {
-        let _ = writeln!(table, "\nNothing to strike here: {}.", nowhere.join(", "));
+        let _ = writeln!(table, "\nNot applicable: {}.", nowhere.join(", "));
     }
 }
 
@@ -425,7 +425,7 @@ async fn table_of_listing(listing: &'static str) -> String {
 
 async fn table_of_requests(of: OfJobs, strikes_later: bool) -> String {
     let mut table = String::from(
-        "| fault | from the start: jobs by state | reason | later: jobs by state | reason | good again within |\n\
+        "| fault | from the start: jobs by state | reason | later: jobs by state | reason | recovers within |\n\
          | --- | --- | --- | --- | --- | --- |\n",
     );
     let mut nowhere = Vec::new();
@@ -467,7 +467,7 @@ async fn table_of_sts(operation: Operation) -> String {
 }
 
 fn meanings() -> String {
-    let mut text = String::from("| fault | is |\n| --- | --- |\n");
+    let mut text = String::from("| fault | effect |\n| --- | --- |\n");
     for &fault in Fault::ALL {
         let _ = writeln!(text, "| `{fault}` | {} |", meaning(fault));
     }
