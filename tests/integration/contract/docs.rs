@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::os::unix::fs::symlink;
-use std::path::{Component, Path, PathBuf};
+use std::path::{Path, PathBuf};
 
 use aws_iot_jobs_exporter::config::{self, Sources};
 use aws_iot_jobs_exporter::jobs::{ExecutionStatus, Status};
@@ -49,19 +49,18 @@ fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
 }
 
-/// All Markdown files that belong to the repository.
+/// All Markdown files of the repository.
 fn pages() -> Vec<File> {
-    let (mut folders, mut paths) = (vec![PathBuf::new()], BTreeSet::new());
+    let (mut folders, mut paths) = (vec![String::new()], BTreeSet::new());
+    folders.extend(FOLDERS.map(str::to_owned));
     while let Some(folder) = folders.pop() {
         for entry in std::fs::read_dir(root().join(&folder)).expect("a folder") {
             let entry = entry.expect("an entry");
-            let path = folder.join(entry.file_name());
-            let shown = path.to_str().expect("UTF-8").to_owned();
-            let is_below = |known: &&str| format!("{shown}/").starts_with(*known);
-            if entry.file_type().expect("a type").is_dir() && FOLDERS.iter().any(is_below) {
-                folders.push(path);
-            } else if shown.ends_with(".md") {
-                paths.insert(shown);
+            let path = format!("{folder}{}", entry.file_name().to_string_lossy());
+            if entry.file_type().expect("a type").is_dir() && !folder.is_empty() {
+                folders.push(format!("{path}/"));
+            } else if path.ends_with(".md") {
+                paths.insert(path);
             }
         }
     }
@@ -128,24 +127,18 @@ fn broken(page: &File, target: &str) -> Option<String> {
         return (!root().join(".github/workflows").join(name).exists()).then(|| format!("there is no workflow {name}"));
     }
     let (from, target) = match target.strip_prefix(&format!("{REPOSITORY}blob/main/")) {
-        Some(path) => (Path::new(""), path),
+        Some(path) => (root().to_owned(), path),
         None if target.contains("://") => return None,
-        None => (Path::new(&page.path).parent().expect("a folder"), target),
+        None => (root().join(&page.path).parent().expect("a folder").to_owned(), target),
     };
     let (path, anchor) = target.split_once('#').map_or((target, None), |(path, anchor)| (path, Some(anchor)));
-    let mut full = if path.is_empty() { PathBuf::from(&page.path) } else { from.to_owned() };
-    for component in Path::new(path).components() {
-        match component {
-            Component::ParentDir => drop(full.pop()),
-            other => full.push(other),
-        }
-    }
-    if !root().join(&full).exists() {
-        return Some(format!("there is no {}", full.display()));
-    }
+    let full = if path.is_empty() { root().join(&page.path) } else { from.join(path) };
+    let Ok(text) = std::fs::read_to_string(&full).or_else(|error| full.is_dir().then(String::new).ok_or(error)) else {
+        return (!full.exists()).then(|| format!("there is no {target}"));
+    };
     let anchor = anchor?;
-    let is_there = anchors(&file(full.to_str().expect("UTF-8"))).contains(anchor);
-    (!is_there).then(|| format!("{} has no heading #{anchor}", full.display()))
+    let is_there = anchors(&File::new(target, &text)).contains(anchor);
+    (!is_there).then(|| format!("{target} has no heading #{anchor}"))
 }
 
 /// The commands of a text for a shell, each on one line.
@@ -155,7 +148,9 @@ fn commands(script: &str) -> Vec<String> {
 
 /// The arguments of the exporter in a command, if the command starts it.
 fn arguments(command: &str) -> Option<String> {
-    let start = re(r"^(?:sudo )?(?:[A-Z_]+=\S+ )*(?:\S*/)?aws-iot-jobs-exporter\b|^cargo run .*?-- |^(?:docker|podman) run .*aws-iot-jobs-exporter:[0-9.]+|^demo\b");
+    let start = re(
+        r"^(?:sudo )?(?:[A-Z_]+=\S+ )*(?:\S*/)?aws-iot-jobs-exporter\b|^cargo run .*?-- |^(?:docker|podman) run .*aws-iot-jobs-exporter:[0-9.]+|^demo\b",
+    );
     let found = start.find(command)?;
     command[found.end()..].split(['|', ';', '&', '#']).next().map(str::to_owned)
 }
@@ -200,7 +195,8 @@ fn paths_flags_keys_and_variables_exist() {
     let mut complaints = Vec::new();
     for page in pages() {
         let (blocks, prose) = parts(&page);
-        let spans = prose.iter().flat_map(|(number, line)| span.captures_iter(line).map(|s| (*number, s[1].to_owned())));
+        let spans =
+            prose.iter().flat_map(|(number, line)| span.captures_iter(line).map(|s| (*number, s[1].to_owned())));
         let shells = blocks.iter().filter(|block| ["sh", "console"].contains(&&*block.language));
         let shells = shells.flat_map(|block| commands(&block.text).into_iter().map(|command| (block.line, command)));
         // The chart has values with dots, which its tests check.
@@ -214,7 +210,8 @@ fn paths_flags_keys_and_variables_exist() {
                 }
             }
             let first = flag.find(&code).filter(|found| found.start() == 0).map(|found| found.as_str());
-            let is_known = |name: &str| flags.contains(name) || FLAGS_OF_OTHER_PROGRAMS.iter().any(|(of, _)| *of == name);
+            let is_known =
+                |name: &str| flags.contains(name) || FLAGS_OF_OTHER_PROGRAMS.iter().any(|(of, _)| *of == name);
             if first.is_some_and(|name| !is_known(name)) {
                 complain(format!("there is no flag {code}"));
             }
@@ -279,7 +276,8 @@ fn the_readme_is_short_and_begins_with_the_two_commands() {
 fn the_policy_in_the_readme_is_the_one_in_the_file() {
     let json = |text: &str| serde_json::from_str::<serde_json::Value>(text).expect("JSON");
     let (blocks, _) = parts(&file("README.md"));
-    let policies: Vec<_> = blocks.iter().filter(|block| block.language == "json").map(|block| json(&block.text)).collect();
+    let policies: Vec<_> =
+        blocks.iter().filter(|block| block.language == "json").map(|block| json(&block.text)).collect();
     assert_eq!(policies, [json(&text("config/iam/executions.json"))]);
 }
 
@@ -297,7 +295,8 @@ async fn commands_for_a_real_account_run() {
             if block.language == "yaml" && block.text.starts_with("# exporter.yml\n") {
                 std::fs::write(folder.path().join("exporter.yml"), &block.text).expect("a written file");
             }
-            if block.language != "sh" || block.not_run || !commands(&block.text).iter().any(|c| arguments(c).is_some()) {
+            if block.language != "sh" || block.not_run || !commands(&block.text).iter().any(|c| arguments(c).is_some())
+            {
                 continue;
             }
             let mut shell = pointed_at(isolated(Command::new("bash"), &["-euc", &block.text]), &endpoint);
@@ -307,7 +306,8 @@ async fn commands_for_a_real_account_run() {
             let output = shell.output().await.expect("a shell");
             run += 1;
             if !output.status.success() {
-                let said = String::from_utf8_lossy(&output.stderr).into_owned() + &String::from_utf8_lossy(&output.stdout);
+                let said =
+                    String::from_utf8_lossy(&output.stderr).into_owned() + &String::from_utf8_lossy(&output.stdout);
                 complaints.push(format!("{}: line {}: {}\n{said}", page.path, block.line, output.status));
             }
         }

@@ -90,6 +90,8 @@ impl Shipped {
             readme: Some(file("README.md")),
             texts: [
                 "CHANGELOG.md",
+                "CONTRIBUTING.md",
+                "SECURITY.md",
                 "charts/aws-iot-jobs-exporter/README.md",
                 "config/compose.yml",
                 "config/exporter.yml",
@@ -98,10 +100,18 @@ impl Shipped {
                 "config/iam/README.md",
                 "config/prometheus/alertmanager.yml",
                 "config/prometheus/prometheus.yml",
-                "docs/architecture.md",
                 "docs/alerts.md",
+                "docs/api.md",
+                "docs/architecture.md",
+                "docs/cost.md",
+                "docs/dashboards.md",
+                "docs/demo.md",
+                "docs/deployment.md",
+                "docs/getting-started.md",
                 "docs/metrics.md",
+                "docs/reliability.md",
                 "docs/scaling.md",
+                "docs/security.md",
             ]
             .map(file)
             .to_vec(),
@@ -155,7 +165,10 @@ fn check_dashboards(shipped: &Shipped, rules: &Rules) -> dashboards::Found {
 /// What is wrong with queries and names in pages, rules, and the tests of rules.
 fn check_texts(shipped: &Shipped, rules: &Rules) -> Vec<String> {
     let mut complaints = Vec::new();
-    for page in shipped.readme.iter().chain(&shipped.runbooks) {
+    // The reference names histograms by their families.
+    let is_page = |text: &&File| text.path.ends_with(".md") && text.path != "docs/metrics.md";
+    let others = shipped.texts.iter().filter(is_page);
+    for page in shipped.readme.iter().chain(&shipped.runbooks).chain(others) {
         complaints.extend(pages::check(page, &rules.known));
     }
     // What their scrapes attach, and an example of a target's own label.
