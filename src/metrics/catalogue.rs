@@ -329,28 +329,32 @@ families! {
 pub fn reference_page() -> String {
     let mut page = String::from(
         "# Metrics\n\n\
-         Generated from `src/metrics/catalogue.rs`; `UPDATE_DOCS=1 cargo test reference_page` writes it anew.\n\n\
-         `/metrics` serves OpenMetrics 1.0 or the text format 0.0.4, as `Accept` asks. What is unknown is absent, never 0; what is\n\
-         known to be none is 0.\n",
+         Generated from `src/metrics/catalogue.rs`; `UPDATE_DOCS=1 cargo test reference_page` updates it.\n\n\
+         `/metrics` serves OpenMetrics 1.0 or the text format 0.0.4, as `Accept` asks. An unknown value is absent, never 0. A value\n\
+         that is known to be none is 0.\n\n\
+         | metric | type | meaning |\n| --- | --- | --- |\n",
     );
+    // Writing to a string cannot fail.
+    for Family { name, family_type, help, .. } in ALL {
+        let _ = writeln!(page, "| [`{name}`](#{name}) | {} | {help} |", family_type.as_str());
+    }
     for subject in Subject::ALL {
         let (title, about) = match subject {
             Subject::Jobs => (
                 "Jobs",
-                "Families of open jobs are withdrawn when the data of the collector `open_jobs` is stale, those of ended jobs when \
-                 that of\n`all_jobs` is. Labels of each: `target`, `aws_account_id`, `aws_region`, the target's own constant \
-                 `labels`, and those named.\n\nThe value of `status` or `target_selection` is AWS's own text, also one that AWS adds \
-                 later; `<unknown>` if AWS left it\nout, `<other>` for a text with unusual characters, and for the 17th and later \
-                 unknown texts.",
+                "Metrics of open jobs are withdrawn when the data of the collector `open_jobs` is stale, those of ended jobs when \
+                 that of\n`all_jobs` is stale. Each has the labels `target`, `aws_account_id` and `aws_region`, the constant \
+                 `labels` of the target, and the\nlabels named below.\n\nThe value of `status` or `target_selection` is AWS's \
+                 own text, even one that AWS adds later. It is `<unknown>` if AWS left it\nout, and `<other>` for a text with unusual \
+                 characters, and for the 17th and later unknown texts.",
             ),
             Subject::Target => (
                 "Targets",
-                "They exist before a target's account is known, and stay while its jobs are withdrawn.\nLabels of each: `target`, \
-                 `aws_region`, the target's own constant `labels`, and those named.",
+                "These exist before the account of a target is known, and stay while its jobs are withdrawn. Each has the labels\n\
+                 `target` and `aws_region`, the constant `labels` of the target, and the labels named below.",
             ),
             Subject::Exporter => ("Exporter", "About this process."),
         };
-        // Writing to a string cannot fail.
         let _ = write!(page, "\n## {title}\n\n{about}\n");
         for family in ALL.iter().filter(|family| family.subject == subject) {
             let _ = write!(page, "\n### `{}`\n\n{}", family.name, family.help);

@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::os::unix::fs::symlink;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use aws_iot_jobs_exporter::config::{self, Sources};
 use aws_iot_jobs_exporter::jobs::{ExecutionStatus, Status};
@@ -49,6 +49,10 @@ fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
 }
 
+pub fn is_markdown(path: &str) -> bool {
+    Path::new(path).extension().is_some_and(|extension| extension == "md")
+}
+
 /// All Markdown files of the repository.
 fn pages() -> Vec<File> {
     let (mut folders, mut paths) = (vec![String::new()], BTreeSet::new());
@@ -59,7 +63,7 @@ fn pages() -> Vec<File> {
             let path = format!("{folder}{}", entry.file_name().to_string_lossy());
             if entry.file_type().expect("a type").is_dir() && !folder.is_empty() {
                 folders.push(format!("{path}/"));
-            } else if path.ends_with(".md") {
+            } else if is_markdown(&path) {
                 paths.insert(path);
             }
         }

@@ -166,7 +166,7 @@ fn check_dashboards(shipped: &Shipped, rules: &Rules) -> dashboards::Found {
 fn check_texts(shipped: &Shipped, rules: &Rules) -> Vec<String> {
     let mut complaints = Vec::new();
     // The reference names histograms by their families.
-    let is_page = |text: &&File| text.path.ends_with(".md") && text.path != "docs/metrics.md";
+    let is_page = |text: &&File| docs::is_markdown(&text.path) && text.path != "docs/metrics.md";
     let others = shipped.texts.iter().filter(is_page);
     for page in shipped.readme.iter().chain(&shipped.runbooks).chain(others) {
         complaints.extend(pages::check(page, &rules.known));
