@@ -1,7 +1,7 @@
 //! What the Markdown files name exists: linked files and headings, paths, flags, configuration keys, variables. Their YAML and JSON
 //! parses, and the commands for a real account run.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::os::unix::fs::symlink;
 use std::path::Path;
 
@@ -35,6 +35,9 @@ const NO_KEYS: &[&str] = &["docs/api.md"];
 
 /// The pages whose commands for the exporter are run.
 const RUN: [&str; 2] = ["README.md", "docs/getting-started.md"];
+
+/// The first line of an example of a configuration.
+const CONFIGURATION: &str = "# exporter.yml\n";
 
 const README_LINES: usize = 250;
 
@@ -109,19 +112,13 @@ fn parts(page: &File) -> (Vec<Block>, Vec<(usize, &str)>) {
 
 /// The anchors of a page's headings, as GitHub makes them.
 fn anchors(page: &File) -> BTreeSet<String> {
-    let mut seen: BTreeMap<String, usize> = BTreeMap::new();
     let link = re(r"\[([^\]]*)\]\([^)]*\)");
-    let (_, prose) = parts(page);
-    let headings = prose.iter().filter(|(_, line)| line.starts_with('#')).map(|(_, line)| line);
-    let anchor = |heading: &&str| {
+    let anchor = |heading: &str| -> String {
         let heading = link.replace_all(heading.trim_start_matches('#').trim(), "$1").to_lowercase();
         let kept = heading.chars().filter(|c| c.is_alphanumeric() || [' ', '-', '_'].contains(c));
-        let name: String = kept.map(|c| if c == ' ' { '-' } else { c }).collect();
-        let count = seen.entry(name.clone()).or_default();
-        *count += 1;
-        if *count == 1 { name } else { format!("{name}-{}", *count - 1) }
+        kept.map(|c| if c == ' ' { '-' } else { c }).collect()
     };
-    headings.map(anchor).collect()
+    parts(page).1.iter().filter(|(_, line)| line.starts_with('#')).map(|(_, line)| anchor(line)).collect()
 }
 
 /// What is wrong with a link of a page.
@@ -159,22 +156,29 @@ fn arguments(command: &str) -> Option<String> {
     command[found.end()..].split(['|', ';', '&', '#']).next().map(str::to_owned)
 }
 
+/// Fails with the faults of all pages, each with the line that it is in.
+#[track_caller]
+fn assert_each(check: impl Fn(&File) -> Vec<(usize, String)>) {
+    let pages = pages();
+    let faults = pages.iter().flat_map(|page| check(page).into_iter().map(move |(line, fault)| (page, line, fault)));
+    let faults: Vec<_> = faults.map(|(page, line, fault)| format!("{}: line {line}: {fault}", page.path)).collect();
+    assert_none(&faults);
+}
+
 #[test]
 fn links_lead_to_files_and_headings() {
     let link = re(r#"\]\(([^)\s]+)\)|^\[[^\]]+\]: (\S+)|(?:src|srcset)="([^"]+)""#);
     let span = re("`[^`]*`");
-    let (mut complaints, mut links) = (Vec::new(), 0);
-    for page in pages() {
-        for (number, line) in parts(&page).1 {
+    assert_each(|page| {
+        let mut faults = Vec::new();
+        for (number, line) in parts(page).1 {
             for found in link.captures_iter(&span.replace_all(line, "`code`")) {
                 let target = found.iter().skip(1).flatten().next().expect("a target").as_str();
-                links += 1;
-                complaints.extend(broken(&page, target).map(|fault| format!("{}: line {number}: {fault}", page.path)));
+                faults.extend(broken(page, target).map(|fault| (number, fault)));
             }
         }
-    }
-    assert!(links > 100, "{links} links");
-    assert_none(&complaints);
+        faults
+    });
 }
 
 #[test]
@@ -196,75 +200,69 @@ fn paths_flags_keys_and_variables_exist() {
         let pattern = re(&format!("^{}$", global.replace(['[', ']'], ".").replace('*', "[a-z_]+")));
         keys.iter().any(|known| known == name || pattern.is_match(known))
     };
-    let mut complaints = Vec::new();
-    for page in pages() {
-        let (blocks, prose) = parts(&page);
-        let spans =
-            prose.iter().flat_map(|(number, line)| span.captures_iter(line).map(|s| (*number, s[1].to_owned())));
+    let is_file = |name: &str| [".rs", ".yml", ".json"].iter().any(|ending| name.ends_with(ending));
+    let is_other = |name: &str| FLAGS_OF_OTHER_PROGRAMS.iter().any(|(of, _)| *of == name);
+    assert!(keys.len() > 50 && flags.len() > 20 && variables.len() > 20, "{keys:?} {flags:?} {variables:?}");
+    assert_each(|page| {
+        let (blocks, prose) = parts(page);
+        let spans = prose.iter().flat_map(|(line, text)| span.captures_iter(text).map(|s| (*line, s[1].to_owned())));
         let shells = blocks.iter().filter(|block| ["sh", "console"].contains(&&*block.language));
         let shells = shells.flat_map(|block| commands(&block.text).into_iter().map(|command| (block.line, command)));
         // The chart has values with dots, which its tests check.
         let is_value = |name: &str| page.path.starts_with("charts/") && page.text.contains(&format!("| `{name}` |"));
-        for (number, code) in spans.chain(shells) {
-            let mut complain = |fault: String| complaints.push(format!("{}: line {number}: {fault}", page.path));
+        let mut faults = Vec::new();
+        for (line, code) in spans.chain(shells) {
+            let mut miss = |what: &str, name: &str| faults.push((line, format!("there is no {what} {name}")));
             for word in code.split([' ', '=', '"', '\'']) {
                 let path = word.trim_start_matches("./").split(['#', ':', '*', '…']).next().unwrap_or_default();
                 if FOLDERS.iter().any(|folder| path.starts_with(folder)) && !root().join(path).exists() {
-                    complain(format!("there is no {path}"));
+                    miss("file", path);
                 }
             }
-            let first = flag.find(&code).filter(|found| found.start() == 0).map(|found| found.as_str());
-            let is_known =
-                |name: &str| flags.contains(name) || FLAGS_OF_OTHER_PROGRAMS.iter().any(|(of, _)| *of == name);
-            if first.is_some_and(|name| !is_known(name)) {
-                complain(format!("there is no flag {code}"));
-            }
-            for found in arguments(&code).iter().flat_map(|arguments| flag.find_iter(arguments)) {
-                if !flags.contains(found.as_str()) {
-                    complain(format!("the exporter has no flag {}", found.as_str()));
+            let first = flag.find(&code).filter(|found| found.start() == 0 && !is_other(found.as_str()));
+            let arguments = arguments(&code).unwrap_or_default();
+            for name in first.into_iter().chain(flag.find_iter(&arguments)).map(|found| found.as_str()) {
+                if !flags.contains(name) {
+                    miss("flag", name);
                 }
             }
-            let named = key.find(&code).map(|found| found.as_str()).filter(|_| !NO_KEYS.contains(&&*page.path));
-            let is_file = |name: &str| [".rs", ".yml", ".json", ".pem"].iter().any(|ending| name.ends_with(ending));
-            if named.is_some_and(|name| !is_file(&code) && !is_key(name) && !is_value(&code)) {
-                complain(format!("there is no key {code}"));
+            let named = key.find(&code).filter(|_| !NO_KEYS.contains(&&*page.path) && !is_file(&code));
+            if named.is_some_and(|name| !is_key(name.as_str()) && !is_value(&code)) {
+                miss("key", &code);
             }
         }
-        let unknown = variable.find_iter(&page.text).filter(|found| !variables.contains(found.as_str()));
-        complaints.extend(unknown.map(|found| format!("{}: there is no variable {}", page.path, found.as_str())));
-    }
-    assert!(keys.len() > 50 && flags.len() > 20 && variables.len() > 20, "{keys:?} {flags:?} {variables:?}");
-    assert_none(&complaints);
+        let used = page.text.lines().zip(1..).flat_map(|(text, line)| variable.find_iter(text).map(move |v| (line, v)));
+        let unknown = used.filter(|(_, name)| !variables.contains(name.as_str()));
+        faults.extend(unknown.map(|(line, name)| (line, format!("there is no variable {}", name.as_str()))));
+        faults
+    });
+}
+
+/// What is wrong with a configuration of the exporter.
+fn invalid(text: &str) -> Option<String> {
+    let file = tempfile::NamedTempFile::new().expect("a file");
+    std::fs::write(file.path(), text).expect("a written file");
+    let sources = Sources { file: Some(file.path().to_owned()), ..Sources::default() };
+    config::load(&sources).err().map(|problems| problems.to_string())
 }
 
 #[test]
 fn yaml_and_json_parse_and_configurations_are_valid() {
-    let mut complaints = Vec::new();
-    for page in pages() {
-        for Block { line, language, text, .. } in parts(&page).0 {
+    let json = |text: &str| serde_json::from_str::<serde_json::Value>(text).err().map(|error| error.to_string());
+    assert_each(|page| {
+        let blocks = parts(page).0.into_iter();
+        let check = |Block { line, language, text, .. }| {
             let fault = match &*language {
+                "yaml" if text.starts_with(CONFIGURATION) => invalid(&text),
                 "yaml" => yaml_serde::from_str::<yaml_serde::Value>(&text).err().map(|error| error.to_string()),
                 // A part of a policy is a member of an object.
-                "json" => {
-                    let value = serde_json::from_str::<serde_json::Value>(&text);
-                    let value = value.or_else(|error| serde_json::from_str(&format!("{{{text}}}")).map_err(|_| error));
-                    value.err().map(|error| error.to_string())
-                }
+                "json" => json(&text).filter(|_| json(&format!("{{{text}}}")).is_some()),
                 _ => None,
             };
-            let fault = fault.or_else(|| {
-                text.starts_with("# exporter.yml\n").then(|| tempfile::NamedTempFile::new().expect("a file")).and_then(
-                    |file| {
-                        std::fs::write(file.path(), &text).expect("a written file");
-                        let sources = Sources { file: Some(file.path().to_owned()), ..Sources::default() };
-                        config::load(&sources).err().map(|problems| problems.to_string())
-                    },
-                )
-            });
-            complaints.extend(fault.map(|fault| format!("{}: line {line}: {fault}", page.path)));
-        }
-    }
-    assert_none(&complaints);
+            fault.map(|fault| (line, fault))
+        };
+        blocks.filter_map(check).collect()
+    });
 }
 
 #[test]
@@ -296,7 +294,7 @@ async fn commands_for_a_real_account_run() {
         symlink(PROGRAM, folder.path().join("aws-iot-jobs-exporter")).expect("a link");
         let path = std::env::var("PATH").expect("a search path");
         for block in parts(&page).0 {
-            if block.language == "yaml" && block.text.starts_with("# exporter.yml\n") {
+            if block.language == "yaml" && block.text.starts_with(CONFIGURATION) {
                 std::fs::write(folder.path().join("exporter.yml"), &block.text).expect("a written file");
             }
             if block.language != "sh" || block.not_run || !commands(&block.text).iter().any(|c| arguments(c).is_some())
