@@ -84,7 +84,7 @@ pub async fn a_day(
 }
 
 /// Longer intervals than the default ones, so that a day takes few requests.
-fn rare_runs(config: &mut Config) {
+pub fn rare_runs(config: &mut Config) {
     let collectors = &mut config.targets[0].collectors;
     collectors.open_jobs.interval = Duration::from_mins(5);
     collectors.all_jobs.interval = Duration::from_hours(1);
@@ -110,18 +110,6 @@ async fn a_day_of_a_fleet_that_stands_still_takes_the_requests_that_are_estimate
     assert_eq!((estimate.listed.open_jobs.open, full_walk.jobs, full_walk.pages), (20, 600, 3));
     assert_eq!(estimate.describe_requests_after_start, 580);
     day.is_accurate(|of| of.standing_still, &(0.95..1.05));
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_day_of_a_fleet_of_which_a_tenth_changes_all_the_time_is_estimated_roughly() {
-    let step = Duration::from_mins(2);
-    let day = a_day(&simulator(fleet()), 0.1, rare_runs, step, |running, number| {
-        for id in ["job-000000", "job-000001"] {
-            running.change(id, |job| job.executions.set(ExecutionStatus::Succeeded, number));
-        }
-    })
-    .await;
-    day.is_accurate(|of| of.active, &(0.75..1.25));
 }
 
 async fn estimated(simulator: Simulator, arguments: &[&str]) -> (Option<i32>, String, String) {

@@ -370,8 +370,12 @@ async fn watch(exporter: &Exporter, case: &str, reload: impl Future<Output = ()>
     check(&before);
     let is_over = AtomicBool::new(false);
     let scraper = async {
+        let mut shown = exporter.scrape().await;
         for step in 0.. {
-            check(&exporter.scrape().await);
+            if let Some(changed) = exporter.scrape_if_changed(&shown).await {
+                check(&changed);
+                shown = changed;
+            }
             // Later on only a walk or a description can change anything.
             let is_late = step > 100 && is_over.load(Ordering::Relaxed);
             tokio::time::sleep(if is_late { SECOND / 2 } else { SECOND / 20 }).await;

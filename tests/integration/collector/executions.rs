@@ -236,6 +236,7 @@ async fn tags_of_open_and_ended_jobs_are_read_once_a_day_on_all_their_pages() {
     let keys = || vec!["team".to_owned(), "key-29".to_owned()];
     let mut settings = settings();
     settings.collectors.tags.keys = keys();
+    settings.collectors.open_jobs.interval = MINUTE * 10;
     let running = Running::start_with(&simulator, Setup { settings, ..Setup::default() }).await;
     let state = running.after(20 * SECOND).await;
     assert_eq!(&*state.tag_keys, keys());

@@ -12,7 +12,7 @@ use crate::support::simulator as simulated;
 async fn with_an_interval_of_a_second_open_counts_are_two_seconds_old_at_most() {
     let mut setup = Setup::default();
     setup.settings.collectors.open_jobs.interval = SECOND;
-    let simulator = simulated(open_jobs(200).chain(ended_jobs(20_000, DAY * 9)));
+    let simulator = simulated(open_jobs(200).chain(ended_jobs(5000, DAY * 9)));
     let running = Running::start_with(&simulator, setup).await;
     running.after(SECOND * 10).await;
     assert_eq!(running.counters.runs(Collector::AllJobs), 1);
@@ -21,13 +21,11 @@ async fn with_an_interval_of_a_second_open_counts_are_two_seconds_old_at_most() 
         running.add(open(&format!("new-{added}")));
         let state = running.after(SECOND * 2).await;
         assert_eq!(total(state.open.as_ref()), Some(200 + added));
-        assert_eq!(count(state.ended.as_ref(), &Status::Completed), 20_000);
+        assert_eq!(count(state.ended.as_ref(), &Status::Completed), 5000);
     }
     let requests = simulator.requests(Operation::ListJobs) - before;
     assert!((100..=160).contains(&requests), "{requests} requests in 40 seconds");
     assert_eq!(running.counters.runs(Collector::AllJobs), 1, "the next full walk is in a quarter of an hour");
-    running.after(MINUTE * 15).await;
-    assert_eq!(running.counters.runs(Collector::AllJobs), 2);
 }
 
 #[tokio::test(start_paused = true)]

@@ -435,7 +435,7 @@ fn no_name_or_label_of_any_query_on_a_shipped_dashboard_can_be_misspelt_unseen()
         for query in dashboards::queries(&dashboard, &[]).into_iter().map(|query| query.expression) {
             for found in word.find_iter(&query) {
                 let is_name = labels.contains(found.as_str()) || rules.known.series.contains_key(found.as_str());
-                let before = &query.as_bytes()[found.end().saturating_sub(64)..found.end()];
+                let before = &query.as_bytes()[found.end().saturating_sub(32)..found.end()];
                 if is_name && misspelt.insert(before.to_vec()) {
                     let wrong = format!("{}x{}", &query[..found.end()], &query[found.end()..]);
                     if promql::check(&wrong, &rules.known).complaints.is_empty() {

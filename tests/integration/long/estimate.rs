@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use crate::estimate::{a_day, fleet};
+use aws_iot_jobs_exporter::jobs::ExecutionStatus;
+
+use crate::estimate::{a_day, fleet, rare_runs};
 use crate::support::simulator;
 
 const STEP: Duration = Duration::from_hours(1);
@@ -32,4 +34,16 @@ async fn a_day_of_walks_that_are_slower_than_their_intervals_is_estimated_too() 
     assert!(full_walk.seconds_between_starts >= 400.0, "{:?}", day.estimate);
     // Open and full walks delay each other.
     day.is_accurate(|of| of.standing_still, &(0.95..1.2));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_day_of_a_fleet_of_which_a_tenth_changes_all_the_time_is_estimated_roughly() {
+    let step = Duration::from_mins(2);
+    let day = a_day(&simulator(fleet()), 0.1, rare_runs, step, |running, number| {
+        for id in ["job-000000", "job-000001"] {
+            running.change(id, |job| job.executions.set(ExecutionStatus::Succeeded, number));
+        }
+    })
+    .await;
+    day.is_accurate(|of| of.active, &(0.75..1.25));
 }

@@ -2,6 +2,7 @@
 
 use aws_iot_jobs_exporter::simulator::Script;
 
+use crate::faults::{lasts, strikes_once};
 use crate::support::{Exporter, Exposition, jobs, simulator as simulated};
 
 /// Three pages.
@@ -14,6 +15,16 @@ fn sum(shown: &Exposition, open: bool) -> Option<f64> {
     let is_open = |status: &str| matches!(status, "IN_PROGRESS" | "SCHEDULED" | "DELETION_IN_PROGRESS");
     let rows = shown.family("aws_iot_jobs").filter(|(labels, _)| is_open(&labels["status"]) == open);
     rows.map(|(_, jobs)| jobs).reduce(|sum, jobs| sum + jobs)
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_fault_that_strikes_once_fails_an_open_walk_only_where_no_retry_can_help() {
+    strikes_once("open_jobs").await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn while_a_fault_lasts_the_last_good_full_walk_is_shown_with_its_reason_and_then_it_heals() {
+    lasts("all_jobs").await;
 }
 
 #[tokio::test(start_paused = true)]
