@@ -711,24 +711,24 @@ def rollouts(title, filters, height):
     ]
     # The column Target is not always there, and links need the target's name.
     place = [("account", "Account"), ("region", "Region"), ("target", "TargetName")]
-    # Job has the rest of the width: more if the column Target is not there.
+    # State has the rest of the width: more if the column Target is not there.
     columns = [
-        state_column("Value #A", 122),
-        Column("place", "Target", 100, **WRAPPED),
-        Column("job_id", "Job", **WRAPPED, links=[
+        state_column("Value #A", None),
+        Column("place", "Target", 96, **WRAPPED),
+        Column("job_id", "Job", 180, **WRAPPED, links=[
             link("Rollout", to_dashboard("aws-iot-jobs-rollout", *place, ("job", "Job"))),
             link("AWS console", CONSOLE + "${__data.fields.Job}", True),
         ]),
         Column("Value #B", "Progress", 78, "percentunit", mappings=PROGRESS_BAR, custom__align="left", custom__cellOptions={"type": "color-text"}),
         Column("done_of_total", "Ended", 108, custom__align="right"),
-        Column("Value #J", "Open", 54, "locale"),
+        Column("Value #J", "Open", 48, "locale"),
         Column("Value #D", "Success", 66, "percentunit", decimals=0),
         Column("Value #E", "Failed", 56, "percentunit", decimals=0, **SHARE_OF_FAILURES),
-        Column("Value #G", "Per h", 50, "locale"),
-        Column("Value #H", "No progress", 112, "dtdhms"),
-        Column("groups", "Groups", 104, **WRAPPED, links=[link("Thing group", to_dashboard("aws-iot-jobs-thing-group", *place, ("thing_group", "Group")))]),
+        Column("Value #G", "Per h", 48, "locale"),
+        Column("Value #H", "No progress", 108, "dtdhms"),
+        Column("groups", "Groups", 118, **WRAPPED, links=[link("Thing group", to_dashboard("aws-iot-jobs-thing-group", *place, ("thing_group", "Group")))]),
         Column("Value #K", "Started", 92, "time:YYYY-MM-DD"),
-        Column("Value #L", "Duration", 112, "dtdhms"),
+        Column("Value #L", "Duration", 108, "dtdhms"),
     ]
     description = (
         "Open and recently ended rollouts, those that need attention first. A job's id leads to its page and to the AWS console. " + ABOUT_STATES +
