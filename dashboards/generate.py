@@ -1214,10 +1214,10 @@ def exporter():
               [query(f"sum by (collector) (max by (target, aws_region, collector) (aws_iot_jobs_walk_jobs{{{chosen}}}))", legend="{{collector}}", kind="range")], unit="locale", colors=COLLECTORS),
     ]
     requests = [
-        graph("Requests against the rate in force", "Requests to AWS a second by operation, retries included, of the target with the most. The limit holds for each account, region and operation; throttling lowers it.", (8, 8),
+        graph("Requests and the current rate limit", "Requests to AWS a second by operation, retries included, of the target with the most. The limit holds for each account, region and operation; throttling lowers it.", (8, 8),
               [query(f"max by (operation) ({rate(api)}) > 0", "A", "{{operation}}", "range"),
-               query(f"min(aws_iot_jobs_exporter_api_rate_limit_requests_per_second{{{here}, aws_region=~\"$region\"}})", "B", "rate in force", "range")],
-              unit="reqps", colors={"rate in force": TEXT}, overrides=[override("rate in force", custom__lineStyle={"fill": "dash", "dash": [8, 6]})]),
+               query(f"min(aws_iot_jobs_exporter_api_rate_limit_requests_per_second{{{here}, aws_region=~\"$region\"}})", "B", "rate limit", "range")],
+              unit="reqps", colors={"rate limit": TEXT}, overrides=[override("rate limit", custom__lineStyle={"fill": "dash", "dash": [8, 6]})]),
         graph("Errors by code", "Failed requests a second, retries included. A code appears once it has occurred; all is the sum.", (8, 8),
               [query(f"sum({rate(errors)}) or 0 * sum({rate(api)})", "A", "all", "range"), query(f"sum by (code) ({rate(errors)})", "B", "{{code}}", "range")], unit="reqps", colors={"all": TEXT}),
         graph("Throttled share of requests", "A few are normal in a shared account. From 5 % on an alert fires.", (8, 8),

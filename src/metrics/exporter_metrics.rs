@@ -78,7 +78,7 @@ impl ExporterMetrics {
         Self { registry, ..metrics }
     }
 
-    /// The rates in force now.
+    /// The current rate limits.
     #[must_use]
     pub fn rates_in_force(&self) -> Vec<RateInForce> {
         (self.rates.0)()

@@ -165,7 +165,7 @@ pub(super) struct RequestReport {
     pub(super) operation: String,
     pub(super) requests: u64,
     pub(super) throttled: u64,
-    /// The rate in force; `null` before the first request.
+    /// The current rate limit; `null` before the first request.
     pub(super) limit_per_second: Option<f64>,
 }
 

@@ -1,5 +1,5 @@
 //! Every scripted fault, one by one: what is published meanwhile, what `up`, the reason, the log and the page say, and that it
-//! heals by itself. Where each may strike, and the result, is in `long::matrix`.
+//! heals by itself. Where each may occur, and the result, is in `long::matrix`.
 //!
 //! `cargo test --test integration faults -- --nocapture --test-threads=1` prints the tables.
 
@@ -30,7 +30,7 @@ fn fleet(listing: &str) -> Simulator {
 }
 
 /// A job that ends during a walk can be on it twice only if the walk lists jobs of any status.
-fn can_strike(fault: Fault, listing: &str) -> bool {
+fn can_occur(fault: Fault, listing: &str) -> bool {
     fault != Fault::MovedJob || listing == "all_jobs"
 }
 
@@ -79,13 +79,13 @@ pub fn total(shown: &Exposition) -> f64 {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_fault_that_strikes_once_fails_a_full_walk_only_where_no_retry_can_help() {
-    strikes_once("all_jobs").await;
+async fn a_fault_that_occurs_once_fails_a_full_walk_only_where_no_retry_can_help() {
+    occurs_once("all_jobs").await;
 }
 
-pub async fn strikes_once(listing: &str) {
-    println!("\n{:<10} {:<20} {:<10} {:<4} {:<12} jobs", "walk", "struck once", "expected", "up", "reason");
-    for &fault in Fault::ALL.iter().filter(|fault| can_strike(**fault, listing)) {
+pub async fn occurs_once(listing: &str) {
+    println!("\n{:<10} {:<20} {:<10} {:<4} {:<12} jobs", "walk", "occurred once", "expected", "up", "reason");
+    for &fault in Fault::ALL.iter().filter(|fault| can_occur(**fault, listing)) {
         let exporter = Exporter::start(fleet(listing), |config| {
             only_one_walks_again(listing, config);
             config.jobs.series = false;
@@ -103,7 +103,7 @@ pub async fn strikes_once(listing: &str) {
             reasons.join(" "),
             total(&shown)
         );
-        assert_eq!(exporter.simulator.fault_counts().get(&fault), Some(&1), "{fault} did not strike {listing}");
+        assert_eq!(exporter.simulator.fault_counts().get(&fault), Some(&1), "{fault} did not occur {listing}");
         let fails = fault.consequence() == Consequence::Fatal;
         let case = format!("{fault} on {listing}");
         assert_eq!((up, reasons.len()), (Some(f64::from(u8::from(!fails))), usize::from(fails)), "{case}");
@@ -122,7 +122,7 @@ pub async fn lasts(listing: &str) {
         "\n{:<10} {:<20} {:<15} {:<3} {:<12} {:<9} log",
         "walk", "lasting", "published", "up", "reason", "recovered"
     );
-    for &fault in Fault::ALL.iter().filter(|fault| can_strike(**fault, listing)) {
+    for &fault in Fault::ALL.iter().filter(|fault| can_occur(**fault, listing)) {
         let log = ThreadLog::start();
         let exporter = Exporter::start(fleet(listing), |config| {
             only_one_walks_again(listing, config);
@@ -194,7 +194,7 @@ async fn a_fault_on_a_real_socket_does_what_it_does_on_the_paused_clock() {
             format!("{:?}", fault.consequence()),
             shown.up().unwrap_or(f64::NAN)
         );
-        assert_eq!(simulator.fault_counts().get(&fault), Some(&1), "{fault} did not strike");
+        assert_eq!(simulator.fault_counts().get(&fault), Some(&1), "{fault} did not occur");
         assert_eq!(shown.up(), Some(f64::from(u8::from(!fails))), "{fault}: {}", shown.text);
         // The first walk over open jobs comes before the one over all jobs, which goes on without it.
         assert_eq!(total(&shown), if fails { FEW as f64 } else { ALL_JOBS }, "{fault}");

@@ -27,10 +27,10 @@ async fn open_counts_follow(trouble: Trouble, of_one: bool) {
     let before = running.after(MINUTE * 2).await;
     assert_eq!(details(&before, CacheState::Fresh), 42, "{case}");
 
-    let is_struck = move |path: &str| if of_one { path == "/jobs/open-001" } else { path.starts_with("/jobs/") };
+    let is_affected = move |path: &str| if of_one { path == "/jobs/open-001" } else { path.starts_with("/jobs/") };
     match trouble {
         Trouble::Slow => running.wire.decide(move |request| {
-            if is_struck(request.uri().path()) { Fate::Late(Duration::from_millis(9_900)) } else { Fate::Arrives }
+            if is_affected(request.uri().path()) { Fate::Late(Duration::from_millis(9_900)) } else { Fate::Arrives }
         }),
         Trouble::Fault(fault) => {
             let rule = Rule::new(fault).on(Operation::DescribeJob);
@@ -38,8 +38,8 @@ async fn open_counts_follow(trouble: Trouble, of_one: bool) {
         }
         Trouble::NotFound => simulator.intercept(move |call| {
             let path = format!("/jobs/{}", call.resource.unwrap_or_default());
-            let is_struck = call.operation == Operation::DescribeJob && is_struck(&path);
-            is_struck.then(|| simulator::error(StatusCode::NOT_FOUND, "ResourceNotFoundException", "no"))
+            let is_affected = call.operation == Operation::DescribeJob && is_affected(&path);
+            is_affected.then(|| simulator::error(StatusCode::NOT_FOUND, "ResourceNotFoundException", "no"))
         }),
     }
     let from = running.history().len();

@@ -2,7 +2,7 @@
 
 use aws_iot_jobs_exporter::simulator::Script;
 
-use crate::faults::{lasts, strikes_once};
+use crate::faults::{lasts, occurs_once};
 use crate::support::{Exporter, Exposition, jobs, simulator as simulated};
 
 /// Three pages.
@@ -18,8 +18,8 @@ fn sum(shown: &Exposition, open: bool) -> Option<f64> {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_fault_that_strikes_once_fails_an_open_walk_only_where_no_retry_can_help() {
-    strikes_once("open_jobs").await;
+async fn a_fault_that_occurs_once_fails_an_open_walk_only_where_no_retry_can_help() {
+    occurs_once("open_jobs").await;
 }
 
 #[tokio::test(start_paused = true)]

@@ -151,12 +151,12 @@ fn notes(shown: &Exposition, listing: &str) -> Vec<String> {
 }
 
 /// The other collectors run as if there were no fault.
-fn assert_others_notice_nothing(shown: &Exposition, struck: &str, what: &str) {
-    for collector in COLLECTORS.into_iter().filter(|collector| *collector != struck) {
+fn assert_others_notice_nothing(shown: &Exposition, affected: &str, what: &str) {
+    for collector in COLLECTORS.into_iter().filter(|collector| *collector != affected) {
         assert_eq!(reasons(shown, None, collector), "", "{what}: {collector} fails too");
     }
     for (listing, expected) in [("open_jobs", OPEN), ("all_jobs", ENDED)] {
-        if listing != struck {
+        if listing != affected {
             assert_eq!(success(shown, listing), Some(1.0), "{what}: {listing}");
             assert_eq!(jobs(shown, listing), Some(expected as f64), "{what}: jobs of {listing}");
         }
@@ -168,7 +168,7 @@ fn is_of(request: &Request, listing: &str) -> bool {
     request.uri().path() == "/jobs" && has_status == (listing == "open_jobs")
 }
 
-async fn started(script: Option<Script>, struck: &'static str) -> Exporter {
+async fn started(script: Option<Script>, affected: &'static str) -> Exporter {
     let exporter = Exporter::start(simulated(fleet()), |config| {
         config.limits.max_pages = 50;
         let collectors = &mut config.targets[0].collectors;
@@ -179,8 +179,8 @@ async fn started(script: Option<Script>, struck: &'static str) -> Exporter {
     .await;
     // Every job has two pages of executions in progress.
     exporter.wire.set_page_size(|request| Some(if request.uri().path() == "/jobs" { PAGE_SIZE } else { 2 }));
-    if ["open_jobs", "all_jobs"].contains(&struck) {
-        exporter.wire.spare(move |request| !is_of(request, struck));
+    if ["open_jobs", "all_jobs"].contains(&affected) {
+        exporter.wire.spare(move |request| !is_of(request, affected));
     }
     if let Some(script) = script {
         exporter.simulator.set_script(script);
@@ -188,8 +188,8 @@ async fn started(script: Option<Script>, struck: &'static str) -> Exporter {
     exporter
 }
 
-async fn started_and_described(struck: &'static str) -> (Exporter, Exposition) {
-    let exporter = started(None, struck).await;
+async fn started_and_described(affected: &'static str) -> (Exporter, Exposition) {
+    let exporter = started(None, affected).await;
     let is_complete = |shown: &Exposition| {
         runs(shown, "all_jobs") >= 1.0
             && ["details", "executions", "tags"].iter().all(|collector| all_known(shown, collector))
@@ -198,9 +198,9 @@ async fn started_and_described(struck: &'static str) -> (Exporter, Exposition) {
     (exporter, shown)
 }
 
-/// A fault strikes the walks of a listing, from the start or later, until it is lifted. Returns what was seen; nothing if there is
-/// nothing that the fault could strike.
-async fn strike_listing(fault: Fault, listing: &'static str, position: Position, later: bool) -> Option<Seen> {
+/// A fault affects the walks of a listing, from the start or later, until it is lifted. Returns what was seen; nothing if there is
+/// nothing that the fault could affect.
+async fn listing_with_fault(fault: Fault, listing: &'static str, position: Position, later: bool) -> Option<Seen> {
     let what = format!("{fault} in {listing}, later: {later}");
     let script = Script::new([Rule::new(fault).on(Operation::ListJobs).at(position)]);
     let expected = if listing == "open_jobs" { OPEN } else { ENDED } as f64;
@@ -281,8 +281,8 @@ const TAGS: OfJobs = OfJobs {
     samples: 1,
 };
 
-/// A fault strikes all requests of a collector, from the start or later. Returns what was seen and how long it took to recover.
-async fn strike_requests(of: OfJobs, fault: Fault, later: bool) -> Option<(Seen, Duration)> {
+/// A fault affects all requests of a collector, from the start or later. Returns what was seen and how long it took to recover.
+async fn requests_with_fault(of: OfJobs, fault: Fault, later: bool) -> Option<(Seen, Duration)> {
     let OfJobs { collector, operation, family, samples } = of;
     let what = format!("{fault} in {}, later: {later}", operation.as_str());
     let script = Script::new([Rule::new(fault).on(operation)]);
@@ -317,9 +317,9 @@ async fn strike_requests(of: OfJobs, fault: Fault, later: bool) -> Option<(Seen,
     Some((seen, lifted.elapsed()))
 }
 
-/// A fault strikes an operation of STS, from the start or when the session of a role is renewed. Returns what was seen of the open
+/// A fault affects an operation of STS, from the start or when the session of a role is renewed. Returns what was seen of the open
 /// jobs.
-async fn strike_sts(fault: Fault, operation: Operation, later: bool) -> Option<Seen> {
+async fn sts_with_fault(fault: Fault, operation: Operation, later: bool) -> Option<Seen> {
     let what = format!("{fault} in {}, later: {later}", operation.as_str());
     let script = Script::new([Rule::new(fault).on(operation)]);
     let account = AccountId::parse("210987654321").expect("an account id");
@@ -345,13 +345,13 @@ async fn strike_sts(fault: Fault, operation: Operation, later: bool) -> Option<S
         let renewed = tokio::time::Instant::now();
         loop {
             let next = exporter.scrape().await;
-            let is_struck = !exporter.simulator.fault_counts().is_empty();
+            let is_affected = !exporter.simulator.fault_counts().is_empty();
             let has_run = runs(&next, "open_jobs") > runs(&shown, "open_jobs");
-            if is_struck && has_run {
+            if is_affected && has_run {
                 before = Some(std::mem::replace(&mut shown, next));
                 break;
             }
-            if !is_struck {
+            if !is_affected {
                 shown = next;
             }
             if renewed.elapsed() > A_RUN {
@@ -400,8 +400,8 @@ async fn table_of_listing(listing: &'static str) -> String {
     for &fault in Fault::ALL {
         let mut rows: Vec<(String, Vec<&str>)> = Vec::new();
         for (page, position) in [("first", Position::FIRST), ("middle", Position::Middle), ("last", Position::Last)] {
-            let first = strike_listing(fault, listing, position, false).await;
-            let later = strike_listing(fault, listing, position, true).await;
+            let first = listing_with_fault(fault, listing, position, false).await;
+            let later = listing_with_fault(fault, listing, position, true).await;
             if first.is_none() && later.is_none() {
                 continue;
             }
@@ -423,15 +423,15 @@ async fn table_of_listing(listing: &'static str) -> String {
     table
 }
 
-async fn table_of_requests(of: OfJobs, strikes_later: bool) -> String {
+async fn table_of_requests(of: OfJobs, occurs_later: bool) -> String {
     let mut table = String::from(
         "| fault | from the start: jobs by state | reason | later: jobs by state | reason | recovers within |\n\
          | --- | --- | --- | --- | --- | --- |\n",
     );
     let mut nowhere = Vec::new();
     for &fault in Fault::ALL {
-        let first = strike_requests(of, fault, false).await;
-        let later = if strikes_later { strike_requests(of, fault, true).await } else { None };
+        let first = requests_with_fault(of, fault, false).await;
+        let later = if occurs_later { requests_with_fault(of, fault, true).await } else { None };
         let recovery = [&first, &later].into_iter().flatten().map(|(_, took)| *took).max();
         let Some(recovery) = recovery else {
             nowhere.push(format!("`{fault}`"));
@@ -454,8 +454,8 @@ async fn table_of_sts(operation: Operation) -> String {
     );
     let mut nowhere = Vec::new();
     for &fault in Fault::ALL {
-        let first = strike_sts(fault, operation, false).await;
-        let later = strike_sts(fault, operation, true).await;
+        let first = sts_with_fault(fault, operation, false).await;
+        let later = sts_with_fault(fault, operation, true).await;
         if first.is_none() && later.is_none() {
             nowhere.push(format!("`{fault}`"));
             continue;

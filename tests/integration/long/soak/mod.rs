@@ -206,7 +206,7 @@ struct Soak {
     scrapes: u64,
     absent: u64,
     counters: HashMap<String, f64>,
-    struck: BTreeMap<Fault, u64>,
+    faults: BTreeMap<Fault, u64>,
     reloads: u32,
     has_c: bool,
 }
@@ -340,7 +340,7 @@ async fn under_faults_reloads_and_changes_every_exposition_is_right_and_the_end_
         exporter.wire.forget_releases();
         soak.books.prune();
         for (fault, times) in exporter.simulator.fault_counts() {
-            *soak.struck.entry(fault).or_default() += times;
+            *soak.faults.entry(fault).or_default() += times;
         }
         let (script, lasts) = faults(&mut dice);
         exporter.simulator.set_script(script);
@@ -364,7 +364,7 @@ async fn under_faults_reloads_and_changes_every_exposition_is_right_and_the_end_
     }
 
     let (tasks, tasks_at_last) = later_quarters(&held, |held| held.tasks as u64);
-    let Soak { scrapes, absent, reloads, struck, .. } = &soak;
+    let Soak { scrapes, absent, reloads, faults, .. } = &soak;
     let described: f64 = shown
         .family("aws_iot_jobs_exporter_collector_runs_total")
         .filter(|(labels, _)| labels["collector"] == "details")
@@ -372,10 +372,10 @@ async fn under_faults_reloads_and_changes_every_exposition_is_right_and_the_end_
         .sum();
     println!(
         "{walks} open walks, {described} descriptions, {scrapes} expositions right, {absent} times a target withdrawn or not \
-         yet there, {reloads} reloads, faults struck: {struck:?}\n\
+         yet there, {reloads} reloads, faults: {faults:?}\n\
          tasks: {tasks} at most in the third quarter, {tasks_at_last} in the last"
     );
-    assert!(*absent > 0 && struck.values().sum::<u64>() > u64::from(wanted) / 10, "nothing went wrong: {struck:?}");
+    assert!(*absent > 0 && faults.values().sum::<u64>() > u64::from(wanted) / 10, "nothing went wrong: {faults:?}");
     assert!(tasks_at_last <= tasks + 20, "tasks are left behind: {held:?}");
     // Other tests run in the same process beside a short one.
     if wanted >= 5000 {
