@@ -53,11 +53,11 @@ struct Cli {
     key_flags: KeyFlags,
 
     /// Read and check the configuration, print every problem, and exit
-    #[arg(long = "config.check")]
+    #[arg(long = "config.check", conflicts_with_all = ["print", "schema"])]
     check: bool,
 
     /// Print the effective configuration as YAML with the source of each value, secrets hidden, and exit
-    #[arg(long = "config.print")]
+    #[arg(long = "config.print", conflicts_with = "schema")]
     print: bool,
 
     /// Print the JSON Schema of the configuration file, and exit
