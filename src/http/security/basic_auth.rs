@@ -11,7 +11,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::net::{IpAddr, Ipv6Addr};
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::sync::{Arc, LazyLock, Mutex, PoisonError, Weak};
 
 use ::http::{HeaderMap, header};
 use aws_lc_rs::hmac;
@@ -66,7 +66,8 @@ pub(super) struct BasicAuth {
     users: HashMap<String, Arc<User>>,
     /// The users in a fixed order, for [`BasicAuth::dummy_hash`].
     dummies: Vec<Arc<User>>,
-    key: hmac::Key,
+    /// Made for the first login: the first random number takes tens of milliseconds, which a start without users avoids.
+    key: Arc<LazyLock<hmac::Key>>,
     queue: VerifyQueue,
 }
 
@@ -77,12 +78,8 @@ struct User {
 }
 
 impl BasicAuth {
-    #[expect(
-        clippy::expect_used,
-        reason = "without random numbers nothing can be authenticated, and TLS needs them too"
-    )]
     pub(super) fn new(users: BTreeMap<String, PasswordHash>) -> Self {
-        let key = hmac::Key::generate(hmac::HMAC_SHA256, &SystemRandom::new()).expect("the system has random numbers");
+        let key = Arc::new(LazyLock::new(random_key as fn() -> hmac::Key));
         let empty = Self { users: HashMap::new(), dummies: Vec::new(), key, queue: VerifyQueue::default() };
         empty.with_users(users)
     }
@@ -98,7 +95,7 @@ impl BasicAuth {
             })
             .collect();
         let dummies = users.values().cloned().collect();
-        Self { users, dummies, key: self.key.clone(), queue: self.queue.clone() }
+        Self { users, dummies, key: Arc::clone(&self.key), queue: self.queue.clone() }
     }
 
     pub(super) async fn authenticate(&self, headers: &HeaderMap, peer: IpAddr) -> AuthResult {
@@ -159,6 +156,11 @@ impl BasicAuth {
         }
         context.sign()
     }
+}
+
+#[expect(clippy::expect_used, reason = "without random numbers nothing can be authenticated, and TLS needs them too")]
+fn random_key() -> hmac::Key {
+    hmac::Key::generate(hmac::HMAC_SHA256, &SystemRandom::new()).expect("the system has random numbers")
 }
 
 impl User {
