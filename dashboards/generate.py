@@ -714,16 +714,16 @@ def rollouts(title, filters, height):
     # State has the rest of the width: more if the column Target is not there.
     columns = [
         state_column("Value #A", None),
-        Column("place", "Target", 96, **WRAPPED),
-        Column("job_id", "Job", 180, **WRAPPED, links=[
+        Column("place", "Target", 88, **WRAPPED),
+        Column("job_id", "Job", 196, **WRAPPED, links=[
             link("Rollout", to_dashboard("aws-iot-jobs-rollout", *place, ("job", "Job"))),
             link("AWS console", CONSOLE + "${__data.fields.Job}", True),
         ]),
         Column("Value #B", "Progress", 78, "percentunit", mappings=PROGRESS_BAR, custom__align="left", custom__cellOptions={"type": "color-text"}),
         Column("done_of_total", "Ended", 108, custom__align="right"),
         Column("Value #J", "Open", 48, "locale"),
-        Column("Value #D", "Success", 66, "percentunit", decimals=0),
-        Column("Value #E", "Failed", 56, "percentunit", decimals=0, **SHARE_OF_FAILURES),
+        Column("Value #D", "Success", 64, "percentunit", decimals=0),
+        Column("Value #E", "Failed", 54, "percentunit", decimals=0, **SHARE_OF_FAILURES),
         Column("Value #G", "Per h", 48, "locale"),
         Column("Value #H", "No progress", 108, "dtdhms"),
         Column("groups", "Groups", 118, **WRAPPED, links=[link("Thing group", to_dashboard("aws-iot-jobs-thing-group", *place, ("thing_group", "Group")))]),
