@@ -91,7 +91,7 @@ impl ApiError {
         Self::new(operation, location, (Reason::Malformed, Some(MALFORMED.to_owned()), cause))
     }
 
-    /// A valid answer that cannot be used.
+    /// Valid answers that cannot be used.
     pub(super) fn unusable(operation: &'static str, location: &str, reason: Reason, cause: String) -> Self {
         Self::new(operation, location, (reason, None, cause))
     }

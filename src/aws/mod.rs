@@ -55,7 +55,8 @@ use http_client::Proxies;
 use profiles::SharedFiles;
 use rate_limit::{Class, RateLimiters, TargetLimiter};
 pub use request::Answered;
-use request::{Caller, Host, Operation, Permit};
+pub(crate) use request::Operation;
+use request::{Caller, Host, Permit};
 pub use trust::CaBundles;
 
 /// The largest page of `ListJobs` and `ListJobExecutionsForJob`. The default is not documented, so each request sets
@@ -88,7 +89,7 @@ const WITHOUT_STS: &str = "STS is asked only for the account id: allow access to
 pub(crate) const LIST_JOBS: Operation = Operation::page("ListJobs");
 pub(crate) const DESCRIBE_JOB: Operation = Operation::single("DescribeJob");
 pub(crate) const LIST_EXECUTIONS: Operation = Operation::page("ListJobExecutionsForJob");
-const LIST_TAGS: Operation = Operation::single("ListTagsForResource");
+pub(crate) const LIST_TAGS: Operation = Operation::single("ListTagsForResource");
 const GET_CALLER_IDENTITY: Operation = Operation::single("GetCallerIdentity");
 
 /// A page of jobs or of executions.
@@ -587,7 +588,7 @@ impl Connection {
         self.caller.limiter.has_account()
     }
 
-    /// The error of an operation of AWS IoT whose answers are each valid, but cannot be used together, or for this target.
+    /// The error of an operation of AWS IoT whose answers are each valid, but incomplete, inconsistent or of another account.
     pub(crate) fn unusable(&self, operation: Operation, reason: Reason, cause: String) -> ApiError {
         ApiError::unusable(operation.name, &self.caller.location(&self.iot_host), reason, cause)
     }

@@ -115,7 +115,7 @@ async fn describe(
 ) -> Result<Option<Box<Description>>, Failure> {
     let Some(description) = connection.describe_job(id, permit).await.map_err(Failure::from)? else {
         // A job of another account also looks like a missing job.
-        check_same_account(connection, account).await?;
+        check_same_account(connection, DESCRIBE_JOB, account).await?;
         return Ok(None);
     };
     if let Some(other) = other_account(description.summary.job_arn.as_deref(), account) {

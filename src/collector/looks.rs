@@ -43,7 +43,7 @@ pub(crate) async fn look(
             let page = page.map_err(Failure::from)?;
             let Some(page) = page else {
                 // A job of another account also looks like a missing job.
-                check_same_account(connection, account).await?;
+                check_same_account(connection, LIST_EXECUTIONS, account).await?;
                 return Ok(None);
             };
             for execution in &page.items {
@@ -57,6 +57,6 @@ pub(crate) async fn look(
             token = Some(next);
         }
     }
-    check_same_account(connection, account).await?;
+    check_same_account(connection, LIST_EXECUTIONS, account).await?;
     Ok(Some(look.finish(is_complete, clock.now())))
 }

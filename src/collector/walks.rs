@@ -8,7 +8,7 @@ use std::hash::BuildHasher as _;
 use std::hash::RandomState;
 
 use crate::aws::rate_limit::Class;
-use crate::aws::{ApiError, Connection, LIST_JOBS, Query};
+use crate::aws::{ApiError, Connection, LIST_JOBS, Operation, Query};
 use crate::jobs::{AccountId, JobArn, JobSummary, Scope, Status};
 use crate::metrics::{Failure, Reason, WalkProgress};
 
@@ -53,7 +53,7 @@ impl Walk<'_> {
     ) -> Result<Walked<T>, Failure> {
         let account = account(connection).await?;
         let pages = self.pages(connection, &account, |summary| insert(&mut jobs, summary)).await?;
-        check_same_account(connection, &account).await?;
+        check_same_account(connection, LIST_JOBS, &account).await?;
         Ok(Walked { account, pages, jobs })
     }
 
@@ -107,14 +107,18 @@ pub(crate) async fn account(connection: &Connection) -> Result<AccountId, Failur
     account.map_err(|error| Failure { reason: error.reason, message: format!("account id: {error}") })
 }
 
-/// Fails if the account changed: new credentials during a run can belong to another account.
-pub(super) async fn check_same_account(connection: &Connection, before: &AccountId) -> Result<(), Failure> {
+/// Fails if the account changed during a run of an operation: new credentials can belong to another account.
+pub(super) async fn check_same_account(
+    connection: &Connection,
+    operation: Operation,
+    before: &AccountId,
+) -> Result<(), Failure> {
     let after = account(connection).await?;
     if after == *before {
         return Ok(());
     }
-    let message = format!("the credentials changed from account {before} to account {after} during the run");
-    Err(Failure { reason: Reason::AccountMismatch, message })
+    let cause = format!("the credentials changed from account {before} to account {after} during the run");
+    Err(connection.unusable(operation, Reason::AccountMismatch, cause).into())
 }
 
 /// The page tokens of one listing. A repeated token leads to the same pages.

@@ -17,7 +17,7 @@ use super::schedule::{Schedule, Spread};
 use super::settings::Settings;
 use super::walks::{Walk, Walked, check_same_account, full_queries, open_queries};
 use crate::aws::rate_limit::Class;
-use crate::aws::{Connection, DescribePermit};
+use crate::aws::{Connection, DescribePermit, LIST_JOBS, LIST_TAGS};
 use crate::clock::Clock;
 use crate::jobs::{
     AccountId, Aggregator, Answer, Description, FullWalk, FullWalkResult, JobId, JobRequest, JobStore, LookRequest,
@@ -200,8 +200,9 @@ impl Worker {
         }
         let timeout = settings.full_walk_timeout();
         if full.schedule().running_since().is_some_and(|since| now.instant >= since + timeout) {
-            let message = format!("the walk was not complete within collectors.all_jobs.timeout ({timeout:?})");
-            full.failed(Failure { reason: Reason::Timeout, message }, now, &mut self.reporter);
+            let cause = format!("the walk was not complete within collectors.all_jobs.timeout ({timeout:?})");
+            let error = self.current.connection.unusable(LIST_JOBS, Reason::Timeout, cause);
+            full.failed(error.into(), now, &mut self.reporter);
             self.has_changed = true;
         }
     }
@@ -479,7 +480,7 @@ impl Worker {
 async fn read_tags(connection: &Connection, account: &AccountId, id: &str) -> Result<Option<Vec<Tag>>, Failure> {
     let tags = connection.list_tags(account, id, Class::Tags).await;
     let tags = tags.map_err(Failure::from)?;
-    check_same_account(connection, account).await?;
+    check_same_account(connection, LIST_TAGS, account).await?;
     Ok(tags)
 }
 

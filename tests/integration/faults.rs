@@ -80,10 +80,10 @@ pub fn total(shown: &Exposition) -> f64 {
 
 #[tokio::test(start_paused = true)]
 async fn a_fault_that_occurs_once_fails_a_full_walk_only_where_no_retry_can_help() {
-    occurs_once("all_jobs").await;
+    with_one_fault("all_jobs").await;
 }
 
-pub async fn occurs_once(listing: &str) {
+pub async fn with_one_fault(listing: &str) {
     println!("\n{:<10} {:<20} {:<10} {:<4} {:<12} jobs", "walk", "occurred once", "expected", "up", "reason");
     for &fault in Fault::ALL.iter().filter(|fault| can_occur(**fault, listing)) {
         let exporter = Exporter::start(fleet(listing), |config| {
@@ -114,10 +114,10 @@ pub async fn occurs_once(listing: &str) {
 
 #[tokio::test(start_paused = true)]
 async fn while_a_fault_lasts_the_last_good_open_walk_is_shown_with_its_reason_and_then_it_heals() {
-    lasts("open_jobs").await;
+    with_lasting_fault("open_jobs").await;
 }
 
-pub async fn lasts(listing: &str) {
+pub async fn with_lasting_fault(listing: &str) {
     println!(
         "\n{:<10} {:<20} {:<15} {:<3} {:<12} {:<9} log",
         "walk", "lasting", "published", "up", "reason", "recovered"

@@ -72,6 +72,7 @@ async fn open_walks_that_fail_take_nothing_from_full_walks() {
 
 #[tokio::test(start_paused = true)]
 async fn a_full_walk_that_takes_too_long_fails_by_its_timeout() {
+    let log = ThreadLog::start();
     let mut setup = Setup::default();
     setup.settings.collectors.all_jobs.timeout = SECOND * 20;
     let running = Running::start_with(&simulated(open_jobs(3).chain(ended_jobs(5000, DAY * 9))), setup).await;
@@ -81,6 +82,12 @@ async fn a_full_walk_that_takes_too_long_fails_by_its_timeout() {
     });
     let state = running.after(SECOND * 30).await;
     assert_eq!(running.failures(Collector::AllJobs, Reason::Timeout), 1);
+    let lines = log.take();
+    assert_eq!(
+        with(&lines, &["run failed", "ListJobs on simulator.test: the walk was not complete"]).len(),
+        1,
+        "{lines:?}"
+    );
     assert_eq!((total(state.open.as_ref()), state.ended.as_ref()), (Some(3), None));
     running.configure(|settings| settings.collectors.all_jobs.timeout = MINUTE);
     assert_eq!(total(running.after(MINUTE * 4).await.ended.as_ref()), Some(5000));
@@ -226,6 +233,7 @@ async fn an_account_without_jobs_asks_once_whether_the_region_is_right() {
 #[tokio::test(start_paused = true)]
 async fn credentials_of_another_account_fail_the_walk_that_they_change_in_and_then_start_the_target_anew() {
     const OF_ANOTHER: &str = "AKIAANOTHERANOTHER00";
+    let log = ThreadLog::start();
     let another = AccountId::parse("210987654321").expect("an account id");
     let simulator = simulated(open_jobs(3).chain(ended_jobs(5, DAY)));
     simulator.add_access_key(&another, OF_ANOTHER);
@@ -238,6 +246,9 @@ async fn credentials_of_another_account_fail_the_walk_that_they_change_in_and_th
     credentials.set(OF_ANOTHER);
     running.after(MINUTE * 4).await;
     assert_eq!(running.failures(Collector::OpenJobs, Reason::AccountMismatch), 1);
+    let lines = log.take();
+    let named = with(&lines, &["run failed", "ListJobs on simulator.test: a job of account 210987654321"]);
+    assert!(!named.is_empty(), "{lines:?}");
     for (at, state) in running.history() {
         let expected = if state.account.as_ref() == Some(&another) { [7, 0] } else { [3, 5] };
         for (part, expected) in [(&state.open, expected[0]), (&state.ended, expected[1])] {

@@ -2,7 +2,7 @@
 
 use aws_iot_jobs_exporter::simulator::Script;
 
-use crate::faults::{lasts, occurs_once};
+use crate::faults::{with_lasting_fault, with_one_fault};
 use crate::support::{Exporter, Exposition, jobs, simulator as simulated};
 
 /// Three pages.
@@ -19,12 +19,12 @@ fn sum(shown: &Exposition, open: bool) -> Option<f64> {
 
 #[tokio::test(start_paused = true)]
 async fn a_fault_that_occurs_once_fails_an_open_walk_only_where_no_retry_can_help() {
-    occurs_once("open_jobs").await;
+    with_one_fault("open_jobs").await;
 }
 
 #[tokio::test(start_paused = true)]
 async fn while_a_fault_lasts_the_last_good_full_walk_is_shown_with_its_reason_and_then_it_heals() {
-    lasts("all_jobs").await;
+    with_lasting_fault("all_jobs").await;
 }
 
 #[tokio::test(start_paused = true)]
