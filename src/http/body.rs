@@ -11,14 +11,13 @@ use hyper::body::{Frame, SizeHint};
 
 use super::timeouts::ConnectionState;
 
-/// The body of a response: pieces that are sent one after the other and never copied together.
-/// Responses can share a list of pieces. So a slow client costs only its own list of pieces, however long the body is.
+/// The body of a response: lists of pieces that are sent one after the other and never copied together.
+/// Responses can share a list. So a slow client costs only its references to lists, however long the body is.
 #[derive(Clone, Debug, Default)]
 pub struct ResponseBody {
-    shared: Arc<[Bytes]>,
-    /// The number of shared pieces that were sent.
+    lists: VecDeque<Arc<[Bytes]>>,
+    /// The number of pieces of the first list that were sent.
     sent: usize,
-    own: VecDeque<Bytes>,
     /// The number of bytes left to send.
     remaining: usize,
     /// Dropped with the body.
@@ -36,11 +35,11 @@ impl Drop for Tracker {
 }
 
 impl ResponseBody {
-    /// The shared pieces, and then those of this response.
-    pub fn new(shared: Arc<[Bytes]>, own: impl IntoIterator<Item = Bytes>) -> Self {
-        let own: VecDeque<Bytes> = own.into_iter().collect();
-        let remaining = shared.iter().chain(&own).map(Bytes::len).sum();
-        Self { shared, sent: 0, own, remaining, _tracker: None }
+    /// The pieces of these lists.
+    pub fn new(lists: impl IntoIterator<Item = Arc<[Bytes]>>) -> Self {
+        let lists: VecDeque<Arc<[Bytes]>> = lists.into_iter().collect();
+        let remaining = lists.iter().flat_map(|list| list.iter()).map(Bytes::len).sum();
+        Self { lists, sent: 0, remaining, _tracker: None }
     }
 
     /// Reports to `state` when the body is complete.
@@ -73,16 +72,15 @@ impl ResponseBody {
     /// Takes the next piece that is not empty.
     fn next_piece(&mut self) -> Option<Bytes> {
         loop {
-            let piece = match self.shared.get(self.sent) {
-                Some(piece) => {
-                    self.sent += 1;
-                    piece.clone()
-                }
-                None => self.own.pop_front()?,
+            let Some(piece) = self.lists.front()?.get(self.sent) else {
+                self.lists.pop_front();
+                self.sent = 0;
+                continue;
             };
+            self.sent += 1;
             if !piece.is_empty() {
                 self.remaining -= piece.len();
-                return Some(piece);
+                return Some(piece.clone());
             }
         }
     }
@@ -90,7 +88,7 @@ impl ResponseBody {
 
 impl From<Bytes> for ResponseBody {
     fn from(whole: Bytes) -> Self {
-        Self::new(Arc::default(), [whole])
+        Self::new([Arc::from([whole])])
     }
 }
 
@@ -133,7 +131,7 @@ mod tests {
     #[tokio::test]
     async fn pieces_come_in_order_without_a_copy_and_the_length_counts_down() {
         let shared: Arc<[Bytes]> = ["one ", "", "two "].map(Bytes::from).into();
-        let mut body = ResponseBody::new(Arc::clone(&shared), ["three", ""].map(Bytes::from));
+        let mut body = ResponseBody::new([Arc::clone(&shared), [].into(), ["three", ""].map(Bytes::from).into()]);
         let mut whole = Vec::new();
         for remaining in [13, 9, 5] {
             assert_eq!((body.size_hint().exact(), body.is_end_stream()), (Some(remaining), false));

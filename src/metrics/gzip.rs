@@ -1,7 +1,7 @@
-//! One gzip member ([RFC 1952](https://www.rfc-editor.org/rfc/rfc1952)) of two halves that are compressed at different
+//! One gzip member ([RFC 1952](https://www.rfc-editor.org/rfc/rfc1952)) of fragments that are compressed at different
 //! times.
 //!
-//! Two members would be simpler, but many clients, including curl and browsers, read only the first one.
+//! Several members would be simpler, but many clients, including curl and browsers, read only the first one.
 
 use std::io::{self, Write as _};
 
@@ -9,27 +9,27 @@ use bytes::Bytes;
 use flate2::write::DeflateEncoder;
 use flate2::{Compression, Crc};
 
-/// No name, no time, an unknown system.
-const HEADER: [u8; 10] = [0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 0, 0xff];
+/// The start of a member: no name, no time, an unknown system.
+pub(super) const HEADER: Bytes = Bytes::from_static(&[0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 0, 0xff]);
 
 /// The end of a flush, at a byte boundary: an empty stored block.
 const SYNC_MARKER: [u8; 4] = [0, 0, 0xff, 0xff];
 
-/// The first half of a member. Any number of members can start with it.
+/// Compressed data that ends at a byte boundary. Any number of members can contain it.
 #[derive(Debug)]
-pub(super) struct FirstHalf {
-    /// The header, and the compressed data up to a byte boundary.
+pub(super) struct Fragment {
+    /// The compressed data.
     pub(super) compressed: Bytes,
     crc: Crc,
 }
 
-impl FirstHalf {
+impl Fragment {
     /// Compresses `pieces`.
     ///
     /// # Errors
     /// If the compressed data does not end at a byte boundary, which would be a fault of flate2.
     pub(super) fn compress<'a>(pieces: impl IntoIterator<Item = &'a Bytes>) -> io::Result<Self> {
-        let (mut encoder, crc) = encode(HEADER.to_vec(), pieces)?;
+        let (mut encoder, crc) = encode(pieces)?;
         // A flush ends the last block at a byte boundary and leaves the stream open. With pending output, a flush only
         // writes that output (flate2 1.1.11), so a second one is needed.
         encoder.flush()?;
@@ -41,30 +41,29 @@ impl FirstHalf {
         compressed.shrink_to_fit();
         Ok(Self { compressed: compressed.into(), crc })
     }
-
-    /// Compresses the rest of a member, without references to the first half.
-    ///
-    /// # Errors
-    /// Never in practice: both ends are in memory.
-    pub(super) fn complete<'a>(&self, rest: impl IntoIterator<Item = &'a Bytes>) -> io::Result<Bytes> {
-        let (encoder, rest) = encode(Vec::new(), rest)?;
-        let mut compressed = encoder.finish()?;
-        let mut whole = Crc::new();
-        whole.combine(&self.crc);
-        whole.combine(&rest);
-        compressed.extend_from_slice(&whole.sum().to_le_bytes());
-        compressed.extend_from_slice(&whole.amount().to_le_bytes());
-        Ok(compressed.into())
-    }
 }
 
-fn encode<'a>(
-    start: Vec<u8>,
-    pieces: impl IntoIterator<Item = &'a Bytes>,
-) -> io::Result<(DeflateEncoder<Vec<u8>>, Crc)> {
+/// The end of a member of `fragments`: `pieces`, compressed without references to the fragments, and the checksum.
+///
+/// # Errors
+/// Never in practice: both ends are in memory.
+pub(super) fn end<'a>(fragments: &[&Fragment], pieces: impl IntoIterator<Item = &'a Bytes>) -> io::Result<Bytes> {
+    let (encoder, crc) = encode(pieces)?;
+    let mut compressed = encoder.finish()?;
+    let mut whole = Crc::new();
+    for fragment in fragments {
+        whole.combine(&fragment.crc);
+    }
+    whole.combine(&crc);
+    compressed.extend_from_slice(&whole.sum().to_le_bytes());
+    compressed.extend_from_slice(&whole.amount().to_le_bytes());
+    Ok(compressed.into())
+}
+
+fn encode<'a>(pieces: impl IntoIterator<Item = &'a Bytes>) -> io::Result<(DeflateEncoder<Vec<u8>>, Crc)> {
     // The fastest level: an exposition repeats itself so much that higher levels gain little for several times the
     // work.
-    let mut encoder = DeflateEncoder::new(start, Compression::fast());
+    let mut encoder = DeflateEncoder::new(Vec::new(), Compression::fast());
     let mut crc = Crc::new();
     for piece in pieces {
         encoder.write_all(piece)?;
@@ -91,21 +90,26 @@ mod tests {
         (plain, decoder.into_inner().is_empty())
     }
 
+    /// The member of these fragments and this end.
+    fn member(fragments: &[&Fragment], rest: &[Bytes]) -> Vec<u8> {
+        let end = end(fragments, rest).expect("gzip");
+        let compressed = fragments.iter().map(|fragment| &fragment.compressed);
+        [&HEADER].into_iter().chain(compressed).chain([&end]).flat_map(|part| part.to_vec()).collect()
+    }
+
     #[test]
-    fn a_large_first_half_serves_several_members() {
+    fn a_large_fragment_serves_several_members() {
         let large: Vec<Bytes> = (0..20_000).map(|n| format!("metric{{n=\"{n}\"}} {}\n", n % 7).into()).collect();
-        let first = FirstHalf::compress(&large).expect("gzip");
-        assert!(first.compressed.len() * 3 < large.iter().map(Bytes::len).sum());
+        let fragment = Fragment::compress(&large).expect("gzip");
+        assert!(fragment.compressed.len() * 3 < large.iter().map(Bytes::len).sum());
         for rest in ["", "up 1\n", "up 0\n# EOF\n"] {
-            let rest = Bytes::from(rest);
-            let second = first.complete([&rest]).expect("gzip");
-            let plain = [large.concat(), rest.to_vec()].concat();
-            assert_eq!(read(&[&first.compressed[..], &second].concat()), (plain, true));
+            let plain = [large.concat(), rest.into()].concat();
+            assert_eq!(read(&member(&[&fragment], &[rest.into()])), (plain, true));
         }
     }
 
     #[test]
-    fn pending_output_does_not_hide_the_end_of_the_first_half() {
+    fn pending_output_does_not_hide_the_end_of_a_fragment() {
         // About one of 30 such sizes leaves output pending.
         let mut rng = fastrand::Rng::with_seed(1);
         for _ in 0..400 {
@@ -115,10 +119,9 @@ mod tests {
                 std::iter::repeat_with(|| rng.u8(b'a'..=b'z')).take(length).collect::<Bytes>()
             };
             let pieces: Vec<Bytes> = (0..rng.usize(1..12)).map(|_| piece(&mut rng)).collect();
-            let half = FirstHalf::compress(&pieces).expect("a first half that ends at a byte boundary");
-            let rest = half.complete([&Bytes::from("up 1\n")]).expect("gzip");
+            let fragment = Fragment::compress(&pieces).expect("a fragment that ends at a byte boundary");
             let plain = [pieces.concat(), b"up 1\n".to_vec()].concat();
-            assert!(read(&[&half.compressed[..], &rest].concat()) == (plain, true));
+            assert!(read(&member(&[&fragment], &["up 1\n".into()])) == (plain, true));
         }
     }
 
@@ -126,14 +129,15 @@ mod tests {
         #![proptest_config(cases(128))]
 
         #[test]
-        fn any_two_halves_are_one_member(
-            first in vec(vec(any::<u8>(), 0..300), 0..5),
+        fn any_fragments_are_one_member(
+            fragments in vec(vec(vec(any::<u8>(), 0..300), 0..5), 0..4),
             rest in vec(vec(any::<u8>(), 0..300), 0..5),
         ) {
-            let [first, rest] = [first, rest].map(|half| half.into_iter().map(Bytes::from).collect::<Vec<_>>());
-            let half = FirstHalf::compress(&first).expect("gzip");
-            let second = half.complete(&rest).expect("gzip");
-            prop_assert_eq!(read(&[&half.compressed[..], &second].concat()), ([first, rest].concat().concat(), true));
+            let bytes = |pieces: &Vec<Vec<u8>>| pieces.iter().cloned().map(Bytes::from).collect::<Vec<_>>();
+            let compressed: Vec<Fragment> =
+                fragments.iter().map(|pieces| Fragment::compress(&bytes(pieces)).expect("gzip")).collect();
+            let member = member(&compressed.iter().collect::<Vec<_>>(), &bytes(&rest));
+            prop_assert_eq!(read(&member), ([fragments.concat(), rest].concat().concat(), true));
         }
     }
 }

@@ -1,22 +1,22 @@
 //! The body of `/metrics`.
 //!
-//! The body has two halves. The first half contains the samples of the targets, as references to lines that were
-//! rendered when they changed. All responses share the list of references and its compressed form, until a target
-//! changes. The second half contains the counters of the exporter. They can change at any time, so each response
-//! renders them.
+//! The body has three sections. The first one contains the samples of the targets, the second one their counters.
+//! All responses share a section and its compressed form until its samples change. The third section contains the
+//! metrics of the exporter itself. They change with each scrape, so each response renders them.
 
-use std::sync::{Arc, Mutex, PoisonError};
+mod section;
 
-use bytes::Bytes;
-use tokio::sync::OnceCell;
+use std::sync::Arc;
 
+use self::section::{Section, SectionCache};
 use super::catalogue::{self, Family};
-use super::gzip::FirstHalf;
+use super::gzip;
 use super::samples::Samples;
 use super::target_states::{ShownTarget, overlapping};
 use super::{ExporterMetrics, TargetStates};
 use crate::http::ResponseBody;
 use crate::jobs::Timepoint;
+use bytes::Bytes;
 
 /// A text format of Prometheus.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -86,22 +86,15 @@ pub struct Exposition {
 struct FormatCache {
     /// A header for each family of the catalogue, in its order.
     headers: Vec<Bytes>,
-    last: Mutex<Option<Arc<TargetsHalf>>>,
+    targets: SectionCache<ShownTarget>,
+    counters: SectionCache<Samples>,
 }
 
-/// The first half of a body, for these targets.
-#[derive(Debug)]
-struct TargetsHalf {
-    targets: Vec<Arc<ShownTarget>>,
-    pieces: Arc<[Bytes]>,
-    /// The compressed half, after the first client has requested it.
-    gzip: OnceCell<Compressed>,
-}
-
-#[derive(Debug)]
-struct Compressed {
-    half: FirstHalf,
-    pieces: Arc<[Bytes]>,
+/// A body.
+struct Sections {
+    /// In this order.
+    shared: [Arc<Section>; 2],
+    own: Vec<Bytes>,
 }
 
 impl Exposition {
@@ -115,67 +108,48 @@ impl Exposition {
     /// The body at `now`.
     #[must_use]
     pub fn body(&self, format: Format, now: Timepoint) -> ResponseBody {
-        let (half, rest) = self.halves(format, now);
-        ResponseBody::new(Arc::clone(&half.pieces), rest)
+        let Sections { shared, own } = self.sections(format, now);
+        ResponseBody::new(shared.iter().map(|section| Arc::clone(section.pieces())).chain([own.into()]))
     }
 
     /// The body at `now`, as one gzip member; `None` if it cannot be compressed.
     pub async fn gzip_body(&self, format: Format, now: Timepoint) -> Option<ResponseBody> {
-        let (half, rest) = self.halves(format, now);
-        let compressed = half.gzip.get_or_try_init(|| compress(Arc::clone(&half.pieces))).await.ok()?;
-        let rest = compressed.half.complete(&rest).ok()?;
-        Some(ResponseBody::new(Arc::clone(&compressed.pieces), [rest]))
+        let Sections { shared: [targets, counters], own } = self.sections(format, now);
+        let fragments = [targets.gzip().await.ok()?, counters.gzip().await.ok()?];
+        let end = gzip::end(&fragments, &own).ok()?;
+        let compressed = fragments.map(|fragment| fragment.compressed.clone());
+        let pieces: Vec<Bytes> = [gzip::HEADER].into_iter().chain(compressed).chain([end]).collect();
+        Some(ResponseBody::new([pieces.into()]))
     }
 
-    fn halves(&self, format: Format, now: Timepoint) -> (Arc<TargetsHalf>, Vec<Bytes>) {
+    fn sections(&self, format: Format, now: Timepoint) -> Sections {
         let cache = match format {
             Format::OpenMetrics => &self.open_metrics,
             Format::Text => &self.text,
         };
         let (targets, counters) = self.states.read_with_counters(now);
-        let exporter = self.exporter.samples();
-        let counters: Vec<&Samples> = counters.iter().map(AsRef::as_ref).chain([&exporter]).collect();
-        let mut rest = cache.pieces(&counters);
+        let targets = cache.targets.section(targets, |targets| {
+            let overlapping = overlapping(targets);
+            cache.pieces(targets.iter().flat_map(|target| target.samples()).chain(&overlapping))
+        });
+        let counters = cache.counters.section(counters, |counters| cache.pieces(counters.iter().map(AsRef::as_ref)));
+        let mut own = cache.pieces([&self.exporter.samples()]);
         if format == Format::OpenMetrics {
-            rest.push(Bytes::from_static(b"# EOF\n"));
+            own.push(Bytes::from_static(b"# EOF\n"));
         }
-        (cache.targets_half(targets), rest)
+        Sections { shared: [targets, counters], own }
     }
-}
-
-/// Compresses on a blocking thread, so that other requests do not wait: it takes tens of milliseconds for some
-/// megabytes.
-async fn compress(pieces: Arc<[Bytes]>) -> std::io::Result<Compressed> {
-    let half = tokio::task::spawn_blocking(move || FirstHalf::compress(&*pieces)).await??;
-    let pieces = Arc::new([half.compressed.clone()]);
-    Ok(Compressed { half, pieces })
 }
 
 impl FormatCache {
     fn new(format: Format) -> Self {
         let headers = catalogue::ALL.iter().map(|family| header(format, family).into()).collect();
-        Self { headers, last: Mutex::new(None) }
-    }
-
-    /// The first half for these targets: the cached one, if the targets are the same.
-    fn targets_half(&self, targets: Vec<Arc<ShownTarget>>) -> Arc<TargetsHalf> {
-        let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
-        let is_same = |half: &&Arc<TargetsHalf>| {
-            half.targets.len() == targets.len() && half.targets.iter().zip(&targets).all(|(a, b)| Arc::ptr_eq(a, b))
-        };
-        if let Some(half) = last.as_ref().filter(is_same) {
-            return Arc::clone(half);
-        }
-        let overlapping = overlapping(&targets);
-        let samples: Vec<&Samples> = targets.iter().flat_map(|target| target.samples()).chain(&overlapping).collect();
-        let pieces = self.pieces(&samples).into();
-        let half = Arc::new(TargetsHalf { targets, pieces, gzip: OnceCell::new() });
-        *last = Some(Arc::clone(&half));
-        half
+        Self { headers, targets: SectionCache::default(), counters: SectionCache::default() }
     }
 
     /// The header and the samples of each family with samples. A header without samples would be misleading.
-    fn pieces(&self, samples: &[&Samples]) -> Vec<Bytes> {
+    fn pieces<'a>(&self, samples: impl IntoIterator<Item = &'a Samples>) -> Vec<Bytes> {
+        let samples: Vec<&Samples> = samples.into_iter().collect();
         let mut pieces = Vec::new();
         for (family, header) in catalogue::ALL.iter().zip(&self.headers) {
             let mut lines = samples.iter().filter_map(|samples| samples.get(family)).cloned().peekable();

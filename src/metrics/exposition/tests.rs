@@ -122,22 +122,27 @@ async fn a_scrape_sends_references_and_compresses_only_what_has_changed() {
     let exposition = &fixture.exposition;
     for format in FORMATS {
         let (first, second) = (pieces(exposition.body(format, now)).await, pieces(exposition.body(format, now)).await);
-        let is_of_jobs = |piece: &&Bytes| piece.starts_with(b"aws_iot_jobs{");
-        let [first, second] = [&first, &second].map(|pieces| pieces.iter().find(is_of_jobs).expect("jobs").as_ptr());
-        assert_eq!(first, second, "of one allocation");
+        assert!(first[0].starts_with(b"# HELP aws_iot_jobs "));
+        assert_eq!(first[0].as_ptr(), second[0].as_ptr(), "of one allocation");
     }
-    let first_half = async || {
+    let compressed = async || {
         let body = exposition.gzip_body(Format::Text, now).await.expect("gzip");
-        pieces(body).await[0].clone()
+        let [_, targets, counters, _]: [Bytes; 4] =
+            pieces(body).await.try_into().expect("a header, two fragments, an end");
+        (targets, counters)
     };
-    let before = first_half().await;
+    let before = compressed().await;
     slot.counters().run_ended(crate::metrics::Collector::OpenJobs);
-    assert_eq!(first_half().await.as_ptr(), before.as_ptr(), "counters are in the other half");
+    let after = compressed().await;
+    assert_eq!(after.0.as_ptr(), before.0.as_ptr(), "no target has changed");
+    assert_ne!(after.1, before.1);
     let body = unzipped(exposition.gzip_body(Format::Text, now).await.expect("gzip"));
     let read = Reader::read(&body, false).expect("an exposition");
     assert_eq!(read.sum("aws_iot_jobs_exporter_collector_runs_total"), Some(1.0));
     slot.publish(state(4, now));
-    assert_ne!(first_half().await, before);
+    let published = compressed().await;
+    assert_ne!(published.0, after.0);
+    assert_eq!(published.1.as_ptr(), after.1.as_ptr(), "no counter has changed");
 }
 
 proptest! {
@@ -177,16 +182,17 @@ proptest! {
     #[test]
     fn equal_targets_give_equal_bodies_in_the_order_of_the_catalogue(state in any_state(now())) {
         let now = now();
-        let half = || {
+        let section = || {
             let fixture = Fixture::new();
             let slot = fixture.slot("t", state.clone());
             fixture.states.arrange([&slot]);
             let mut text = BytesMut::new();
-            fixture.exposition.halves(Format::Text, now).0.pieces.iter().for_each(|piece| text.extend_from_slice(piece));
+            let [targets, _] = fixture.exposition.sections(Format::Text, now).shared;
+            targets.pieces().iter().for_each(|piece| text.extend_from_slice(piece));
             String::from_utf8(text.to_vec()).expect("UTF-8")
         };
-        let text = half();
-        prop_assert_eq!(&text, &half());
+        let text = section();
+        prop_assert_eq!(&text, &section());
         let shown: Vec<&str> = text.lines().filter_map(|line| line.strip_prefix("# TYPE ")?.split(' ').next()).collect();
         let mut expected = catalogue::ALL.iter().map(|family| family.name);
         prop_assert!(shown.iter().all(|name| expected.any(|known| known == *name)), "{:?}", shown);
@@ -199,10 +205,13 @@ fn a_target_that_hangs_is_rendered_once_when_it_goes_stale() {
     let fixture = Fixture::new();
     let slot = fixture.slot("t", state(3, now));
     fixture.states.arrange([&slot]);
-    let half = |after: Duration| fixture.exposition.halves(Format::Text, later(now, after)).0;
-    let fresh = half(Duration::ZERO);
-    assert!(Arc::ptr_eq(&fresh, &half(9 * MINUTE)), "kept while nothing goes stale");
-    let stale = half(10 * MINUTE);
+    let section = |after: Duration| {
+        let [targets, _] = fixture.exposition.sections(Format::Text, later(now, after)).shared;
+        targets
+    };
+    let fresh = section(Duration::ZERO);
+    assert!(Arc::ptr_eq(&fresh, &section(9 * MINUTE)), "kept while nothing goes stale");
+    let stale = section(10 * MINUTE);
     assert!(!Arc::ptr_eq(&fresh, &stale));
-    assert!(Arc::ptr_eq(&stale, &half(11 * MINUTE)), "and kept after that");
+    assert!(Arc::ptr_eq(&stale, &section(11 * MINUTE)), "and kept after that");
 }
