@@ -1,5 +1,5 @@
 //! What the Markdown files name exists: linked files and headings, paths, flags, configuration keys, variables. Their YAML and JSON
-//! parses, and the commands for a real account run.
+//! parses. Their shell commands run, or a comment gives the reason why not.
 
 use std::collections::BTreeSet;
 use std::os::unix::fs::symlink;
@@ -33,8 +33,18 @@ const FLAGS_OF_OTHER_PROGRAMS: &[(&str, &str)] = &[
 /// Pages whose names with dots are not configuration keys: fields of the JSON API.
 const NO_KEYS: &[&str] = &["docs/api.md"];
 
-/// The pages whose commands for the exporter are run.
-const RUN: [&str; 2] = ["README.md", "docs/getting-started.md"];
+/// Programs of the commands that `commands_of_the_exporter_run` runs, and a command of the shell.
+const OWN: [&str; 2] = ["aws-iot-jobs-exporter", "export"];
+
+/// Further programs of the commands that `foreign::docs` runs.
+pub const TOOLS: [&str; 2] = ["amtool", "promtool"];
+
+/// The pages whose commands for AWS `foreign::python` runs.
+const RUNBOOKS: &str = "docs/runbooks/";
+
+/// The configuration and the AWS profile that commands find, unless their page shows a configuration.
+const DEFAULT_CONFIGURATION: &str = "targets:\n  - region: eu-west-1\n";
+const PROFILE: &str = "[profile monitoring]\nregion = eu-west-1\n";
 
 /// The first line of an example of a configuration.
 const CONFIGURATION: &str = "# exporter.yml\n";
@@ -74,13 +84,56 @@ fn pages() -> Vec<File> {
     paths.iter().map(|path| file(path)).collect()
 }
 
+/// The test that runs a block of shell commands.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum RunBy {
+    Contract,
+    Foreign,
+    Runbooks,
+}
+
 /// A code block.
 struct Block {
     line: usize,
     language: String,
     text: String,
     /// The reason in the comment `<!-- not run: … -->` before it.
-    not_run: bool,
+    not_run: Option<String>,
+}
+
+impl Block {
+    fn is_shell(&self) -> bool {
+        ["sh", "console", "bash", "shell"].contains(&&*self.language)
+    }
+
+    /// The commands, without the output that a console shows.
+    fn script(&self) -> String {
+        match &*self.language {
+            "console" => self.text.lines().filter_map(|line| line.strip_prefix("$ ")).collect::<Vec<_>>().join("\n"),
+            _ => self.text.clone(),
+        }
+    }
+
+    /// The test that runs the commands. None does if a comment gives a reason.
+    fn run_by(&self, page: &str) -> Result<Option<RunBy>, String> {
+        if let Some(reason) = &self.not_run {
+            return if reason.is_empty() { Err("the comment gives no reason".to_owned()) } else { Ok(None) };
+        }
+        let programs = programs(&self.script());
+        let other = |known: &[&str]| programs.iter().find(|program| !known.contains(&&***program));
+        if page.starts_with(RUNBOOKS) && programs.iter().any(|program| program == "aws") {
+            return Ok(Some(RunBy::Runbooks));
+        }
+        if other(&OWN).is_none() {
+            return Ok(Some(RunBy::Contract));
+        }
+        match other(&[&OWN[..], &TOOLS].concat()) {
+            None => Ok(Some(RunBy::Foreign)),
+            Some(program) => {
+                Err(format!("no test runs {program}. Write the reason before the block: <!-- not run: … -->"))
+            }
+        }
+    }
 }
 
 /// The code blocks of a page, and its other lines by number.
@@ -91,7 +144,8 @@ fn parts(page: &File) -> (Vec<Block>, Vec<(usize, &str)>) {
         let trimmed = line.trim_start();
         match (trimmed.strip_prefix("```"), fence_indent) {
             (Some(language), None) => {
-                let not_run = last.trim().starts_with("<!-- not run: ");
+                let reason = last.trim().strip_prefix("<!-- not run:").and_then(|rest| rest.strip_suffix("-->"));
+                let not_run = reason.map(|reason| reason.trim().to_owned());
                 fence_indent = Some(line.len() - trimmed.len());
                 blocks.push(Block { line: number, language: language.to_owned(), text: String::new(), not_run });
             }
@@ -145,6 +199,17 @@ fn broken(page: &File, target: &str) -> Option<String> {
 /// The commands of a text for a shell, each on one line.
 fn commands(script: &str) -> Vec<String> {
     script.replace("\\\n", " ").lines().map(|line| line.trim().trim_start_matches("$ ").to_owned()).collect()
+}
+
+/// The programs that a script starts. Of what it cannot read, such as a loop or a quoted `|`, it returns words that are no program.
+fn programs(script: &str) -> BTreeSet<String> {
+    let lines = commands(script).into_iter().filter(|line| !line.starts_with('#'));
+    let lines: Vec<String> = lines.map(|line| line.split(" #").next().unwrap_or_default().to_owned()).collect();
+    let commands = lines.iter().flat_map(|line| line.split(['|', ';', '&']));
+    let is_assignment = re("^[A-Za-z_]+=");
+    let program =
+        |command: &str| command.split_whitespace().find(|word| !is_assignment.is_match(word)).map(str::to_owned);
+    commands.filter_map(program).collect()
 }
 
 /// The arguments of the exporter in a command, if the command starts it.
@@ -206,7 +271,7 @@ fn paths_flags_keys_and_variables_exist() {
     assert_each(|page| {
         let (blocks, prose) = parts(page);
         let spans = prose.iter().flat_map(|(line, text)| span.captures_iter(text).map(|s| (*line, s[1].to_owned())));
-        let shells = blocks.iter().filter(|block| ["sh", "console"].contains(&&*block.language));
+        let shells = blocks.iter().filter(|block| block.is_shell());
         let shells = shells.flat_map(|block| commands(&block.text).into_iter().map(|command| (block.line, command)));
         // The chart has values with dots, which its tests check.
         let is_value = |name: &str| page.path.starts_with("charts/") && page.text.contains(&format!("| `{name}` |"));
@@ -283,37 +348,59 @@ fn the_policy_in_the_readme_is_the_one_in_the_file() {
     assert_eq!(policies, [json(&text("config/iam/executions.json"))]);
 }
 
-/// Runs the blocks of shell commands that start the exporter, except those with a comment that says why not.
-#[tokio::test]
-async fn commands_for_a_real_account_run() {
+/// Runs the blocks of shell commands of all pages that a test runs. Returns what failed.
+pub async fn run_commands(by: RunBy) -> Vec<String> {
     let job = Job::new("fw-1", Status::InProgress, NOW).targeting_thing("device-1");
     let endpoint = Endpoint::start(simulator([job.with_executions(ExecutionStatus::Queued, 1)])).await;
-    let (mut complaints, mut run) = (Vec::new(), 0);
-    for page in RUN.map(file) {
+    let (mut faults, mut run) = (Vec::new(), 0);
+    for page in pages() {
         let folder = tempfile::tempdir().expect("a folder");
-        symlink(PROGRAM, folder.path().join("aws-iot-jobs-exporter")).expect("a link");
-        let path = std::env::var("PATH").expect("a search path");
+        let at = |name: &str| folder.path().join(name);
+        symlink(PROGRAM, at("aws-iot-jobs-exporter")).expect("a link");
+        symlink(root().join("config"), at("config")).expect("a link");
+        std::fs::write(at("exporter.yml"), DEFAULT_CONFIGURATION).expect("a written file");
+        std::fs::write(at("aws"), PROFILE).expect("a written file");
+        let path = format!("{}:{}", folder.path().display(), std::env::var("PATH").expect("a search path"));
         for block in parts(&page).0 {
             if block.language == "yaml" && block.text.starts_with(CONFIGURATION) {
-                std::fs::write(folder.path().join("exporter.yml"), &block.text).expect("a written file");
+                std::fs::write(at("exporter.yml"), &block.text).expect("a written file");
             }
-            if block.language != "sh" || block.not_run || !commands(&block.text).iter().any(|c| arguments(c).is_some())
-            {
+            if !block.is_shell() || block.run_by(&page.path) != Ok(Some(by)) {
                 continue;
             }
-            let mut shell = pointed_at(isolated(Command::new("bash"), &["-euc", &block.text]), &endpoint);
+            let mut shell = pointed_at(isolated(Command::new("bash"), &["-euc", &block.script()]), &endpoint);
             // A home of its own: a command that writes there must not change the machine.
-            shell.current_dir(folder.path()).env("HOME", folder.path());
-            shell.env("PATH", format!("{}:{path}", folder.path().display()));
+            shell.current_dir(folder.path()).env("HOME", folder.path()).env("PATH", &path);
+            shell.env("AWS_CONFIG_FILE", at("aws"));
             let output = shell.output().await.expect("a shell");
             run += 1;
             if !output.status.success() {
-                let said =
-                    String::from_utf8_lossy(&output.stderr).into_owned() + &String::from_utf8_lossy(&output.stdout);
-                complaints.push(format!("{}: line {}: {}\n{said}", page.path, block.line, output.status));
+                let printed = [output.stderr, output.stdout].map(|bytes| String::from_utf8_lossy(&bytes).into_owned());
+                faults.push(format!("{}: line {}: {}\n{}", page.path, block.line, output.status, printed.concat()));
             }
         }
     }
-    assert!(run > 0, "no command was run");
-    assert_none(&complaints);
+    assert!(run > 1, "{run} blocks were run by {by:?}");
+    faults
+}
+
+#[test]
+fn every_shell_command_is_run_or_has_a_reason() {
+    assert_each(|page| {
+        let mut faults = Vec::new();
+        for block in parts(page).0.iter().filter(|block| block.is_shell()) {
+            let mut bash = std::process::Command::new("bash");
+            let parsed = bash.args(["-nc", &block.script()]).output().expect("bash");
+            if !parsed.status.success() {
+                faults.push((block.line, String::from_utf8_lossy(&parsed.stderr).into_owned()));
+            }
+            faults.extend(block.run_by(&page.path).err().map(|fault| (block.line, fault)));
+        }
+        faults
+    });
+}
+
+#[tokio::test]
+async fn commands_of_the_exporter_run() {
+    assert_none(&run_commands(RunBy::Contract).await);
 }

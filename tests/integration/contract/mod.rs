@@ -5,7 +5,7 @@
 //! aggregation has taken away is gone for what is around it. A fault is told with the panel, rule or line that it is in.
 
 pub mod dashboards;
-mod docs;
+pub mod docs;
 mod known;
 mod pages;
 mod promql;
@@ -307,7 +307,7 @@ static SHIPPED_RULES: LazyLock<Rules> = LazyLock::new(|| known(&SHIPPED));
 static SHIPPED_PANELS: LazyLock<dashboards::Found> = LazyLock::new(|| check_dashboards(&SHIPPED, &SHIPPED_RULES));
 
 #[track_caller]
-fn assert_none(complaints: &[String]) {
+pub fn assert_none(complaints: &[String]) {
     assert!(complaints.is_empty(), "\n{}\n", complaints.join("\n"));
 }
 

@@ -7,6 +7,7 @@ mod browser;
 mod compatibility;
 mod compose;
 mod curl;
+mod docs;
 mod emulators;
 mod end_to_end;
 mod kubernetes;
