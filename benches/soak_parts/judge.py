@@ -249,7 +249,7 @@ class Look:
             self.compare_ended(is_open)
 
     def has_all_series(self):
-        return self.one("aws_iot_jobs_omitted_jobs") == 0
+        return self.one("aws_iot_jobs_omitted_jobs", "open_jobs") == 0
 
     def compare_open(self):
         walk, target = self.walks["open_jobs"], self.target
