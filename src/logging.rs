@@ -36,7 +36,7 @@ pub(crate) fn start(log: &Log) -> Result<(), tracing::subscriber::SetGlobalDefau
         std::panic::set_hook(Box::new(|panic| {
             let location = panic.location().map(ToString::to_string).unwrap_or_default();
             let message = panic.payload_as_str().unwrap_or("no message");
-            error!(location, message_of_panic = message, "the exporter panicked, which is a fault in it");
+            error!(location, message_of_panic = message, "the exporter panicked; please report this bug");
         }));
     }
     Ok(())

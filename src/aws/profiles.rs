@@ -365,7 +365,7 @@ mod tests {
     #[test]
     fn the_size_of_a_file_is_limited() {
         let profiles = read(&variables(&[("AWS_CONFIG_FILE", "/dev/zero")]));
-        assert_eq!(profiles.problems, ["/dev/zero is larger than 1048576 bytes; a configuration is not"]);
+        assert_eq!(profiles.problems, ["/dev/zero is larger than 1048576 bytes, the limit for a configuration"]);
         let mut full = b"[profile a]\n".to_vec();
         full.resize(1 << 20, b'\n');
         assert_eq!(names(&read_in(&home(&[("config", &full)]))), ["a"]);

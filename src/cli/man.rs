@@ -50,7 +50,7 @@ pub(super) fn run() -> u8 {
             SUCCESS
         }
         Err(error) => {
-            error!(%error, "the man page cannot be made, which is a fault in the exporter");
+            error!(%error, "the man page cannot be made, which is a bug in the exporter");
             FAILURE
         }
     }

@@ -45,7 +45,7 @@ const USAGE: u8 = 64;
 #[command(name = "aws-iot-jobs-exporter", disable_version_flag = true)]
 #[expect(clippy::struct_excessive_bools, reason = "each is a flag of its own")]
 struct Cli {
-    /// Configuration file in YAML; without one, one target from the usual AWS credential and region sources
+    /// Configuration file in YAML; without it, the account and region of the usual AWS settings are the only target
     #[arg(long = "config.file", value_name = "FILE", global = true)]
     config_file: Option<PathBuf>,
 
@@ -64,8 +64,8 @@ struct Cli {
     #[arg(long = "config.schema")]
     schema: bool,
 
-    /// Check the health of the local exporter, at the listen address of the flags or the environment, and exit with 0 or 1,
-    /// or with 64 if it is invalid
+    /// Check the health of the exporter that listens at the address of the flags or the environment, and exit with 0 if it
+    /// is healthy, with 1 if not, and with 64 if the address is invalid
     // Configuration files are not read: a file that was changed later, and refused, would make a healthy exporter look
     // unhealthy.
     #[arg(long = "health.check", conflicts_with = "config_file")]
@@ -83,7 +83,7 @@ struct Cli {
 enum Command {
     #[command(flatten)]
     Work(Work),
-    /// Print completions for a shell
+    /// Print a script with completions for a shell
     Completions(CompletionsArgs),
     /// Print the man page, in roff
     Man,
@@ -92,16 +92,16 @@ enum Command {
 /// The subcommands that need a configuration.
 #[derive(Debug, Subcommand)]
 enum Work {
-    /// Run against a simulated fleet inside the process: no account, no credentials, no network
+    /// Run with a simulated fleet, which needs no AWS account, credentials or network
     #[command(
         after_help = "The demo listens on 127.0.0.1:10114, unless --web.listen-address, the environment or the file configures an address."
     )]
     Demo(DemoArgs),
-    /// Check credentials, region, endpoint, clock and permissions of each target, and say what to mend
+    /// Check credentials, region, endpoint, clock and permissions of each target, and print how to fix each fault
     Doctor(DoctorArgs),
-    /// List the jobs of each target once, and estimate the requests to AWS of a day
+    /// List the jobs of each target once, and estimate the daily requests to AWS
     Estimate(EstimateArgs),
-    /// Ask AWS now why a job is not done, and say what to do next
+    /// Ask AWS why a job is not done, and print what to do next
     Explain(ExplainArgs),
 }
 

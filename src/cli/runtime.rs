@@ -76,7 +76,7 @@ fn signals() -> std::io::Result<Signals> {
     let (first, seen) = oneshot::channel();
     tokio::spawn(async move {
         let name = either(&mut interrupt, &mut terminate).await;
-        info!(signal = name, "stopping; a second signal ends at once");
+        info!(signal = name, "stopping; a second signal exits at once");
         // Fails only if the program already ends.
         let _ = first.send(());
         either(&mut interrupt, &mut terminate).await;

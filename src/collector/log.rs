@@ -74,7 +74,7 @@ impl RunLog {
 /// The data of a listing is too old, and is no longer shown.
 pub(super) fn stale(target: &str, collector: Collector, age: Duration) {
     let (collector, age_seconds) = (collector.as_str(), seconds(age));
-    warn!(%collector, %target, age_seconds, "data is stale and not shown any more");
+    warn!(%collector, %target, age_seconds, "data is stale and no longer shown");
 }
 
 /// Data is shown again after it was stale.

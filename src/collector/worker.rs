@@ -464,7 +464,7 @@ impl Worker {
     fn panicked(&mut self) {
         let now = self.now();
         self.forget();
-        let message = "the worker panicked, which is a fault in the exporter; the previous log lines say where";
+        let message = "the worker panicked, which is a bug in the exporter; the previous log lines say where";
         let failure = Failure { reason: Reason::Internal, message: message.to_owned() };
         self.open.failed(failure.clone(), now, &mut self.reporter);
         self.open.withdraw();

@@ -17,7 +17,7 @@ pub enum FileError {
     #[error("cannot be read: {0}")]
     Io(#[from] io::Error),
     /// It is larger than 1 MiB.
-    #[error("is larger than {MAX_BYTES} bytes; a configuration is not")]
+    #[error("is larger than {MAX_BYTES} bytes, the limit for a configuration")]
     TooLarge,
     /// It is UTF-16, by its byte-order mark or by the zero bytes of ASCII text.
     #[error("is UTF-16; save it as UTF-8")]

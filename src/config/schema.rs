@@ -99,9 +99,9 @@ define_section! {
         /// detects a wrong profile if there are any jobs.
         pub account_id: Option<AccountId> =>
             Scalar::new(
-                "an account id: 12 digits",
+                "an account id of 12 digits",
                 serde_json::json!({ "type": ["string", "integer"], "pattern": "^[0-9]{12}$" }),
-                |text| AccountId::parse(text).map_err(|_| "is not an account id: 12 digits".to_owned()),
+                |text| AccountId::parse(text).map_err(|_| "is not an account id of 12 digits".to_owned()),
             )
             .optional().example("\"012345678901\"");
         /// The endpoint of IoT and STS for this target, for example an AWS emulator. To redirect IoT alone, as to a VPC
@@ -167,7 +167,7 @@ define_section! {
     pub struct Shard {
         /// Index of the shard of this process, from 0.
         pub index: u32 => whole_number(0..=999).default("0").flag("shard.index", "NUMBER");
-        /// Number of shards that the targets are split into, by their names.
+        /// Number of shards. The name of a target decides which shard it belongs to.
         pub total: u32 => whole_number(1..=1000).default("1").flag("shard.total", "NUMBER");
     }
 }
@@ -350,7 +350,7 @@ define_section! {
             not_empty(list_or(listen_address(), ":10114")).flag("web.listen-address", "[HOST]:PORT");
         /// Path of the metrics. `/` is the status page, and the probes are below `/-/`.
         pub telemetry_path: String =>
-            parsed("a path such as /metrics: not /, not below /-/, without a query or blanks",
+            parsed("a path such as /metrics, without a query or spaces; / and paths below /-/ are reserved",
                 |text| syntax::is_telemetry_path(text).then(|| text.to_owned()))
             .default("/metrics").flag("web.telemetry-path", "PATH");
         /// File with TLS, client certificates, users and headers, in the format of the Prometheus exporter-toolkit.
@@ -358,7 +358,7 @@ define_section! {
         pub config_file: Option<PathBuf> =>
             text("^[^\\x00-\\x1f\\x7f-\\x9f]+$", 4096, "the path of a file").map(PathBuf::from).optional()
             .flag("web.config.file", "FILE");
-        /// Additional address that serves only the probes, in plain HTTP. It is for probes without a client
+        /// Additional address that serves only `/-/healthy` and `/-/ready`, in plain HTTP. It is for probes without a client
         /// certificate.
         pub probe_address: Option<ListenAddress> =>
             listen_address().optional().flag("web.probe-address", "[HOST]:PORT");
@@ -377,7 +377,7 @@ define_section! {
     /// The log.
     #[derive(Clone, Debug, PartialEq, Eq)]
     pub struct Log {
-        /// Least level to log: error, warn, info, debug or trace.
+        /// Lowest level to log: error, warn, info, debug or trace.
         pub level: LogLevel =>
             word(&[("error", LogLevel::Error), ("warn", LogLevel::Warn), ("info", LogLevel::Info),
                 ("debug", LogLevel::Debug), ("trace", LogLevel::Trace)])

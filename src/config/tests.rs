@@ -345,7 +345,7 @@ fn six_different_faults_are_six_problems_with_their_lines() {
             "exporter.yml:3: jobs.ended_within: \"60\" is not a duration; write a number with a unit, such as 30s, 5m or 1d",
             "exporter.yml:5: limits.max_pages: \"0\" is out of range; accepted: 1 to 1000000",
             "exporter.yml:8: log.level: is given twice; keep one",
-            "exporter.yml:11: targets[0].account_id: \"1234\" is not an account id: 12 digits",
+            "exporter.yml:11: targets[0].account_id: \"1234\" is not an account id of 12 digits",
             "exporter.yml:12: targets[0].external_id: \
              has no effect without targets[0].role_arn or targets[0].role_arns; give the role, or remove this",
         ]

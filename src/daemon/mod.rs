@@ -40,7 +40,7 @@ pub enum StartError {
 
 /// Why the exporter ended unexpectedly.
 #[derive(Debug, thiserror::Error)]
-#[error("the worker of a target failed, which is a fault in the exporter: {0}")]
+#[error("the worker of a target failed, which is a bug in the exporter: {0}")]
 pub struct RunError(String);
 
 /// Why a reload is not applied. The previous configuration stays in use.
@@ -50,7 +50,7 @@ pub enum ReloadError {
     #[error("{0}")]
     Invalid(Problems),
     /// The task that reads it ended unexpectedly.
-    #[error("the configuration cannot be read, which is a fault in the exporter: {0}")]
+    #[error("the configuration cannot be read, which is a bug in the exporter: {0}")]
     Broken(String),
     /// Its targets cannot be resolved.
     #[error(transparent)]

@@ -214,7 +214,7 @@ impl TargetManager {
         self.running.keys().map(String::as_str).collect()
     }
 
-    /// Waits until a worker fails, which is a fault in the exporter. Returns the reason.
+    /// Waits until a worker fails, which is a bug in the exporter. Returns the reason.
     pub(super) async fn failed(&mut self) -> String {
         loop {
             match self.workers.join_next().await {

@@ -160,7 +160,7 @@ enum Fault {
     #[error("it is empty, and no group has an empty name")]
     Empty,
     // For example a line end at the end of a YAML block: the pattern would silently match no group.
-    #[error("it holds a control character, such as a line end, and no group's name does")]
+    #[error("it contains a control character, such as a line end, which no group's name can have")]
     Control,
     #[error(transparent)]
     Syntax(#[from] regex_lite::Error),
@@ -245,7 +245,7 @@ pub(crate) mod tests {
     fn a_pattern_that_can_match_no_name_is_refused() {
         assert_eq!(fault(""), "it is empty, and no group has an empty name");
         for pattern in ["factory-1\n", "a\tb", ".*\u{7f}"] {
-            assert!(fault(pattern).starts_with("it holds a control character"), "{pattern:?}");
+            assert!(fault(pattern).starts_with("it contains a control character"), "{pattern:?}");
         }
     }
 

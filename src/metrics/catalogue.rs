@@ -255,7 +255,7 @@ families! {
         "A run is one walk of a listing. For `details` and `tags` it is one request about one job, for `executions` one look at a job.";
     COLLECTOR_FAILURES: Counter "aws_iot_jobs_exporter_collector_failures_total" of Target ("collector", "reason")
         "Runs of a collector that failed, by reason."
-        "Reasons: `throttled`, `denied`, `credentials`, `timeout`, `network`, `unavailable` (a 5xx answer), `rejected` (any other error answer), `malformed` (an answer that cannot be read, or has no `jobs`), `token_loop`, `page_limit`, `account_mismatch`, `configuration`, `internal` (a fault in the exporter). Every reason is present from the start, with 0.";
+        "Reasons: `throttled`, `denied`, `credentials`, `timeout`, `network`, `unavailable` (a 5xx answer), `rejected` (any other error answer), `malformed` (an answer that cannot be read, or has no `jobs`), `token_loop`, `page_limit`, `account_mismatch`, `configuration`, `internal` (a bug in the exporter). Every reason is present from the start, with 0.";
     API_REQUESTS: Counter "aws_iot_jobs_exporter_api_requests_total" of Target ("operation")
         "Requests sent to AWS, retries included."
         "Requests for credentials are included after their first use: `AssumeRole`, `AssumeRoleWithWebIdentity`, and for IAM Identity Center `CreateToken` and `GetRoleCredentials`. Requests to the metadata services of containers and instances are not.";

@@ -79,7 +79,7 @@ impl Reason {
                 "all clients of the account share its quota: lower limits.requests_per_second, or raise the intervals under collectors"
             }
             Self::Denied => {
-                "allow the action to the identity that the exporter runs as (the README has the policy); for a role, check its trust policy and external_id"
+                "grant the action to the identity of the exporter (the README has the policy); for a role, check its trust policy and external_id"
             }
             Self::Credentials => {
                 "give the exporter valid credentials (environment, profile, web identity, ECS or EC2 role) and check the machine's clock"

@@ -78,7 +78,7 @@ async fn a_target_without_a_fault_has_a_line_for_each_check() {
     report.expect("credentials", "ok", &["AWS_ACCESS_KEY_ID in the environment"]);
     report.expect("identity", "ok", &["arn:aws:iam::012345678901:", "account 012345678901"]);
     report.expect("endpoint", "ok", &["127.0.0.1:", " answered after"]);
-    report.expect("clock", "ok", &["s from AWS's"]);
+    report.expect("clock", "ok", &["s apart from AWS"]);
     let operations = ["iot:ListJobs", "iot:DescribeJob", "iot:ListJobExecutionsForJob", "iot:ListTagsForResource"];
     for operation in operations {
         report.expect(operation, "ok", &["allowed"]);
@@ -136,7 +136,7 @@ async fn a_region_without_jobs_is_a_warning() {
         "warning",
         &["no jobs are on the first page in eu-west-1: is this the right region?"],
     );
-    report.expect("iot:DescribeJob", "ok", &["not denied; asked for a job that does not exist"]);
+    report.expect("iot:DescribeJob", "ok", &["not denied (tested with a job that does not exist)"]);
     assert_eq!(report.status, Some(0));
     let endpoint = Endpoint::start(simulated([open("fw-1")])).await;
     let mut command = pointed_at(program(&["doctor"]), &endpoint);
@@ -157,7 +157,7 @@ async fn a_denied_operation_is_named_with_the_policy_that_allows_it() {
     ] {
         let report = Report::of_endpoint(denying([open("fw-1")], operation)).await;
         let subject = format!("iot:{}", operation.as_str());
-        let parts = ["AccessDeniedException", "127.0.0.1", &format!("Fix: allow {subject}"), policy];
+        let parts = ["AccessDeniedException", "127.0.0.1", &format!("Fix: grant {subject}"), policy];
         report.expect(&subject, "FAULT", &parts);
         report.expect("endpoint", "ok", &[]);
         assert!(shipped("config/iam").join(policy).exists(), "{policy}");
@@ -251,13 +251,13 @@ async fn an_account_that_differs_from_the_configured_one_is_named() {
     std::fs::write(file.path(), targets).expect("a written file");
     let path = format!("--config.file={}", file.path().display());
     let report = Report::of(pointed_at(program(&["doctor", &path, "--target=a"]), &endpoint)).await;
-    report.expect("account", "FAULT", &["of account 012345678901", "account_id is 999999999999"]);
+    report.expect("account", "FAULT", &["to account 012345678901", "account_id is 999999999999"]);
     assert!(!report.text.contains("target b"), "{}", report.text);
     let mut without_sts = pointed_at(program(&["doctor", &path, "--target=a"]), &endpoint);
     without_sts.env("AWS_ENDPOINT_URL_STS", format!("http://127.0.0.1:{}", free_port()));
     let report = Report::of(without_sts).await;
     report.expect("identity", "warning", &["STS is not needed, since account_id is set"]);
-    report.expect("account", "FAULT", &["of account 012345678901"]);
+    report.expect("account", "FAULT", &["to account 012345678901"]);
     let report = Report::of(pointed_at(program(&["doctor", &path]), &endpoint)).await;
     assert!(report.text.contains("\ntarget a\n") && report.text.contains("\ntarget b\n"), "{}", report.text);
     let report = Report::of(pointed_at(program(&["doctor", &path, "--target=c"]), &endpoint)).await;

@@ -138,7 +138,7 @@ pub(super) async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send 
         let _permit = permit;
         work()
     };
-    spawn_blocking(work).await.map_err(|_| SourceError::new("files could not be read: a fault in the exporter"))
+    spawn_blocking(work).await.map_err(|_| SourceError::new("files could not be read: a bug in the exporter"))
 }
 
 /// The text of a token file: a regular file of at most 1 MiB. The error is the end of a sentence that begins with the

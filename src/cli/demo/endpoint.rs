@@ -81,7 +81,7 @@ pub(super) enum DemoError {
     #[error(transparent)]
     Account(#[from] InvalidAccountId),
     /// The fleet could not be generated.
-    #[error("the simulated fleet could not be made, which is a fault in the exporter")]
+    #[error("the simulated fleet could not be made, which is a bug in the exporter")]
     Fleet,
 }
 

@@ -26,11 +26,11 @@ pub(super) struct DemoArgs {
     #[arg(long, value_name = "NUMBER", default_value_t = 1)]
     seed: u64,
 
-    /// Speed of its rollouts as a multiple of real ones, up to 3600; 0 for a fleet that never changes
+    /// Speed of the rollouts as a multiple of real time, up to 3600; 0 for a fleet that never changes
     #[arg(long, value_name = "NUMBER", default_value_t = 1, value_parser = clap::value_parser!(u32).range(..=3600))]
     speed: u32,
 
-    /// Faults between the fleet and the exporter: `mixture`, or a script such as
+    /// Faults of AWS and of the network to simulate: `mixture`, or a script such as
     /// `throttle-429:chance=0.2;reset:page=last,count=3;slow:job=fw-1,every=2,delay=9s`
     #[arg(
         long,
@@ -46,7 +46,7 @@ pub(super) struct DemoArgs {
     #[arg(long, value_name = "HOST:PORT", default_value = "127.0.0.1:0")]
     simulator_address: SocketAddr,
 
-    /// Serve the simulated AWS endpoint alone, for other programs, and print the variables that point them at it
+    /// Serve only the simulated AWS endpoint, for other programs, and print the variables that they need
     #[arg(long)]
     simulator_only: bool,
 }

@@ -21,14 +21,14 @@ impl Welcome {
         let base_url = |address| base_url(scheme, address);
         let Options { jobs, speed, faults, .. } = &self.options;
         let faults = match faults {
-            Faults::None => "no faults occur on the way to it (--faults)".to_owned(),
-            Faults::Mixture => "a mixture of faults occurs on the way to it".to_owned(),
-            Faults::Script(script) => format!("these faults occur on the way to it: {script}"),
+            Faults::None => "no faults are simulated (--faults)".to_owned(),
+            Faults::Mixture => "a mixture of faults is simulated".to_owned(),
+            Faults::Script(script) => format!("these faults are simulated: {script}"),
         };
         let pace = match speed {
             None => "never changes".to_owned(),
-            Some(speed) if *speed == NonZeroU32::MIN => "changes at the pace of a real one".to_owned(),
-            Some(speed) => format!("changes at {speed} times the pace of a real one"),
+            Some(speed) if *speed == NonZeroU32::MIN => "changes as fast as a real one".to_owned(),
+            Some(speed) => format!("changes {speed} times as fast as a real one"),
         };
         let mut text = format!(
             "\nA simulated fleet of {jobs} jobs in account {ACCOUNT}, region {REGION}. It {pace}\n\

@@ -1,4 +1,4 @@
-//! `doctor`: checks what the exporter needs, and says what to mend.
+//! `doctor`: checks what the exporter needs, and prints how to fix each fault.
 
 mod check;
 mod target;

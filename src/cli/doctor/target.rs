@@ -138,8 +138,7 @@ impl TargetChecks<'_> {
     fn unreachable(&self, error: &ApiError) -> Outcome {
         let is_proxied = self.connection.proxy().is_some();
         let fix = if error.cause.contains("certificate") {
-            "check whether a proxy inspects HTTPS: AWS_CA_BUNDLE must name a file with the certificate of the authority that \
-             signed the one of the endpoint"
+            "if a proxy decrypts HTTPS, set AWS_CA_BUNDLE to a file with the CA certificate of the proxy"
         } else if is_proxied {
             "check user and password of the proxy, and whether it allows the endpoint; NO_PROXY has the hosts that need no proxy"
         } else if self.has_own_endpoint {
@@ -183,7 +182,7 @@ impl TargetChecks<'_> {
                     connection.list_tags(account, job_id, Class::OpenWalk).await.map(|_| ())
                 }
                 (Permission::ListTags, None) => {
-                    let why = "a request for tags has the account, which is not known".to_owned();
+                    let why = "a request for tags needs the account, which is unknown".to_owned();
                     report(Check::new(permission.action(), Outcome::Skipped(why)));
                     continue;
                 }
@@ -225,7 +224,7 @@ impl TargetChecks<'_> {
         let account = of_jobs.or_else(|| identity.ok().map(|identity| identity.account));
         match (account, configured) {
             (Some(account), Some(configured)) if account != configured => {
-                let what = format!("the jobs are of account {account}, and targets[].account_id is {configured}");
+                let what = format!("the jobs belong to account {account}, and targets[].account_id is {configured}");
                 report(Check::new(
                     "account",
                     Outcome::fault(what, "correct account_id, or use credentials of that account"),
@@ -271,7 +270,7 @@ fn fault(error: &ApiError) -> Outcome {
             "enable the region for the account, or give the exporter valid credentials"
         }
         Reason::Rejected if error.cause.contains("ResourceNotFound") => {
-            "check targets[].filter: AWS does not know what it names"
+            "check targets[].filter: it names something that does not exist"
         }
         reason => reason.advice(),
     };
@@ -285,11 +284,11 @@ fn clock(difference: Option<i64>) -> Outcome {
     };
     let seconds = difference.unsigned_abs();
     if seconds <= MAX_CLOCK_DIFFERENCE {
-        return Outcome::Ok(format!("{seconds} s from AWS's"));
+        return Outcome::Ok(format!("{seconds} s apart from AWS"));
     }
     let direction = if difference > 0 { "behind" } else { "ahead of" };
     let what = format!("this machine's clock is {} {direction} AWS's", Age::from_secs(seconds));
-    let fix = "synchronize it, for example with chrony: ages are wrong by as much, and AWS refuses signatures from 5 minutes on";
+    let fix = "synchronize it, for example with chrony: ages are wrong by this difference, and AWS refuses signatures from 5 minutes on";
     Outcome::fault(what, fix)
 }
 
@@ -310,9 +309,9 @@ fn allowed(permission: Permission, asked: Result<(), ApiError>, no_jobs: Option<
         (Ok(()), Some(NoJobs { region, .. })) if permission == Permission::ListJobs => Outcome::Warning(format!(
             "allowed, but no jobs are on the first page in {region}: is this the right region?"
         )),
-        (Ok(()), Some(_)) => Outcome::Ok("not denied; asked for a job that does not exist".to_owned()),
+        (Ok(()), Some(_)) => Outcome::Ok("not denied (tested with a job that does not exist)".to_owned()),
         (Err(error), _) if error.reason == Reason::Denied => {
-            let fix = format!("allow {} to this identity, as {} does", permission.action(), permission.policy());
+            let fix = format!("grant {} to this identity: {} has the policy", permission.action(), permission.policy());
             Outcome::fault(error, fix)
         }
         (Err(error), _) => fault(&error),
@@ -325,7 +324,7 @@ mod tests {
 
     #[test]
     fn a_clock_is_at_fault_from_a_minute_on_in_either_direction() {
-        assert_eq!(clock(Some(-60)), Outcome::Ok("60 s from AWS's".to_owned()));
+        assert_eq!(clock(Some(-60)), Outcome::Ok("60 s apart from AWS".to_owned()));
         for (difference, expected) in [(3_600, "1 h 0 min behind AWS's"), (-61, "1 min 1 s ahead of AWS's")] {
             let Outcome::Fault(text) = clock(Some(difference)) else { panic!("{difference} is a fault") };
             assert!(text.contains(expected), "{text}");

@@ -20,16 +20,16 @@ use crate::config::Config;
 
 #[derive(Debug, Args)]
 pub(super) struct EstimateArgs {
-    /// The share of the open jobs that change constantly, for a second estimate in addition to that of a fleet that stands still
+    /// Share of the open jobs that change constantly, for the second column; in the first column, nothing changes
     #[arg(long, value_name = "SHARE", default_value = "10%", value_parser = share)]
     active: f64,
 
-    /// AWS quota in requests a second per account and region, for all operations or for one, to see its used share; can be
-    /// repeated
+    /// AWS quota of the account and region in requests a second, for all operations or for one; shows the share that is used;
+    /// can be repeated
     #[arg(long, value_name = "[OPERATION=]NUMBER")]
     quota: Vec<Quota>,
 
-    /// How to print it
+    /// Format of the output
     #[arg(long, value_enum, default_value_t = Output::Table)]
     output: Output,
 }
@@ -69,7 +69,7 @@ pub(super) async fn run(config: &Config, arguments: &EstimateArgs, signals: Sign
         Output::Json => match serde_json::to_string_pretty(&estimate) {
             Ok(json) => print(&format!("{json}\n")),
             Err(error) => {
-                error!(%error, "the estimate cannot be written as JSON, which is a fault in the exporter");
+                error!(%error, "the estimate cannot be written as JSON, which is a bug in the exporter");
                 return FAILURE;
             }
         },

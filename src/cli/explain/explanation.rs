@@ -204,12 +204,12 @@ impl Explanation {
             Some(Status::Scheduled) => match description.schedule.start {
                 Start::At(start) if start > self.now => why.push(format!("It starts at {}.", Time(start))),
                 Start::At(start) if start.after(OVERDUE_AFTER) >= self.now => {
-                    why.push(format!("It starts now: its time was {}.", Time(start)));
+                    why.push(format!("It is about to start: its start time was {}.", Time(start)));
                 }
                 Start::At(start) => {
                     why.push(format!("It should have started {} ago, at {}.", age(Time(start)), Time(start)));
                     next.push(
-                        "Look at the job in the AWS console, and ask AWS support: the start of a job is up to AWS."
+                        "Look at the job in the AWS console, and ask AWS support: AWS itself starts scheduled jobs."
                             .to_owned(),
                     );
                 }
@@ -224,7 +224,7 @@ impl Explanation {
                     "All its executions have ended. It is CONTINUOUS, so it stays open for things that join its groups."
                         .to_owned()
                 } else {
-                    "No execution is open. AWS may still be making them, or its groups have no things.".to_owned()
+                    "No execution is open. AWS may still be creating them, or its groups have no things.".to_owned()
                 });
             }
             _ => {}
@@ -326,7 +326,7 @@ impl Display for Explanation {
                     .map_or_else(|| "none".to_owned(), |secs| Age::from_secs(secs).to_string()),
             ),
             ("Retries", or(retries, "none")),
-            ("Aborted by AWS at", or(self.abort_criteria.clone(), "no share of failures")),
+            ("Abort criteria", or(self.abort_criteria.clone(), "none")),
             (
                 "Rollout",
                 self.maximum_per_minute

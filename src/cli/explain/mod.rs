@@ -21,11 +21,11 @@ pub(super) struct ExplainArgs {
     /// The id of the job
     job_id: String,
 
-    /// Ask in this target only; without it, in each one
+    /// Ask this target only; without it, all targets
     #[arg(long, value_name = "NAME")]
     target: Option<String>,
 
-    /// How to print it
+    /// Format of the output
     #[arg(long, value_enum, default_value_t = Output::Text)]
     output: Output,
 }
@@ -85,7 +85,7 @@ async fn explain_all(config: &Config, arguments: &ExplainArgs) -> u8 {
         Output::Json => match serde_json::to_string_pretty(&found) {
             Ok(json) => print(&format!("{json}\n")),
             Err(error) => {
-                error!(%error, "the explanation cannot be written as JSON, which is a fault in the exporter");
+                error!(%error, "the explanation cannot be written as JSON, which is a bug in the exporter");
                 return FAILURE;
             }
         },

@@ -212,7 +212,7 @@ async fn a_failure_is_logged_with_its_cause_at_least_each_ten_minutes() {
     let lines = log.take();
     let whole = with(&lines, &["run failed", "error=", "advice=", "failing_for_seconds="]);
     assert_eq!(whole.len(), 2, "{lines:?}");
-    let stale = with(&lines, &["WARN", "data is stale and not shown any more", "collector=open_jobs", "age_seconds="]);
+    let stale = with(&lines, &["WARN", "data is stale and no longer shown", "collector=open_jobs", "age_seconds="]);
     assert_eq!(stale.len(), 1, "{lines:?}");
     running.simulator.stop_intercepting();
     running.after(MINUTE * 2).await;

@@ -37,7 +37,7 @@ async fn the_pages_of_thirty_targets_of_which_two_fail_have_no_fault_in_a_browse
         "2 of 30 targets with problems",
         "denied",
         "iot:ListJobs",
-        "allow the action to the identity",
+        "grant the action to the identity",
         "unreachable",
         "check name resolution",
     ]));
