@@ -1,5 +1,6 @@
 //! Tests of executions, tags, and calls that change jobs.
 
+use std::collections::HashMap;
 use std::num::NonZeroU32;
 
 use super::*;
@@ -60,11 +61,17 @@ fn counts_lists_and_times_agree_while_a_fleet_changes() {
     let (fleet, lifecycle) = Lifecycle::begin(3, 120, speed, NOW);
     simulator.set_fleet_with_lifecycle(&account('1'), REGION, fleet, lifecycle);
     let (mut retried, mut again, mut reported, mut joined) = (0, 0, 0, 0);
+    let mut last_seen: HashMap<String, Arc<Job>> = HashMap::new();
     for minutes in 0..60 {
         let now = NOW.after(MINUTE * minutes);
         simulator.advance(&account('1'), REGION, now);
         simulator.with_fleet(&account('1'), REGION, |fleet| {
-            for job in fleet.jobs() {
+            for job in fleet.shared_jobs() {
+                let last = last_seen.insert(job.id.clone(), Arc::clone(job));
+                if last.is_some_and(|last| Arc::ptr_eq(&last, job)) {
+                    // It has not changed, and time cannot make it wrong.
+                    continue;
+                }
                 let listed = job.executions.list(&job.times(), None, None, usize::MAX);
                 assert_eq!(listed.len() as u64, job.executions.total(), "{}", job.id);
                 let mut identities = BTreeSet::new();
