@@ -176,7 +176,7 @@ fn a_concurrent_scrape_sees_each_target_once_and_each_state_whole() {
             assert!(runs <= of("aws_iot_jobs", "stays")[0] + 1, "counted before its data was there");
         };
         // A failed check must end the others as well.
-        let outcome = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| (0..300).for_each(|_| scrape())));
+        let outcome = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| (0..100).for_each(|_| scrape())));
         is_over.store(true, Ordering::Relaxed);
         outcome.expect("every scrape is whole");
     });
