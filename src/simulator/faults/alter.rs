@@ -86,13 +86,7 @@ impl<'a> Answer<'a> {
 
     /// The name of its list, for operations with pages.
     fn list(&self) -> Option<&'static str> {
-        match self.call.operation {
-            Operation::ListJobs => Some("jobs"),
-            Operation::ListJobExecutionsForJob | Operation::ListJobExecutionsForThing => Some("executionSummaries"),
-            Operation::ListTagsForResource => Some("tags"),
-            Operation::ListThingGroups => Some("thingGroups"),
-            _ => None,
-        }
+        Shape::of(self.call.operation).list
     }
 
     /// The token in the request.
@@ -189,16 +183,8 @@ impl Fault {
                 fields.insert(name.to_owned(), Value::Null);
             }),
             Self::UnknownStatus => {
-                let pointer = match answer.call.operation {
-                    Operation::ListJobs => "/jobs/0/status",
-                    Operation::DescribeJob => "/job/status",
-                    Operation::DescribeJobExecution => "/execution/status",
-                    Operation::ListJobExecutionsForJob | Operation::ListJobExecutionsForThing => {
-                        "/executionSummaries/0/jobExecutionSummary/status"
-                    }
-                    _ => return,
-                };
-                if let Some(status) = body.pointer_mut(pointer) {
+                let pointer = Shape::of(answer.call.operation).status;
+                if let Some(status) = pointer.and_then(|pointer| body.pointer_mut(pointer)) {
                     *status = UNKNOWN_STATUS.into();
                 }
             }
@@ -216,40 +202,92 @@ impl Fault {
                     jobs.push(job);
                 }
             }
-            _ => {
-                if let Some(list) = answer.list() {
-                    self.alter_page(answer, walks, list, body);
-                }
-            }
-        }
-    }
-
-    /// Alters the token or the `list` of a page.
-    fn alter_page(self, answer: &Answer<'_>, walks: &Walks, list: &str, body: &mut Value) {
-        match self {
             Self::RepeatedToken => {
                 if let Some(token) = answer.token() {
                     body["nextToken"] = token.into();
                 }
             }
             Self::TokenCycle => {
-                if answer.page.is_some_and(|page| page > 2)
+                if answer.list().is_some()
+                    && answer.page.is_some_and(|page| page > 2)
                     && let Some(token) = walks.to_second_page(answer.scope)
                 {
                     body["nextToken"] = token.into();
                 }
             }
             Self::EmptyPage => {
-                body[list] = Value::Array(Vec::new());
-                body["nextToken"] = format!("{AGAIN}{}", answer.token().unwrap_or_default()).into();
+                if let Some(list) = answer.list() {
+                    body[list] = Value::Array(Vec::new());
+                    body["nextToken"] = format!("{AGAIN}{}", answer.token().unwrap_or_default()).into();
+                }
             }
-            Self::EmptyToken if answer.is_last => body["nextToken"] = "".into(),
+            Self::EmptyToken => {
+                if answer.list().is_some() && answer.is_last {
+                    body["nextToken"] = "".into();
+                }
+            }
             Self::MissingJobs => {
-                if let Some(fields) = body.as_object_mut() {
+                if let (Some(list), Some(fields)) = (answer.list(), body.as_object_mut()) {
                     fields.remove(list);
                 }
             }
-            _ => {}
+            // These replace the whole answer.
+            Self::Throttle400
+            | Self::Throttle429
+            | Self::Error500
+            | Self::Error503
+            | Self::Denied
+            | Self::ExpiredCredentials
+            | Self::InvalidCredentials
+            | Self::ClockSkew
+            | Self::Reset
+            | Self::Refused
+            | Self::Hang
+            | Self::Slow
+            | Self::HangInBody
+            | Self::Truncated
+            | Self::Oversized
+            | Self::Html
+            | Self::WrongJson
+            | Self::ExpiredToken => {}
+        }
+    }
+}
+
+/// Where the answers of an operation have what faults alter.
+#[derive(Clone, Copy, Default)]
+struct Shape {
+    /// The name of its list, for operations with pages.
+    list: Option<&'static str>,
+    /// The name of the one item that it describes.
+    item: Option<&'static str>,
+    /// The status of the first or only item, as a JSON pointer.
+    status: Option<&'static str>,
+}
+
+impl Shape {
+    fn of(operation: Operation) -> Self {
+        let list = |name, status| Self { list: Some(name), status, ..Self::default() };
+        let item = |name, status| Self { item: Some(name), status: Some(status), ..Self::default() };
+        match operation {
+            Operation::ListJobs => list("jobs", Some("/jobs/0/status")),
+            Operation::ListJobExecutionsForJob | Operation::ListJobExecutionsForThing => {
+                list("executionSummaries", Some("/executionSummaries/0/jobExecutionSummary/status"))
+            }
+            Operation::ListTagsForResource => list("tags", None),
+            Operation::ListThingGroups => list("thingGroups", None),
+            Operation::DescribeJob => item("job", "/job/status"),
+            Operation::DescribeJobExecution => item("execution", "/execution/status"),
+            Operation::CancelJobExecution
+            | Operation::CancelJob
+            | Operation::DeleteJob
+            | Operation::UpdateJob
+            | Operation::GetJobDocument
+            | Operation::SearchIndex
+            | Operation::DescribeThingGroup
+            | Operation::GetCallerIdentity
+            | Operation::AssumeRole
+            | Operation::AssumeRoleWithWebIdentity => Self::default(),
         }
     }
 }
@@ -305,7 +343,9 @@ fn signature_error(signed: &str, clock: Timestamp) -> Option<String> {
             Some(format!("Signature not yet current: {signed} is still later than {latest_text} ({clock} + 5 min.)"))
         }
         Some(time) if time >= earliest => None,
-        _ => Some(format!("Signature expired: {signed} is now earlier than {earliest_text} ({clock} - 5 min.)")),
+        Some(_) | None => {
+            Some(format!("Signature expired: {signed} is now earlier than {earliest_text} ({clock} - 5 min.)"))
+        }
     }
 }
 
@@ -340,10 +380,9 @@ fn each_loses_one(answer: &Answer<'_>, body: &mut Value, lose: impl Fn(&mut Map<
         }
         return;
     }
-    let description = match answer.call.operation {
-        Operation::DescribeJob => body.get_mut("job"),
-        Operation::DescribeJobExecution => body.get_mut("execution"),
-        _ => Some(body),
+    let description = match Shape::of(answer.call.operation).item {
+        Some(item) => body.get_mut(item),
+        None => Some(body),
     };
     if let Some(fields) = description.and_then(Value::as_object_mut) {
         for name in names_of(fields) {
