@@ -444,12 +444,10 @@ mod tests {
         let mut open = ask(address, "/").await;
         let start = Instant::now();
         assert_eq!(rest(&mut ask(address, "/fail").await).await.1, Some(io::ErrorKind::ConnectionReset));
-        let mut refused = 0;
         while ask(address, "/").await.read_u8().await.is_err() {
-            refused += 1;
             sleep(SHORT / 4).await;
         }
-        assert!(refused > 0 && start.elapsed() >= 4 * SHORT, "{:?}", start.elapsed());
+        assert!(start.elapsed() >= 4 * SHORT, "served after {:?}", start.elapsed());
         open.write_all(b"GET / HTTP/1.1\r\nhost: test\r\nconnection: close\r\n\r\n").await.expect("it is open");
         let (received, error) = rest(&mut open).await;
         assert_eq!((String::from_utf8_lossy(&received).matches("200 OK").count(), error), (2, None));
@@ -474,7 +472,6 @@ mod tests {
             let truncated =
                 move || FaultAction::Response(::http::Response::new(Body::truncated(data.clone(), size / 2)));
             let mut stream = ask(server(truncated).await, "/fail").await;
-            sleep(SHORT).await;
             let (received, error) = rest(&mut stream).await;
             let head = received.windows(4).position(|window| window == b"\r\n\r\n").expect("a whole header");
             assert_eq!((received.len() - head - 4, error), (size / 2, None));

@@ -48,7 +48,7 @@ async fn ran(arguments: &[&str]) -> (Option<i32>, String, String) {
 pub struct Running {
     child: Child,
     lines: tokio::io::Lines<BufReader<tokio::process::ChildStderr>>,
-    log: String,
+    pub log: String,
 }
 
 impl Running {
