@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::future::pending;
 use std::net::SocketAddr;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, Once};
@@ -314,7 +315,7 @@ impl Exporter {
     /// The exposition if it differs from the last one. Most of the time of a test would go into parsing it otherwise.
     pub async fn scrape_if_changed(&self, last: &Exposition) -> Option<Exposition> {
         let body = scraped(&self.handler).await;
-        let is_same = std::str::from_utf8(&body).map(lasting) == Ok(lasting(&last.text));
+        let is_same = std::str::from_utf8(&body).is_ok_and(|body| last.lasts_in(body));
         (!is_same).then(|| Exposition::parse(&body))
     }
 
@@ -358,12 +359,18 @@ pub async fn scrape_handler(handler: &http::Handler) -> Exposition {
     Exposition::parse(&scraped(handler).await)
 }
 
-/// An exposition without what differs in every scrape: the number of scrapes, and the metrics of the process, which come last.
-fn lasting(exposition: &str) -> (&str, &str) {
-    let (before, rest) =
-        exposition.split_once("aws_iot_jobs_exporter_http_requests_total{").unwrap_or((exposition, ""));
-    let after = rest.split_once("\n# ").map_or("", |(_, after)| after);
-    (before, after.split_once("# HELP process_").map_or(after, |(own, _)| own))
+/// The first sample that differs in every scrape: the number of scrapes.
+const FIRST_VARIABLE: &str = "aws_iot_jobs_exporter_http_requests_total{";
+
+/// The other samples that differ in every scrape: the metrics of the process, which come last.
+const LAST_VARIABLE: &str = "# HELP process_";
+
+/// What is the same in each scrape: where the text before the number of scrapes ends, and the text after it.
+fn lasting(exposition: &str) -> (usize, Range<usize>) {
+    let end = exposition.len();
+    let before = exposition.find(FIRST_VARIABLE).unwrap_or(end);
+    let after = exposition[before..].find("\n# ").map_or(end, |at| before + at);
+    (before, after..exposition[after..].find(LAST_VARIABLE).map_or(end, |at| after + at))
 }
 
 async fn scraped(handler: &http::Handler) -> Bytes {
@@ -512,6 +519,7 @@ impl Drop for Listening {
 pub struct Exposition {
     pub text: String,
     samples: Vec<(String, Labels, f64)>,
+    lasting: (usize, Range<usize>),
 }
 
 pub type Labels = BTreeMap<String, String>;
@@ -526,7 +534,22 @@ impl Exposition {
             labels.iter().map(|(label, value)| (label.to_owned(), value.to_owned())).collect()
         };
         let samples = read.samples().map(|(name, labels, value)| (name.to_owned(), owned(labels), value)).collect();
-        Self { text: String::from_utf8(body.to_vec()).expect("UTF-8"), samples }
+        let text = String::from_utf8(body.to_vec()).expect("UTF-8");
+        let lasting = lasting(&text);
+        Self { text, samples, lasting }
+    }
+
+    /// Whether a later body differs only in what differs in every scrape. It compares, because a search through the whole text
+    /// takes most of the time of a test that waits.
+    fn lasts_in(&self, later: &str) -> bool {
+        let (before, after) = &self.lasting;
+        let (before, rest, after) = (&self.text[..*before], &self.text[*before..], &self.text[after.clone()]);
+        let Some(later) = later.strip_prefix(before) else { return false };
+        if rest.is_empty() || !later.starts_with(FIRST_VARIABLE) {
+            return later == rest;
+        }
+        let later = later.find("\n# ").map_or("", |at| &later[at..]);
+        later.strip_prefix(after).is_some_and(|process| process.is_empty() || process.starts_with(LAST_VARIABLE))
     }
 
     /// The samples of a name.
@@ -558,12 +581,12 @@ impl Exposition {
         self.value(RUNS, &[("collector", collector)])
     }
 
-    /// Runs of a collector that failed for this reason, of the only target.
     /// Jobs in one state of a collector that sends requests about single jobs.
     pub fn in_state(&self, collector: &str, state: &str) -> Option<f64> {
         self.value("aws_iot_jobs_collector_jobs", &[("collector", collector), ("state", state)])
     }
 
+    /// Runs of a collector that failed for this reason, of the only target.
     pub fn failures(&self, collector: &str, reason: &str) -> Option<f64> {
         let labels = [("collector", collector), ("reason", reason)];
         self.value("aws_iot_jobs_exporter_collector_failures_total", &labels)
