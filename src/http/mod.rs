@@ -9,7 +9,7 @@
 //! - [`Limits`]: all limits on clients.
 //! - [`probe()`]: checks the health of another exporter on this machine.
 
-mod accept;
+mod acceptor;
 mod body;
 mod connection;
 mod connection_limit;

@@ -9,7 +9,7 @@ use tokio::task::{JoinError, JoinSet};
 use tokio::time::timeout;
 use tracing::{debug, error, info};
 
-use super::accept::Acceptor;
+use super::acceptor::Acceptor;
 use super::connection::Protocol;
 use super::connection_limit::{ConnectionLimiter, ConnectionPermit};
 use super::{Handler, Limits, Listener};
