@@ -7,7 +7,7 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 use super::log::{self, RunLog};
-use super::schedule::{Pace, Schedule};
+use super::schedule::{RunSchedule, RunTiming};
 use super::walks::Walked;
 use crate::jobs::{Part, Timepoint, Timestamp, WalkStats};
 use crate::metrics::{
@@ -18,7 +18,7 @@ use crate::metrics::{
 #[derive(Debug)]
 pub(super) struct Listing<T> {
     collector: Collector,
-    schedule: Schedule,
+    schedule: RunSchedule,
     /// The current run.
     run: JoinSet<Result<Walked<T>, Failure>>,
     /// When the last successful run ended, or when the first run was scheduled. `None` after that has become stale.
@@ -43,7 +43,7 @@ pub(super) struct Reporter {
 
 impl<T: Send + 'static> Listing<T> {
     /// A listing without runs.
-    pub(super) fn new(collector: Collector, schedule: Schedule, now: Timepoint) -> Self {
+    pub(super) fn new(collector: Collector, schedule: RunSchedule, now: Timepoint) -> Self {
         Self {
             collector,
             schedule,
@@ -59,12 +59,12 @@ impl<T: Send + 'static> Listing<T> {
         }
     }
 
-    pub(super) const fn schedule(&self) -> &Schedule {
+    pub(super) const fn schedule(&self) -> &RunSchedule {
         &self.schedule
     }
 
-    pub(super) fn is_due(&self, pace: &Pace, now: Instant) -> bool {
-        self.schedule.due(pace).is_some_and(|due| due <= now)
+    pub(super) fn is_due(&self, timing: &RunTiming, now: Instant) -> bool {
+        self.schedule.due(timing).is_some_and(|due| due <= now)
     }
 
     /// Starts a run. The walk reports its pages to the progress that it is given.
@@ -127,13 +127,13 @@ impl<T: Send + 'static> Listing<T> {
     }
 
     /// When the data becomes stale.
-    pub(super) fn stale_at(&self, pace: &Pace) -> Option<Instant> {
-        self.fresh_since?.instant.checked_add(self.schedule.stale_after(pace))
+    pub(super) fn stale_at(&self, timing: &RunTiming) -> Option<Instant> {
+        self.fresh_since?.instant.checked_add(self.schedule.stale_after(timing))
     }
 
     /// Withdraws stale data. Returns whether there was any.
-    pub(super) fn expire(&mut self, pace: &Pace, now: Timepoint, target: &str) -> bool {
-        let stale_after = self.schedule.stale_after(pace);
+    pub(super) fn expire(&mut self, timing: &RunTiming, now: Timepoint, target: &str) -> bool {
+        let stale_after = self.schedule.stale_after(timing);
         let is_stale = self.fresh_since.is_some_and(|since| now.since(since) >= stale_after);
         if is_stale {
             if let Some(at) = self.last_success {
@@ -157,20 +157,20 @@ impl<T: Send + 'static> Listing<T> {
         }
     }
 
-    pub(super) fn published(&self, pace: &Pace) -> Option<Published> {
+    pub(super) fn published(&self, timing: &RunTiming) -> Option<Published> {
         let (part, collected) = self.part.clone().zip(self.fresh_since)?;
-        Some(Published { part, collected, stale_after: self.schedule.stale_after(pace) })
+        Some(Published { part, collected, stale_after: self.schedule.stale_after(timing) })
     }
 
-    pub(super) fn state(&self, pace: &Pace) -> ListingState {
+    pub(super) fn state(&self, timing: &RunTiming) -> ListingState {
         ListingState {
-            interval: self.schedule.interval(pace),
+            interval: self.schedule.interval(timing),
             is_fresh: self.is_fresh(),
             last_run: self.last_run.clone(),
             last_success: self.last_success,
             last_walk: self.last_walk,
             failing: self.failing_since.map(|since| Failing { since, runs: self.schedule.failures() }),
-            next_run: self.schedule.due(pace),
+            next_run: self.schedule.due(timing),
             first_walk: self
                 .schedule
                 .running_since()

@@ -45,7 +45,7 @@ impl Spread {
 
 /// How the runs of a listing are scheduled.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Pace {
+pub(super) struct RunTiming {
     pub(super) interval: Duration,
     /// The start of a run is at least this many durations after the start of the previous one.
     pub(super) idle_factor: u32,
@@ -57,7 +57,7 @@ pub(super) struct Pace {
 
 /// When the runs of a listing start.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Schedule {
+pub(super) struct RunSchedule {
     /// When the next run starts, if that does not follow from the last one.
     next: Option<Instant>,
     share: f64,
@@ -78,7 +78,7 @@ struct LastRun {
     jitter: f64,
 }
 
-impl Schedule {
+impl RunSchedule {
     /// Schedules the first run at `first`. `share` is that of [`Spread`].
     pub(super) const fn new(first: Instant, share: f64) -> Self {
         Self {
@@ -135,33 +135,33 @@ impl Schedule {
     }
 
     /// The planned time between the starts of runs.
-    pub(super) fn interval(&self, pace: &Pace) -> Duration {
+    pub(super) fn interval(&self, timing: &RunTiming) -> Duration {
         // A run that hangs until it fails must not extend the age of data.
-        pace.interval.max(self.success_took.saturating_mul(pace.idle_factor))
+        timing.interval.max(self.success_took.saturating_mul(timing.idle_factor))
     }
 
     /// How long data is shown.
-    pub(super) fn stale_after(&self, pace: &Pace) -> Duration {
-        pace.stale_after.unwrap_or_else(|| stale_after(self.interval(pace)))
+    pub(super) fn stale_after(&self, timing: &RunTiming) -> Duration {
+        timing.stale_after.unwrap_or_else(|| stale_after(self.interval(timing)))
     }
 
     /// When the next run starts; `None` while one is running.
-    pub(super) fn due(&self, pace: &Pace) -> Option<Instant> {
+    pub(super) fn due(&self, timing: &RunTiming) -> Option<Instant> {
         if self.running_since.is_some() || self.next.is_some() {
             return self.next;
         }
         let LastRun { started, took, jitter } = self.last?;
-        if self.failures > 0 && pace.retries_sooner {
+        if self.failures > 0 && timing.retries_sooner {
             let factor = 1_u32.checked_shl(self.failures).unwrap_or(u32::MAX);
             // A walk that fails slowly must not run all the time.
-            let wait = RETRY_INTERVAL.saturating_mul(factor).min(self.interval(pace)).max(took);
+            let wait = RETRY_INTERVAL.saturating_mul(factor).min(self.interval(timing)).max(took);
             return Some(started + took + wait);
         }
         let interval = match self.runs {
-            1 => pace.interval.mul_f64(self.share),
-            _ => pace.interval.mul_f64(1.0 + JITTER * jitter),
+            1 => timing.interval.mul_f64(self.share),
+            _ => timing.interval.mul_f64(1.0 + JITTER * jitter),
         };
-        Some(started + interval.max(took.saturating_mul(pace.idle_factor)))
+        Some(started + interval.max(took.saturating_mul(timing.idle_factor)))
     }
 }
 
@@ -170,26 +170,26 @@ mod tests {
     use super::*;
 
     const MINUTE: Duration = Duration::from_mins(1);
-    const OPEN: Pace = Pace { interval: MINUTE, idle_factor: 2, retries_sooner: false, stale_after: None };
-    const FULL: Pace =
-        Pace { interval: Duration::from_mins(15), idle_factor: 10, retries_sooner: true, stale_after: None };
+    const OPEN: RunTiming = RunTiming { interval: MINUTE, idle_factor: 2, retries_sooner: false, stale_after: None };
+    const FULL: RunTiming =
+        RunTiming { interval: Duration::from_mins(15), idle_factor: 10, retries_sooner: true, stale_after: None };
 
     /// A schedule after runs with these durations and failures. Also returns the start of the last one.
-    fn after(runs: &[(Duration, bool)], pace: &Pace) -> (Schedule, Instant) {
+    fn after(runs: &[(Duration, bool)], timing: &RunTiming) -> (RunSchedule, Instant) {
         let start = Instant::now();
-        let (mut schedule, mut now) = (Schedule::new(start, 0.5), start);
+        let (mut schedule, mut now) = (RunSchedule::new(start, 0.5), start);
         for (took, has_failed) in runs {
-            now = schedule.due(pace).expect("no run");
+            now = schedule.due(timing).expect("no run");
             schedule.started(now);
-            assert_eq!(schedule.due(pace), None);
+            assert_eq!(schedule.due(timing), None);
             assert_eq!(schedule.ended(now + *took, *has_failed, 1.0), *took);
         }
         (schedule, now)
     }
 
-    fn wait(runs: &[(Duration, bool)], pace: &Pace) -> Duration {
-        let (schedule, started) = after(runs, pace);
-        schedule.due(pace).expect("no run") - started
+    fn wait(runs: &[(Duration, bool)], timing: &RunTiming) -> Duration {
+        let (schedule, started) = after(runs, timing);
+        schedule.due(timing).expect("no run") - started
     }
 
     #[test]
@@ -233,7 +233,7 @@ mod tests {
         let (schedule, _) = after(&[(Duration::ZERO, false)], &OPEN);
         assert_eq!(schedule.stale_after(&OPEN), MINUTE * 10);
         assert_eq!(schedule.stale_after(&FULL), MINUTE * 45);
-        assert_eq!(schedule.stale_after(&Pace { stale_after: Some(MINUTE * 3), ..OPEN }), MINUTE * 3);
+        assert_eq!(schedule.stale_after(&RunTiming { stale_after: Some(MINUTE * 3), ..OPEN }), MINUTE * 3);
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::schedule::{self, Pace};
+use super::schedule::{self, RunTiming};
 use crate::config::{AllJobs, Collectors, Config, Details, Executions, Jobs, Limits, OpenJobs, Target};
 use crate::jobs::group_filter::GroupFilter;
 use crate::jobs::{AggregateOptions, DetailsOptions, ExecutionsOptions, Scope, SeriesLimits, StoreOptions};
@@ -40,16 +40,16 @@ impl Settings {
         }
     }
 
-    /// The pace of open walks.
-    pub(super) fn open_pace(&self) -> Pace {
+    /// The timing of open walks.
+    pub(super) fn open_timing(&self) -> RunTiming {
         let OpenJobs { interval, stale_after } = self.collectors.open_jobs;
-        Pace { interval, idle_factor: OPEN_WALK_IDLE_FACTOR, retries_sooner: false, stale_after }
+        RunTiming { interval, idle_factor: OPEN_WALK_IDLE_FACTOR, retries_sooner: false, stale_after }
     }
 
-    /// The pace of full walks.
-    pub(super) fn full_pace(&self) -> Pace {
+    /// The timing of full walks.
+    pub(super) fn full_timing(&self) -> RunTiming {
         let AllJobs { interval, stale_after, .. } = self.collectors.all_jobs;
-        Pace { interval, idle_factor: FULL_WALK_IDLE_FACTOR, retries_sooner: true, stale_after }
+        RunTiming { interval, idle_factor: FULL_WALK_IDLE_FACTOR, retries_sooner: true, stale_after }
     }
 
     /// The timeout of a full walk.

@@ -13,7 +13,7 @@ use super::listing::{Listing, Reporter};
 use super::log::{self, RequestLog, SummaryLog};
 use super::looks;
 use super::requests::{Answered, Requests};
-use super::schedule::{Schedule, Spread};
+use super::schedule::{RunSchedule, Spread};
 use super::settings::Settings;
 use super::walks::{Walk, Walked, check_same_account, full_queries, open_queries};
 use crate::aws::rate_limit::Class;
@@ -107,7 +107,7 @@ impl Worker {
         let current = options.config.borrow_and_update().clone();
         let now = options.clock.now();
         let Spread { wait, share } = options.spread;
-        let schedule = Schedule::new(now.instant + wait, share);
+        let schedule = RunSchedule::new(now.instant + wait, share);
         let lists_ended = current.settings.lists_ended(&options.scope);
         let mut worker = Self {
             account: None,
@@ -174,14 +174,14 @@ impl Worker {
     /// The time of the next action that no event triggers. It is later than `now`.
     fn next_deadline(&self, now: Timepoint) -> Instant {
         let settings = &self.current.settings;
-        let (open_pace, full_pace) = (settings.open_pace(), settings.full_pace());
+        let (open_timing, full_timing) = (settings.open_timing(), settings.full_timing());
         let mut deadlines =
-            vec![self.publication_due(), self.open.schedule().due(&open_pace), self.open.stale_at(&open_pace)];
+            vec![self.publication_due(), self.open.schedule().due(&open_timing), self.open.stale_at(&open_timing)];
         deadlines.extend(self.store.next_due(now).filter(|due| *due > now.instant).map(Some));
         if let Some(full) = &self.full {
             deadlines.extend([
-                full.schedule().due(&full_pace).filter(|_| self.open.schedule().has_run()),
-                full.stale_at(&full_pace),
+                full.schedule().due(&full_timing).filter(|_| self.open.schedule().has_run()),
+                full.stale_at(&full_timing),
                 full.schedule().running_since().map(|since| since + settings.full_walk_timeout()),
             ]);
         }
@@ -192,9 +192,9 @@ impl Worker {
     /// Withdraws stale data, and cancels a full walk that exceeds its timeout.
     fn expire(&mut self, now: Timepoint) {
         let settings = &self.current.settings;
-        self.has_changed |= self.open.expire(&settings.open_pace(), now, &self.reporter.target);
+        self.has_changed |= self.open.expire(&settings.open_timing(), now, &self.reporter.target);
         let Some(full) = &mut self.full else { return };
-        if full.expire(&settings.full_pace(), now, &self.reporter.target) {
+        if full.expire(&settings.full_timing(), now, &self.reporter.target) {
             self.store.ended_jobs_stale(now);
             self.has_changed = true;
         }
@@ -210,7 +210,7 @@ impl Worker {
     fn start_due_runs(&mut self, now: Timepoint) {
         let TargetConfig { connection, settings, .. } = &self.current;
         let max_pages = settings.limits.max_pages;
-        if self.open.is_due(&settings.open_pace(), now.instant) {
+        if self.open.is_due(&settings.open_timing(), now.instant) {
             let (connection, queries) = (Arc::clone(connection), open_queries(&self.options.scope));
             let walk = |progress: Arc<WalkProgress>| async move {
                 let walk = Walk { class: Class::OpenWalk, queries: &queries, max_pages, progress: &progress };
@@ -221,7 +221,7 @@ impl Worker {
         }
         // Open jobs come first, so that they are shown soon.
         let Some(full) = self.full.as_mut().filter(|_| self.open.schedule().has_run()) else { return };
-        if full.is_due(&settings.full_pace(), now.instant) {
+        if full.is_due(&settings.full_timing(), now.instant) {
             let (connection, queries) = (Arc::clone(connection), full_queries(&self.options.scope));
             let jobs = self.store.start_full_walk(now);
             let walk = |progress: Arc<WalkProgress>| async move {
@@ -292,7 +292,7 @@ impl Worker {
         };
         log::account_changed(&self.reporter.target, &before, account);
         let now = self.now();
-        let schedule = Schedule::new(now.instant, self.options.spread.share);
+        let schedule = RunSchedule::new(now.instant, self.options.spread.share);
         self.forget();
         self.open = Listing::new(Collector::OpenJobs, schedule, now);
         if let Some(full) = &mut self.full {
@@ -401,7 +401,7 @@ impl Worker {
                 full.restart(now.instant);
             }
         } else {
-            let schedule = Schedule::new(now.instant, self.options.spread.share);
+            let schedule = RunSchedule::new(now.instant, self.options.spread.share);
             self.full = Some(Listing::new(Collector::AllJobs, schedule, now));
         }
         if old.settings.collectors.details.enabled != settings.collectors.details.enabled {
@@ -431,16 +431,16 @@ impl Worker {
     }
 
     fn publish_state(&mut self, now: Timepoint) {
-        let (open_pace, full_pace) = (self.current.settings.open_pace(), self.current.settings.full_pace());
+        let (open_timing, full_timing) = (self.current.settings.open_timing(), self.current.settings.full_timing());
         let full = self.full.as_ref();
         let (slot, states) = (&self.current.slot, self.store.states(now));
         let overlap = slot.publish(TargetState {
             account: self.account.clone(),
-            open: self.open.published(&open_pace),
-            ended: full.and_then(|full| full.published(&full_pace)),
+            open: self.open.published(&open_timing),
+            ended: full.and_then(|full| full.published(&full_timing)),
             folded_thing_groups: self.folded_thing_groups,
-            open_jobs: self.open.state(&open_pace),
-            all_jobs: full.map(|full| full.state(&full_pace)),
+            open_jobs: self.open.state(&open_timing),
+            all_jobs: full.map(|full| full.state(&full_timing)),
             request_failures: self.request_log.failures(&states),
             states,
             tag_keys: Arc::clone(&self.store.options().tag_keys),
