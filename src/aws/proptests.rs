@@ -16,7 +16,7 @@ use crate::jobs::{
     AggregateOptions, Aggregator, Answer, DetailsOptions, ExecutionsOptions, FailureReason, JobStore, LookRequest,
     OpenWalk, Part, Scope, SeriesLimits, Shown, StoreOptions, Timepoint, UNKNOWN,
 };
-use crate::metrics::{self, ExporterMetrics, Format, Identity, Published, Source, TargetState, TargetStates};
+use crate::metrics::{self, ExporterMetrics, Format, Identity, JobSource, Published, TargetState, TargetStates};
 use crate::proptests::answers::{self, Answer as HttpAnswer, Json};
 use crate::proptests::exposition::Exposition;
 use crate::proptests::{cases, fault_of_line, text};
@@ -118,7 +118,7 @@ fn exposed(
         ..TargetState::default()
     };
     let states = Arc::new(TargetStates::default());
-    states.arrange([&states.slot(identity(), Source::default(), state)]);
+    states.arrange([&states.slot(identity(), JobSource::default(), state)]);
     let exposition = metrics::Exposition::new(Arc::clone(&states), Arc::new(ExporterMetrics::new(Vec::new)));
     let [body, other] = [Format::Text, Format::OpenMetrics].map(|format| exposition.body(format, now).into_bytes());
     let (text, open_metrics) = (Exposition::read(&body, false)?, Exposition::read(&other, true)?);

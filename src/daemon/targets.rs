@@ -12,7 +12,7 @@ use crate::aws::{self, ClientOptions, ConnectError, Connection};
 use crate::clock::Clock;
 use crate::collector::{Settings, Spread, TargetConfig, Worker, WorkerOptions};
 use crate::config::{Config, MonitoredJobs, Target};
-use crate::metrics::{Identity, Slot, Source, TargetState, TargetStates};
+use crate::metrics::{Identity, JobSource, Slot, TargetState, TargetStates};
 
 /// Why the targets of a configuration cannot be monitored.
 #[derive(Debug, thiserror::Error)]
@@ -184,7 +184,7 @@ impl TargetManager {
         let resolved = aws::resolve(target, &self.options, self.clock).await?;
         let (name, region) = (resolved.name().to_owned(), resolved.region().to_owned());
         let running = self.running.get(&name).filter(|running| running.has_jobs_of(target, &region));
-        let source = Source::new(&region, target);
+        let source = JobSource::new(&region, target);
         let identity = Identity { name, region, labels: target.labels.clone().into_iter().collect() };
         let slot = match running {
             Some(running) => running.current().slot.changed(identity, source),

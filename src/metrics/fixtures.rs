@@ -11,8 +11,8 @@ use proptest::sample::{select, subsequence};
 use tokio::time::Instant;
 
 use super::{
-    Collector, ExporterMetrics, Exposition, Failure, Format, Identity, ListingState, Published, Reason, RunOutcome,
-    Slot, Source, TargetState, TargetStates, WalkState,
+    Collector, ExporterMetrics, Exposition, Failure, Format, Identity, JobSource, ListingState, Published, Reason,
+    RunOutcome, Slot, TargetState, TargetStates, WalkState,
 };
 
 use crate::jobs::{
@@ -77,7 +77,7 @@ impl Fixture {
     }
 
     pub(super) fn slot(&self, name: &str, state: TargetState) -> Slot {
-        self.states.slot(identity(name), Source::default(), state)
+        self.states.slot(identity(name), JobSource::default(), state)
     }
 
     pub(super) fn text(&self, now: Timepoint) -> String {

@@ -30,4 +30,4 @@ pub use target_state::{
     Collector, Failing, Failure, ListingState, Published, RunOutcome, RunningWalk, TargetState, WalkProgress,
     WalkState, by_collector,
 };
-pub use target_states::{Identity, ShownTarget, Slot, Source, TargetStates};
+pub use target_states::{Identity, JobSource, ShownTarget, Slot, TargetStates};

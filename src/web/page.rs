@@ -563,7 +563,7 @@ mod tests {
     use super::super::report::{JobFilter, find_job};
     use super::*;
     use crate::jobs::Timepoint;
-    use crate::metrics::{Failing, Failure, Identity, Reason, RunOutcome, Source, TargetState, TargetStates};
+    use crate::metrics::{Failing, Failure, Identity, JobSource, Reason, RunOutcome, TargetState, TargetStates};
     use crate::proptests::page::fault;
 
     const NOW: Timestamp = Timestamp::from_secs(1_790_000_000);
@@ -574,7 +574,7 @@ mod tests {
         let identity =
             |name: &str| Identity { name: name.to_owned(), region: "eu-west-1".to_owned(), labels: Vec::new() };
         let slots: Vec<_> =
-            states.into_iter().map(|(name, state)| targets.slot(identity(name), Source::default(), state)).collect();
+            states.into_iter().map(|(name, state)| targets.slot(identity(name), JobSource::default(), state)).collect();
         targets.arrange(&slots);
         (targets, now)
     }

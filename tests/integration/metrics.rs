@@ -12,8 +12,8 @@ use aws_iot_jobs_exporter::jobs::{
     ProgressCounts, Status, TargetSelection, WalkStats,
 };
 use aws_iot_jobs_exporter::metrics::{
-    Collector, ExporterMetrics, Exposition, Failure, Format, Identity, ListingState, Published, RateInForce, Reason,
-    RunOutcome, Slot, Source, TargetState, TargetStates, WalkState, catalogue,
+    Collector, ExporterMetrics, Exposition, Failure, Format, Identity, JobSource, ListingState, Published, RateInForce,
+    Reason, RunOutcome, Slot, TargetState, TargetStates, WalkState, catalogue,
 };
 
 use crate::support;
@@ -105,7 +105,7 @@ impl Serving {
         let rate = RateInForce { account: account(), region: REGION.to_owned(), operation: "ListJobs", rate: 5.0 };
         let exporter = Arc::new(ExporterMetrics::new(move || vec![rate.clone()]));
         exporter.config_applied(&Loaded::from(Config::default()), NOW);
-        let source = Source::new(REGION, &config::Target::default());
+        let source = JobSource::new(REGION, &config::Target::default());
         let slot = |n| {
             let labels = vec![("team".to_owned(), "say \"hi\"\\\n".to_owned())];
             let identity = Identity { name: format!("target-{n}"), region: REGION.to_owned(), labels };

@@ -162,7 +162,7 @@ mod tests {
 
     /// Returns what the test sets, and counts the calls.
     #[derive(Clone, Debug, Default)]
-    struct Source(Arc<(AtomicU32, Mutex<Given>)>);
+    struct TestProvider(Arc<(AtomicU32, Mutex<Given>)>);
 
     #[derive(Clone, Copy, Debug, Default)]
     enum Given {
@@ -172,7 +172,7 @@ mod tests {
         Failure,
     }
 
-    impl Source {
+    impl TestProvider {
         fn set(&self, given: Given) {
             *self.0.1.lock().expect("no test panics in here") = given;
         }
@@ -182,7 +182,7 @@ mod tests {
         }
     }
 
-    impl ProvideCredentials for Source {
+    impl ProvideCredentials for TestProvider {
         fn provide_credentials<'a>(&'a self) -> future::ProvideCredentials<'a>
         where
             Self: 'a,
@@ -206,8 +206,8 @@ mod tests {
         CLOCK.with(|clock| *clock)
     }
 
-    fn cache() -> (CredentialsCache, Source) {
-        let source = Source::default();
+    fn cache() -> (CredentialsCache, TestProvider) {
+        let source = TestProvider::default();
         let provider = SharedCredentialsProvider::new(source.clone());
         (CredentialsCache::new("t", Some(provider), clock()), source)
     }

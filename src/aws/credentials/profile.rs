@@ -13,7 +13,7 @@ use crate::config::Secret;
 /// The source of a profile's credentials, and the roles to assume.
 #[derive(Clone, Debug)]
 pub(super) struct Chain {
-    pub(super) source: Source,
+    pub(super) source: CredentialsSource,
     /// The profile with the source.
     pub(super) source_profile: String,
     /// The roles with their profiles, in the order of assumption.
@@ -21,7 +21,7 @@ pub(super) struct Chain {
 }
 
 #[derive(Clone, Debug)]
-pub(super) enum Source {
+pub(super) enum CredentialsSource {
     Keys(Credentials),
     /// `credential_process`. Its arguments can be secrets.
     Process(Secret),
@@ -35,7 +35,7 @@ pub(super) enum Source {
     Instance,
 }
 
-impl fmt::Display for Source {
+impl fmt::Display for CredentialsSource {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Keys(_) => "the access key",
@@ -84,7 +84,7 @@ pub(super) fn chain(profiles: &ProfileSet, name: &str) -> Result<Option<Chain>, 
         if names.len() > 1
             && let Ok(Some(keys)) = keys(profile)
         {
-            return chain(Source::Keys(keys), roles);
+            return chain(CredentialsSource::Keys(keys), roles);
         }
         let Some(role) = role(profile).map_err(fault)? else {
             return match (source(profiles, profile).map_err(fault)?, names.len()) {
@@ -142,12 +142,12 @@ fn duration(profile: &Profile) -> Result<Option<i32>, String> {
 }
 
 /// The profile's own source.
-fn source(profiles: &ProfileSet, profile: &Profile) -> Result<Option<Source>, String> {
+fn source(profiles: &ProfileSet, profile: &Profile) -> Result<Option<CredentialsSource>, String> {
     if let Some(name) = profile.get("credential_source") {
         let known = [
-            ("environment", Source::Environment),
-            ("ecscontainer", Source::Container),
-            ("ec2instancemetadata", Source::Instance),
+            ("environment", CredentialsSource::Environment),
+            ("ecscontainer", CredentialsSource::Container),
+            ("ec2instancemetadata", CredentialsSource::Instance),
         ];
         let source = known.into_iter().find(|(known, _)| name.eq_ignore_ascii_case(known)).map(|(_, source)| source);
         let unknown =
@@ -161,18 +161,18 @@ fn source(profiles: &ProfileSet, profile: &Profile) -> Result<Option<Source>, St
             external_id: None,
             duration_seconds: duration(profile)?,
         };
-        return Ok(Some(Source::WebIdentity { role, token_file: token_file.to_owned() }));
+        return Ok(Some(CredentialsSource::WebIdentity { role, token_file: token_file.to_owned() }));
     }
     if let Some(role) = sso(profiles, profile)? {
-        return Ok(Some(Source::Sso(role)));
+        return Ok(Some(CredentialsSource::Sso(role)));
     }
     if profile.get("login_session").is_some() {
         return Err("has login_session, which the exporter does not support: use another source".to_owned());
     }
     if let Some(command) = profile.get("credential_process") {
-        return Ok(Some(Source::Process(Secret::new(command))));
+        return Ok(Some(CredentialsSource::Process(Secret::new(command))));
     }
-    Ok(keys(profile)?.map(Source::Keys))
+    Ok(keys(profile)?.map(CredentialsSource::Keys))
 }
 
 fn keys(profile: &Profile) -> Result<Option<Credentials>, String> {
@@ -237,7 +237,7 @@ mod tests {
              [profile c]\ncredential_process = program\n"
         );
         let chain = chain_of("a", &config).expect("a profile").expect("a chain");
-        assert!(matches!(&chain.source, Source::Process(command) if command.expose() == "program"));
+        assert!(matches!(&chain.source, CredentialsSource::Process(command) if command.expose() == "program"));
         assert_eq!(chain.source_profile, "c");
         let roles: Vec<_> =
             chain.roles.iter().map(|(name, role)| (name.as_str(), role.arn.as_str(), role.duration_seconds)).collect();
@@ -250,24 +250,24 @@ mod tests {
     fn a_profile_can_be_the_source_of_its_own_role() {
         let config = format!("{ROLE}source_profile = a\n{KEYS}");
         let chain = chain_of("a", &config).expect("a profile").expect("a chain");
-        assert!(matches!(chain.source, Source::Keys(_)) && chain.roles.len() == 1);
+        assert!(matches!(chain.source, CredentialsSource::Keys(_)) && chain.roles.len() == 1);
         let config = format!("{ROLE}credential_source = EcsContainer\n");
         let chain = chain_of("a", &config).expect("a profile").expect("a chain");
-        assert!(matches!(chain.source, Source::Container) && chain.roles.len() == 1);
+        assert!(matches!(chain.source, CredentialsSource::Container) && chain.roles.len() == 1);
     }
 
     #[test]
     fn keys_of_a_source_profile_precede_its_role() {
         let config = format!("{ROLE}source_profile = b\n[profile b]\nrole_arn = x\nmfa_serial = x\n{KEYS}");
         let chain = chain_of("a", &config).expect("a profile").expect("a chain");
-        assert!(matches!(chain.source, Source::Keys(_)) && chain.roles.len() == 1);
+        assert!(matches!(chain.source, CredentialsSource::Keys(_)) && chain.roles.len() == 1);
     }
 
     #[test]
     fn a_web_identity_is_a_source_and_no_chained_role() {
         let config = format!("{ROLE}web_identity_token_file = /token\nmfa_serial = x\n");
         let chain = chain_of("a", &config).expect("a profile").expect("a chain");
-        assert!(matches!(chain.source, Source::WebIdentity { .. }) && chain.roles.is_empty());
+        assert!(matches!(chain.source, CredentialsSource::WebIdentity { .. }) && chain.roles.is_empty());
     }
 
     #[test]
@@ -281,7 +281,7 @@ mod tests {
         let role = "sso_account_id = 012345678901\nsso_role_name = reader\n";
         let session = "[sso-session s]\nsso_region = eu-west-1\nsso_start_url = https://a.test/start\n";
         let of = |config: &str| match chain_of("a", config).expect("a profile").expect("a chain").source {
-            Source::Sso(role) => role,
+            CredentialsSource::Sso(role) => role,
             other => panic!("{other:?}"),
         };
         let new = of(&format!("[profile a]\nsso_session = s\n{role}{session}"));

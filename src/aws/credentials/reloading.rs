@@ -11,7 +11,7 @@ use aws_credential_types::provider::{ProvideCredentials, future};
 use tokio::task::JoinSet;
 
 use super::metadata::{self, Missed};
-use super::profile::{self, Chain, Source};
+use super::profile::{self, Chain, CredentialsSource};
 use super::roles::{Role, Sts};
 use super::sso::{self, SsoTokens};
 use super::{CredentialRequests, FoundIn, SourceError, blocking, process, read_token, usable};
@@ -121,27 +121,34 @@ impl ReloadingProvider {
         Ok((credentials, source))
     }
 
-    async fn ask(&self, source: &Source, profile: &str, profiles: &ProfileSet) -> Result<Credentials, SourceError> {
+    async fn ask(
+        &self,
+        source: &CredentialsSource,
+        profile: &str,
+        profiles: &ProfileSet,
+    ) -> Result<Credentials, SourceError> {
         match source {
-            Source::Keys(credentials) => Ok(credentials.clone()),
-            Source::Process(command) => {
+            CredentialsSource::Keys(credentials) => Ok(credentials.clone()),
+            CredentialsSource::Process(command) => {
                 let now = self.base.time_source().map_or(SystemTime::UNIX_EPOCH, |time| time.now());
                 let ran = process::run(command.expose(), now).await;
                 ran.map_err(|reason| SourceError::new(format!("credential_process {reason}")))
             }
-            Source::WebIdentity { role, token_file } => {
+            CredentialsSource::WebIdentity { role, token_file } => {
                 self.by_token(role, token_file, "web_identity_token_file").await
             }
-            Source::Sso(role) => sso::credentials(role, profile, &self.tokens, &self.base, &self.requests).await,
-            Source::Environment => environment().await.map_err(|note| {
+            CredentialsSource::Sso(role) => {
+                sso::credentials(role, profile, &self.tokens, &self.base, &self.requests).await
+            }
+            CredentialsSource::Environment => environment().await.map_err(|note| {
                 let none = || "credential_source is Environment, and AWS_ACCESS_KEY_ID is not set".to_owned();
                 SourceError::new(note.unwrap_or_else(none))
             }),
-            Source::Container => metadata::container(&self.base).await.unwrap_or_else(|| {
+            CredentialsSource::Container => metadata::container(&self.base).await.unwrap_or_else(|| {
                 let unset = "credential_source is EcsContainer, and AWS_CONTAINER_CREDENTIALS_RELATIVE_URI is not set";
                 Err(SourceError::new(unset))
             }),
-            Source::Instance => {
+            CredentialsSource::Instance => {
                 metadata::instance(&self.base, profiles.get_profile(profile)).await.map_err(|missed| match missed {
                     Missed::Absent(note) => SourceError::new(note),
                     Missed::Failed(error) => error,

@@ -51,12 +51,12 @@ impl Format {
 /// use aws_iot_jobs_exporter::clock::Clock;
 /// use aws_iot_jobs_exporter::jobs::{AccountId, Part, Status, TargetSelection};
 /// use aws_iot_jobs_exporter::metrics::{
-///     ExporterMetrics, Exposition, Format, Identity, Published, Source, TargetState, TargetStates,
+///     ExporterMetrics, Exposition, Format, Identity, Published, JobSource, TargetState, TargetStates,
 /// };
 ///
 /// let (now, states) = (Clock::system().now(), Arc::new(TargetStates::default()));
 /// let identity = Identity { name: "plants".to_owned(), region: "eu-west-1".to_owned(), labels: Vec::new() };
-/// let slot = states.slot(identity, Source::default(), TargetState::default());
+/// let slot = states.slot(identity, JobSource::default(), TargetState::default());
 /// states.arrange([&slot]);
 ///
 /// let jobs = BTreeMap::from([((Status::InProgress, TargetSelection::Snapshot), 3)]);

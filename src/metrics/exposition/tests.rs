@@ -11,7 +11,7 @@ use crate::metrics::TargetState;
 use crate::metrics::fixtures::{
     Fixture, MINUTE, any_state, any_targets, count_all, later, now, part, published, state,
 };
-use crate::metrics::{Slot, Source};
+use crate::metrics::{JobSource, Slot};
 use crate::proptests::cases;
 use crate::proptests::exposition::Exposition as Reader;
 
@@ -153,7 +153,7 @@ proptest! {
         let now = now();
         let fixture = Fixture::new();
         let slot = |(identity, state): &(_, TargetState)| -> Slot {
-            let slot = fixture.states.slot(Clone::clone(identity), Source::default(), TargetState::default());
+            let slot = fixture.states.slot(Clone::clone(identity), JobSource::default(), TargetState::default());
             slot.publish(state.clone());
             count_all(&slot);
             slot

@@ -45,13 +45,13 @@ impl Identity {
 /// The jobs that a target monitors, without their account: region, filter and server. Two targets of one account with
 /// the same source count the same jobs.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
-pub struct Source {
+pub struct JobSource {
     region: String,
     endpoint_url: Option<String>,
     scope: Scope,
 }
 
-impl Source {
+impl JobSource {
     /// The source of a configured target, in its resolved region.
     #[must_use]
     pub fn new(region: &str, target: &config::Target) -> Self {
@@ -68,7 +68,7 @@ pub struct ShownTarget {
     /// Its name and labels.
     pub identity: Arc<Identity>,
     /// The jobs that it monitors.
-    pub source: Arc<Source>,
+    pub source: Arc<JobSource>,
     /// Its state.
     pub state: TargetState,
     open: Option<Arc<RenderedPart>>,
@@ -86,7 +86,7 @@ struct RenderedPart {
 
 impl ShownTarget {
     /// Renders what differs from `previous`.
-    fn new(identity: Arc<Identity>, source: Arc<Source>, mut state: TargetState, previous: Option<&Self>) -> Self {
+    fn new(identity: Arc<Identity>, source: Arc<JobSource>, mut state: TargetState, previous: Option<&Self>) -> Self {
         let labels = state.account.as_ref().map(|account| identity.job_labels(account));
         let (mut open, mut ended, mut jobs) = (None, None, None);
         if let Some(labels) = &labels {
@@ -125,7 +125,7 @@ impl ShownTarget {
     }
 
     /// Determines whether another target monitors the same jobs; `None` until the account is known.
-    fn monitored_jobs(&self) -> Option<(&AccountId, &Source)> {
+    fn monitored_jobs(&self) -> Option<(&AccountId, &JobSource)> {
         self.state.account.as_ref().map(|account| (account, &*self.source))
     }
 
@@ -188,7 +188,7 @@ pub struct Slot {
 impl TargetStates {
     /// A slot for a new target with this state. The target is shown after [`Self::arrange`] includes the slot.
     #[must_use]
-    pub fn slot(self: &Arc<Self>, identity: Identity, source: Source, state: TargetState) -> Slot {
+    pub fn slot(self: &Arc<Self>, identity: Identity, source: JobSource, state: TargetState) -> Slot {
         let counters = Arc::new(TargetCounters::new(identity.target_labels()));
         let shown = ShownTarget::new(Arc::new(identity), Arc::new(source), state, None);
         let cell = Arc::new(Cell { counters, shown: watch::Sender::new(Arc::new(shown)) });
@@ -259,7 +259,7 @@ impl Slot {
     /// The same target with other labels or another source, and with its current state. Its counters continue, unless
     /// their labels change.
     #[must_use]
-    pub fn changed(&self, identity: Identity, source: Source) -> Self {
+    pub fn changed(&self, identity: Identity, source: JobSource) -> Self {
         let shown = self.shown();
         if identity == *shown.identity && source == *shown.source {
             return self.clone();

@@ -123,12 +123,12 @@ fn region_server_and_filter_make_a_source_and_the_order_of_statuses_does_not() {
     let plain = config::Target::default();
     let elsewhere = config::Target { endpoint_url: Some("http://127.0.0.1:4566".to_owned()), ..plain.clone() };
     let region = "eu-west-1";
-    assert_ne!(Source::new(region, &plain), Source::new("us-east-1", &plain));
-    assert_ne!(Source::new(region, &plain), Source::new(region, &elsewhere));
-    assert_ne!(Source::new(region, &plain), Source::new(region, &with(&[InProgress])));
+    assert_ne!(JobSource::new(region, &plain), JobSource::new("us-east-1", &plain));
+    assert_ne!(JobSource::new(region, &plain), JobSource::new(region, &elsewhere));
+    assert_ne!(JobSource::new(region, &plain), JobSource::new(region, &with(&[InProgress])));
     assert_eq!(
-        Source::new(region, &with(&[InProgress, Completed])),
-        Source::new(region, &with(&[Completed, InProgress]))
+        JobSource::new(region, &with(&[InProgress, Completed])),
+        JobSource::new(region, &with(&[Completed, InProgress]))
     );
 }
 
@@ -138,7 +138,7 @@ fn region_server_and_filter_make_a_source_and_the_order_of_statuses_does_not() {
 fn a_concurrent_scrape_sees_each_target_once_and_each_state_whole() {
     let now = now();
     let fixture = Fixture::new();
-    let slot = |name: &str, jobs| fixture.states.slot(identity(name), Source::default(), state(jobs, now));
+    let slot = |name: &str, jobs| fixture.states.slot(identity(name), JobSource::default(), state(jobs, now));
     let (stays, old, new) = (slot("stays", 0), slot("replaced", 1), slot("replaced", 2));
     fixture.states.arrange([&stays, &old]);
     let is_over = AtomicBool::new(false);
@@ -188,13 +188,15 @@ fn counters_restart_only_if_the_labels_change() {
     let fixture = Fixture::new();
     let slot = fixture.slot("t", state(3, now));
     slot.counters().run_ended(Collector::OpenJobs);
-    let same = slot.changed(identity("t"), Source::default());
+    let same = slot.changed(identity("t"), JobSource::default());
     assert!(Arc::ptr_eq(&same.cell, &slot.cell));
-    let moved =
-        slot.changed(identity("t"), Source { endpoint_url: Some("http://other.test".to_owned()), ..Source::default() });
+    let moved = slot.changed(
+        identity("t"),
+        JobSource { endpoint_url: Some("http://other.test".to_owned()), ..JobSource::default() },
+    );
     assert!(Arc::ptr_eq(&moved.counters(), &slot.counters()) && moved.shown().state == slot.shown().state);
     let labels = vec![("team".to_owned(), "x".to_owned())];
-    let relabelled = slot.changed(Identity { labels, ..identity("t") }, Source::default());
+    let relabelled = slot.changed(Identity { labels, ..identity("t") }, JobSource::default());
     assert_eq!(
         (relabelled.counters().runs(Collector::OpenJobs), relabelled.shown().state == slot.shown().state),
         (0, true)

@@ -18,7 +18,7 @@ use aws_iot_jobs_exporter::collector::{Settings, Spread, TargetConfig, Worker, W
 use aws_iot_jobs_exporter::config::{Config, Target};
 use aws_iot_jobs_exporter::jobs::{CacheState, Part, Scope, Status};
 use aws_iot_jobs_exporter::metrics::{
-    Collector, Identity, Published, Reason, Source, TargetCounters, TargetState, TargetStates,
+    Collector, Identity, JobSource, Published, Reason, TargetCounters, TargetState, TargetStates,
 };
 use aws_iot_jobs_exporter::simulator::{Job, Simulator};
 use aws_smithy_runtime_api::client::http::SharedHttpClient;
@@ -84,7 +84,7 @@ impl Running {
         let limiters = Arc::new(RateLimiters::new(rate));
         let connection = connection(&wire, clock, &limiters, credentials).await;
         let identity = Identity { name: "t".to_owned(), region: REGION.to_owned(), labels: Vec::new() };
-        let slot = Arc::new(TargetStates::default()).slot(identity, Source::default(), TargetState::default());
+        let slot = Arc::new(TargetStates::default()).slot(identity, JobSource::default(), TargetState::default());
         let (counters, mut states) = (slot.counters(), slot.subscribe());
         let (config, configured) = watch::channel(TargetConfig { connection, settings, slot });
         let history: Arc<Mutex<Vec<(Instant, TargetState)>>> = Arc::default();
