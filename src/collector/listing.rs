@@ -38,7 +38,7 @@ pub(super) struct Reporter {
     pub(super) target: String,
     /// Runs that are not counted yet, with the reason of a failure. They are counted together with the publication, so
     /// that no scrape has the count without the data.
-    pub(super) ended: Vec<(Collector, Option<Reason>)>,
+    pub(super) finished_runs: Vec<(Collector, Option<Reason>)>,
 }
 
 impl<T: Send + 'static> Listing<T> {
@@ -89,7 +89,7 @@ impl<T: Send + 'static> Listing<T> {
     }
 
     /// Waits for the end of the current run. The caller reports it.
-    pub(super) async fn ended(&mut self) -> Result<Walked<T>, Failure> {
+    pub(super) async fn finished(&mut self) -> Result<Walked<T>, Failure> {
         match self.run.join_next().await {
             Some(Ok(result)) => result,
             Some(Err(_)) => Err(Failure { reason: Reason::Internal, message: "the run panicked".to_owned() }),
@@ -99,7 +99,7 @@ impl<T: Send + 'static> Listing<T> {
 
     /// Records a successful run.
     pub(super) fn succeeded(&mut self, pages: u64, stats: WalkStats, now: Timepoint, reporter: &mut Reporter) {
-        let duration = self.schedule.ended(now.instant, false, fastrand::f64());
+        let duration = self.schedule.finished(now.instant, false, fastrand::f64());
         let walk = WalkState { pages, stats };
         if self.fresh_since.replace(now).is_none() && !self.is_first() {
             log::fresh_again(&reporter.target, self.collector);
@@ -108,15 +108,15 @@ impl<T: Send + 'static> Listing<T> {
         self.failing_since = None;
         self.last_walk = Some(walk);
         self.last_run = Some(RunOutcome { at: now.wall, duration, failure: None });
-        reporter.ended.push((self.collector, None));
+        reporter.finished_runs.push((self.collector, None));
         self.log.completed(&reporter.target, self.collector, &walk, duration, now);
     }
 
     /// Records a failed or cancelled run. The data stays.
     pub(super) fn failed(&mut self, failure: Failure, now: Timepoint, reporter: &mut Reporter) {
         self.run = JoinSet::new();
-        let duration = self.schedule.ended(now.instant, true, fastrand::f64());
-        reporter.ended.push((self.collector, Some(failure.reason)));
+        let duration = self.schedule.finished(now.instant, true, fastrand::f64());
+        reporter.finished_runs.push((self.collector, Some(failure.reason)));
         self.failing_since.get_or_insert(now.wall);
         self.log.failed(&reporter.target, self.collector, &failure, now);
         self.last_run = Some(RunOutcome { at: now.wall, duration, failure: Some(failure) });

@@ -102,7 +102,7 @@ impl RunSchedule {
     }
 
     /// Records the end of a run. Returns its duration.
-    pub(super) fn ended(&mut self, now: Instant, has_failed: bool, jitter: f64) -> Duration {
+    pub(super) fn finished(&mut self, now: Instant, has_failed: bool, jitter: f64) -> Duration {
         let started = self.running_since.take().unwrap_or(now);
         self.next = None;
         let took = now.saturating_duration_since(started);
@@ -120,7 +120,7 @@ impl RunSchedule {
         self.running_since
     }
 
-    /// Whether a run has ended.
+    /// Whether a run has finished.
     pub(super) const fn has_run(&self) -> bool {
         self.runs > 0
     }
@@ -182,7 +182,7 @@ mod tests {
             now = schedule.due(timing).expect("no run");
             schedule.started(now);
             assert_eq!(schedule.due(timing), None);
-            assert_eq!(schedule.ended(now + *took, *has_failed, 1.0), *took);
+            assert_eq!(schedule.finished(now + *took, *has_failed, 1.0), *took);
         }
         (schedule, now)
     }

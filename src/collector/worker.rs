@@ -116,7 +116,7 @@ impl Worker {
             open: Listing::new(Collector::OpenJobs, schedule, now),
             full: lists_ended.then(|| Listing::new(Collector::AllJobs, schedule, now)),
             requests: JobRequests::default(),
-            reporter: Reporter { target: current.slot.shown().identity.name.clone(), ended: Vec::new() },
+            reporter: Reporter { target: current.slot.shown().identity.name.clone(), finished_runs: Vec::new() },
             request_log: RequestLog::default(),
             summary_log: SummaryLog::new(now.instant),
             folded_thing_groups: 0,
@@ -153,8 +153,8 @@ impl Worker {
             }
             let deadline = self.next_deadline(now);
             tokio::select! {
-                result = self.open.ended() => self.open_walk_ended(result),
-                result = ended(&mut self.full) => self.full_walk_ended(result),
+                result = self.open.finished() => self.open_walk_finished(result),
+                result = finished(&mut self.full) => self.full_walk_finished(result),
                 event = self.requests.describing.next() => self.described(event),
                 looked = self.requests.looks.next() => self.looked(looked),
                 tags = self.requests.tags.next() => self.tags_read(tags),
@@ -234,7 +234,7 @@ impl Worker {
         }
     }
 
-    fn open_walk_ended(&mut self, result: Result<Walked<OpenWalk>, Failure>) {
+    fn open_walk_finished(&mut self, result: Result<Walked<OpenWalk>, Failure>) {
         let now = self.now();
         let is_first = self.store.open_counts().is_none();
         match result {
@@ -257,7 +257,7 @@ impl Worker {
         self.has_changed = true;
     }
 
-    fn full_walk_ended(&mut self, result: Result<Walked<FullWalkResult>, Failure>) {
+    fn full_walk_finished(&mut self, result: Result<Walked<FullWalkResult>, Failure>) {
         let now = self.now();
         let belongs_here = result.as_ref().map_or(true, |walked| self.adopt_account(&walked.account));
         let Some(full) = self.full.as_mut().filter(|_| belongs_here) else { return };
@@ -352,7 +352,7 @@ impl Worker {
     fn reported<T>(&mut self, collector: Collector, answered: Answered<T>) -> (JobRequest, Answer<T>) {
         let now = self.now();
         let failure = answered.failure();
-        self.reporter.ended.push((collector, failure.map(|failure| failure.reason)));
+        self.reporter.finished_runs.push((collector, failure.map(|failure| failure.reason)));
         if let Some(failure) = failure {
             self.request_log.failed(&self.reporter.target, collector, failure, now);
         }
@@ -449,7 +449,7 @@ impl Worker {
             log::overlaps(&slot.shown().identity, &other);
         }
         let counters = slot.counters();
-        for (collector, failure) in self.reporter.ended.drain(..) {
+        for (collector, failure) in self.reporter.finished_runs.drain(..) {
             counters.run_ended(collector);
             self.summary_log.run_ended(failure.is_some());
             if let Some(reason) = failure {
@@ -484,9 +484,9 @@ async fn read_tags(connection: &Connection, account: &AccountId, id: &str) -> Re
     Ok(tags)
 }
 
-async fn ended(full: &mut Option<Listing<FullWalkResult>>) -> Result<Walked<FullWalkResult>, Failure> {
+async fn finished(full: &mut Option<Listing<FullWalkResult>>) -> Result<Walked<FullWalkResult>, Failure> {
     match full {
-        Some(full) => full.ended().await,
+        Some(full) => full.finished().await,
         None => pending().await,
     }
 }
