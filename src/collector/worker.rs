@@ -88,9 +88,9 @@ pub struct Worker {
     account: Option<AccountId>,
     store: JobStore,
     aggregator: Aggregator,
-    open: Listing<OpenWalk>,
+    open_jobs: Listing<OpenWalk>,
     /// `None` if full walks are disabled.
-    full: Option<Listing<FullWalkResult>>,
+    all_jobs: Option<Listing<FullWalkResult>>,
     requests: JobRequests,
     reporter: Reporter,
     request_log: RequestLog,
@@ -113,8 +113,8 @@ impl Worker {
             account: None,
             store: JobStore::new(current.settings.store_options(&options.scope)),
             aggregator: Aggregator::default(),
-            open: Listing::new(Collector::OpenJobs, schedule, now),
-            full: lists_ended.then(|| Listing::new(Collector::AllJobs, schedule, now)),
+            open_jobs: Listing::new(Collector::OpenJobs, schedule, now),
+            all_jobs: lists_ended.then(|| Listing::new(Collector::AllJobs, schedule, now)),
             requests: JobRequests::default(),
             reporter: Reporter { target: current.slot.shown().identity.name.clone(), finished_runs: Vec::new() },
             request_log: RequestLog::default(),
@@ -153,8 +153,8 @@ impl Worker {
             }
             let deadline = self.next_deadline(now);
             tokio::select! {
-                result = self.open.finished() => self.open_walk_finished(result),
-                result = finished(&mut self.full) => self.full_walk_finished(result),
+                result = self.open_jobs.finished() => self.open_walk_finished(result),
+                result = finished(&mut self.all_jobs) => self.full_walk_finished(result),
                 event = self.requests.describing.next() => self.described(event),
                 looked = self.requests.looks.next() => self.looked(looked),
                 tags = self.requests.tags.next() => self.tags_read(tags),
@@ -175,14 +175,17 @@ impl Worker {
     fn next_deadline(&self, now: Timepoint) -> Instant {
         let settings = &self.current.settings;
         let (open_timing, full_timing) = (settings.open_timing(), settings.full_timing());
-        let mut deadlines =
-            vec![self.publication_due(), self.open.schedule().due(&open_timing), self.open.stale_at(&open_timing)];
+        let mut deadlines = vec![
+            self.publication_due(),
+            self.open_jobs.schedule().due(&open_timing),
+            self.open_jobs.stale_at(&open_timing),
+        ];
         deadlines.extend(self.store.next_due(now).filter(|due| *due > now.instant).map(Some));
-        if let Some(full) = &self.full {
+        if let Some(all_jobs) = &self.all_jobs {
             deadlines.extend([
-                full.schedule().due(&full_timing).filter(|_| self.open.schedule().has_run()),
-                full.stale_at(&full_timing),
-                full.schedule().running_since().map(|since| since + settings.full_walk_timeout()),
+                all_jobs.schedule().due(&full_timing).filter(|_| self.open_jobs.schedule().has_run()),
+                all_jobs.stale_at(&full_timing),
+                all_jobs.schedule().running_since().map(|since| since + settings.full_walk_timeout()),
             ]);
         }
         // There is always a time for the publication.
@@ -192,17 +195,17 @@ impl Worker {
     /// Withdraws stale data, and cancels a full walk that exceeds its timeout.
     fn expire(&mut self, now: Timepoint) {
         let settings = &self.current.settings;
-        self.has_changed |= self.open.expire(&settings.open_timing(), now, &self.reporter.target);
-        let Some(full) = &mut self.full else { return };
-        if full.expire(&settings.full_timing(), now, &self.reporter.target) {
+        self.has_changed |= self.open_jobs.expire(&settings.open_timing(), now, &self.reporter.target);
+        let Some(all_jobs) = &mut self.all_jobs else { return };
+        if all_jobs.expire(&settings.full_timing(), now, &self.reporter.target) {
             self.store.ended_jobs_stale(now);
             self.has_changed = true;
         }
         let timeout = settings.full_walk_timeout();
-        if full.schedule().running_since().is_some_and(|since| now.instant >= since + timeout) {
+        if all_jobs.schedule().running_since().is_some_and(|since| now.instant >= since + timeout) {
             let cause = format!("the walk was not complete within collectors.all_jobs.timeout ({timeout:?})");
             let error = self.current.connection.unusable(LIST_JOBS, Reason::Timeout, cause);
-            full.failed(error.into(), now, &mut self.reporter);
+            all_jobs.failed(error.into(), now, &mut self.reporter);
             self.has_changed = true;
         }
     }
@@ -210,18 +213,18 @@ impl Worker {
     fn start_due_runs(&mut self, now: Timepoint) {
         let TargetConfig { connection, settings, .. } = &self.current;
         let max_pages = settings.limits.max_pages;
-        if self.open.is_due(&settings.open_timing(), now.instant) {
+        if self.open_jobs.is_due(&settings.open_timing(), now.instant) {
             let (connection, queries) = (Arc::clone(connection), open_queries(&self.options.scope));
             let walk = |progress: Arc<WalkProgress>| async move {
                 let walk = Walk { class: Class::OpenWalk, queries: &queries, max_pages, progress: &progress };
                 walk.run(&connection, OpenWalk::default(), OpenWalk::insert).await
             };
-            self.open.start(walk, now.instant);
-            self.has_changed |= self.open.is_first();
+            self.open_jobs.start(walk, now.instant);
+            self.has_changed |= self.open_jobs.is_first();
         }
         // Open jobs come first, so that they are shown soon.
-        let Some(full) = self.full.as_mut().filter(|_| self.open.schedule().has_run()) else { return };
-        if full.is_due(&settings.full_timing(), now.instant) {
+        let Some(all_jobs) = self.all_jobs.as_mut().filter(|_| self.open_jobs.schedule().has_run()) else { return };
+        if all_jobs.is_due(&settings.full_timing(), now.instant) {
             let (connection, queries) = (Arc::clone(connection), full_queries(&self.options.scope));
             let jobs = self.store.start_full_walk(now);
             let walk = |progress: Arc<WalkProgress>| async move {
@@ -229,8 +232,8 @@ impl Worker {
                 let Walked { account, pages, jobs } = walk.run(&connection, jobs, FullWalk::insert).await?;
                 Ok(Walked { account, pages, jobs: jobs.finish() })
             };
-            full.start(walk, now.instant);
-            self.has_changed |= full.is_first();
+            all_jobs.start(walk, now.instant);
+            self.has_changed |= all_jobs.is_first();
         }
     }
 
@@ -242,14 +245,14 @@ impl Worker {
                 if !self.adopt_account(&account) {
                     return;
                 }
-                self.open.succeeded(pages, jobs.stats(), now, &mut self.reporter);
+                self.open_jobs.succeeded(pages, jobs.stats(), now, &mut self.reporter);
                 self.store.open_walk_done(jobs, now);
                 if is_first {
                     self.published_at = None;
                 }
             }
             Err(failure) => {
-                self.open.failed(failure, now, &mut self.reporter);
+                self.open_jobs.failed(failure, now, &mut self.reporter);
                 self.check_account();
             }
         }
@@ -260,17 +263,17 @@ impl Worker {
     fn full_walk_finished(&mut self, result: Result<Walked<FullWalkResult>, Failure>) {
         let now = self.now();
         let belongs_here = result.as_ref().map_or(true, |walked| self.adopt_account(&walked.account));
-        let Some(full) = self.full.as_mut().filter(|_| belongs_here) else { return };
+        let Some(all_jobs) = self.all_jobs.as_mut().filter(|_| belongs_here) else { return };
         match result {
             Ok(Walked { pages, jobs, .. }) => {
-                if full.is_first() && jobs.stats().jobs == 0 && self.options.scope == Scope::default() {
+                if all_jobs.is_first() && jobs.stats().jobs == 0 && self.options.scope == Scope::default() {
                     log::no_jobs(&self.current.slot.shown().identity);
                 }
-                full.succeeded(pages, jobs.stats(), now, &mut self.reporter);
+                all_jobs.succeeded(pages, jobs.stats(), now, &mut self.reporter);
                 self.store.full_walk_done(jobs, now);
             }
             Err(failure) => {
-                full.failed(failure, now, &mut self.reporter);
+                all_jobs.failed(failure, now, &mut self.reporter);
                 self.check_account();
             }
         }
@@ -294,9 +297,9 @@ impl Worker {
         let now = self.now();
         let schedule = RunSchedule::new(now.instant, self.options.spread.share);
         self.forget();
-        self.open = Listing::new(Collector::OpenJobs, schedule, now);
-        if let Some(full) = &mut self.full {
-            *full = Listing::new(Collector::AllJobs, schedule, now);
+        self.open_jobs = Listing::new(Collector::OpenJobs, schedule, now);
+        if let Some(all_jobs) = &mut self.all_jobs {
+            *all_jobs = Listing::new(Collector::AllJobs, schedule, now);
         }
         false
     }
@@ -387,22 +390,22 @@ impl Worker {
         if is_reconnected {
             // A walk of the old connection could hang, or fail for a reason that is repaired now.
             self.requests.describing.wait_for(None, &old.connection);
-            self.open.restart(now.instant);
+            self.open_jobs.restart(now.instant);
         }
         if !settings.lists_ended(&self.options.scope) {
-            self.full = None;
+            self.all_jobs = None;
             self.store.ended_jobs_stale(now);
-        } else if let Some(full) = &mut self.full {
-            let schedule = full.schedule();
+        } else if let Some(all_jobs) = &mut self.all_jobs {
+            let schedule = all_jobs.schedule();
             let is_affected = schedule.running_since().is_some() || schedule.has_failed();
             // Only a full walk finds jobs that ended before the old limit.
             let lists_more = settings.jobs.ended_within > old.settings.jobs.ended_within;
             if lists_more || (is_reconnected && is_affected) {
-                full.restart(now.instant);
+                all_jobs.restart(now.instant);
             }
         } else {
             let schedule = RunSchedule::new(now.instant, self.options.spread.share);
-            self.full = Some(Listing::new(Collector::AllJobs, schedule, now));
+            self.all_jobs = Some(Listing::new(Collector::AllJobs, schedule, now));
         }
         if old.settings.collectors.details.enabled != settings.collectors.details.enabled {
             // The old aggregator would show its groups as 0 from now on: without descriptions, the names of groups are
@@ -419,12 +422,13 @@ impl Worker {
     }
 
     fn publish(&mut self, now: Timepoint) {
-        let shown = Shown { open: self.open.is_fresh(), ended: self.full.as_ref().is_some_and(Listing::is_fresh) };
+        let shown =
+            Shown { open: self.open_jobs.is_fresh(), ended: self.all_jobs.as_ref().is_some_and(Listing::is_fresh) };
         let options = self.current.settings.aggregate_options();
         let snapshot = self.aggregator.aggregate(&self.store, &options, shown, now);
-        self.open.show(snapshot.open);
-        if let Some(full) = &mut self.full {
-            full.show(snapshot.ended);
+        self.open_jobs.show(snapshot.open);
+        if let Some(all_jobs) = &mut self.all_jobs {
+            all_jobs.show(snapshot.ended);
         }
         self.folded_thing_groups = snapshot.folded_thing_groups;
         self.publish_state(now);
@@ -432,15 +436,15 @@ impl Worker {
 
     fn publish_state(&mut self, now: Timepoint) {
         let (open_timing, full_timing) = (self.current.settings.open_timing(), self.current.settings.full_timing());
-        let full = self.full.as_ref();
+        let all_jobs = self.all_jobs.as_ref();
         let (slot, states) = (&self.current.slot, self.store.states(now));
         let overlap = slot.publish(TargetState {
             account: self.account.clone(),
-            open: self.open.published(&open_timing),
-            ended: full.and_then(|full| full.published(&full_timing)),
+            open: self.open_jobs.published(&open_timing),
+            ended: all_jobs.and_then(|all_jobs| all_jobs.published(&full_timing)),
             folded_thing_groups: self.folded_thing_groups,
-            open_jobs: self.open.state(&open_timing),
-            all_jobs: full.map(|full| full.state(&full_timing)),
+            open_jobs: self.open_jobs.state(&open_timing),
+            all_jobs: all_jobs.map(|all_jobs| all_jobs.state(&full_timing)),
             request_failures: self.request_log.failures(&states),
             states,
             tag_keys: Arc::clone(&self.store.options().tag_keys),
@@ -466,11 +470,11 @@ impl Worker {
         self.forget();
         let message = "the worker panicked, which is a bug in the exporter; the previous log lines say where";
         let failure = Failure { reason: Reason::Internal, message: message.to_owned() };
-        self.open.failed(failure.clone(), now, &mut self.reporter);
-        self.open.withdraw();
-        if let Some(full) = &mut self.full {
-            full.failed(failure, now, &mut self.reporter);
-            full.withdraw();
+        self.open_jobs.failed(failure.clone(), now, &mut self.reporter);
+        self.open_jobs.withdraw();
+        if let Some(all_jobs) = &mut self.all_jobs {
+            all_jobs.failed(failure, now, &mut self.reporter);
+            all_jobs.withdraw();
         }
         self.publish_state(now);
     }
@@ -484,9 +488,9 @@ async fn read_tags(connection: &Connection, account: &AccountId, id: &str) -> Re
     Ok(tags)
 }
 
-async fn finished(full: &mut Option<Listing<FullWalkResult>>) -> Result<Walked<FullWalkResult>, Failure> {
-    match full {
-        Some(full) => full.finished().await,
+async fn finished(all_jobs: &mut Option<Listing<FullWalkResult>>) -> Result<Walked<FullWalkResult>, Failure> {
+    match all_jobs {
+        Some(all_jobs) => all_jobs.finished().await,
         None => pending().await,
     }
 }
