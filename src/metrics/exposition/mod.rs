@@ -116,7 +116,7 @@ impl Exposition {
     pub async fn gzip_body(&self, format: Format, now: Timepoint) -> Option<ResponseBody> {
         let Sections { shared: [targets, counters], own } = self.sections(format, now);
         let fragments = [targets.gzip().await.ok()?, counters.gzip().await.ok()?];
-        let end = gzip::end(&fragments, &own).ok()?;
+        let end = gzip::end(&fragments, &own);
         let compressed = fragments.map(|fragment| fragment.compressed.clone());
         let pieces: Vec<Bytes> = [gzip::HEADER].into_iter().chain(compressed).chain([end]).collect();
         Some(ResponseBody::new([pieces.into()]))
