@@ -14,7 +14,8 @@ It installs nothing.
           Debian and Ubuntu this installs what is missing: packages with apt-get, as root or with sudo, and a Python
           environment in target/python. Newer versions of Prometheus and vmalert, and Helm, are unpacked into target/tools.
           Builds with the oldest Rust that Cargo.toml allows, which rustup must have. Checks licences and sources of the
-          dependencies with cargo-deny, which is built into target/tools. Builds the archive, the deb and the rpm of a release, and
+          dependencies with cargo-deny, which is built into target/tools. Counts the instructions of benches/parts.rs with Valgrind,
+          and compares them with benches/instructions.json. Builds the archive, the deb and the rpm of a release, and
           installs the deb in a clean Debian. Compares docs/compatibility.md with what ran.
   --help  Print this text.
 USAGE
@@ -28,7 +29,7 @@ step() { printf '\n== %s\n' "$*"; }
 # need neither those services nor their ports.
 install_tools() {
   # Command and the Debian package that has it.
-  local tools="chromium:chromium curl:curl debootstrap:debootstrap lintian:lintian rpm:rpm rpmlint:rpmlint strip:binutils promtool:prometheus amtool:prometheus-alertmanager unshare:util-linux systemd-analyze:systemd npm:npm"
+  local tools="chromium:chromium curl:curl debootstrap:debootstrap lintian:lintian rpm:rpm rpmlint:rpmlint strip:binutils valgrind:valgrind promtool:prometheus amtool:prometheus-alertmanager unshare:util-linux systemd-analyze:systemd npm:npm"
   local tool missing=""
   for tool in $tools; do
     type -P "${tool%%:*}" >/dev/null || missing="$missing ${tool##*:}"
@@ -185,6 +186,9 @@ if [ -n "$all" ]; then
 
   step "compatibility"
   tests/compatibility.sh --check "$results"
+
+  step "instructions"
+  python3 benches/instructions.py
 
   step "packages"
   $(as_root) tests/packages.sh --program target/debug/aws-iot-jobs-exporter
