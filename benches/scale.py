@@ -5,7 +5,7 @@ Usage: cargo build --release && python3 benches/scale.py [--targets 500] [--jobs
 
 nginx serves one simulated account to all targets, each with an account id of its own. The shards run one after the other, so that
 each has the machine for itself. A shard runs until it has listed, described and checked everything once. The script checks that
-each target has the right number of jobs, and compares the results with the cost model of docs/performance.md.
+each target has the right number of jobs.
 
 It needs Debian's package nginx-light, Linux, and Python 3.9. Everything listens on loopback.
 """
@@ -26,14 +26,6 @@ import run as compare  # noqa: E402
 
 MIB = 1 << 20
 RATE = 1000
-
-# The cost model of docs/performance.md.
-BASE_MEMORY = 15 * MIB
-MEMORY_OF_TARGET = 100_000
-MEMORY_OF_OPEN_JOB = 4_000
-MEMORY_OF_RECENT_JOB = 1_000
-MEMORY_OF_ENDED_JOB = 16
-MEMORY_OF_SAMPLE = 200
 
 
 def save_answers(folder):
@@ -163,12 +155,6 @@ def run_shard(folder, index, shards, targets):
         }
 
 
-def modelled_memory(shard, counts):
-    of_jobs = counts["open"] * MEMORY_OF_OPEN_JOB + counts["recent"] * MEMORY_OF_RECENT_JOB
-    of_jobs += (counts["jobs"] - counts["open"]) * MEMORY_OF_ENDED_JOB
-    return BASE_MEMORY + shard["targets"] * (MEMORY_OF_TARGET + of_jobs) + shard["samples"] * MEMORY_OF_SAMPLE
-
-
 def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0])
     parser.add_argument("--targets", type=int, default=500)
@@ -191,13 +177,12 @@ def main():
         with compare.running(server, ready=f"http://127.0.0.1:{compare.PAGES}/t0/jobs"):
             shards = [run_shard(folder, index, arguments.shards, arguments.targets) for index in range(arguments.shards)]
     print(f"each target: {counts['jobs']} jobs, {counts['open']} open, {counts['recent']} ended within a week")
-    print("shard targets       jobs requests  cpu s  peak MiB  model  samples    MB  seconds")
+    print("shard targets       jobs requests  cpu s  peak MiB  samples    MB  seconds")
     is_right = sum(shard["targets"] for shard in shards) == arguments.targets
     for index, shard in enumerate(shards):
-        model = modelled_memory(shard, counts)
         print(
             f"{index:5} {shard['targets']:7} {shard['jobs']:10} {shard['requests']:8} {shard['cpu']:6.1f} {shard['peak'] / MIB:9.1f}"
-            f" {model / shard['peak']:6.2f} {shard['samples']:8} {shard['bytes'] / 1e6:5.1f} {shard['seconds']:8.0f}"
+            f" {shard['samples']:8} {shard['bytes'] / 1e6:5.1f} {shard['seconds']:8.0f}"
         )
         is_right &= shard["jobs"] == shard["targets"] * counts["jobs"]
     if not is_right:
