@@ -39,7 +39,7 @@ def build(bench):
 
 
 def instructions(command):
-    """The instructions that a command takes."""
+    """The instructions that a command takes, and what it prints."""
     with tempfile.TemporaryDirectory() as folder:
         valgrind = ["valgrind", "--tool=callgrind", f"--callgrind-out-file={folder}/out"]
         ran = subprocess.run(valgrind + command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
@@ -53,7 +53,6 @@ def count(program, part, repetitions):
     def run(size):
         name, _, argument = part.partition("/")
         pattern = f"^parts::{name}{'::' + argument if argument else ''}$"
-        # Without --exact, an argument of a benchmark cannot be selected.
         return instructions([program, "--bench", "--sample-count=1", f"--sample-size={size}", pattern])[0]
 
     return (run(1 + repetitions) - run(1)) // repetitions

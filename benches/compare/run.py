@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Compares the exporter with other programs that do the same work, and writes the tables of docs/performance.md.
 
-Usage: python3 benches/compare/run.py [--jobs 100000] [--rounds 5] [--write]
+Usage: python3 benches/compare/run.py [--jobs 100000] [--rounds 3] [--write]
 
 A walk: nginx serves the pages of a simulated account. The exporter's worker, a loop with the AWS SDK for Rust, one with boto3,
 one with the AWS SDK for JavaScript, and the AWS CLI read all of them. A scrape: wrk reads `/metrics` of the exporter, the same
@@ -255,7 +255,7 @@ def write(name, text):
 def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0])
     parser.add_argument("--jobs", type=int, default=100_000)
-    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--write", action="store_true", help="replace the tables of docs/performance.md")
     arguments = parser.parse_args()
     walk = instructions.build("walk")
@@ -273,7 +273,7 @@ def main():
             with nginx(folder):
                 counted, seconds = compare_walks(walk, python, arguments.jobs, arguments.rounds)
                 rates, sizes, during = compare_scrapes(folder, arguments.rounds)
-    walks = [["a walk over 100,000 jobs on 400 pages", "instructions", "processor time"]]
+    walks = [[f"a walk over {arguments.jobs:,} jobs", "instructions", "processor time"]]
     for name, title in (
         ("sdk", "AWS SDK for Rust, a loop that counts"),
         ("exporter", "**exporter**, up to the published samples"),

@@ -8,7 +8,9 @@ mod section;
 
 use std::sync::Arc;
 
-use self::section::{Section, SectionCache};
+use bytes::Bytes;
+
+use self::section::{Section, SectionCache, joined};
 use super::catalogue::{self, Family};
 use super::gzip;
 use super::samples::Samples;
@@ -16,7 +18,6 @@ use super::target_states::{ShownTarget, overlapping};
 use super::{ExporterMetrics, TargetStates};
 use crate::http::ResponseBody;
 use crate::jobs::Timepoint;
-use bytes::Bytes;
 
 /// A text format of Prometheus.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -51,7 +52,7 @@ impl Format {
 /// use aws_iot_jobs_exporter::clock::Clock;
 /// use aws_iot_jobs_exporter::jobs::{AccountId, Part, Status, TargetSelection};
 /// use aws_iot_jobs_exporter::metrics::{
-///     ExporterMetrics, Exposition, Format, Identity, Published, JobSource, TargetState, TargetStates,
+///     ExporterMetrics, Exposition, Format, Identity, JobSource, Published, TargetState, TargetStates,
 /// };
 ///
 /// let (now, states) = (Clock::system().now(), Arc::new(TargetStates::default()));
@@ -109,7 +110,8 @@ impl Exposition {
     #[must_use]
     pub fn body(&self, format: Format, now: Timepoint) -> ResponseBody {
         let Sections { shared, own } = self.sections(format, now);
-        ResponseBody::new(shared.iter().map(|section| Arc::clone(section.pieces())).chain([own.into()]))
+        let own = joined(&own).into();
+        ResponseBody::new(shared.iter().map(|section| Arc::clone(section.pieces())).chain([own]))
     }
 
     /// The body at `now`, as one gzip member; `None` if it cannot be compressed.

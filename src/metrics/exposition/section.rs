@@ -8,8 +8,8 @@ use tokio::sync::OnceCell;
 
 use crate::metrics::gzip::Fragment;
 
-/// Pieces of fewer bytes are copied together, once for all responses: each piece costs a response an element of a system
-/// call, and a body can have thousands.
+/// Pieces of fewer bytes are copied together. hyper writes 16 KiB at a time if the pieces are small, and a body can have
+/// thousands of them.
 const SMALL_PIECE: usize = 16 << 10;
 
 /// Pieces are copied together up to this many bytes.
@@ -50,7 +50,7 @@ impl Section {
 }
 
 /// Copies small pieces together.
-fn joined(pieces: &[Bytes]) -> Vec<Bytes> {
+pub(super) fn joined(pieces: &[Bytes]) -> Vec<Bytes> {
     let (mut joined, mut small) = (Vec::new(), BytesMut::new());
     for piece in pieces {
         let is_small = piece.len() < SMALL_PIECE;
