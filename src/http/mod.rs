@@ -26,6 +26,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use rustix::process::{Resource, getrlimit};
 
 pub use ::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
 pub use body::ResponseBody;
@@ -111,28 +112,14 @@ impl Limits {
     /// half is for requests to AWS and for files.
     #[must_use]
     pub fn of_this_process() -> Self {
-        Self { max_connections: connections(open_files()), ..Self::default() }
+        Self { max_connections: connections(getrlimit(Resource::Nofile).current), ..Self::default() }
     }
 }
 
+/// `open_files` is `None` if the process may open any number.
 fn connections(open_files: Option<u64>) -> usize {
     let half = open_files.and_then(|files| usize::try_from(files / 2).ok()).unwrap_or(MAX_CONNECTIONS);
     half.clamp(1, MAX_CONNECTIONS)
-}
-
-/// The number of files that the process may open; `None` if it is unlimited or unknown.
-#[cfg(target_os = "linux")]
-fn open_files() -> Option<u64> {
-    use procfs::process::{LimitValue, Process};
-    match Process::myself().ok()?.limits().ok()?.max_open_files.soft_limit {
-        LimitValue::Value(files) => Some(files),
-        LimitValue::Unlimited => None,
-    }
-}
-
-#[cfg(not(target_os = "linux"))]
-fn open_files() -> Option<u64> {
-    None
 }
 
 /// A response whose body is the name of its status.

@@ -102,7 +102,7 @@ macro_rules! families {
         $(
             #[doc = $help]
             #[allow(clippy::doc_markdown, reason = "a help text is for Prometheus, which knows no Markdown")]
-            pub const $constant: Family = Family {
+            pub static $constant: Family = Family {
                 name: $name,
                 family_type: FamilyType::$type,
                 unit: families!(@unit $($unit)?),
@@ -114,7 +114,7 @@ macro_rules! families {
         )+
 
         /// Every family, in the order of the exposition.
-        pub const ALL: &[&Family] = &[$(&$constant),+];
+        pub static ALL: &[&Family] = &[$(&$constant),+];
     };
     (@unit $unit:literal) => { Some($unit) };
     (@unit) => { None };

@@ -7,6 +7,9 @@ use prometheus_client::encoding::DescriptorEncoder;
 /// Reads `/proc/self` at each scrape. Values that cannot be read are absent.
 #[derive(Debug)]
 pub(super) struct Process {
+    /// Kept open: each lookup in `/proc` costs a scrape several system calls.
+    #[cfg(target_os = "linux")]
+    proc: Option<procfs::process::Process>,
     #[cfg(target_os = "linux")]
     start_time_seconds: Option<f64>,
 }
@@ -15,11 +18,12 @@ pub(super) struct Process {
 mod linux {
     use std::fmt::Error;
 
-    use procfs::process::{LimitValue, Process as Proc};
+    use procfs::process::Process as Proc;
     use procfs::{CurrentSI as _, WithCurrentSystemInfo as _};
     use prometheus_client::encoding::EncodeMetric;
     use prometheus_client::metrics::counter::ConstCounter;
     use prometheus_client::metrics::gauge::ConstGauge;
+    use rustix::process::{Resource, getrlimit};
 
     use super::{Collector, DescriptorEncoder, Process};
     use crate::metrics::catalogue::{
@@ -29,15 +33,17 @@ mod linux {
 
     impl Process {
         pub(in super::super) fn new() -> Self {
-            Self { start_time_seconds: start_time() }
+            let proc = Proc::myself().ok();
+            let start_time_seconds = proc.as_ref().and_then(start_time);
+            Self { proc, start_time_seconds }
         }
     }
 
     /// The boot time plus the process's start in ticks since then, as in other client libraries. Read once: the kernel
     /// moves the boot time when the clock is set, but the start time must not change.
     #[expect(clippy::cast_precision_loss, reason = "seconds and ticks are far below 2^52")]
-    fn start_time() -> Option<f64> {
-        let ticks = Proc::myself().ok()?.stat().ok()?.starttime;
+    fn start_time(proc: &Proc) -> Option<f64> {
+        let ticks = proc.stat().ok()?.starttime;
         let booted = procfs::KernelStats::current().ok()?.btime;
         Some(booted as f64 + ticks as f64 / procfs::ticks_per_second() as f64)
     }
@@ -51,19 +57,14 @@ mod linux {
                 let descriptor = encoder.encode_descriptor(family.name, family.help, None, gauge.metric_type())?;
                 gauge.encode(descriptor)
             };
-            let Ok(process) = Proc::myself() else { return Ok(()) };
-            let (stat, limits) = (process.stat().ok(), process.limits().ok());
-            let limit = |value: LimitValue| match value {
-                LimitValue::Unlimited => None,
-                LimitValue::Value(value) => Some(value as f64),
-            };
-            gauge(&PROCESS_OPEN_FDS, process.fd_count().ok().map(|count| count as f64))?;
-            gauge(&PROCESS_MAX_FDS, limits.as_ref().and_then(|limits| limit(limits.max_open_files.soft_limit)))?;
+            let stat = self.proc.as_ref().and_then(|proc| proc.stat().ok());
+            let open_files = self.proc.as_ref().and_then(|proc| proc.fd_count().ok());
+            // `None` if it is unlimited.
+            let limit = |resource| getrlimit(resource).current.map(|limit| limit as f64);
+            gauge(&PROCESS_OPEN_FDS, open_files.map(|count| count as f64))?;
+            gauge(&PROCESS_MAX_FDS, limit(Resource::Nofile))?;
             gauge(&PROCESS_VIRTUAL_MEMORY, stat.as_ref().map(|stat| stat.vsize as f64))?;
-            gauge(
-                &PROCESS_VIRTUAL_MEMORY_MAX,
-                limits.as_ref().and_then(|limits| limit(limits.max_address_space.soft_limit)),
-            )?;
+            gauge(&PROCESS_VIRTUAL_MEMORY_MAX, limit(Resource::As))?;
             let resident = stat.as_ref().map(|stat| stat.rss_bytes().get() as f64);
             gauge(&PROCESS_RESIDENT_MEMORY, resident)?;
             gauge(&PROCESS_START_TIME, self.start_time_seconds)?;

@@ -1,27 +1,33 @@
 //! Sample lines, by family. They are the same in both text formats: a counter's sample ends in `_total` in both, and
 //! no value is infinite.
 
-use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::ops::Range;
+use std::ptr;
 
 use bytes::Bytes;
 use prometheus_client::encoding::text::encode_registry;
 use prometheus_client::registry::Registry;
 
-use super::catalogue::{Family, FamilyType};
+use super::catalogue::{self, Family, FamilyType};
 
 /// Label names and values, in output order.
 pub type Labels = Vec<(String, String)>;
 
-/// The sample lines of some families, as slices of one allocation.
+/// The sample lines of some families, in the order of the catalogue, as slices of one allocation.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct Samples(BTreeMap<&'static str, Bytes>);
+pub(super) struct Samples(Box<[(&'static Family, Bytes)]>);
 
 impl Samples {
+    /// The families with samples, and their lines.
+    pub(super) fn families(&self) -> &[(&'static Family, Bytes)] {
+        &self.0
+    }
+
     /// The lines of a family.
+    #[cfg(test)]
     pub(super) fn get(&self, family: &Family) -> Option<&Bytes> {
-        self.0.get(family.name)
+        self.0.iter().find(|(known, _)| ptr::eq(*known, family)).map(|(_, lines)| lines)
     }
 
     /// The samples of a registry, for these families.
@@ -32,35 +38,43 @@ impl Samples {
         let mut text = String::new();
         // Writing to a string cannot fail. A collector that fails omits its own samples.
         let _ = encode_registry(&mut text, registry);
-        let (mut lines, mut name): (BTreeMap<&str, Vec<&str>>, &str) = (BTreeMap::new(), "");
-        for line in text.split_inclusive('\n') {
-            if let Some(header) = line.strip_prefix("# TYPE ") {
-                name = header.split(' ').next().unwrap_or_default();
-            } else if !line.starts_with('#') {
-                lines.entry(name).or_default().push(line);
-            }
-        }
         let mut writer = SampleWriter::new(&[]);
-        for &family in families {
+        let mut lines = text.split_inclusive('\n').scan(0, |end, line| {
+            let start = std::mem::replace(end, *end + line.len());
+            Some((line, start..*end))
+        });
+        let mut header = lines.find_map(|(line, _)| type_name(line));
+        while let Some(name) = header.take() {
+            let family = families.iter().copied().find(|family| family.family_name() == name);
             // The lines of a histogram belong together and begin with the sum. Other samples are single lines.
-            let first = if family.family_type == FamilyType::Histogram {
-                format!("{}_sum", family.name)
-            } else {
-                String::new()
-            };
-            let mut metrics: Vec<Vec<&str>> = Vec::new();
-            for line in lines.remove(family.family_name()).unwrap_or_default() {
-                match metrics.last_mut().filter(|_| !line.starts_with(&first)) {
-                    Some(metric) => metric.push(line),
-                    None => metrics.push(vec![line]),
+            let is_histogram = family.is_some_and(|family| family.family_type == FamilyType::Histogram);
+            let mut metrics: Vec<Range<usize>> = Vec::new();
+            for (line, place) in &mut lines {
+                if line.starts_with('#') {
+                    header = type_name(line);
+                    if header.is_some() {
+                        break;
+                    }
+                    continue;
+                }
+                let continued = is_histogram && !line.get(name.len()..).is_some_and(|rest| rest.starts_with("_sum"));
+                match metrics.last_mut().filter(|_| continued) {
+                    Some(metric) => metric.end = place.end,
+                    None => metrics.push(place),
                 }
             }
+            let Some(family) = family else { continue };
             // The library stores label sets in a hash map with a random order.
-            metrics.sort_unstable();
-            writer.add(family, |text| text.extend(metrics.iter().flatten().copied()));
+            metrics.sort_unstable_by_key(|metric| text.get(metric.clone()));
+            writer.add(family, |written| written.extend(metrics.into_iter().filter_map(|metric| text.get(metric))));
         }
         writer.finish()
     }
+}
+
+/// The name in a line `# TYPE name type`.
+fn type_name(line: &str) -> Option<&str> {
+    line.strip_prefix("# TYPE ")?.split(' ').next()
 }
 
 /// The value of a sample.
@@ -94,7 +108,7 @@ pub(super) struct SampleWriter {
     text: String,
     /// The common labels, rendered.
     common: String,
-    families: Vec<(&'static str, Range<usize>)>,
+    families: Vec<(&'static Family, Range<usize>)>,
 }
 
 impl SampleWriter {
@@ -150,7 +164,7 @@ impl SampleWriter {
         let start = self.text.len();
         write(&mut self.text);
         if self.text.len() > start {
-            self.families.push((family.name, start..self.text.len()));
+            self.families.push((family, start..self.text.len()));
         }
     }
 
@@ -158,7 +172,9 @@ impl SampleWriter {
         // The lines are kept until the data changes.
         self.text.shrink_to_fit();
         let text = Bytes::from(self.text);
-        Samples(self.families.into_iter().map(|(name, range)| (name, text.slice(range))).collect())
+        self.families
+            .sort_by_cached_key(|(family, _)| catalogue::ALL.iter().position(|known| ptr::eq(*known, *family)));
+        Samples(self.families.into_iter().map(|(family, range)| (family, text.slice(range))).collect())
     }
 }
 
@@ -245,7 +261,7 @@ mod tests {
         registry.register("unknown", "Help", Counter::<u64>::default());
         let samples = Samples::of_registry(&registry, &[&API_REQUESTS]);
         assert_eq!(lines(&samples, &API_REQUESTS), format!("{}{{a=\"# TYPE x\\n\\\"\\\\\"}} 1\n", API_REQUESTS.name));
-        assert_eq!(samples.0.len(), 1);
+        assert_eq!(samples.families().len(), 1);
     }
 
     proptest! {

@@ -76,8 +76,8 @@ fn unquote(text: &str) -> String {
     unquoted
 }
 
-fn items<'a>(headers: &'a [&'a str]) -> impl Iterator<Item = ListMember<'a>> {
-    headers.iter().flat_map(|header| split_unquoted(header, ',')).filter_map(ListMember::parse)
+fn members<'a>(headers: &'a [&'a str]) -> Vec<ListMember<'a>> {
+    headers.iter().flat_map(|header| split_unquoted(header, ',')).filter_map(ListMember::parse).collect()
 }
 
 /// The format of the response for these values of `Accept`.
@@ -86,12 +86,14 @@ fn items<'a>(headers: &'a [&'a str]) -> impl Iterator<Item = ListMember<'a>> {
 /// requested, the format is text: every Prometheus version reads it, and a scrape with an odd `Accept` should work.
 #[must_use]
 pub(super) fn format(accept: &[&str]) -> Format {
+    let members = members(accept);
     // A range that names a format overrides a wildcard, also when it excludes the format.
     let offered = [Format::Text, Format::OpenMetrics];
     let judged = offered.map(|format| {
-        let matches = items(accept)
+        let matches = members
+            .iter()
             .enumerate()
-            .filter_map(|(index, item)| Some((precision(&item, format)?, index, item.quality)));
+            .filter_map(|(index, item)| Some((precision(item, format)?, index, item.quality)));
         let best = matches.max_by_key(|(precision, place, quality)| (*precision, *quality, std::cmp::Reverse(*place)));
         (best, format)
     });
@@ -135,9 +137,9 @@ fn precision(item: &ListMember, format: Format) -> Option<u8> {
 /// the quality of no coding.
 #[must_use]
 pub(super) fn gzip(accept_encoding: &[&str]) -> bool {
-    let quality = |coding: &str| {
-        items(accept_encoding).find(|item| item.value.eq_ignore_ascii_case(coding)).map(|item| item.quality)
-    };
+    let members = members(accept_encoding);
+    let quality =
+        |coding: &str| members.iter().find(|item| item.value.eq_ignore_ascii_case(coding)).map(|item| item.quality);
     let any = quality("*");
     let gzip = quality("gzip").or(quality("x-gzip")).or(any).unwrap_or(0);
     // A requested coding is used, unless no coding has a higher quality.

@@ -32,7 +32,7 @@ const SECLUDED: &[(&str, &[&str])] = &[
     ("aws_smithy_", &["aws"]),
     ("aws_types", &["aws"]),
     ("rustls_native_certs", &["aws"]),
-    ("rustix", &["aws"]),
+    ("rustix", &["aws", "http", "metrics"]),
     // The simulator serves connections itself, since the exporter's server can't break one.
     // `aws` asks hyper-util which proxy the SDK's client uses.
     ("hyper", &["http", "simulator", "aws"]),

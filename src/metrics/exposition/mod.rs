@@ -6,6 +6,7 @@
 
 mod section;
 
+use std::ptr;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -151,14 +152,18 @@ impl FormatCache {
 
     /// The header and the samples of each family with samples. A header without samples would be misleading.
     fn pieces<'a>(&self, samples: impl IntoIterator<Item = &'a Samples>) -> Vec<Bytes> {
-        let samples: Vec<&Samples> = samples.into_iter().collect();
+        let mut rest: Vec<_> = samples.into_iter().map(Samples::families).collect();
         let mut pieces = Vec::new();
         for (family, header) in catalogue::ALL.iter().zip(&self.headers) {
-            let mut lines = samples.iter().filter_map(|samples| samples.get(family)).cloned().peekable();
-            if lines.peek().is_some() {
-                pieces.push(header.clone());
+            let mut is_first = true;
+            for samples in &mut rest {
+                let Some(((next, lines), others)) = samples.split_first() else { continue };
+                if ptr::eq(*next, *family) {
+                    pieces.extend(std::mem::take(&mut is_first).then(|| header.clone()));
+                    pieces.push(lines.clone());
+                    *samples = others;
+                }
             }
-            pieces.extend(lines);
         }
         pieces
     }
