@@ -185,12 +185,12 @@ fn dispatch(arguments: &[OsString]) -> u8 {
         report_valid(&loaded.config);
         return SUCCESS;
     }
-    runtime::run(async |signals| match work {
-        None => serve::run(loaded, sources, signals).await,
-        Some(Work::Demo(arguments)) => demo::run(loaded, sources, arguments, signals).await,
-        Some(Work::Doctor(arguments)) => doctor::run(&loaded, &arguments, signals).await,
-        Some(Work::Estimate(arguments)) => estimate::run(&loaded.config, &arguments, signals).await,
-        Some(Work::Explain(arguments)) => explain::run(&loaded.config, &arguments, signals).await,
+    runtime::run(async |process| match work {
+        None => serve::run(loaded, sources, process).await,
+        Some(Work::Demo(arguments)) => demo::run(loaded, sources, arguments, process).await,
+        Some(Work::Doctor(arguments)) => doctor::run(&loaded, &arguments, process).await,
+        Some(Work::Estimate(arguments)) => estimate::run(&loaded.config, &arguments, process).await,
+        Some(Work::Explain(arguments)) => explain::run(&loaded.config, &arguments, process).await,
     })
 }
 

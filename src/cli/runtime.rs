@@ -1,9 +1,12 @@
 //! The threads and the signals of the process.
+//!
+//! The main thread serves HTTP and controls the targets. Another thread collects. So a page of jobs that is being parsed
+//! never delays a scrape, and no client of the HTTP server delays a collector.
 
 use std::pin::Pin;
 use std::time::Duration;
 
-use tokio::runtime::Runtime;
+use tokio::runtime::{Builder, Handle, Runtime};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::oneshot;
 use tracing::{error, info};
@@ -13,25 +16,28 @@ use super::FAILURE;
 /// How long blocking tasks, such as a name resolution, may delay the end of the process.
 const RUNTIME_GRACE: Duration = Duration::from_millis(100);
 
-/// One thread for a walk, which parses and counts, and one for scrapes. More would only cost memory.
-const WORKER_THREADS: usize = 2;
+/// Threads of each runtime for blocking work: compression, password checks, files and name resolution. tokio's default
+/// of 512 exceeds the limits of the systemd unit (`TasksMax`) and of many containers, and tokio panics if a thread
+/// cannot be started.
+const MAX_BLOCKING_THREADS: usize = 16;
 
-/// Threads for blocking work: compression, password checks, files and name resolution. tokio's default of 512 exceeds
-/// the limits of the systemd unit (`TasksMax`) and of many containers, and tokio panics if a thread cannot be started.
-const MAX_BLOCKING_THREADS: usize = 32;
+/// Resolves when the process should end.
+pub(super) type Stop = Pin<Box<dyn Future<Output = ()>>>;
 
-/// The signals of the process.
-pub(super) struct Signals {
+/// What a command gets from its process.
+pub(super) struct Process {
+    /// The runtime for collectors.
+    pub(super) collectors: Handle,
     /// Resolves when the process should end: at the first SIGTERM or SIGINT.
-    pub(super) stop: Pin<Box<dyn Future<Output = ()>>>,
+    pub(super) stop: Stop,
     /// Receives one item for each reload request.
     pub(super) hangups: Signal,
 }
 
-impl Signals {
+impl Process {
     /// Runs work that ends by itself, or until a signal asks for the end. A hang-up does too: there is nothing to reload.
     pub(super) async fn interrupting(self, work: impl Future<Output = u8>) -> u8 {
-        let Self { stop, mut hangups } = self;
+        let Self { stop, mut hangups, .. } = self;
         tokio::select! {
             status = Box::pin(work) => status,
             () = stop => FAILURE,
@@ -41,36 +47,44 @@ impl Signals {
 }
 
 /// Runs a command and returns its exit status.
-pub(super) fn run(command: impl AsyncFnOnce(Signals) -> u8) -> u8 {
-    let runtime = match runtime() {
-        Ok(runtime) => runtime,
+pub(super) fn run(command: impl AsyncFnOnce(Process) -> u8) -> u8 {
+    let [main, collectors] = match runtimes() {
+        Ok(runtimes) => runtimes,
         Err(error) => {
             error!(%error, "cannot start the runtime: check the limits on threads and open files");
             return FAILURE;
         }
     };
-    let status = runtime.block_on(async {
+    let status = main.block_on(async {
         // Before anything slow: for PID 1 of a container, the kernel drops unhandled signals, and an unhandled hang-up
         // ends the process.
         match signals() {
-            Ok(signals) => Box::pin(command(signals)).await,
+            Ok((stop, hangups)) => {
+                let collectors = collectors.handle().clone();
+                Box::pin(command(Process { collectors, stop, hangups })).await
+            }
             Err(error) => {
                 error!(%error, "cannot handle signals");
                 FAILURE
             }
         }
     });
-    runtime.shutdown_timeout(RUNTIME_GRACE);
+    for runtime in [collectors, main] {
+        runtime.shutdown_timeout(RUNTIME_GRACE);
+    }
     status
 }
 
-fn runtime() -> std::io::Result<Runtime> {
-    let mut builder = tokio::runtime::Builder::new_multi_thread();
-    builder.worker_threads(WORKER_THREADS).max_blocking_threads(MAX_BLOCKING_THREADS).enable_all().build()
+/// The runtime of the main thread, and the one of the collectors.
+fn runtimes() -> std::io::Result<[Runtime; 2]> {
+    let build = |mut builder: Builder| builder.max_blocking_threads(MAX_BLOCKING_THREADS).enable_all().build();
+    let mut collectors = Builder::new_multi_thread();
+    collectors.worker_threads(1).thread_name("collectors");
+    Ok([build(Builder::new_current_thread())?, build(collectors)?])
 }
 
 /// Handles the signals from now on. The second SIGTERM or SIGINT ends the process at once.
-fn signals() -> std::io::Result<Signals> {
+fn signals() -> std::io::Result<(Stop, Signal)> {
     let (mut interrupt, mut terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
     let hangups = signal(SignalKind::hangup())?;
     let (first, seen) = oneshot::channel();
@@ -85,7 +99,7 @@ fn signals() -> std::io::Result<Signals> {
     let stop = Box::pin(async {
         let _ = seen.await;
     });
-    Ok(Signals { stop, hangups })
+    Ok((stop, hangups))
 }
 
 async fn either(interrupt: &mut Signal, terminate: &mut Signal) -> &'static str {
@@ -103,14 +117,17 @@ mod tests {
 
     #[test]
     fn blocking_threads_are_bounded_and_fit_into_the_systemd_unit() {
-        /// The main thread, and programs that provide credentials.
-        const OTHER_TASKS: usize = 1 + 16;
+        /// The main thread, the one of the collectors, and programs that provide credentials.
+        const OTHER_TASKS: usize = 2 + 16;
         let unit = include_str!("../../config/systemd/aws-iot-jobs-exporter.service");
         let tasks_max = unit.lines().find_map(|line| line.strip_prefix("TasksMax=")).expect("a limit");
         let tasks_max: usize = tasks_max.parse().expect("a number");
-        assert!(WORKER_THREADS + MAX_BLOCKING_THREADS + OTHER_TASKS <= tasks_max);
+        let runtimes = runtimes().expect("two runtimes");
+        assert!(runtimes.len() * MAX_BLOCKING_THREADS + OTHER_TASKS <= tasks_max);
+        runtimes.iter().for_each(assert_that_blocking_threads_are_bounded);
+    }
 
-        let runtime = runtime().expect("a runtime");
+    fn assert_that_blocking_threads_are_bounded(runtime: &Runtime) {
         let (started, starts) = std::sync::mpsc::channel();
         let hung = Arc::new(Mutex::new(()));
         let hangs = hung.lock().expect("no panic");

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use tracing::{error, info};
 
-use super::runtime::Signals;
+use super::runtime::Process;
 use super::{FAILURE, SUCCESS, USAGE, with_aws_profiles};
 use crate::aws::ClientOptions;
 use crate::clock::Clock;
@@ -13,9 +13,9 @@ use crate::config::{self, Loaded, Sources};
 use crate::daemon::{Daemon, Load, StartError};
 
 /// Runs the exporter with the configuration of `sources`.
-pub(super) async fn run(loaded: Loaded, sources: Sources, signals: Signals) -> u8 {
+pub(super) async fn run(loaded: Loaded, sources: Sources, process: Process) -> u8 {
     let load: Load = Arc::new(move || config::load_all(&with_aws_profiles(&sources)));
-    run_with(loaded, &ClientOptions::usual(), load, signals, |_| {}).await
+    run_with(loaded, &ClientOptions::usual(), load, process, |_| {}).await
 }
 
 /// Runs the exporter until it is asked to stop. Before that, `listening` gets its addresses.
@@ -23,13 +23,13 @@ pub(super) async fn run_with(
     loaded: Loaded,
     options: &ClientOptions,
     load: Load,
-    signals: Signals,
+    process: Process,
     listening: impl FnOnce(&[SocketAddr]),
 ) -> u8 {
-    let Signals { mut stop, mut hangups } = signals;
+    let Process { collectors, mut stop, mut hangups } = process;
     let web_addresses = loaded.config.web.listen_addresses.len();
     let started = tokio::select! {
-        started = Box::pin(Daemon::start(loaded, options, Clock::system())) => started,
+        started = Box::pin(Daemon::start(loaded, options, Clock::system(), collectors)) => started,
         () = &mut stop => return SUCCESS,
     };
     let daemon = match started {

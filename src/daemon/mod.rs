@@ -11,6 +11,7 @@ mod web_config_watcher;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
+use tokio::runtime::Handle;
 use tokio::sync::{mpsc, oneshot};
 use tracing::{error, info, warn};
 
@@ -81,9 +82,16 @@ pub struct Daemon {
 impl Daemon {
     /// Binds the addresses, applies the web configuration, and resolves the targets. Sends no request to AWS IoT.
     ///
+    /// The targets are monitored on the runtime `collectors`.
+    ///
     /// # Errors
     /// If an address cannot be bound, or a target cannot be resolved.
-    pub async fn start(loaded: Loaded, options: &ClientOptions, clock: Clock) -> Result<Self, StartError> {
+    pub async fn start(
+        loaded: Loaded,
+        options: &ClientOptions,
+        clock: Clock,
+        collectors: Handle,
+    ) -> Result<Self, StartError> {
         let config = &loaded.config;
         // Addresses first: a probe then waits for an answer instead of being refused.
         let watcher = WebConfigWatcher::new(config.web.config_file.clone());
@@ -105,7 +113,7 @@ impl Daemon {
         metrics.config_applied(&loaded, clock.now().wall);
         warn_about(config);
         let states = Arc::new(TargetStates::default());
-        let mut targets = TargetManager::new(options.clone(), clock, limiters, Arc::clone(&states));
+        let mut targets = TargetManager::new(options.clone(), clock, limiters, Arc::clone(&states), collectors);
         let plans = targets.plan(config).await?;
         // Logged before any walk logs something.
         info!(

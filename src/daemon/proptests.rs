@@ -87,7 +87,8 @@ struct Served {
 
 async fn serve(config: &Config, options: &ClientOptions) -> Served {
     let clock = Clock::starting_at(Timestamp::from_secs(1_790_000_000));
-    let daemon = Daemon::start(Loaded::from(config.clone()), options, clock).await.expect("it starts");
+    let daemon =
+        Daemon::start(Loaded::from(config.clone()), options, clock, Handle::current()).await.expect("it starts");
     let handler = daemon.handler();
     let get = |path: &str, accept: &'static str| {
         let request = Request::get(path).header(header::ACCEPT, accept).body(Bytes::new()).expect("a request");

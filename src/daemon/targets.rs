@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::future::pending;
 use std::sync::Arc;
 
+use tokio::runtime::Handle;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
@@ -69,6 +70,7 @@ pub(super) struct TargetManager {
     limiters: Arc<RateLimiters>,
     states: Arc<TargetStates>,
     running: BTreeMap<String, RunningTarget>,
+    collectors: Handle,
     workers: JoinSet<()>,
 }
 
@@ -123,8 +125,9 @@ impl TargetManager {
         clock: Clock,
         limiters: Arc<RateLimiters>,
         states: Arc<TargetStates>,
+        collectors: Handle,
     ) -> Self {
-        Self { options, clock, limiters, states, running: BTreeMap::new(), workers: JoinSet::new() }
+        Self { options, clock, limiters, states, running: BTreeMap::new(), collectors, workers: JoinSet::new() }
     }
 
     /// Applies the plans for the targets of `config`. A target that keeps its name, account, region and filter keeps
@@ -205,7 +208,7 @@ impl TargetManager {
         let spread = Spread::new(position, count, target.collectors.open_jobs.interval);
         let (sender, config) = watch::channel(config);
         let worker = Worker::new(WorkerOptions { scope: target.scope.clone(), spread, clock: self.clock, config });
-        self.workers.spawn(worker.run());
+        self.workers.spawn_on(worker.run(), &self.collectors);
         sender
     }
 

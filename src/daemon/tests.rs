@@ -40,7 +40,7 @@ async fn a_reload_compares_with_the_web_configuration_that_was_applied_meanwhile
     let access = fake_http::options(|_| Answer::good("{\"jobs\": []}"));
     let loaded = load(folder.path()).unwrap_or_else(|problems| panic!("{problems}"));
     let clock = Clock::starting_at(Timestamp::from_secs(1_790_000_000));
-    let daemon = Box::pin(Daemon::start(loaded, &access, clock)).await.expect("it starts");
+    let daemon = Box::pin(Daemon::start(loaded, &access, clock, Handle::current())).await.expect("it starts");
     let (handler, reloads) = (daemon.handler(), daemon.reloads());
     let path = folder.path().to_owned();
     let read: Load = Arc::new(move || load(&path));

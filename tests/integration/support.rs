@@ -35,6 +35,7 @@ use http_body_util::BodyExt as _;
 use hyper::body::Body as _;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
+use tokio::runtime::Handle;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
@@ -273,8 +274,9 @@ impl Exporter {
             ..ClientOptions::local(ACCESS_KEY_ID, "secret")
         };
         access.credentials = credentials.or(access.credentials);
-        let daemon =
-            Box::pin(Daemon::start(loaded(config.clone()), &access, clock)).await.expect("the exporter starts");
+        let daemon = Box::pin(Daemon::start(loaded(config.clone()), &access, clock, Handle::current()))
+            .await
+            .expect("the exporter starts");
         let (handler, reloads) = (daemon.handler(), daemon.reloads());
         let configured: Configured = Arc::new(Mutex::new(Ok(config)));
         let reads = Arc::default();
@@ -483,9 +485,14 @@ impl Listening {
     pub async fn start_with_web_config(mut config: Config, web: WebConfig) -> Self {
         config.web.listen_addresses = vec!["127.0.0.1:0".parse().expect("an address")];
         let access = ClientOptions::local(ACCESS_KEY_ID, "secret");
-        let daemon = Box::pin(Daemon::start(Loaded { web, ..loaded(config.clone()) }, &access, Clock::system()))
-            .await
-            .expect("the exporter starts");
+        let daemon = Box::pin(Daemon::start(
+            Loaded { web, ..loaded(config.clone()) },
+            &access,
+            Clock::system(),
+            Handle::current(),
+        ))
+        .await
+        .expect("the exporter starts");
         let (address, handler) = (daemon.addresses()[0], daemon.handler());
         let load = load(&Arc::new(Mutex::new(Ok(config))), &Arc::default());
         let task = tokio::spawn(async move { Box::pin(daemon.run(load, pending())).await.expect("the exporter runs") });

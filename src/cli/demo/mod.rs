@@ -11,7 +11,7 @@ use clap::Args;
 use tracing::error;
 
 use self::endpoint::{Demo, Faults, Options};
-use super::runtime::Signals;
+use super::runtime::Process;
 use super::{FAILURE, SUCCESS, print, serve};
 use crate::config::{self, Loaded, Sources};
 use crate::daemon::Load;
@@ -52,8 +52,8 @@ pub(super) struct DemoArgs {
 }
 
 /// Runs the exporter on a simulated fleet, or the simulated AWS endpoint alone.
-pub(super) async fn run(mut loaded: Loaded, sources: Sources, arguments: DemoArgs, signals: Signals) -> u8 {
-    let Signals { mut stop, hangups } = signals;
+pub(super) async fn run(mut loaded: Loaded, sources: Sources, arguments: DemoArgs, process: Process) -> u8 {
+    let Process { collectors, mut stop, hangups } = process;
     let options = Options {
         jobs: arguments.jobs as usize,
         seed: arguments.seed,
@@ -88,7 +88,7 @@ pub(super) async fn run(mut loaded: Loaded, sources: Sources, arguments: DemoArg
     // The endpoint goes when this future does, after the exporter has ended.
     let endpoint = demo.serve(std::future::pending());
     tokio::select! {
-        status = serve::run_with(loaded, &options, load, Signals { stop, hangups }, |addresses| print(&welcome.page(addresses, &path, speaks_tls))) => status,
+        status = serve::run_with(loaded, &options, load, Process { collectors, stop, hangups }, |addresses| print(&welcome.page(addresses, &path, speaks_tls))) => status,
         () = endpoint => FAILURE,
     }
 }

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use clap::Args;
 
 use self::check::{Check, Outcome};
-use super::runtime::Signals;
+use super::runtime::Process;
 use super::{FAILURE, SUCCESS, eprint, print};
 use crate::aws::rate_limit::RateLimiters;
 use crate::aws::{self, ClientOptions};
@@ -23,8 +23,8 @@ pub(super) struct DoctorArgs {
 }
 
 /// Checks each target, and prints a line for each check.
-pub(super) async fn run(loaded: &Loaded, arguments: &DoctorArgs, signals: Signals) -> u8 {
-    signals.interrupting(check_all(loaded, arguments)).await
+pub(super) async fn run(loaded: &Loaded, arguments: &DoctorArgs, process: Process) -> u8 {
+    process.interrupting(check_all(loaded, arguments)).await
 }
 
 async fn check_all(loaded: &Loaded, arguments: &DoctorArgs) -> u8 {

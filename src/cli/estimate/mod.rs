@@ -12,7 +12,7 @@ use tracing::error;
 
 pub use self::day::{Estimate, Quota, Requests, TargetDay, share};
 pub use self::listing::{Failed, Listed, Walk, list_all};
-use super::runtime::Signals;
+use super::runtime::Process;
 use super::{FAILURE, SUCCESS, USAGE, eprint, print};
 use crate::aws::ClientOptions;
 use crate::clock::Clock;
@@ -43,8 +43,8 @@ enum Output {
 }
 
 /// Lists the jobs of each target, and prints the estimate.
-pub(super) async fn run(config: &Config, arguments: &EstimateArgs, signals: Signals) -> u8 {
-    let Signals { stop, mut hangups } = signals;
+pub(super) async fn run(config: &Config, arguments: &EstimateArgs, process: Process) -> u8 {
+    let Process { stop, mut hangups, .. } = process;
     let options = ClientOptions::usual();
     let listings = tokio::select! {
         listings = list_all(config, &options, Clock::system()) => Some(listings),

@@ -8,7 +8,7 @@ use clap::{Args, ValueEnum};
 use tracing::error;
 
 use self::explanation::{AskedTarget, Explanation, explain};
-use super::runtime::Signals;
+use super::runtime::Process;
 use super::{FAILURE, SUCCESS, USAGE, eprint, print};
 use crate::aws::rate_limit::RateLimiters;
 use crate::aws::{self, ClientOptions, Connection};
@@ -39,8 +39,8 @@ enum Output {
 }
 
 /// Explains a job in each target where it exists.
-pub(super) async fn run(config: &Config, arguments: &ExplainArgs, signals: Signals) -> u8 {
-    signals.interrupting(explain_all(config, arguments)).await
+pub(super) async fn run(config: &Config, arguments: &ExplainArgs, process: Process) -> u8 {
+    process.interrupting(explain_all(config, arguments)).await
 }
 
 async fn explain_all(config: &Config, arguments: &ExplainArgs) -> u8 {
