@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use tokio::runtime::Handle;
 use tokio::sync::watch;
-use tokio::task::JoinSet;
+use tokio::task::{JoinSet, yield_now};
 
 use crate::aws::rate_limit::RateLimiters;
 use crate::aws::{self, ClientOptions, ConnectError, Connection};
@@ -166,6 +166,8 @@ impl TargetManager {
     pub(super) async fn plan(&self, config: &Config) -> Result<Vec<Plan>, TargetError> {
         let (mut plans, mut registry) = (Vec::new(), TargetRegistry::default());
         for target in &config.targets {
+            // A client takes milliseconds to make. A scrape must not wait for those of all targets.
+            yield_now().await;
             let settings = Settings::new(config, target);
             let plan = match self.running.values().find(|running| running.is_connected_as(target)) {
                 Some(running) => Plan {
