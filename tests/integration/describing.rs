@@ -15,7 +15,7 @@ use aws_iot_jobs_exporter::simulator::{
 use tokio::time::Instant;
 
 use crate::support::{
-    Exporter, Exposition, Fate, NOW, REGION, ThreadLog, account, list_only, simulator as simulated, target,
+    Exporter, Exposition, Fate, NOW, REGION, account, list_only, simulator as simulated, target, thread_log,
 };
 
 const MINUTE: Duration = Duration::from_mins(1);
@@ -312,7 +312,7 @@ async fn a_job_that_cannot_be_described_keeps_what_is_known_and_its_executions_u
 
 #[tokio::test(start_paused = true)]
 async fn without_permission_to_describe_it_goes_on_with_what_list_jobs_gives_and_says_so_each_ten_minutes() {
-    let log = ThreadLog::start();
+    let log = thread_log();
     let jobs = (0..20).map(|n| open(&format!("open-{n}")).targeting_group("line"));
     let exporter = Exporter::start(simulated(jobs.chain([ended("old", DAY).targeting_group("line")])), |_| {}).await;
     describe_job(&exporter.simulator, |_| Some(denied()));
@@ -431,7 +431,8 @@ async fn a_job_that_is_created_and_ends_between_two_walks_does_not_make_ended_ro
 async fn a_job_that_has_ended_is_described_once_more_and_then_never_again() {
     let jobs = [open("snapshot").targeting_group("line"), open("continuous").targeting_group("line").continuous()];
     let exporter = Exporter::start(simulated(jobs), |config| {
-        config.collectors.details.interval = 5 * MINUTE;
+        // Later than the next walk, so that only the walk asks for descriptions.
+        config.collectors.details.interval = 10 * MINUTE;
         config.collectors.open_jobs.interval = 5 * MINUTE;
     })
     .await;
@@ -907,7 +908,7 @@ async fn a_job_that_list_jobs_lists_stays_counted_whatever_is_known_of_its_filte
 
 #[tokio::test(start_paused = true)]
 async fn descriptions_that_fail_are_logged_once_in_ten_minutes_for_each_reason() {
-    let log = ThreadLog::start();
+    let log = thread_log();
     let exporter = Exporter::start(simulated(sixty_ended()), slowly).await;
     let requests = AtomicU64::new(0);
     describe_job(&exporter.simulator, move |_| {
