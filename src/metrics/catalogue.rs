@@ -69,6 +69,8 @@ impl Subject {
 /// One metric family.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Family {
+    /// Its position in [`ALL`].
+    pub position: usize,
     /// The name of its samples. The samples of a histogram also have a suffix.
     pub name: &'static str,
     /// Its type.
@@ -99,10 +101,14 @@ impl Family {
 /// Declares the families and the list of all of them.
 macro_rules! families {
     ($($constant:ident: $type:ident $name:literal $([$unit:literal])? of $subject:ident ($($label:literal),*) $help:literal $notes:literal;)+) => {
+        #[allow(clippy::upper_case_acronyms, non_camel_case_types, reason = "the names of the constants")]
+        enum Position { $($constant),+ }
+
         $(
             #[doc = $help]
             #[allow(clippy::doc_markdown, reason = "a help text is for Prometheus, which knows no Markdown")]
-            pub static $constant: Family = Family {
+            pub const $constant: Family = Family {
+                position: Position::$constant as usize,
                 name: $name,
                 family_type: FamilyType::$type,
                 unit: families!(@unit $($unit)?),
@@ -114,7 +120,7 @@ macro_rules! families {
         )+
 
         /// Every family, in the order of the exposition.
-        pub static ALL: &[&Family] = &[$(&$constant),+];
+        pub const ALL: &[&Family] = &[$(&$constant),+];
     };
     (@unit $unit:literal) => { Some($unit) };
     (@unit) => { None };

@@ -65,9 +65,7 @@ pub(super) fn end<'a>(fragments: &[&Fragment], pieces: impl IntoIterator<Item = 
     for piece in pieces {
         text.extend_from_slice(piece);
     }
-    let mut crc = Crc::new();
-    crc.update(&text);
-    whole.combine(&crc);
+    whole.update(&text);
     let mut end = Vec::with_capacity(text.len() + 32);
     for block in text.chunks(MAX_STORED) {
         push_stored(&mut end, false, block);

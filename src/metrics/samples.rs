@@ -3,13 +3,12 @@
 
 use std::fmt::Write as _;
 use std::ops::Range;
-use std::ptr;
 
 use bytes::Bytes;
 use prometheus_client::encoding::text::encode_registry;
 use prometheus_client::registry::Registry;
 
-use super::catalogue::{self, Family, FamilyType};
+use super::catalogue::{Family, FamilyType};
 
 /// Label names and values, in output order.
 pub type Labels = Vec<(String, String)>;
@@ -27,7 +26,7 @@ impl Samples {
     /// The lines of a family.
     #[cfg(test)]
     pub(super) fn get(&self, family: &Family) -> Option<&Bytes> {
-        self.0.iter().find(|(known, _)| ptr::eq(*known, family)).map(|(_, lines)| lines)
+        self.0.iter().find(|(known, _)| known.position == family.position).map(|(_, lines)| lines)
     }
 
     /// The samples of a registry, for these families.
@@ -35,7 +34,8 @@ impl Samples {
     /// prometheus-client writes the lines. Its headers are dropped: one header must precede the samples of all
     /// targets, and the library has only `OpenMetrics` headers.
     pub(super) fn of_registry(registry: &Registry, families: &[&'static Family]) -> Self {
-        let mut text = String::new();
+        // Enough for the exporter's own metrics, which each scrape renders.
+        let mut text = String::with_capacity(8 << 10);
         // Writing to a string cannot fail. A collector that fails omits its own samples.
         let _ = encode_registry(&mut text, registry);
         let mut writer = SampleWriter::new(&[]);
@@ -172,8 +172,7 @@ impl SampleWriter {
         // The lines are kept until the data changes.
         self.text.shrink_to_fit();
         let text = Bytes::from(self.text);
-        self.families
-            .sort_by_cached_key(|(family, _)| catalogue::ALL.iter().position(|known| ptr::eq(*known, *family)));
+        self.families.sort_unstable_by_key(|(family, _)| family.position);
         Samples(self.families.into_iter().map(|(family, range)| (family, text.slice(range))).collect())
     }
 }

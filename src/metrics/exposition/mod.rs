@@ -6,7 +6,6 @@
 
 mod section;
 
-use std::ptr;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -158,7 +157,7 @@ impl FormatCache {
             let mut is_first = true;
             for samples in &mut rest {
                 let Some(((next, lines), others)) = samples.split_first() else { continue };
-                if ptr::eq(*next, *family) {
+                if next.position == family.position {
                     pieces.extend(std::mem::take(&mut is_first).then(|| header.clone()));
                     pieces.push(lines.clone());
                     *samples = others;
