@@ -5,6 +5,7 @@
 #![expect(clippy::expect_used, reason = "a benchmark that cannot run ends")]
 
 use std::collections::BTreeMap;
+use std::future::ready;
 use std::hint::black_box;
 use std::sync::Arc;
 use std::time::Duration;
@@ -22,15 +23,13 @@ use aws_iot_jobs_exporter::metrics::{
     ExporterMetrics, Identity, JobSource, Published, Slot, TargetState, TargetStates,
 };
 use aws_iot_jobs_exporter::web::Site;
-use aws_smithy_runtime_api::client::http::{
-    HttpClient, HttpConnector, HttpConnectorFuture, HttpConnectorSettings, SharedHttpClient, SharedHttpConnector,
-};
-use aws_smithy_runtime_api::client::orchestrator::{HttpRequest, HttpResponse};
-use aws_smithy_runtime_api::client::runtime_components::RuntimeComponents;
 use aws_smithy_types::body::SdkBody;
 use bytes::Bytes;
 use divan::Bencher;
 use http_body_util::BodyExt as _;
+
+#[path = "../src/aws/fake_connector.rs"]
+mod fake_connector;
 
 /// An account with many ended jobs.
 const JOBS: usize = 100_000;
@@ -93,30 +92,14 @@ fn page(now: Timepoint) -> String {
     serde_json::json!({ "jobs": jobs, "nextToken": "2" }).to_string()
 }
 
-/// Answers every request with the same page.
-#[derive(Clone, Debug)]
-struct SamePage(Bytes);
-
-impl HttpClient for SamePage {
-    fn http_connector(&self, _: &HttpConnectorSettings, _: &RuntimeComponents) -> SharedHttpConnector {
-        SharedHttpConnector::new(self.clone())
-    }
-}
-
-impl HttpConnector for SamePage {
-    fn call(&self, _: HttpRequest) -> HttpConnectorFuture {
-        let status = http::StatusCode::OK.into();
-        HttpConnectorFuture::ready(Ok(HttpResponse::new(status, SdkBody::from(self.0.clone()))))
-    }
-}
-
 fn runtime() -> tokio::runtime::Runtime {
     tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime")
 }
 
 async fn connection(page: String) -> Connection {
+    let page = Bytes::from(page);
     let options = ClientOptions {
-        http: SharedHttpClient::new(SamePage(page.into())),
+        http: fake_connector::client(move |_| ready(Ok(http::Response::new(SdkBody::from(page.clone()))))),
         ..ClientOptions::local("AKIDBENCH", "key")
     };
     let target = Target {

@@ -1,53 +1,16 @@
 //! For tests: an HTTP client with scripted answers, without sockets.
 
+use std::future::ready;
 use std::sync::Arc;
 
-use aws_smithy_runtime_api::client::http::{
-    HttpClient, HttpConnector, HttpConnectorFuture, HttpConnectorSettings, SharedHttpConnector,
-};
-use aws_smithy_runtime_api::client::orchestrator::HttpRequest;
-use aws_smithy_runtime_api::client::result::ConnectorError;
-use aws_smithy_runtime_api::client::runtime_components::RuntimeComponents;
-use aws_smithy_runtime_api::http::HttpError;
 use aws_smithy_types::body::SdkBody;
 use http::HeaderValue;
 
 use super::*;
 use crate::proptests::answers::Answer;
 
-type AnswerTo = dyn Fn(&str) -> Answer + Send + Sync;
-
-/// Answers each request by its path.
-#[derive(Clone)]
-struct FakeHttp(Arc<AnswerTo>);
-
-impl std::fmt::Debug for FakeHttp {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("FakeHttp")
-    }
-}
-
-impl HttpClient for FakeHttp {
-    fn http_connector(&self, _: &HttpConnectorSettings, _: &RuntimeComponents) -> SharedHttpConnector {
-        SharedHttpConnector::new(self.clone())
-    }
-}
-
-impl HttpConnector for FakeHttp {
-    fn call(&self, request: HttpRequest) -> HttpConnectorFuture {
-        let path = request.uri().split_once("://").map_or("", |(_, rest)| rest);
-        let path = path.find('/').map_or("", |at| &path[at..]);
-        let Answer { status, headers, body } = (self.0)(path.split('?').next().unwrap_or_default());
-        HttpConnectorFuture::ready(response(status, headers, body))
-    }
-}
-
 /// Converts an answer as the real client does: headers that HTTP cannot transport are dropped.
-fn response(
-    status: u16,
-    headers: Vec<(&'static str, Vec<u8>)>,
-    body: Vec<u8>,
-) -> Result<aws_smithy_runtime_api::client::orchestrator::HttpResponse, ConnectorError> {
+fn response(Answer { status, headers, body }: Answer) -> http::Response<SdkBody> {
     let mut response = http::Response::new(SdkBody::from(body));
     *response.status_mut() = http::StatusCode::from_u16(status).expect("a status");
     for (name, value) in headers {
@@ -55,13 +18,13 @@ fn response(
             response.headers_mut().append(name, value);
         }
     }
-    response.try_into().map_err(|error: HttpError| ConnectorError::other(error.into(), None))
+    response
 }
 
 /// Client options that answer each request by its path.
 pub(crate) fn options(answer: impl Fn(&str) -> Answer + Send + Sync + 'static) -> ClientOptions {
     ClientOptions {
-        http: SharedHttpClient::new(FakeHttp(Arc::new(answer))),
+        http: fake_connector::client(move |request| ready(Ok(response(answer(request.uri().path()))))),
         ..ClientOptions::local("AKIATESTTESTTESTTEST", "secret")
     }
 }

@@ -8,6 +8,8 @@ mod credentials;
 mod diagnosis;
 mod error;
 #[cfg(test)]
+mod fake_connector;
+#[cfg(test)]
 pub(crate) mod fake_http;
 mod http_client;
 pub(crate) mod profiles;

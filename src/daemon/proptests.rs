@@ -15,7 +15,8 @@ use super::*;
 use crate::aws::fake_http;
 use crate::config::{Collectors, Config, Target};
 use crate::jobs::Timestamp;
-use crate::logging::captured;
+use crate::logging::thread_log::TEXT;
+use crate::logging::{JSON, capture};
 use crate::proptests::answers::{self, Answer, Fields};
 use crate::proptests::exposition::Exposition;
 use crate::proptests::{cases_of_whole_exporters, fault_of_line, page, text};
@@ -151,9 +152,9 @@ proptest! {
     ) {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build();
         let options = answers.options();
-        let (served, log, json) =
-            captured::capture(|| runtime.expect("a runtime").block_on(Box::pin(serve(&config, &options))));
-        prop_assert_eq!(fault_of_log(&log, &json), None);
+        let log = capture();
+        let served = runtime.expect("a runtime").block_on(Box::pin(serve(&config, &options)));
+        prop_assert_eq!(fault_of_log(&log.take_output(TEXT), &log.take_output(JSON)), None);
         prop_assert_eq!(page::fault(&served.page), None, "{}", served.page);
         let text = Exposition::read(&served.text, false).map_err(TestCaseError::fail)?;
         let open_metrics = Exposition::read(&served.open_metrics, true).map_err(TestCaseError::fail)?;

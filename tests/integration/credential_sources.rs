@@ -14,7 +14,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::process::Command;
 
 use crate::process::{Running, get, get_until, program};
-use crate::support::{ACCESS_KEY_ID, Endpoint, Exporter, REGION, ThreadLog, jobs, simulator as simulated};
+use crate::support::{ACCESS_KEY_ID, Endpoint, Exporter, REGION, jobs, simulator as simulated, thread_log};
 
 /// A server that answers each request as `answer` says to its text, or never, and the requests that it got.
 async fn server(
@@ -305,7 +305,7 @@ async fn the_duration_of_a_session_is_the_profiles_and_the_call_for_it_is_counte
 
 #[tokio::test(start_paused = true)]
 async fn sts_that_never_answers_is_given_up_after_15_s_with_a_way_around_it() {
-    let log = ThreadLog::start();
+    let log = thread_log();
     let simulator = simulated(jobs(3));
     simulator.set_script(Script::new([Rule::new(Fault::Hang).on(Operation::GetCallerIdentity)]));
     let started = tokio::time::Instant::now();

@@ -10,7 +10,6 @@ use aws_iot_jobs_exporter::collector::Settings;
 use aws_iot_jobs_exporter::config::Config;
 use aws_iot_jobs_exporter::jobs::{ExecutionStatus, Status};
 use aws_iot_jobs_exporter::simulator::{Fault, Job, Operation, Role, Rule, Script, Simulator};
-use aws_smithy_runtime_api::client::http::SharedHttpClient;
 use serde_json::Value;
 use tokio::time::{sleep, timeout};
 
@@ -53,7 +52,7 @@ pub async fn a_day(
     configure(&mut config);
     let clock = Clock::starting_at(NOW);
     let options = ClientOptions {
-        http: SharedHttpClient::new(Wire::new(simulator.clone(), clock)),
+        http: Wire::new(simulator.clone(), clock).client(),
         ..ClientOptions::local(ACCESS_KEY_ID, "secret")
     };
     let listings = estimate::list_all(&config, &options, clock).await.expect("valid targets");

@@ -10,8 +10,8 @@ use aws_iot_jobs_exporter::metrics::Reason;
 use aws_iot_jobs_exporter::simulator::{Consequence, Fault, Job, Operation, Rule, Script, Simulator};
 
 use crate::support::{
-    Endpoint, Exporter, Exposition, Listening, NOW, ThreadLog, config, jobs, list_only, only_one_walks_again,
-    scrape_handler, simulator as simulated, truth,
+    Endpoint, Exporter, Exposition, Listening, NOW, config, jobs, list_only, only_one_walks_again, scrape_handler,
+    simulator as simulated, thread_log, truth,
 };
 
 /// Three pages: a first, a middle and a last one.
@@ -123,7 +123,7 @@ pub async fn with_lasting_fault(listing: &str) {
         "walk", "lasting", "published", "up", "reason", "recovered"
     );
     for &fault in Fault::ALL.iter().filter(|fault| can_occur(**fault, listing)) {
-        let log = ThreadLog::start();
+        let log = thread_log();
         let exporter = Exporter::start(fleet(listing), |config| {
             only_one_walks_again(listing, config);
             config.jobs.series = false;

@@ -6,7 +6,7 @@ use aws_iot_jobs_exporter::config::Target;
 use aws_iot_jobs_exporter::jobs::{Scope, Status};
 
 use crate::support::{
-    Exporter, Exposition, Fate, REGION, ThreadLog, account, jobs, list_only, simulator as simulated, target,
+    Exporter, Exposition, Fate, REGION, ThreadLog, account, jobs, list_only, simulator as simulated, target, thread_log,
 };
 
 const URL: &str = "http://simulator.test";
@@ -29,7 +29,7 @@ fn warnings(log: &ThreadLog) -> Vec<String> {
 
 #[tokio::test(start_paused = true)]
 async fn two_targets_of_the_same_jobs_overlap_from_their_first_walk_until_one_is_removed_and_the_log_says_so_once() {
-    let log = ThreadLog::start();
+    let log = thread_log();
     let exporter = Exporter::start(simulated(jobs(3)), |config| {
         list_only(config);
         let configured = of_statuses("configured", &[Status::InProgress, Status::Completed]);
@@ -82,7 +82,7 @@ async fn a_single_target_overlaps_with_none_and_its_row_has_the_labels_of_other_
 
 #[tokio::test(start_paused = true)]
 async fn each_of_three_has_two_others_and_a_target_of_another_server_has_none() {
-    let log = ThreadLog::start();
+    let log = thread_log();
     let exporter = Exporter::start(simulated(jobs(3)), |config| {
         list_only(config);
         config.targets = ["a", "b", "c"].map(|name| target(name, URL)).to_vec();

@@ -17,8 +17,8 @@ use tokio::time::Instant;
 
 use crate::api::get_json;
 use crate::support::{
-    Exporter, Exposition, Fate, LISTINGS, NOW, REGION, Rotating, ThreadLog, account, jobs, list_only,
-    only_one_walks_again, simulator as simulated, target, truth,
+    Exporter, Exposition, Fate, LISTINGS, NOW, REGION, Rotating, account, jobs, list_only, only_one_walks_again,
+    simulator as simulated, target, thread_log, truth,
 };
 
 const MINUTE: Duration = Duration::from_mins(1);
@@ -108,7 +108,7 @@ async fn a_signature_is_new_when_it_arrives_however_long_requests_wait_for_the_b
 #[tokio::test(start_paused = true)]
 async fn a_hang_that_a_retry_hides_is_a_warning_with_operation_host_and_seconds() {
     let exporter = Exporter::start(simulated(jobs(3)), |_| {}).await;
-    let log = ThreadLog::start();
+    let log = thread_log();
     let is_first = AtomicBool::new(true);
     exporter.wire.decide(move |request| {
         let hangs = request.uri().path() == "/jobs" && is_first.swap(false, Ordering::Relaxed);

@@ -1,14 +1,12 @@
 //! What the tests share: a simulated account, an exporter in front of it, and a reader of expositions.
 
-use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
-use std::fmt;
 use std::future::pending;
 use std::net::SocketAddr;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, Once};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime};
 
 use aws_credential_types::Credentials;
@@ -23,12 +21,8 @@ use aws_iot_jobs_exporter::jobs::{AccountId, Status, Timestamp};
 use aws_iot_jobs_exporter::metrics::catalogue::{self, Subject};
 use aws_iot_jobs_exporter::simulator::{self, Fleet, Job, Simulator};
 use aws_iot_jobs_exporter::web::Reloads;
-use aws_smithy_runtime_api::client::http::{
-    HttpClient, HttpConnector, HttpConnectorFuture, HttpConnectorSettings, SharedHttpClient, SharedHttpConnector,
-};
-use aws_smithy_runtime_api::client::orchestrator::HttpRequest;
+use aws_smithy_runtime_api::client::http::SharedHttpClient;
 use aws_smithy_runtime_api::client::result::ConnectorError;
-use aws_smithy_runtime_api::client::runtime_components::RuntimeComponents;
 use aws_smithy_types::body::SdkBody;
 use bytes::Bytes;
 use http_body_util::BodyExt as _;
@@ -38,10 +32,21 @@ use tokio::net::TcpStream;
 use tokio::runtime::Handle;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
+use tracing_subscriber::Layer as _;
+use tracing_subscriber::filter::Targets;
+use tracing_subscriber::layer::SubscriberExt as _;
 
 #[path = "../../src/proptests/exposition.rs"]
 #[allow(dead_code, reason = "the unit tests use more of it")]
 mod exposition;
+
+#[path = "../../src/aws/fake_connector.rs"]
+mod fake_connector;
+
+#[path = "../../src/logging/thread_log.rs"]
+mod thread_log;
+
+pub(crate) use thread_log::ThreadLog;
 
 /// Answers from this size on, in bytes, are none that the exporter reads; see `Fault::Oversized`.
 const LARGE: u64 = 16 << 20;
@@ -166,66 +171,51 @@ impl Wire {
     }
 }
 
-impl fmt::Debug for Wire {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Wire")
-    }
-}
-
-impl HttpClient for Wire {
-    fn http_connector(&self, _: &HttpConnectorSettings, _: &RuntimeComponents) -> SharedHttpConnector {
-        SharedHttpConnector::new(self.clone())
-    }
-}
-
-impl HttpConnector for Wire {
-    fn call(&self, request: HttpRequest) -> HttpConnectorFuture {
+impl Wire {
+    /// The client of the SDK for this network.
+    pub fn client(&self) -> SharedHttpClient {
         let this = self.clone();
-        HttpConnectorFuture::new(async move {
-            let request = request.try_into_http1x().map_err(|error| ConnectorError::user(error.into()))?;
-            let request = request.map(|body| Bytes::copy_from_slice(body.bytes().unwrap_or_default()));
-            let path = request.uri().path().to_owned();
-            this.released.lock().expect("no test panics in here").push((path, Instant::now()));
-            let decide = this.fate.lock().expect("no test panics in here").clone();
-            match decide(&request) {
-                Fate::Arrives => {}
-                Fate::Late(by) => tokio::time::sleep(by).await,
-                Fate::Hangs => pending().await,
-                Fate::Breaks => return Err(ConnectorError::io("connection reset by peer".into())),
+        fake_connector::client(move |request| this.clone().answer(request))
+    }
+
+    async fn answer(self, request: Request) -> fake_connector::Outcome {
+        self.released.lock().expect("no test panics in here").push((request.uri().path().to_owned(), Instant::now()));
+        let decide = self.fate.lock().expect("no test panics in here").clone();
+        match decide(&request) {
+            Fate::Arrives => {}
+            Fate::Late(by) => tokio::time::sleep(by).await,
+            Fate::Hangs => pending().await,
+            Fate::Breaks => return Err(ConnectorError::io("connection reset by peer".into())),
+        }
+        let (request, now) = (self.with_page_size(request), self.clock.now().wall);
+        let spares = self.spares.lock().expect("no test panics in here").clone();
+        let mut action = if spares(&request) {
+            self.simulator.answer(&request, now).into()
+        } else {
+            self.simulator.answer_with_faults(&request, now)
+        };
+        while let simulator::FaultAction::Delay(by, then) = action {
+            tokio::time::sleep(by).await;
+            action = *then;
+        }
+        let response = match action {
+            simulator::FaultAction::Response(response) => response,
+            simulator::FaultAction::Delay(..) | simulator::FaultAction::Hang => pending().await,
+            simulator::FaultAction::Reset | simulator::FaultAction::Refuse(_) => {
+                return Err(ConnectorError::io("connection reset by peer".into()));
             }
-            let (request, now) = (this.with_page_size(request), this.clock.now().wall);
-            let spares = this.spares.lock().expect("no test panics in here").clone();
-            let mut action = if spares(&request) {
-                this.simulator.answer(&request, now).into()
-            } else {
-                this.simulator.answer_with_faults(&request, now)
-            };
-            while let simulator::FaultAction::Delay(by, then) = action {
-                tokio::time::sleep(by).await;
-                action = *then;
+        };
+        let hear = self.hear.lock().expect("no test panics in here").clone();
+        let response = match hear {
+            Some(hear) if response.body().size_hint().exact().is_some_and(|size| size < LARGE) => {
+                let (parts, body) = response.into_parts();
+                let whole = body.collect().await.map_err(|error| ConnectorError::io(error.into()))?.to_bytes();
+                hear(&request, parts.status, &whole);
+                ::http::Response::from_parts(parts, simulator::Body::whole(whole))
             }
-            let response = match action {
-                simulator::FaultAction::Response(response) => response,
-                simulator::FaultAction::Delay(..) | simulator::FaultAction::Hang => pending().await,
-                simulator::FaultAction::Reset | simulator::FaultAction::Refuse(_) => {
-                    return Err(ConnectorError::io("connection reset by peer".into()));
-                }
-            };
-            let hear = this.hear.lock().expect("no test panics in here").clone();
-            let response = match hear {
-                Some(hear) if response.body().size_hint().exact().is_some_and(|size| size < LARGE) => {
-                    let (parts, body) = response.into_parts();
-                    let whole = body.collect().await.map_err(|error| ConnectorError::io(error.into()))?.to_bytes();
-                    hear(&request, parts.status, &whole);
-                    ::http::Response::from_parts(parts, simulator::Body::whole(whole))
-                }
-                _ => response,
-            };
-            response
-                .map(SdkBody::from_body_1_x)
-                .try_into()
-                .map_err(|error: aws_smithy_runtime_api::http::HttpError| ConnectorError::other(error.into(), None))
-        })
+            _ => response,
+        };
+        Ok(response.map(SdkBody::from_body_1_x))
     }
 }
 
@@ -269,10 +259,7 @@ impl Exporter {
         let wire = Wire::new(simulator.clone(), clock);
         let mut config = config("http://simulator.test");
         configure(&mut config);
-        let mut access = ClientOptions {
-            http: SharedHttpClient::new(wire.clone()),
-            ..ClientOptions::local(ACCESS_KEY_ID, "secret")
-        };
+        let mut access = ClientOptions { http: wire.client(), ..ClientOptions::local(ACCESS_KEY_ID, "secret") };
         access.credentials = credentials.or(access.credentials);
         let daemon = Box::pin(Daemon::start(loaded(config.clone()), &access, clock, Handle::current()))
             .await
@@ -625,69 +612,13 @@ impl Exposition {
     }
 }
 
-thread_local! {
-    /// What the exporter logged on this thread, where somebody wants to know.
-    static LOGGED: RefCell<Option<Vec<u8>>> = const { RefCell::new(None) };
-    static PANICS_AT: Cell<Option<&'static str>> = const { Cell::new(None) };
-}
-
-/// The log of the current thread, from here on: that of a daemon on the paused clock, which has no other thread.
-///
-/// One subscriber serves all threads: with one for each, tracing may ask the wrong thread's whether a line is wanted at all.
-pub struct ThreadLog(());
-
-impl ThreadLog {
-    pub fn start() -> Self {
-        static SUBSCRIBER: Once = Once::new();
-        SUBSCRIBER.call_once(|| {
-            let subscriber = tracing_subscriber::fmt()
-                .with_max_level(tracing::Level::DEBUG)
-                .with_writer(|| ToThread)
-                .without_time()
-                .finish();
-            tracing::subscriber::set_global_default(subscriber).expect("no other subscriber in this process");
-        });
-        LOGGED.set(Some(Vec::new()));
-        Self(())
-    }
-
-    /// Has the next line with this text panic on its way to the log, in the middle of what the exporter does.
-    #[expect(clippy::unused_self, reason = "only who has started a log can do this")]
-    pub fn panic_at(&self, text: &'static str) {
-        PANICS_AT.set(Some(text));
-    }
-
-    /// The lines of the exporter that were written since the last call.
-    #[expect(clippy::unused_self, reason = "only who has started a log can take from it")]
-    pub fn take(&self) -> Vec<String> {
-        let written = LOGGED.replace(Some(Vec::new())).unwrap_or_default();
-        let text = String::from_utf8(written).expect("UTF-8");
-        text.lines().filter(|line| line.contains("aws_iot_jobs_exporter::")).map(str::to_owned).collect()
-    }
-}
-
-impl Drop for ThreadLog {
-    fn drop(&mut self) {
-        LOGGED.set(None);
-    }
-}
-
-struct ToThread;
-
-impl std::io::Write for ToThread {
-    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-        let is_awaited = |text: &&str| String::from_utf8_lossy(bytes).contains(*text);
-        if PANICS_AT.get().as_ref().is_some_and(is_awaited) {
-            PANICS_AT.set(None);
-            panic!("a panic on purpose");
-        }
-        LOGGED.with_borrow_mut(|logged| logged.as_mut().map(|logged| logged.extend_from_slice(bytes)));
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> std::io::Result<()> {
-        Ok(())
-    }
+/// The exporter's log of the current thread, from here on: that of a daemon on the paused clock, which has no other thread.
+pub fn thread_log() -> ThreadLog {
+    ThreadLog::start(|| {
+        let own = Targets::new().with_target("aws_iot_jobs_exporter", tracing::Level::DEBUG);
+        let lines = tracing_subscriber::fmt::layer().with_writer(|| thread_log::TEXT).without_time();
+        tracing_subscriber::registry().with(lines.with_filter(own))
+    })
 }
 
 /// Runs a command to its end on a thread of its own and returns what it printed.

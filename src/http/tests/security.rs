@@ -22,7 +22,7 @@ use tokio_rustls::client::TlsStream;
 use super::*;
 use crate::config::web_config::test_certs::{Authority, Issued};
 use crate::config::web_config::{self, WebConfig};
-use crate::logging::captured;
+use crate::logging::capture;
 
 type TlsClient = Client<TlsStream<TcpStream>>;
 
@@ -789,22 +789,21 @@ fn failed_logins_are_counted_and_logged_once_a_minute_for_each_reason() {
         access_control.authorize(&mut head, ([192, 0, 2, 1], 5).into()).await.is_ok()
     };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build();
-    let ((), log, _) = captured::capture(|| {
-        runtime.expect("a runtime").block_on(async {
-            for _ in 0..3 {
-                assert!(!is_accepted(&login("alice", "hunter3")).await);
-            }
-            assert!(is_accepted(&login("alice", "hunter2")).await);
-            assert!(!is_accepted("").await);
-            sleep(Duration::from_secs(59)).await;
-            assert!(!is_accepted(&login("bob", "hunter2")).await);
-            sleep(Duration::from_secs(1)).await;
-            assert!(!is_accepted("authorization: Bearer x").await);
-        });
+    let log = capture();
+    runtime.expect("a runtime").block_on(async {
+        for _ in 0..3 {
+            assert!(!is_accepted(&login("alice", "hunter3")).await);
+        }
+        assert!(is_accepted(&login("alice", "hunter2")).await);
+        assert!(!is_accepted("").await);
+        sleep(Duration::from_secs(59)).await;
+        assert!(!is_accepted(&login("bob", "hunter2")).await);
+        sleep(Duration::from_secs(1)).await;
+        assert!(!is_accepted("authorization: Bearer x").await);
     });
-    let log = String::from_utf8(log).expect("text");
+    let log = log.take();
     let lines: Vec<&str> =
-        log.lines().filter_map(|line| line.split_once(" WARN ").map(|(_, line)| line.trim())).collect();
+        log.iter().filter_map(|line| line.split_once(" WARN ").map(|(_, line)| line.trim())).collect();
     let line = |reason, count| format!("logins failed reason=\"{reason}\" count={count} last_peer=192.0.2.1");
     assert_eq!(lines, [line("wrong_credentials", 1), line("no_credentials", 1), line("wrong_credentials", 4)]);
     let wrong = counted.lock().expect("no panic").iter().filter(|reason| **reason == "wrong_credentials").count();

@@ -21,7 +21,6 @@ use aws_iot_jobs_exporter::metrics::{
     Collector, Identity, JobSource, Published, Reason, TargetCounters, TargetState, TargetStates,
 };
 use aws_iot_jobs_exporter::simulator::{Job, Simulator};
-use aws_smithy_runtime_api::client::http::SharedHttpClient;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep};
@@ -172,8 +171,7 @@ pub async fn connection(
     limiters: &Arc<RateLimiters>,
     credentials: Option<SharedCredentialsProvider>,
 ) -> Arc<Connection> {
-    let mut options =
-        ClientOptions { http: SharedHttpClient::new(wire.clone()), ..ClientOptions::local(ACCESS_KEY_ID, "secret") };
+    let mut options = ClientOptions { http: wire.client(), ..ClientOptions::local(ACCESS_KEY_ID, "secret") };
     options.credentials = credentials.or(options.credentials);
     let resolved = aws::resolve(&target("t", "http://simulator.test"), &options, clock).await.expect("a target");
     Arc::new(Connection::open(resolved, limiters, Arc::new(TargetCounters::new(Vec::new()))))

@@ -10,7 +10,7 @@ use aws_iot_jobs_exporter::metrics::Reason;
 use aws_iot_jobs_exporter::simulator::{self, Fault, Fleet, Operation, Rule, Script};
 
 use super::{DAY, MINUTE, Running, SECOND, Setup, count, ended_jobs, open, open_jobs, total};
-use crate::support::{Fate, REGION, Rotating, ThreadLog, account, simulator as simulated};
+use crate::support::{Fate, REGION, Rotating, account, simulator as simulated, thread_log};
 
 #[tokio::test(start_paused = true)]
 async fn a_walk_hangs_and_data_is_withdrawn_when_it_is_stale() {
@@ -72,7 +72,7 @@ async fn open_walks_that_fail_take_nothing_from_full_walks() {
 
 #[tokio::test(start_paused = true)]
 async fn a_full_walk_that_takes_too_long_fails_by_its_timeout() {
-    let log = ThreadLog::start();
+    let log = thread_log();
     let mut setup = Setup::default();
     setup.settings.collectors.all_jobs.timeout = SECOND * 20;
     let running = Running::start_with(&simulated(open_jobs(3).chain(ended_jobs(5000, DAY * 9))), setup).await;
@@ -151,7 +151,7 @@ async fn a_panic_of_a_walk_fails_that_walk_alone() {
 
 #[tokio::test(start_paused = true)]
 async fn after_a_panic_of_the_worker_all_data_is_withdrawn_until_it_is_listed_again() {
-    let log = ThreadLog::start();
+    let log = thread_log();
     let running = Running::start(&simulated(open_jobs(3).chain(ended_jobs(5, DAY)))).await;
     running.after(MINUTE * 2).await;
     log.panic_at("run complete");
@@ -180,7 +180,7 @@ fn deny_lists(running: &Running) {
 
 #[tokio::test(start_paused = true)]
 async fn the_first_run_is_logged_at_info_later_ones_at_debug_and_a_summary_each_quarter_of_an_hour() {
-    let log = ThreadLog::start();
+    let log = thread_log();
     let running = Running::start(&simulated(open_jobs(3))).await;
     running.after(MINUTE * 64).await;
     let lines = log.take();
@@ -197,7 +197,7 @@ async fn the_first_run_is_logged_at_info_later_ones_at_debug_and_a_summary_each_
 
 #[tokio::test(start_paused = true)]
 async fn a_failure_is_logged_with_its_cause_at_least_each_ten_minutes() {
-    let log = ThreadLog::start();
+    let log = thread_log();
     let mut setup = Setup::default();
     setup.settings.collectors.all_jobs.enabled = false;
     let running = Running::start_with(&simulated(open_jobs(3)), setup).await;
@@ -223,7 +223,7 @@ async fn a_failure_is_logged_with_its_cause_at_least_each_ten_minutes() {
 
 #[tokio::test(start_paused = true)]
 async fn an_account_without_jobs_asks_once_whether_the_region_is_right() {
-    let log = ThreadLog::start();
+    let log = thread_log();
     let running = Running::start(&simulated([])).await;
     running.after(MINUTE * 40).await;
     let lines = log.take();
@@ -233,7 +233,7 @@ async fn an_account_without_jobs_asks_once_whether_the_region_is_right() {
 #[tokio::test(start_paused = true)]
 async fn credentials_of_another_account_fail_the_walk_that_they_change_in_and_then_start_the_target_anew() {
     const OF_ANOTHER: &str = "AKIAANOTHERANOTHER00";
-    let log = ThreadLog::start();
+    let log = thread_log();
     let another = AccountId::parse("210987654321").expect("an account id");
     let simulator = simulated(open_jobs(3).chain(ended_jobs(5, DAY)));
     simulator.add_access_key(&another, OF_ANOTHER);
