@@ -137,6 +137,8 @@ check_dependencies() {
   if [ "$(target/tools/bin/cargo-deny --version 2>/dev/null)" != "cargo-deny $version" ]; then
     cargo install --locked --quiet "cargo-deny@$version" --root target/tools
   fi
+  # Also the dependencies of other systems, which no build here needs.
+  cargo fetch --locked --quiet
   target/tools/bin/cargo-deny --offline check licenses bans sources
 }
 
