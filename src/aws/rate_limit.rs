@@ -1,8 +1,8 @@
 //! The rate limit: requests of one account, region and operation are spaced evenly, for all targets together.
 //!
 //! AWS's rate quotas apply per account, region and operation, and are shared with all other clients. A token bucket
-//! would allow bursts. Here each permit is issued at least 1/rate after the previous one, so **no half-open second has
-//! more than `rate` permits** (for a whole number; at 2.5 per second, some seconds have 3 and others 2). When AWS
+//! would allow bursts. Here each permit is issued at least 1/rate after the previous one, so **no interval of one
+//! second has more than `rate` permits** (for a whole number; at 2.5 per second, some seconds have 3 and others 2). When AWS
 //! throttles, the rate falls and recovers as [`Share`] describes.
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
@@ -167,7 +167,7 @@ impl State {
 /// concurrent requests are throttled together. Each minute without throttling adds a tenth.
 #[derive(Clone, Copy, Debug)]
 struct Share {
-    now: f64,
+    factor: f64,
     halved_at: Option<Instant>,
     /// The last throttling, or the last increase.
     since: Option<Instant>,
@@ -175,7 +175,7 @@ struct Share {
 
 impl Default for Share {
     fn default() -> Self {
-        Self { now: 1.0, halved_at: None, since: None }
+        Self { factor: 1.0, halved_at: None, since: None }
     }
 }
 
@@ -190,17 +190,17 @@ impl Share {
         self.since = Some(now);
         if self.halved_at.is_none_or(|halved_at| now - halved_at >= Self::HALVING_PERIOD) {
             self.halved_at = Some(now);
-            self.now = (self.now / 2.0).max(Self::LEAST);
+            self.factor = (self.factor / 2.0).max(Self::LEAST);
         }
     }
 
     /// The current share, between [`Self::LEAST`] and 1.
     fn at(&mut self, now: Instant) -> f64 {
-        while let Some(since) = self.since.filter(|since| now - *since >= Self::STEP_PERIOD && self.now < 1.0) {
-            self.now = (self.now + Self::STEP).min(1.0);
+        while let Some(since) = self.since.filter(|since| now - *since >= Self::STEP_PERIOD && self.factor < 1.0) {
+            self.factor = (self.factor + Self::STEP).min(1.0);
             self.since = Some(since + Self::STEP_PERIOD);
         }
-        self.now
+        self.factor
     }
 }
 

@@ -405,7 +405,7 @@ mod tests {
     fn a_targets_constant_labels_collide_with_no_family_of_jobs_or_targets() {
         for family in ALL.iter().filter(|family| family.subject != Subject::Exporter) {
             for label in family.subject.labels().iter().chain(family.labels) {
-                assert!(RESERVED_LABELS.contains(label), "{label} of {}", family.name);
+                assert!(RESERVED_LABELS.contains(label), "add {label} of {} to RESERVED_LABELS", family.name);
             }
             if family.family_type == FamilyType::Histogram {
                 assert!(RESERVED_LABELS.contains(&"le"), "le of {}", family.name);

@@ -31,7 +31,7 @@ const MAX_WAITING: usize = 8;
 pub(super) enum AuthResult {
     /// It has valid credentials, or needs none.
     Accepted,
-    /// It has not.
+    /// It needs credentials, and they are missing, wrong, or were not checked.
     Failed(LoginFailure),
 }
 

@@ -20,7 +20,8 @@ use super::thing_groups::Label;
 use super::walk::{FullWalk, FullWalkResult, OpenWalk};
 use super::{ExecutionCounts, Job, JobId, Pair, Scope, Status, Timepoint, Timestamp, UNKNOWN};
 
-/// A job that left the list and cannot be described is dropped after this many intervals of the open walk.
+/// A job that left the list and may not be described (denied, or `details` is disabled) is dropped after this many
+/// intervals of the open walk.
 const LEFT_FOR_INTERVALS: u32 = 2;
 
 /// The options of a store.
@@ -279,7 +280,7 @@ impl JobStore {
         self.reschedule(now);
     }
 
-    /// Drops jobs that left the list and cannot be described. Their state is unknown, except that one in deletion no
+    /// Drops jobs that left the list and may not be described. Their state is unknown, except that one in deletion no
     /// longer exists.
     fn give_up_undescribable(&mut self, now: Timepoint) {
         let wait = self.options.open_interval.saturating_mul(LEFT_FOR_INTERVALS);

@@ -486,7 +486,7 @@ fn check(section: &str, found: &str) {
         std::fs::write(*path, format!("{head}{begin}{found}{end}{tail}")).expect("docs/reliability.md");
         return;
     }
-    let advice = "docs/reliability.md is stale: if it should change, run `UPDATE_DOCS=1 cargo test matrix`";
+    let advice = "docs/reliability.md is stale: if it should change, run `UPDATE_DOCS=1 cargo test --test integration -- matrix`";
     for (line, known) in found.lines().zip(known.lines()) {
         assert_eq!(line, known, "{section}: {advice}");
     }
