@@ -9,12 +9,14 @@ mod proptests;
 mod report;
 mod route;
 
+use std::panic::resume_unwind;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{Semaphore, mpsc, oneshot};
+use tokio::task::{JoinError, spawn_blocking};
 use tokio::time::timeout;
 
 use self::report::{JobFilter, JobReport, JobsReport, ShownWithRequests, StatusReport};
@@ -80,6 +82,8 @@ pub struct Site {
     lifecycle: Option<Reloads>,
     started: Timepoint,
     stopping: AtomicBool,
+    /// Reports are made one at a time, so that they leave threads for compression and logins.
+    reporting: Semaphore,
 }
 
 impl Site {
@@ -94,7 +98,8 @@ impl Site {
     ) -> Self {
         let (started, stopping) = (clock.now(), AtomicBool::new(false));
         let exposition = Exposition::new(Arc::clone(&states), Arc::clone(&metrics));
-        Self { states, exposition, metrics, clock, telemetry_path, lifecycle, started, stopping }
+        let reporting = Semaphore::new(1);
+        Self { states, exposition, metrics, clock, telemetry_path, lifecycle, started, stopping, reporting }
     }
 
     /// Makes the exporter not ready, because it is about to end.
@@ -118,7 +123,7 @@ impl Site {
         })
     }
 
-    async fn answer(&self, request: &Request, route: &Route) -> Response {
+    async fn answer(self: &Arc<Self>, request: &Request, route: &Route) -> Response {
         let is_read = matches!(*request.method(), Method::GET | Method::HEAD);
         match route {
             Route::Reload => self.reload(request.method()).await,
@@ -135,16 +140,37 @@ impl Site {
                 response
             }
             Route::Metrics => self.metrics(request.headers()).await,
-            Route::StatusPage => self.status_page(),
+            Route::StatusPage => self.report(Self::status_page).await,
             Route::Style => {
                 respond(StatusCode::OK, "text/css; charset=utf-8", Bytes::from_static(page::STYLE.as_bytes()))
             }
-            Route::JobPage(path) => self.job_page(path),
-            Route::StatusJson => json(StatusCode::OK, api::body(&self.status())),
-            Route::JobsJson => self.jobs_json(request.uri().query().unwrap_or_default()),
-            Route::JobJson(path) => self.job_json(path),
+            Route::JobPage(path) => {
+                let path = path.clone();
+                self.report(move |site| site.job_page(&path)).await
+            }
+            Route::StatusJson => self.report(|site| json(StatusCode::OK, api::body(&site.status()))).await,
+            Route::JobsJson => {
+                let query = request.uri().query().unwrap_or_default().to_owned();
+                self.report(move |site| site.jobs_json(&query)).await
+            }
+            Route::JobJson(path) => {
+                let path = path.clone();
+                self.report(move |site| site.job_json(&path)).await
+            }
             Route::Healthy => text(StatusCode::OK, "Healthy.\n"),
             Route::Ready => self.ready(),
+        }
+    }
+
+    /// Makes a report on a blocking thread. With many jobs it takes long, and scrapes and probes must not wait for it.
+    async fn report(self: &Arc<Self>, make: impl FnOnce(&Self) -> Response + Send + 'static) -> Response {
+        let site = Arc::clone(self);
+        let _turn = self.reporting.acquire().await;
+        match spawn_blocking(move || make(&site)).await.map_err(JoinError::try_into_panic) {
+            Ok(response) => response,
+            // It closes the connection, like every panic of a handler.
+            Err(Ok(panic)) => resume_unwind(panic),
+            Err(Err(_cancelled)) => text(StatusCode::SERVICE_UNAVAILABLE, "The exporter is stopping.\n"),
         }
     }
 
@@ -287,12 +313,35 @@ mod tests {
         site.answer(&request, &Route::of(path, "/metrics")).await
     }
 
+    fn site() -> Arc<Site> {
+        let clock = Clock::starting_at(Timestamp::from_secs(1_790_000_000));
+        let metrics = Arc::new(ExporterMetrics::new(Vec::new));
+        Arc::new(Site::new(Arc::default(), metrics, clock, "/metrics".to_owned(), None))
+    }
+
+    #[tokio::test]
+    async fn a_scrape_and_a_probe_wait_for_no_report() {
+        let site = site();
+        let turn = site.reporting.acquire().await.expect("a turn");
+        let mut reports = tokio::task::JoinSet::new();
+        for path in ["/", "/api/v1/status", "/api/v1/jobs", "/api/v1/jobs/t/j", "/jobs/t/j"] {
+            let site = Arc::clone(&site);
+            reports.spawn(async move { (path, get(&site, path).await.status()) });
+        }
+        for path in ["/metrics", "/-/healthy", "/-/ready"] {
+            assert_eq!(get(&site, path).await.status(), StatusCode::OK, "{path}");
+        }
+        assert!(reports.try_join_next().is_none(), "each report waits for its turn");
+        drop(turn);
+        for (path, status) in reports.join_all().await {
+            let is_about_a_job = path.ends_with("/j");
+            assert_eq!(status, if is_about_a_job { StatusCode::NOT_FOUND } else { StatusCode::OK }, "{path}");
+        }
+    }
+
     #[tokio::test(start_paused = true)]
     async fn a_stopping_exporter_is_healthy_but_not_ready() {
-        let clock = Clock::starting_at(Timestamp::from_secs(1_790_000_000));
-        let site =
-            Site::new(Arc::default(), Arc::new(ExporterMetrics::new(Vec::new)), clock, "/metrics".to_owned(), None);
-        let site = Arc::new(site);
+        let site = site();
         assert_eq!(get(&site, "/-/ready").await.status(), StatusCode::OK, "there is no target to wait for");
         site.stop();
         assert_eq!(get(&site, "/-/ready").await.status(), StatusCode::SERVICE_UNAVAILABLE);
