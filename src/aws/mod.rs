@@ -257,10 +257,15 @@ pub fn trusted_certificates(target: &Target) -> Result<String, String> {
 /// # Errors
 /// If there is no region, or the region, the endpoint or the CA bundle is invalid.
 pub async fn resolve(target: &Target, options: &ClientOptions, clock: Clock) -> Result<Resolved, ConnectError> {
-    let files = SharedFiles::of_process();
+    let (profile, clients) = (target.profile.clone(), options.clone());
+    let read = credentials::blocking(move || {
+        let files = SharedFiles::of_process();
+        let http = clients.http_for(files.named_profile(profile.as_deref()), &files);
+        http.map(|http| (files, http))
+    });
+    let read = read.await.map_err(|error| error.to_string()).flatten();
+    let (files, http) = read.map_err(|reason| ConnectError::NoTrust { target: target.name.clone(), reason })?;
     let named_profile = files.named_profile(target.profile.as_deref());
-    let http = options.http_for(named_profile, &files);
-    let http = http.map_err(|reason| ConnectError::NoTrust { target: target.name.clone(), reason })?;
     let timeouts = TimeoutConfig::builder().connect_timeout(CONNECT_TIMEOUT).build();
     let mut loader = aws_config::defaults(BehaviorVersion::v2026_01_12())
         .http_client(http_client::bounded(http))

@@ -126,12 +126,14 @@ fn retries() -> RetryPartition {
     RetryPartition::custom("credentials").token_bucket(TokenBucket::unlimited()).build()
 }
 
-/// The number of threads that can read files for credentials at once: a quarter of the blocking threads. If a file
-/// system hangs, the others stay free for scrapes and logins.
-static FILE_READS: Semaphore = Semaphore::const_new(8);
+/// The number of threads that can read files at once: a quarter of the blocking threads. If a file system hangs, the
+/// others stay free for name resolution and programs.
+static FILE_READS: Semaphore = Semaphore::const_new(4);
 
 /// Runs `work`, which reads files, on a blocking thread: a network file system can hang, and would hang the runtime.
-pub(super) async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, SourceError> {
+pub(in crate::aws) async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> T + Send + 'static,
+) -> Result<T, SourceError> {
     let permit = FILE_READS.acquire().await;
     let work = move || {
         // Held until the thread is free, even if the caller stops waiting.
