@@ -1,7 +1,7 @@
 //! The threads and the signals of the process.
 //!
 //! The main thread serves HTTP and controls the targets. Another thread collects. So a page of jobs that is being parsed
-//! never delays a scrape, and no client of the HTTP server delays a collector.
+//! never delays a scrape.
 
 use std::pin::Pin;
 use std::time::Duration;
@@ -13,7 +13,7 @@ use tracing::{error, info};
 
 use super::FAILURE;
 
-/// How long blocking tasks, such as a name resolution, may delay the end of the process.
+/// How long blocking tasks of each runtime, such as a name resolution, may delay the end of the process.
 const RUNTIME_GRACE: Duration = Duration::from_millis(100);
 
 /// Threads of each runtime for blocking work: compression, password checks, files and name resolution. tokio's default
@@ -58,11 +58,9 @@ pub(super) fn run(command: impl AsyncFnOnce(Process) -> u8) -> u8 {
     let status = main.block_on(async {
         // Before anything slow: for PID 1 of a container, the kernel drops unhandled signals, and an unhandled hang-up
         // ends the process.
-        match signals() {
-            Ok((stop, hangups)) => {
-                let collectors = collectors.handle().clone();
-                Box::pin(command(Process { collectors, stop, hangups })).await
-            }
+        let collectors = collectors.handle().clone();
+        match signals(&collectors) {
+            Ok((stop, hangups)) => Box::pin(command(Process { collectors, stop, hangups })).await,
             Err(error) => {
                 error!(%error, "cannot handle signals");
                 FAILURE
@@ -83,12 +81,12 @@ fn runtimes() -> std::io::Result<[Runtime; 2]> {
     Ok([build(Builder::new_current_thread())?, build(collectors)?])
 }
 
-/// Handles the signals from now on. The second SIGTERM or SIGINT ends the process at once.
-fn signals() -> std::io::Result<(Stop, Signal)> {
+/// Handles the signals from now on. The second SIGTERM or SIGINT ends the process at once, even if the main thread hangs.
+fn signals(collectors: &Handle) -> std::io::Result<(Stop, Signal)> {
     let (mut interrupt, mut terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
     let hangups = signal(SignalKind::hangup())?;
     let (first, seen) = oneshot::channel();
-    tokio::spawn(async move {
+    collectors.spawn(async move {
         let name = either(&mut interrupt, &mut terminate).await;
         info!(signal = name, "stopping; a second signal exits at once");
         // Fails only if the program already ends.
