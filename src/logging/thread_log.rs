@@ -55,6 +55,7 @@ impl ThreadLog {
 impl Drop for ThreadLog {
     fn drop(&mut self) {
         WRITTEN.set(None);
+        PANICS_AT.set(None);
     }
 }
 

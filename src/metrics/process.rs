@@ -4,7 +4,7 @@
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::DescriptorEncoder;
 
-/// Reads `/proc/self` at each scrape. Values that cannot be read are absent.
+/// Reads `/proc/self` and the limits at each scrape. Values that cannot be read are absent.
 #[derive(Debug)]
 pub(super) struct Process {
     /// Kept open: each lookup in `/proc` costs a scrape several system calls.

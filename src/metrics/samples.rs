@@ -36,7 +36,7 @@ impl Samples {
     pub(super) fn of_registry(registry: &Registry, families: &[&'static Family]) -> Self {
         // Enough for the exporter's own metrics, which each scrape renders.
         let mut text = String::with_capacity(8 << 10);
-        // Writing to a string cannot fail. A collector that fails omits its own samples.
+        // Writing to a string cannot fail, and no collector here fails.
         let _ = encode_registry(&mut text, registry);
         let mut writer = SampleWriter::new(&[]);
         let mut lines = text.split_inclusive('\n').scan(0, |end, line| {
@@ -173,6 +173,7 @@ impl SampleWriter {
         self.text.shrink_to_fit();
         let text = Bytes::from(self.text);
         self.families.sort_unstable_by_key(|(family, _)| family.position);
+        debug_assert!(self.families.is_sorted_by(|(a, _), (b, _)| a.position < b.position), "each family once");
         Samples(self.families.into_iter().map(|(family, range)| (family, text.slice(range))).collect())
     }
 }
