@@ -2,8 +2,8 @@
 //!
 //! AWS's rate quotas apply per account, region and operation, and are shared with all other clients. A token bucket
 //! would allow bursts. Here each permit is issued at least 1/rate after the previous one, so **no interval of one
-//! second has more than `rate` permits** (for a whole number; at 2.5 per second, some seconds have 3 and others 2). When AWS
-//! throttles, the rate falls and recovers as [`Share`] describes.
+//! second has more than `rate` permits** (for a whole number; at 2.5 per second, some seconds have 3 and others 2).
+//! When AWS throttles, the rate falls and recovers as [`Share`] describes.
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::hash::{BuildHasher as _, RandomState};

@@ -83,7 +83,7 @@ pub struct Site {
     started: Timepoint,
     stopping: AtomicBool,
     /// Reports are made one at a time, so that they leave threads for compression and logins.
-    reporting: Semaphore,
+    reporting: Arc<Semaphore>,
 }
 
 impl Site {
@@ -98,7 +98,7 @@ impl Site {
     ) -> Self {
         let (started, stopping) = (clock.now(), AtomicBool::new(false));
         let exposition = Exposition::new(Arc::clone(&states), Arc::clone(&metrics));
-        let reporting = Semaphore::new(1);
+        let reporting = Arc::new(Semaphore::new(1));
         Self { states, exposition, metrics, clock, telemetry_path, lifecycle, started, stopping, reporting }
     }
 
@@ -165,8 +165,13 @@ impl Site {
     /// Makes a report on a blocking thread. With many jobs it takes long, and scrapes and probes must not wait for it.
     async fn report(self: &Arc<Self>, make: impl FnOnce(&Self) -> Response + Send + 'static) -> Response {
         let site = Arc::clone(self);
-        let _turn = self.reporting.acquire().await;
-        match spawn_blocking(move || make(&site)).await.map_err(JoinError::try_into_panic) {
+        let turn = Arc::clone(&self.reporting).acquire_owned().await;
+        let make = move || {
+            // Held until the thread is free, even if the client disconnects.
+            let _turn = turn;
+            make(&site)
+        };
+        match spawn_blocking(make).await.map_err(JoinError::try_into_panic) {
             Ok(response) => response,
             // It closes the connection, like every panic of a handler.
             Err(Ok(panic)) => resume_unwind(panic),
@@ -322,17 +327,30 @@ mod tests {
     #[tokio::test]
     async fn a_scrape_and_a_probe_wait_for_no_report() {
         let site = site();
-        let turn = site.reporting.acquire().await.expect("a turn");
+        let ((started, has_started), (end, ended)) = (oneshot::channel(), std::sync::mpsc::channel());
+        let slow = tokio::spawn({
+            let site = Arc::clone(&site);
+            let make = move |_: &Site| {
+                started.send(()).expect("the test waits");
+                ended.recv_timeout(Duration::from_secs(20)).expect("the test ends it");
+                text(StatusCode::OK, "")
+            };
+            async move { site.report(make).await.status() }
+        });
+        has_started.await.expect("it starts");
         let mut reports = tokio::task::JoinSet::new();
         for path in ["/", "/api/v1/status", "/api/v1/jobs", "/api/v1/jobs/t/j", "/jobs/t/j"] {
             let site = Arc::clone(&site);
             reports.spawn(async move { (path, get(&site, path).await.status()) });
         }
+        // Each report runs up to its first wait.
+        tokio::task::yield_now().await;
         for path in ["/metrics", "/-/healthy", "/-/ready"] {
             assert_eq!(get(&site, path).await.status(), StatusCode::OK, "{path}");
         }
-        assert!(reports.try_join_next().is_none(), "each report waits for its turn");
-        drop(turn);
+        assert!(!slow.is_finished() && reports.try_join_next().is_none(), "one report at a time");
+        end.send(()).expect("the report waits");
+        assert_eq!(slow.await.expect("no panic"), StatusCode::OK);
         for (path, status) in reports.join_all().await {
             let is_about_a_job = path.ends_with("/j");
             assert_eq!(status, if is_about_a_job { StatusCode::NOT_FOUND } else { StatusCode::OK }, "{path}");
