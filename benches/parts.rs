@@ -238,7 +238,7 @@ async fn answer(handler: &Handler, encoding: &str) -> usize {
         .expect("a request");
     let (mut body, mut length) = (handler(request).await.into_body(), 0);
     while let Some(frame) = body.frame().await {
-        length += frame.expect("no error").into_data().map_or(0, |piece| piece.len());
+        length += frame.expect("no error").into_data().map_or(0, |pieces| pieces.len());
     }
     length
 }

@@ -8,7 +8,7 @@ use tokio::sync::OnceCell;
 
 use crate::metrics::gzip::Fragment;
 
-/// Pieces of fewer bytes are copied together. hyper writes 16 KiB at a time if the pieces are small, and a body can have
+/// Pieces of fewer bytes are copied together: hyper sends at most 64 pieces with one system call, and a body can have
 /// thousands of them.
 const SMALL_PIECE: usize = 16 << 10;
 

@@ -2,7 +2,6 @@ use std::io::Read as _;
 use std::time::Duration;
 
 use bytes::BytesMut;
-use http_body_util::BodyExt as _;
 use proptest::prelude::*;
 
 use super::*;
@@ -23,14 +22,6 @@ fn unzipped(body: ResponseBody) -> Vec<u8> {
     decoder.read_to_end(&mut plain).expect("gzip");
     assert!(decoder.into_inner().is_empty(), "one member");
     plain
-}
-
-async fn pieces(mut body: ResponseBody) -> Vec<Bytes> {
-    let mut pieces = Vec::new();
-    while let Some(frame) = body.frame().await {
-        pieces.push(frame.expect("no error").into_data().expect("data"));
-    }
-    pieces
 }
 
 #[test]
@@ -121,14 +112,13 @@ async fn a_scrape_sends_references_and_compresses_only_what_has_changed() {
     fixture.states.arrange([&slot]);
     let exposition = &fixture.exposition;
     for format in FORMATS {
-        let (first, second) = (pieces(exposition.body(format, now)).await, pieces(exposition.body(format, now)).await);
+        let (first, second) = (exposition.body(format, now).pieces(), exposition.body(format, now).pieces());
         assert!(first[0].starts_with(b"# HELP aws_iot_jobs "));
         assert_eq!(first[0].as_ptr(), second[0].as_ptr(), "of one allocation");
     }
     let compressed = async || {
         let body = exposition.gzip_body(Format::Text, now).await.expect("gzip");
-        let [_, targets, counters, _]: [Bytes; 4] =
-            pieces(body).await.try_into().expect("a header, two fragments, an end");
+        let [_, targets, counters, _]: [Bytes; 4] = body.pieces().try_into().expect("a header, two fragments, an end");
         (targets, counters)
     };
     let before = compressed().await;
