@@ -134,7 +134,7 @@ fn login_failure(failure: LoginFailure) -> LabelSet {
 }
 
 fn register(registry: &mut Registry, family: &catalogue::Family, metric: impl Metric) {
-    registry.register(family.family_name(), family.help, metric);
+    registry.register(family.family_name(), "", metric);
 }
 
 /// The current rate limit of one operation in an account and region.
@@ -163,8 +163,7 @@ impl fmt::Debug for RatesInForce {
 impl Collector for RatesInForce {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
         let gauge = ConstGauge::new(0.0);
-        let mut family =
-            encoder.encode_descriptor(API_RATE_LIMIT.name, API_RATE_LIMIT.help, None, gauge.metric_type())?;
+        let mut family = encoder.encode_descriptor(API_RATE_LIMIT.name, "", None, gauge.metric_type())?;
         for RateInForce { account, region, operation, rate } in (self.0)() {
             let values = [account.as_str(), region.as_str(), operation];
             let labels: Vec<_> = API_RATE_LIMIT.labels.iter().copied().zip(values).collect();

@@ -57,13 +57,10 @@ const MAX_STORED: usize = 65_535;
 ///
 /// The pieces are stored without compression. They differ in each response, and to set up the compressor for a few
 /// kilobytes costs more than the rest of a response.
-pub(super) fn end<'a>(fragments: &[&Fragment], pieces: impl IntoIterator<Item = &'a Bytes>) -> Bytes {
-    let (mut whole, mut text) = (Crc::new(), Vec::new());
+pub(super) fn end(fragments: &[&Fragment], pieces: &[Bytes]) -> Bytes {
+    let (mut whole, text) = (Crc::new(), pieces.concat());
     for fragment in fragments {
         whole.combine(&fragment.crc);
-    }
-    for piece in pieces {
-        text.extend_from_slice(piece);
     }
     whole.update(&text);
     let mut end = Vec::with_capacity(text.len() + 32);

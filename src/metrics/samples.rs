@@ -32,23 +32,27 @@ impl Samples {
     /// The samples of a registry, for these families.
     ///
     /// prometheus-client writes the lines. Its headers are dropped: one header must precede the samples of all
-    /// targets, and the library has only `OpenMetrics` headers.
+    /// targets, and the library has only `OpenMetrics` headers. So families are registered without a help text.
     pub(super) fn of_registry(registry: &Registry, families: &[&'static Family]) -> Self {
         // Enough for the exporter's own metrics, which each scrape renders.
         let mut text = String::with_capacity(8 << 10);
         // Writing to a string cannot fail, and no collector here fails.
         let _ = encode_registry(&mut text, registry);
         let mut writer = SampleWriter::new(&[]);
-        let mut lines = text.split_inclusive('\n').scan(0, |end, line| {
-            let start = std::mem::replace(end, *end + line.len());
-            Some((line, start..*end))
+        writer.text.reserve(text.len());
+        // Many times faster than `str::lines`, which has no vector instructions.
+        let ends = memchr::memchr_iter(b'\n', text.as_bytes()).map(|newline| newline + 1);
+        let mut lines = ends.scan(0, |start, end| {
+            let place = std::mem::replace(start, end)..end;
+            Some((text.get(place.clone())?, place))
         });
+        let mut metrics: Vec<Range<usize>> = Vec::new();
         let mut header = lines.find_map(|(line, _)| type_name(line));
         while let Some(name) = header.take() {
             let family = families.iter().copied().find(|family| family.family_name() == name);
             // The lines of a histogram belong together and begin with the sum. Other samples are single lines.
             let is_histogram = family.is_some_and(|family| family.family_type == FamilyType::Histogram);
-            let mut metrics: Vec<Range<usize>> = Vec::new();
+            metrics.clear();
             for (line, place) in &mut lines {
                 if line.starts_with('#') {
                     header = type_name(line);
@@ -66,7 +70,9 @@ impl Samples {
             let Some(family) = family else { continue };
             // The library stores label sets in a hash map with a random order.
             metrics.sort_unstable_by_key(|metric| text.get(metric.clone()));
-            writer.add(family, |written| written.extend(metrics.into_iter().filter_map(|metric| text.get(metric))));
+            writer.add(family, |written| {
+                written.extend(metrics.drain(..).filter_map(|metric| text.get(metric)));
+            });
         }
         writer.finish()
     }

@@ -84,16 +84,16 @@ impl TargetCounters {
         let mut registry = Registry::with_labels(labels);
         let mut counter = |family: &catalogue::Family| {
             let counters: Family<LabelSet, Counter> = Family::default();
-            registry.register(family.family_name(), family.help, counters.clone());
+            registry.register(family.family_name(), "", counters.clone());
             counters
         };
         let (runs, failures) = (counter(&COLLECTOR_RUNS), counter(&COLLECTOR_FAILURES));
         let (api_requests, api_errors) = (counter(&API_REQUESTS), counter(&API_ERRORS));
         let api_durations: Family<LabelSet, Histogram, fn() -> Histogram> =
             Family::new_with_constructor(|| Histogram::new(REQUEST_DURATION_BUCKETS));
-        registry.register(API_REQUEST_DURATION.name, API_REQUEST_DURATION.help, api_durations.clone());
+        registry.register(API_REQUEST_DURATION.name, "", api_durations.clone());
         let api_waits: Family<LabelSet, Counter<f64, AtomicU64>> = Family::default();
-        registry.register(API_RATE_LIMIT_WAIT.family_name(), API_RATE_LIMIT_WAIT.help, api_waits.clone());
+        registry.register(API_RATE_LIMIT_WAIT.family_name(), "", api_waits.clone());
         for collector in Collector::ALL {
             drop(runs.get_or_create(&of_collector(collector)));
             for reason in Reason::ALL {

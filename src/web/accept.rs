@@ -1,12 +1,15 @@
 //! Content negotiation: the format and the coding of a response.
 //! Source: [RFC 9110, section 12.5](https://www.rfc-editor.org/rfc/rfc9110#section-12.5).
 
+use std::borrow::Cow;
+use std::iter::repeat;
+
 use crate::metrics::Format;
 
 /// A member of a header list, with its parameters. The header may occur several times.
 struct ListMember<'a> {
     value: &'a str,
-    parameters: Vec<(&'a str, String)>,
+    parameters: Vec<(&'a str, Cow<'a, str>)>,
     /// The quality in thousandths; 0 excludes the value.
     quality: u16,
 }
@@ -33,7 +36,7 @@ impl<'a> ListMember<'a> {
     }
 
     fn parameter(&self, name: &str) -> Option<&str> {
-        self.parameters.iter().find(|(known, _)| known.eq_ignore_ascii_case(name)).map(|(_, value)| value.as_str())
+        self.parameters.iter().find(|(known, _)| known.eq_ignore_ascii_case(name)).map(|(_, value)| &**value)
     }
 }
 
@@ -43,7 +46,8 @@ fn quality(text: &str) -> Option<u16> {
     if decimals.len() > 3 || !decimals.bytes().all(|b| b.is_ascii_digit()) {
         return None;
     }
-    let thousandths = format!("{decimals:0<3}").parse::<u16>().ok()?;
+    let digits = decimals.bytes().chain(repeat(b'0')).take(3);
+    let thousandths = digits.fold(0, |number, digit| number * 10 + u16::from(digit - b'0'));
     match integer {
         "0" => Some(thousandths),
         "1" if thousandths == 0 => Some(1000),
@@ -66,14 +70,14 @@ fn split_unquoted(text: &str, separator: char) -> impl Iterator<Item = &str> {
     })
 }
 
-fn unquote(text: &str) -> String {
-    let Some(inner) = text.strip_prefix('"').and_then(|text| text.strip_suffix('"')) else { return text.to_owned() };
+fn unquote(text: &str) -> Cow<'_, str> {
+    let Some(inner) = text.strip_prefix('"').and_then(|text| text.strip_suffix('"')) else { return text.into() };
     let mut unquoted = String::new();
     let mut characters = inner.chars();
     while let Some(character) = characters.next() {
         unquoted.extend(if character == '\\' { characters.next() } else { Some(character) });
     }
-    unquoted
+    unquoted.into()
 }
 
 fn members<'a>(headers: &'a [&'a str]) -> Vec<ListMember<'a>> {

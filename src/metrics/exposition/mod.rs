@@ -152,7 +152,8 @@ impl FormatCache {
     /// The header and the samples of each family with samples. A header without samples would be misleading.
     fn pieces<'a>(&self, samples: impl IntoIterator<Item = &'a Samples>) -> Vec<Bytes> {
         let mut rest: Vec<_> = samples.into_iter().map(Samples::families).collect();
-        let mut pieces = Vec::new();
+        // At most a header for each.
+        let mut pieces = Vec::with_capacity(2 * rest.iter().map(|families| families.len()).sum::<usize>());
         for (family, header) in catalogue::ALL.iter().zip(&self.headers) {
             let mut is_first = true;
             for samples in &mut rest {
