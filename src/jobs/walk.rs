@@ -1,6 +1,6 @@
 //! Collects the results of a walk over the pages of `ListJobs`. A failed walk is dropped, and changes nothing.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 
 use super::ended_jobs::{EndedJobs, EndedJobsBuilder};
 use super::{Job, JobId, JobSummary, Timepoint, Timestamp};
@@ -77,8 +77,8 @@ pub struct FullWalk {
     started: Timepoint,
     ended_since: Timestamp,
     ended: EndedJobsBuilder,
-    recent: BTreeMap<JobId, Job>,
-    open: BTreeMap<JobId, Job>,
+    /// The jobs that are open or ended recently. Every summary looks for an earlier one of its id here.
+    records: HashMap<JobId, Job>,
     counter: SummaryCounter,
 }
 
@@ -102,8 +102,7 @@ impl FullWalk {
             started,
             ended_since,
             ended: EndedJobsBuilder::with_capacity(ended_jobs),
-            recent: BTreeMap::new(),
-            open: BTreeMap::new(),
+            records: HashMap::new(),
             counter: SummaryCounter::default(),
         }
     }
@@ -112,25 +111,23 @@ impl FullWalk {
     pub fn insert(&mut self, summary: &JobSummary) {
         let Some(id) = self.counter.id(summary) else { return };
         let job = Job::from(summary);
-        if job.status.is_open() {
-            self.recent.remove(id);
-            self.open.insert(id.into(), job);
-            return;
+        let is_open = job.status.is_open();
+        if !is_open {
+            self.ended.insert(id, &job.pair());
         }
-        self.open.remove(id);
-        self.ended.insert(id, &job.pair());
         // The age of a job without any time is unknown, so it is kept.
-        if job.ended_at().is_none_or(|ended| ended >= self.ended_since) {
-            self.recent.insert(id.into(), job);
+        if is_open || job.ended_at().is_none_or(|ended| ended >= self.ended_since) {
+            self.records.insert(id.into(), job);
         } else {
-            self.recent.remove(id);
+            self.records.remove(id);
         }
     }
 
     /// Ends the walk after its last page.
     #[must_use]
     pub fn finish(self) -> FullWalkResult {
-        let Self { started, ended, recent, open, counter, .. } = self;
+        let Self { started, ended, records, counter, .. } = self;
+        let (open, recent): (BTreeMap<_, _>, _) = records.into_iter().partition(|(_, job)| job.status.is_open());
         let ended = ended.finish(open.keys().map(AsRef::as_ref));
         FullWalkResult { started, ended, recent, open, counter }
     }
