@@ -9,7 +9,7 @@ use std::future::pending;
 use std::pin::Pin;
 use std::sync::Arc;
 
-use super::requests::{Answered, Requests};
+use super::in_flight::{Answered, InFlight};
 use super::walks::{check_same_account, other_account};
 use crate::aws::rate_limit::Class;
 use crate::aws::{Connection, DESCRIBE_JOB, DescribePermit};
@@ -26,7 +26,7 @@ type PermitFuture = Pin<Box<dyn Future<Output = PermitResult> + Send>>;
 /// The requests in flight, and the wait for the next permit.
 pub(super) struct Describing {
     waiting: Option<(DescribeClass, PermitFuture)>,
-    requests: Requests<Box<Description>>,
+    requests: InFlight<Box<Description>>,
 }
 
 impl fmt::Debug for Describing {
@@ -37,7 +37,7 @@ impl fmt::Debug for Describing {
 
 impl Default for Describing {
     fn default() -> Self {
-        Self { waiting: None, requests: Requests::new(MAX_IN_FLIGHT) }
+        Self { waiting: None, requests: InFlight::new(MAX_IN_FLIGHT) }
     }
 }
 

@@ -4,11 +4,11 @@
 //! delay the others.
 
 mod describing;
+mod in_flight;
 mod listing;
 mod log;
 pub(crate) mod looks;
 mod panics;
-mod requests;
 mod schedule;
 mod settings;
 pub(crate) mod walks;

@@ -9,10 +9,10 @@ use tokio::time::{Instant, sleep, sleep_until};
 
 use super::caught;
 use super::describing::{Describing, Event};
+use super::in_flight::{Answered, InFlight};
 use super::listing::{Listing, Reporter};
 use super::log::{self, RequestLog, SummaryLog};
 use super::looks;
-use super::requests::{Answered, Requests};
 use super::schedule::{RunSchedule, Spread};
 use super::settings::Settings;
 use super::walks::{Walk, Walked, check_same_account, full_queries, open_queries};
@@ -65,16 +65,16 @@ const MAX_TAG_REQUESTS: usize = 2;
 #[derive(Debug)]
 struct JobRequests {
     describing: Describing,
-    looks: Requests<LookResult>,
-    tags: Requests<Vec<Tag>>,
+    looks: InFlight<LookResult>,
+    tags: InFlight<Vec<Tag>>,
 }
 
 impl Default for JobRequests {
     fn default() -> Self {
         Self {
             describing: Describing::default(),
-            looks: Requests::new(looks::MAX_IN_FLIGHT),
-            tags: Requests::new(MAX_TAG_REQUESTS),
+            looks: InFlight::new(looks::MAX_IN_FLIGHT),
+            tags: InFlight::new(MAX_TAG_REQUESTS),
         }
     }
 }

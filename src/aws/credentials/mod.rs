@@ -12,7 +12,7 @@ mod metadata;
 mod process;
 mod profile;
 mod reloading;
-mod requests;
+mod request_counter;
 mod roles;
 mod sso;
 
@@ -38,7 +38,7 @@ use crate::jobs::Timestamp;
 use crate::metrics::Reason;
 pub(super) use cache::{CredentialsCache, Fingerprint};
 pub(super) use reloading::ReloadingProvider;
-pub(super) use requests::CredentialRequests;
+pub(super) use request_counter::CredentialRequests;
 use roles::{AssumedRoleProvider, Role, Sts};
 pub use sso::SsoTokens;
 

@@ -10,14 +10,14 @@ use crate::jobs::{Answer, FailureReason, JobRequest};
 use crate::metrics::{Failure, Reason};
 
 /// Requests in flight.
-pub(super) struct Requests<T> {
+pub(super) struct InFlight<T> {
     max_in_flight: usize,
-    in_flight: JoinSet<Answered<T>>,
+    requests: JoinSet<Answered<T>>,
 }
 
-impl<T> fmt::Debug for Requests<T> {
+impl<T> fmt::Debug for InFlight<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Requests").field("in_flight", &self.in_flight.len()).finish_non_exhaustive()
+        f.debug_struct("InFlight").field("requests", &self.requests.len()).finish_non_exhaustive()
     }
 }
 
@@ -29,13 +29,13 @@ pub(super) struct Answered<T> {
     pub(super) outcome: Result<Option<T>, Failure>,
 }
 
-impl<T: Send + 'static> Requests<T> {
+impl<T: Send + 'static> InFlight<T> {
     pub(super) fn new(max_in_flight: usize) -> Self {
-        Self { max_in_flight, in_flight: JoinSet::new() }
+        Self { max_in_flight, requests: JoinSet::new() }
     }
 
     pub(super) fn has_room(&self) -> bool {
-        self.in_flight.len() < self.max_in_flight
+        self.requests.len() < self.max_in_flight
     }
 
     /// Sends a request. A panic counts as a failure.
@@ -44,7 +44,7 @@ impl<T: Send + 'static> Requests<T> {
         request: JobRequest,
         outcome: impl Future<Output = Result<Option<T>, Failure>> + Send + 'static,
     ) {
-        self.in_flight.spawn(async move {
+        self.requests.spawn(async move {
             let outcome = caught(outcome).await.unwrap_or_else(|| {
                 Err(Failure { reason: Reason::Internal, message: "the request panicked".to_owned() })
             });
@@ -55,7 +55,7 @@ impl<T: Send + 'static> Requests<T> {
     /// Waits for an answer.
     pub(super) async fn next(&mut self) -> Answered<T> {
         loop {
-            match self.in_flight.join_next().await {
+            match self.requests.join_next().await {
                 Some(Ok(answered)) => return answered,
                 Some(Err(_)) => {}
                 None => pending().await,
