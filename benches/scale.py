@@ -7,7 +7,7 @@ nginx serves one simulated account to all targets, each with an account id of it
 each has the machine for itself. A shard runs until it has listed, described and checked everything once. The script checks that
 each target has the right number of jobs.
 
-It needs Debian's package nginx-light, Linux, and Python 3.9. Everything listens on loopback.
+It needs Debian's package nginx-light, Linux, and Python 3.10. Everything listens on loopback.
 """
 
 import argparse
@@ -94,11 +94,11 @@ def configuration(targets, series):
 
 
 class Exposition:
-    """The sums and the numbers of samples of an exposition, by name and collector."""
+    """The sums and the numbers of samples of an exposition, by name and collector, and the requests by operation."""
 
     def __init__(self, body):
         self.bytes, self.samples = len(body), 0
-        self.sums, self.numbers = collections.Counter(), collections.Counter()
+        self.sums, self.numbers, self.requests = collections.Counter(), collections.Counter(), collections.Counter()
         for line in body.decode().splitlines():
             if line.startswith("#"):
                 continue
@@ -106,6 +106,8 @@ class Exposition:
             name, collector = line.partition("{")[0].partition(" ")[0], ""
             if name == "aws_iot_jobs_collector_success":
                 collector = re.search(r'collector="(\w+)"', line).group(1)
+            elif name == "aws_iot_jobs_exporter_api_requests_total":
+                self.requests[re.search(r'operation="(\w+)"', line).group(1)] += int(line.rpartition(" ")[2])
             elif name.startswith("aws_iot_job_"):
                 continue
             self.sums[name, collector] += float(line.rpartition(" ")[2])
@@ -146,13 +148,32 @@ def run_shard(folder, index, shards, targets):
         return {
             "targets": exposition.numbers["aws_iot_jobs_up", ""],
             "jobs": int(exposition.sum("aws_iot_jobs")),
-            "requests": int(exposition.sum("aws_iot_jobs_exporter_api_requests_total")),
+            "requests": exposition.requests.total(),
+            "pages": exposition.requests["ListJobs"],
             "cpu": exposition.sum("process_cpu_seconds_total"),
             "peak": peak,
             "samples": exposition.samples,
             "bytes": exposition.bytes,
             "seconds": time.monotonic() - started,
         }
+
+
+def measure(targets, jobs, shards, series, repeat=1):
+    """The number of jobs of each target, and what each shard needed, all shards `repeat` times."""
+    with tempfile.TemporaryDirectory() as folder:
+        os.chmod(folder, 0o755)
+        pages = os.path.join(folder, "pages")
+        os.mkdir(pages)
+        simulator = [compare.PROGRAM, "demo", "--simulator-only", "--speed=0", f"--jobs={jobs}", f"--simulator-address=127.0.0.1:{compare.SIMULATOR}"]
+        with compare.running(simulator, ready=f"http://127.0.0.1:{compare.SIMULATOR}/"):
+            counts = save_answers(pages)
+        with open(os.path.join(folder, "nginx.conf"), "w", encoding="utf-8") as file:
+            file.write(NGINX.format(folder=folder, port=compare.PAGES))
+        with open(os.path.join(folder, "exporter.yml"), "w", encoding="utf-8") as file:
+            json.dump(configuration(targets, series), file)
+        server = ["nginx", "-c", f"{folder}/nginx.conf"]
+        with compare.running(server, ready=f"http://127.0.0.1:{compare.PAGES}/t0/jobs"):
+            return counts, [run_shard(folder, index, shards, targets) for _ in range(repeat) for index in range(shards)]
 
 
 def main():
@@ -162,20 +183,7 @@ def main():
     parser.add_argument("--shards", type=int, default=1)
     parser.add_argument("--series", action="store_true", help="with series of single jobs")
     arguments = parser.parse_args()
-    with tempfile.TemporaryDirectory() as folder:
-        os.chmod(folder, 0o755)
-        pages = os.path.join(folder, "pages")
-        os.mkdir(pages)
-        simulator = [compare.PROGRAM, "demo", "--simulator-only", "--speed=0", f"--jobs={arguments.jobs}", f"--simulator-address=127.0.0.1:{compare.SIMULATOR}"]
-        with compare.running(simulator, ready=f"http://127.0.0.1:{compare.SIMULATOR}/"):
-            counts = save_answers(pages)
-        with open(os.path.join(folder, "nginx.conf"), "w", encoding="utf-8") as file:
-            file.write(NGINX.format(folder=folder, port=compare.PAGES))
-        with open(os.path.join(folder, "exporter.yml"), "w", encoding="utf-8") as file:
-            json.dump(configuration(arguments.targets, arguments.series), file)
-        server = ["nginx", "-c", f"{folder}/nginx.conf"]
-        with compare.running(server, ready=f"http://127.0.0.1:{compare.PAGES}/t0/jobs"):
-            shards = [run_shard(folder, index, arguments.shards, arguments.targets) for index in range(arguments.shards)]
+    counts, shards = measure(arguments.targets, arguments.jobs, arguments.shards, arguments.series)
     print(f"each target: {counts['jobs']} jobs, {counts['open']} open, {counts['recent']} ended within a week")
     print("shard targets       jobs requests  cpu s  peak MiB  samples    MB  seconds")
     is_right = sum(shard["targets"] for shard in shards) == arguments.targets

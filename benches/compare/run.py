@@ -262,13 +262,12 @@ def table(rows):
 
 
 def write(name, text):
+    """Replaces what stands between the markers of `name` in the document."""
     with open(DOCUMENT, encoding="utf-8") as file:
         document = file.read()
-    start, end = f"<!-- {name}: python3 benches/compare/run.py --write -->", f"<!-- end of {name} -->"
-    before, _, rest = document.partition(start)
-    _, _, after = rest.partition(end)
+    start, end = document.index("-->", document.index(f"<!-- {name}: ")) + len("-->"), document.index(f"<!-- end of {name} -->")
     with open(DOCUMENT, "w", encoding="utf-8") as file:
-        file.write(f"{before}{start}\n\n{text}\n\n{end}{after}")
+        file.write(f"{document[:start]}\n\n{text}\n\n{document[end:]}")
 
 
 def main():
