@@ -43,7 +43,7 @@ class Process:
 
     def __init__(self, targets, jobs, series, counts, shard):
         self.name = f"{targets} × {jobs:,} jobs{', with series of jobs' if series else ''}"
-        self.open, self.recent = targets * counts["open"], targets * counts["recent"]
+        self.running, self.open, self.recent = (targets * counts[name] for name in ("running", "open", "recent"))
         self.other = targets * counts["jobs"] - self.open - self.recent
         self.open_series = targets * min(counts["open"], MAX_OPEN) * series
         self.ended_series = targets * min(counts["recent"], MAX_ENDED) * series
@@ -81,6 +81,14 @@ def solve(equations):
 
 
 MODELS = [
+    Model(
+        "requests",
+        "",
+        lambda process: process.shard["requests"],
+        [],
+        # One for each open status and for each page of all jobs, one to describe a job, one for the executions of a job that runs.
+        known=lambda process: process.targets * (3 + math.ceil(process.jobs / 250)) + process.open + process.recent + process.running,
+    ),
     Model(
         "samples",
         "",

@@ -31,7 +31,7 @@ RATE = 1000
 def save_answers(folder):
     """Saves the pages without ARNs, which would name the simulator's account, and the answers about single jobs."""
     compare.save_pages(folder)
-    counts = {"jobs": 0, "open": 0, "recent": 0}
+    counts = {"jobs": 0, "open": 0, "running": 0, "recent": 0}
     recent_since = time.time() - 7 * 86400
     described = set()
     for name in os.listdir(folder):
@@ -45,6 +45,7 @@ def save_answers(folder):
             if name.startswith("-"):
                 counts["jobs"] += 1
                 counts["open"] += is_open
+                counts["running"] += job["status"] == "IN_PROGRESS"
                 counts["recent"] += is_recent
             if is_open or is_recent:
                 described.add(job["jobId"])
@@ -173,7 +174,11 @@ def measure(targets, jobs, shards, series, repeat=1):
             json.dump(configuration(targets, series), file)
         server = ["nginx", "-c", f"{folder}/nginx.conf"]
         with compare.running(server, ready=f"http://127.0.0.1:{compare.PAGES}/t0/jobs"):
-            return counts, [run_shard(folder, index, shards, targets) for _ in range(repeat) for index in range(shards)]
+            measured = [run_shard(folder, index, shards, targets) for _ in range(repeat) for index in range(shards)]
+    is_right = sum(shard["targets"] for shard in measured) == targets * repeat
+    if not is_right or any(shard["jobs"] != shard["targets"] * counts["jobs"] for shard in measured):
+        raise SystemExit(f"a number of jobs or targets is wrong: {counts} {measured}")
+    return counts, measured
 
 
 def main():
@@ -186,15 +191,11 @@ def main():
     counts, shards = measure(arguments.targets, arguments.jobs, arguments.shards, arguments.series)
     print(f"each target: {counts['jobs']} jobs, {counts['open']} open, {counts['recent']} ended within a week")
     print("shard targets       jobs requests  cpu s  peak MiB  samples    MB  seconds")
-    is_right = sum(shard["targets"] for shard in shards) == arguments.targets
     for index, shard in enumerate(shards):
         print(
             f"{index:5} {shard['targets']:7} {shard['jobs']:10} {shard['requests']:8} {shard['cpu']:6.1f} {shard['peak'] / MIB:9.1f}"
             f" {shard['samples']:8} {shard['bytes'] / 1e6:5.1f} {shard['seconds']:8.0f}"
         )
-        is_right &= shard["jobs"] == shard["targets"] * counts["jobs"]
-    if not is_right:
-        raise SystemExit("a number of jobs or targets is wrong")
 
 
 if __name__ == "__main__":

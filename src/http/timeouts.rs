@@ -32,9 +32,9 @@ enum Stage {
     Accepted,
     /// A header is incomplete.
     Header,
-    /// The handler runs, or its response is being produced.
+    /// The handler runs, or its response is being written.
     Busy,
-    /// The response is complete, but not sent yet.
+    /// The response was written, but TLS may not have sent it yet.
     Sending,
     /// The response was sent, and no other request has started.
     Idle,
