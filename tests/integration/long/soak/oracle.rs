@@ -197,9 +197,12 @@ impl Served {
             self.seen_open.insert(id.to_owned(), description.at);
         }
         let known = self.described.entry(id.to_owned()).or_default();
+        // What is known of a job stays, however often it is not found.
+        let is_found = description.status.is_some();
         known.push_back(description);
-        if known.len() > KEPT {
-            known.pop_front();
+        let same: Vec<usize> = (0..known.len()).filter(|index| known[*index].status.is_some() == is_found).collect();
+        if same.len() > KEPT {
+            known.remove(same[0]);
         }
     }
 
