@@ -15,8 +15,8 @@ use super::timeouts::ConnectionState;
 /// The body of a response: lists of pieces that are sent one after the other and never copied together.
 /// Responses can share a list. So a slow client costs only its references to lists, however long the body is.
 ///
-/// hyper gets all pieces in one frame, and sends many of them with one system call. Of frames for single pieces, it takes
-/// no further one while 16 KiB wait.
+/// hyper gets all pieces in one frame, and sends many of them with one system call. It would not take a second frame while
+/// 16 KiB of the first one wait.
 #[derive(Debug, Default)]
 pub struct ResponseBody {
     lists: VecDeque<Arc<[Bytes]>>,

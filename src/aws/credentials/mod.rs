@@ -131,9 +131,7 @@ fn retries() -> RetryPartition {
 static FILE_READS: Semaphore = Semaphore::const_new(4);
 
 /// Runs `work`, which reads files, on a blocking thread: a network file system can hang, and would hang the runtime.
-pub(in crate::aws) async fn blocking<T: Send + 'static>(
-    work: impl FnOnce() -> T + Send + 'static,
-) -> Result<T, SourceError> {
+pub(super) async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, SourceError> {
     let permit = FILE_READS.acquire().await;
     let work = move || {
         // Held until the thread is free, even if the caller stops waiting.

@@ -197,7 +197,7 @@ impl Served {
             self.seen_open.insert(id.to_owned(), description.at);
         }
         let known = self.described.entry(id.to_owned()).or_default();
-        // What is known of a job stays, however often it is not found.
+        // An answer 404 about a listed job removes no earlier description.
         let is_found = description.status.is_some();
         known.push_back(description);
         let same: Vec<usize> = (0..known.len()).filter(|index| known[*index].status.is_some() == is_found).collect();
